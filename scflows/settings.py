@@ -104,7 +104,8 @@ class Settings:
     @property
     def database_url(self) -> str:
         """Where the history is: `sqlite:///ABSOLUTE/PATH` unless set otherwise."""
-        named = self.environment.get("SCFLOWS_DATABASE_URL") or self.environment.get("SQLALCHEMY_DATABASE_URI")
+        given = self.environment
+        named = given.get("SCFLOWS_DATABASE_URL") or given.get("SQLALCHEMY_DATABASE_URI")
         return named or "sqlite:///" + os.path.join(self.state_path, "history.sqlite")
 
     @property
@@ -184,8 +185,8 @@ def read_settings(home: str | None = None, environment: Mapping[str, str] | None
 def read_env_file(path: str) -> dict[str, str]:
     """The `NAME=value` lines of an env file; `{}` where there is none.
 
-    Only the form that the shell, compose, systemd and dotenv read alike: no quotes, no expansion. A leading
-    `export` and a pair of quotes around the whole value are taken off. Raises UsageError naming file and line.
+    Only the form that the shell, compose, systemd and dotenv read alike: no expansion. A leading `export` and
+    a pair of quotes around the whole value are taken off. Raises UsageError naming file and line.
     """
     try:
         with open(path, encoding="utf-8") as file:

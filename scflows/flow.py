@@ -1,0 +1,60 @@
+"""A flow and its steps: the checked content of one YAML file, plain data until it runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+#: Where a jump may lead besides a step's name.
+RESERVED = ("__start__", "__end__", "__exit__")
+#: How many steps a flow may execute before it is taken for an endless loop.
+MAX_STEPS = 10000
+
+
+@dataclass(frozen=True)
+class StepSpec:
+    """One step as written. Options are JSON values; templates in them are not rendered yet."""
+
+    name: str
+    type: str
+    options: dict[str, Any]
+    when: list[Any] = field(default_factory=list)  #: conditions; all must hold
+    result_key: str = ""  #: the key in the data; the name unless written
+    jq_expression: str | None = None
+    ignore_errors: list[str] = field(default_factory=list)  #: patterns
+    on_error_goto: str | None = None
+    line: int = 0  #: in the flow file, from 1
+
+    @property
+    def key(self) -> str:
+        return self.result_key or self.name
+
+
+@dataclass(frozen=True)
+class Flow:
+    """What a flow file says."""
+
+    path: str  #: as it was written, relative to the flows folder where it lies in it
+    file: str  #: absolute, links resolved
+    name: str
+    steps: list[StepSpec]
+    finally_step: str | None = None
+    max_steps: int = MAX_STEPS
+    strict: bool = False  #: unknown names in templates and conditions are errors
+    timeout: float | None = None  #: seconds
+    schedule: dict[str, Any] | None = None  #: as written: `cron`, `every` or `every_seconds`, and the rest
+    params: dict[str, Any] = field(default_factory=dict)  #: defaults, by name
+    description: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as JSON values, for the cache of checked flows."""
+        values = dict(self.__dict__)
+        values["steps"] = [dict(step.__dict__) for step in self.steps]
+        return values
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Flow:
+        return cls(**{**values, "steps": [StepSpec(**step) for step in values["steps"]]})

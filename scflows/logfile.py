@@ -1,0 +1,89 @@
+"""A task's log: one line an event, with its time, level and step; no failure of it fails a run."""
+
+from __future__ import annotations
+
+import os
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+LEVELS = {"DEBUG": 10, "INFO": 20, "WARNING": 30, "ERROR": 40}
+
+
+class TaskLog:
+    """Where a run writes what it does.
+
+    A log that cannot be opened or written never fails the run: `problem` says why, lines go only to `echo`.
+    """
+
+    def __init__(self, path: str, level: str = "INFO", echo: Callable[[str], None] | None = None) -> None:
+        self.path = path
+        self.echo = echo  #: is given every line, without its end
+        self.problem = ""
+        self._least = LEVELS[level]
+        self._prefix = ""
+        self._descriptor = -1
+        if path:
+            try:
+                os.makedirs(os.path.dirname(path), exist_ok=True)
+                self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
+            except OSError as error:
+                self._fail(error)
+
+    @property
+    def descriptor(self) -> int:
+        """The file descriptor that lines are appended to; -1 when there is none."""
+        return self._descriptor
+
+    def debug(self, message: str) -> None:
+        self._write("DEBUG", message)
+
+    def info(self, message: str) -> None:
+        self._write("INFO", message)
+
+    def warning(self, message: str) -> None:
+        self._write("WARNING", message)
+
+    def error(self, message: str) -> None:
+        self._write("ERROR", message)
+
+    def at_step(self, name: str) -> None:
+        """Put a step's name before the lines that follow; empty for none."""
+        self._prefix = f"{name}: " if name else ""
+
+    def close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def _write(self, level: str, message: str) -> None:
+        if LEVELS[level] < self._least:
+            return
+        stamp = timestamp(time.time())
+        lines = [f"{stamp} {level:<7} {self._prefix}{line}" for line in message.splitlines() or [""]]
+        if self._descriptor >= 0:
+            try:
+                # One write with O_APPEND: lines of several processes never mix.
+                os.write(self._descriptor, ("\n".join(lines) + "\n").encode("utf-8", "backslashreplace"))
+            except OSError as error:
+                self._fail(error)
+        if self.echo is not None:
+            for line in lines:
+                self.echo(line)
+
+    def _fail(self, error: OSError) -> None:
+        self.problem = f"log {self.path}: {error.strerror}"
+        self.close()
+
+
+def timestamp(moment: float) -> str:
+    """Seconds since the epoch as ISO 8601 local time with its offset: `2026-11-20T13:42:07+01:00`."""
+    text = time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(moment))
+    return f"{text[:-2]}:{text[-2:]}"
+
+
+def log_path(tasks_path: str, task: str) -> str:
+    """The log of a task: `<tasks_path>/<task>/<task>.log`."""
+    return os.path.join(tasks_path, task, f"{task}.log")

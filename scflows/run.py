@@ -1,0 +1,88 @@
+"""A run: one execution of a flow, and the records of its steps."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass, field
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Protocol
+
+    class Listener(Protocol):
+        """Is told when steps start and end; may not change them."""
+
+        def step_started(self, record: StepRecord) -> None: ...
+
+        def step_ended(self, record: StepRecord) -> None: ...
+
+
+QUEUED = "queued"
+RUNNING = "running"
+SUCCESS = "success"
+FAILED = "failed"
+EXIT = "exit"  #: ended early on purpose
+SKIPPED = "skipped"  #: the flow was already running, or the slot was not due
+CANCELLED = "cancelled"
+CRASHED = "crashed"  #: its process died; found out by whoever looks next
+STATUSES = (QUEUED, RUNNING, SUCCESS, FAILED, EXIT, SKIPPED, CANCELLED, CRASHED)
+FINAL = (SUCCESS, FAILED, EXIT, SKIPPED, CANCELLED, CRASHED)  #: written once, never changed
+
+#: Crockford's base 32: sorts as text, no letters that are mistaken for digits.
+ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+
+
+@dataclass
+class StepRecord:
+    """What became of one step. Times are seconds since the epoch."""
+
+    position: int  #: counts executed and skipped steps of the run, from 1
+    name: str
+    type: str
+    status: str = RUNNING  #: `success`, `failed`, `skipped`, `ignored` (failed, did not matter), `handled`
+    started: float = 0.0
+    ended: float | None = None
+    message: str = ""
+
+
+@dataclass
+class Run:
+    """One execution of a flow. Times are seconds since the epoch, UTC by definition."""
+
+    id: str
+    flow: str  #: the flow's path as written, or the command
+    task: str = ""  #: the task's name; for a flow run by its path the name its log has
+    trigger: str = "manual"  #: who started it: `cron`, `scheduler`, `manual`, `first-run`
+    slot: float | None = None  #: the due time it answers for
+    status: str = RUNNING
+    reason: str = ""  #: one word or code for a status that wants one: `error`, `timeout`, `locked`, …
+    message: str = ""
+    started: float = 0.0
+    ended: float | None = None
+    dry_run: bool = False
+    params: dict[str, Any] = field(default_factory=dict)
+    holder: str = ""  #: the process that runs it, see `lock.me()`
+    log: str = ""  #: path of the log file, empty when none could be opened
+    unclaimed: bool = False  #: neither history nor claim file could be written
+    steps: list[StepRecord] = field(default_factory=list)
+
+    @property
+    def took(self) -> float | None:
+        """Seconds from start to end."""
+        return None if self.ended is None else max(0.0, self.ended - self.started)
+
+
+def new_run_id(now: float | None = None) -> str:
+    """16 characters that sort by time: 10 of milliseconds, 6 of chance (the layout of a ULID, cut)."""
+    milliseconds = int((time.time() if now is None else now) * 1000)
+    chance = int.from_bytes(os.urandom(4), "big") >> 2
+    return _encode(milliseconds, 10) + _encode(chance, 6)
+
+
+def _encode(number: int, width: int) -> str:
+    text = ""
+    for _ in range(width):
+        number, digit = divmod(number, 32)
+        text = ALPHABET[digit] + text
+    return text
