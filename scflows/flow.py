@@ -24,8 +24,10 @@ class StepSpec:
     when: list[Any] = field(default_factory=list)  #: conditions; all must hold
     result_key: str = ""  #: the key in the data; the name unless written
     jq_expression: str | None = None
+    jq_output: str | None = None  #: `list`, `first` or, as jq gives it, `auto`
     ignore_errors: list[str] = field(default_factory=list)  #: patterns
     on_error_goto: str | None = None
+    timeout: float | None = None  #: seconds
     line: int = 0  #: in the flow file, from 1
 
     @property

@@ -79,7 +79,7 @@ class Context:
         data: dict[str, Any],
         expressions: Expressions,
         log: TaskLog,
-        flow_folder: str,
+        flow_file: str,
         dry_run: bool = False,
         remaining: Callable[[], float | None] = lambda: None,
     ) -> None:
@@ -87,7 +87,7 @@ class Context:
         self.data = data  #: the run's data; read it, never change it
         self.expressions = expressions  #: templates and jq
         self.log = log
-        self.flow_folder = flow_folder
+        self.flow_file = flow_file  #: absolute
         self.dry_run = dry_run
         self.remaining = remaining  #: seconds until the step is interrupted; None without a limit
 
@@ -114,7 +114,7 @@ class Context:
         """
         if not path.startswith(BESIDE_FLOW):
             return self._own(path)
-        full = inside(self.flow_folder, path.removeprefix(BESIDE_FLOW))
+        full = inside(os.path.dirname(self.flow_file), path.removeprefix(BESIDE_FLOW))
         if is_below(full, (self.settings.secrets_path, self.settings.config_file, self.settings.env_file)):
             raise StepError(f"{path!r} is one of the settings, which no step may touch")
         return full

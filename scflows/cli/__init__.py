@@ -1,0 +1,68 @@
+"""The command `flows`: cron's fast lane, then the Typer app; errors become exit codes."""
+
+from __future__ import annotations
+
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from scflows.launch import Outcome
+
+
+def main() -> None:
+    """Run the command line of this process and exit."""
+    arguments = sys.argv[1:]
+    lane = _fast_lane(arguments)
+    if lane is not None:
+        sys.exit(_run_due(*lane))
+    from scflows.cli.app import run_app
+
+    sys.exit(run_app(arguments))
+
+
+def _fast_lane(arguments: list[str]) -> tuple[str, str, float | None] | None:
+    """(task, state folder, slot) when the arguments are exactly what a crontab line has; else None."""
+    if not arguments or arguments[0] != "run":
+        return None
+    rest = arguments[1:]
+    if rest and not rest[0].startswith("-"):
+        del rest[0]  # The flow is there for whoever reads the crontab; the task's own file has it.
+    found = {"--task": "", "--state": "", "--slot": ""}
+    while len(rest) >= 2 and rest[0] in found and not found[rest[0]] and rest[1][:1] != "-":
+        found[rest[0]] = rest[1]
+        rest = rest[2:]
+    if rest or not found["--task"]:
+        return None
+    slot = found["--slot"]
+    if slot and not slot.isdigit():
+        return None
+    return found["--task"], found["--state"], float(slot) if slot else None
+
+
+def _run_due(name: str, state: str, slot: float | None) -> int:
+    """Run a task as cron starts it; says nothing when all is well, so that cron sends no mail."""
+    from scflows.errors import ScflowsError
+    from scflows.due import run_due
+
+    try:
+        outcome = run_due(name, state, slot)
+    except ScflowsError as error:
+        sys.stderr.write(f"error: {error}\n" + (f"  help: {error.help}\n" if error.help else ""))
+        return error.exit_code
+    if outcome is None:
+        return 0
+    for problem in outcome.problems:
+        sys.stderr.write(f"warning: {problem}\n")
+    return exit_code(outcome)
+
+
+def exit_code(outcome: Outcome) -> int:
+    """The exit status of the command for how a run ended."""
+    run = outcome.run
+    if run.status in ("success", "exit", "skipped"):
+        return 0
+    if run.status == "cancelled":
+        return 130 if run.reason == "interrupted" else 143
+    if run.reason == "timeout":
+        return 124
+    return 2 if run.reason == "refused" else 1

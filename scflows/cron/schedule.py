@@ -1,0 +1,185 @@
+"""When a task is due: a cron expression or an interval, its crontab fields and its slots."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+    from typing import Any
+
+    from scflows.cron.asked import Asked
+
+MINUTE = 60
+HOUR = 3600
+DAY = 86400
+WEEK = 7 * DAY
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """When a task is due. Immutable; a task keeps its schedule until somebody changes it."""
+
+    cron: str  #: five normalised fields in `timezone`: as asked for, or as placed
+    every: int | None = None  #: the interval asked for, in seconds; None for a cron expression
+    anchor: int = 0  #: the phase of an interval that the calendar cannot express, in seconds since the epoch
+    timezone: str | None = None  #: an IANA name; None is the system's zone
+
+    @property
+    def line(self) -> str:
+        """The five fields for the crontab, in the system's zone."""
+        if self.is_counted:
+            from scflows.cron.shift import interval_fields
+
+            return interval_fields(self)
+        if self.timezone is None:
+            return self.cron
+        from scflows.cron.shift import shifted_fields
+
+        return shifted_fields(self.cron, self.timezone)
+
+    @property
+    def gated(self) -> bool:
+        """Whether the crontab's line starts more often than a slot is due; `latest` decides then."""
+        return self.is_counted or self.every_days > 0 or self.line != self.cron
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether the slots are counted in seconds from `anchor`, not taken from the calendar."""
+        return self.every is not None and self.every % DAY != 0 and not is_exact(self.every)
+
+    @property
+    def every_days(self) -> int:
+        """N for an interval of N days that needs a count of the days; 0 for all others."""
+        return self.every // DAY if self.every and self.every % DAY == 0 and not is_exact(self.every) else 0
+
+    def latest_epoch(self, now: float) -> int | None:
+        """The newest slot up to `now`, both in seconds since the epoch; None when there never was one."""
+        if self.is_counted:
+            assert self.every
+            return int(now - self.anchor) // self.every * self.every + self.anchor
+        found = self._near(now, -1)
+        if found is not None:
+            return found
+        from datetime import UTC, datetime
+
+        from scflows.cron.slots import newest
+
+        moment = newest(self, datetime.fromtimestamp(now, UTC))
+        return None if moment is None else int(moment.timestamp())
+
+    def next_epoch(self, after: float) -> int | None:
+        """The first slot later than `after`, both in seconds since the epoch; None when there is none."""
+        if self.is_counted:
+            assert self.every
+            return (int((after - self.anchor) // self.every) + 1) * self.every + self.anchor
+        found = self._near(after, 1)
+        if found is not None:
+            return found
+        from datetime import UTC, datetime
+
+        from scflows.cron.slots import forward
+
+        moment = next(forward(self, datetime.fromtimestamp(after, UTC)), None)
+        return None if moment is None else int(moment.timestamp())
+
+    def latest(self, at: datetime) -> datetime | None:
+        """The newest slot up to `at`, in UTC."""
+        return _moment(self.latest_epoch(at.timestamp()))
+
+    def next(self, after: datetime) -> datetime | None:
+        """The first slot later than `after`, in UTC."""
+        return _moment(self.next_epoch(after.timestamp()))
+
+    def slots(self, after: datetime, until: datetime) -> Iterator[datetime]:
+        """The slots later than `after` up to and including `until`, in UTC, in order."""
+        if self.is_counted:
+            moment = self.next(after)
+            while moment is not None and moment <= until:
+                yield moment
+                moment = self.next(moment)
+            return
+        from scflows.cron.slots import forward
+
+        for moment in forward(self, after):
+            if moment > until:
+                return
+            yield moment
+
+    def words(self) -> str:
+        """The schedule for people, such as `every 3 h at :17`."""
+        from scflows.cron.words import words
+
+        return words(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as JSON values; what has its usual value is left out."""
+        kept: dict[str, Any] = {"cron": self.cron}
+        if self.every is not None:
+            kept["every"] = self.every
+        if self.anchor:
+            kept["anchor"] = self.anchor
+        if self.timezone is not None:
+            kept["timezone"] = self.timezone
+        return kept
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Schedule:
+        return cls(**values)
+
+    def _near(self, now: float, direction: int) -> int | None:
+        """The slot next to `now` in a direction: on a calendar of plain minutes and hours, within a day.
+
+        None where calendar libraries must decide: other days, other zones, clocks changed near by. This is
+        what every start by cron asks, and those libraries cost as much as all the rest of such a start.
+        """
+        if self.timezone is not None or self.every_days or not self.cron.endswith(" * * *"):
+            return None
+        here = time.localtime(now)
+        around = (-2 * DAY,) if direction < 0 else (-2 * DAY, 2 * DAY)
+        if any(time.localtime(now + distance).tm_gmtoff != here.tm_gmtoff for distance in around):
+            return None
+        from scflows.cron.fields import values
+
+        minute_field, hour_field = self.cron.split(" ")[:2]
+        minutes, hours = set(values(minute_field, 0)), set(values(hour_field, 1))
+        minute = here.tm_hour * 60 + here.tm_min
+        start = int(now // 1) - here.tm_sec
+        for step in range(0 if direction < 0 else 1, 1441):
+            hour, rest = divmod((minute + direction * step) % 1440, 60)
+            if rest in minutes and hour in hours:
+                return start + direction * step * MINUTE
+        return None
+
+
+def asked(given: dict[str, Any]) -> Asked:
+    """What a flow's `schedule`, or its top-level `cron` or `every_seconds`, asks for. Raises UsageError."""
+    # In a module of its own, since no start by cron needs it.
+    from scflows.cron.asked import asked as read
+
+    return read(given)
+
+
+def parse_every(text: str) -> int:
+    """The seconds of an interval such as `15m`, `3h`, `1d`, `2w`, `@daily`. Raises UsageError."""
+    from scflows.cron.asked import parse_every as read
+
+    return read(text)
+
+
+def is_exact(every: int) -> bool:
+    """Whether one line of the calendar can say the interval: it divides the hour, the day, or is a week."""
+    if every < HOUR:
+        return every % MINUTE == 0 and HOUR % every == 0
+    return every == WEEK or (every % HOUR == 0 and DAY % every == 0)
+
+
+def _moment(epoch: int | None) -> datetime | None:
+    if epoch is None:
+        return None
+    from datetime import UTC, datetime
+
+    return datetime.fromtimestamp(epoch, UTC)

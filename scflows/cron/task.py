@@ -1,0 +1,157 @@
+"""A task: what is on the crontab under a name, and its file, which says what the crontab's line does not."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field, fields
+
+from scflows.cron.schedule import Schedule
+from scflows.errors import NotFound, ScflowsError, UsageError
+from scflows.safefile import replace
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from scflows.settings import Settings
+
+LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
+NAME_CHARACTERS = LETTERS | frozenset("._-")
+LONGEST_NAME = 100
+
+
+@dataclass(frozen=True)
+class Task:
+    """One entry of the crontab."""
+
+    name: str  #: unique for the user; also names the log
+    schedule: Schedule
+    flow: str = ""  #: absolute; empty when `command` says what to do
+    command: tuple[str, ...] = ()  #: the arguments of a `flows` command line, such as ("auto-schedule",)
+    workspace: str = ""
+    params: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, str] = field(default_factory=dict)  #: those in force when it was scheduled
+    timeout: float | None = None  #: seconds
+    dry: bool = False  #: its runs publish nothing
+    source: str = "flows"  #: who made it; only that source changes it by itself
+    enabled: bool = True  #: a paused task keeps its file and has no line
+    kind: str = ""
+    created: str = ""  #: ISO 8601, UTC
+    catch_up: str = "none"
+    catch_up_cap: int = 24
+    overlap: str = "skip"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as JSON values."""
+        return {**self.__dict__, "schedule": self.schedule.to_dict(), "command": list(self.command)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Task:
+        """The task of `to_dict`. What a newer version added is left out. Raises TypeError, KeyError."""
+        known = {each.name for each in fields(cls)}
+        kept = {key: value for key, value in values.items() if key in known}
+        kept["schedule"] = Schedule.from_dict(values["schedule"])
+        kept["command"] = tuple(values.get("command", ()))
+        return cls(**kept)
+
+
+class TaskStore:
+    """The task files of a user, one for each task, in the folder `tasks` of the state."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.folder = os.path.join(settings.state_path, "tasks")
+
+    def path(self, name: str) -> str:
+        return os.path.join(self.folder, f"{check_name(name)}.json")
+
+    def read(self, name: str) -> Task:
+        """The task of that name. Raises NotFound, and UsageError for a name or a file that cannot be."""
+        path = self.path(name)
+        try:
+            with open(path, "rb") as file:
+                content = file.read()
+        except FileNotFoundError as error:
+            raise NotFound(f"there is no task {name!r}", "see them with: flows list-tasks") from error
+        except OSError as error:
+            raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
+        try:
+            task = Task.from_dict(json.loads(content))
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise UsageError(
+                f"{path}: the task file is broken: {error}",
+                f"remove it with: flows remove-task {name}; then schedule the flow again",
+            ) from error
+        if task.name != name:
+            raise UsageError(f"{path}: the task file is of {task.name!r}", "give the file its old name")
+        return task
+
+    def read_all(self) -> tuple[list[Task], list[ScflowsError]]:
+        """All tasks by name, and what is wrong with the files that cannot be read."""
+        try:
+            names = os.listdir(self.folder)
+        except (FileNotFoundError, NotADirectoryError):
+            return [], []
+        except OSError as error:
+            return [], [UsageError(f"{self.folder}: cannot be read: {error.strerror}")]
+        tasks, problems = [], []
+        for name in sorted(name[:-5] for name in names if name.endswith(".json") and name[0] != "."):
+            try:
+                tasks.append(self.read(name))
+            except NotFound:
+                pass  # removed since the folder was listed
+            except ScflowsError as error:
+                problems.append(error)
+        return tasks, problems
+
+    def write(self, task: Task, durable: bool = True) -> None:
+        """Keep a task. `durable` waits for the disk: leave it out for many at once. Raises OSError."""
+        text = json.dumps(task.to_dict(), ensure_ascii=False, indent=1)
+        # Parameters may hold what is nobody else's business.
+        replace(self.path(task.name), f"{text}\n".encode(), mode=0o600, durable=durable)
+
+    def remove(self, name: str) -> bool:
+        """Forget a task; False when there was none."""
+        try:
+            os.unlink(self.path(name))
+        except FileNotFoundError:
+            return False
+        return True
+
+
+def check_name(name: str) -> str:
+    """The name itself. Raises UsageError for one that could not stand in a crontab or as a file."""
+    if name and name[0] in LETTERS and NAME_CHARACTERS.issuperset(name) and len(name) <= LONGEST_NAME:
+        return name
+    what = "is longer than 100 characters" if len(name) > LONGEST_NAME else "cannot be"
+    raise UsageError(
+        f"the task name {name[: LONGEST_NAME + 20]!r} {what}",
+        f"letters, digits and . _ - are allowed, the first a letter or digit; such as {_valid(name)}",
+    )
+
+
+def task_name(flow_path: str, flows_path: str) -> str:
+    """The name for a flow: its path below the flows folder as words, such as `weather-report`."""
+    relative = os.path.relpath(flow_path, flows_path)
+    if relative.startswith("../") or os.path.isabs(relative):
+        relative = os.path.basename(flow_path)
+    stem, suffix = os.path.splitext(relative)
+    return _valid(stem if suffix in (".yml", ".yaml", ".json") else relative)
+
+
+def _valid(text: str) -> str:
+    """The nearest name that is allowed."""
+    if not text.isascii():
+        import unicodedata
+
+        text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+    kept = "".join(letter if letter in NAME_CHARACTERS else "-" for letter in text.replace("/", "-"))
+    while "--" in kept:
+        kept = kept.replace("--", "-")
+    kept = kept.strip("-").lstrip("._-") or "task"
+    if len(kept) > LONGEST_NAME:
+        import hashlib
+
+        # The end keeps two long paths apart.
+        kept = kept[: LONGEST_NAME - 9] + "-" + hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
+    return kept

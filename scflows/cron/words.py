@@ -1,0 +1,92 @@
+"""A schedule in words."""
+
+from __future__ import annotations
+
+from scflows.cron.fields import values
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from scflows.cron.schedule import Schedule
+
+WEEKDAYS = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")
+#: More times of day than this are no longer read with pleasure.
+MOST_TIMES = 4
+
+
+def words(schedule: Schedule) -> str:
+    """Such as `every 3 h at :17`, `daily at 04:41`, `every 7 h, checked hourly`; else the expression."""
+    if schedule.is_counted:
+        text = _counted(schedule)
+    elif schedule.every_days:
+        text = _every_days(schedule)
+    else:
+        text = _calendar(schedule.cron) or schedule.cron
+    return text + (f" ({schedule.timezone})" if schedule.timezone else "")
+
+
+def _counted(schedule: Schedule) -> str:
+    from scflows.cron.shift import check_minutes
+
+    assert schedule.every
+    check = check_minutes(schedule.every)
+    how = {1: "every minute", 60: "hourly"}.get(check, f"every {check} min")
+    return f"every {duration(schedule.every)}, checked {how}"
+
+
+def _every_days(schedule: Schedule) -> str:
+    minute, hour, _, _, weekday = schedule.cron.split(" ")
+    time = f"at {int(hour):02}:{int(minute):02}"
+    if weekday == "*":
+        return f"every {schedule.every_days} d {time}, checked daily"
+    return f"every {schedule.every_days // 7} weeks on {WEEKDAYS[int(weekday)]} {time}, checked weekly"
+
+
+def duration(seconds: int) -> str:
+    """Whole minutes as the largest unit that says them without a rest."""
+    for unit, size in (("d", 86400), ("h", 3600)):
+        if seconds % size == 0:
+            return f"{seconds // size} {unit}"
+    return f"{seconds // 60} min"
+
+
+def _calendar(cron: str) -> str | None:
+    minute, hour, day, month, weekday = cron.split(" ")
+    minutes = values(minute, 0)
+    if hour == "*":
+        if (day, month, weekday) != ("*", "*", "*"):
+            return None
+        step = _step(minutes, 60)
+        if step == 1:
+            return "every minute"
+        if step == 60:
+            return f"hourly at :{minutes[0]:02}"
+        return f"every {step} min" if step else None
+    hours = values(hour, 1)
+    step = _step(hours, 24)
+    if step and step < 12 and len(minutes) == 1 and (day, month, weekday) == ("*", "*", "*"):
+        return f"every {step} h at :{minutes[0]:02}"
+    if len(minutes) * len(hours) > MOST_TIMES:
+        return None
+    times = ", ".join(f"{each:02}:{minute:02}" for each in hours for minute in minutes)
+    which = _days(day, month, weekday)
+    return f"{which} at {times}" if which else None
+
+
+def _days(day: str, month: str, weekday: str) -> str | None:
+    if (day, month, weekday) == ("*", "*", "*"):
+        return "daily"
+    if (day, month) == ("*", "*"):
+        if weekday == "1-5":
+            return "Monday to Friday"
+        days = values(weekday, 4)
+        return f"weekly on {WEEKDAYS[days[0]]}" if len(days) == 1 else None
+    if (month, weekday) == ("*", "*") and len(values(day, 2)) == 1:
+        return f"monthly on day {day}"
+    return None
+
+
+def _step(numbers: list[int], cycle: int) -> int | None:
+    """The distance of numbers that go evenly round a cycle."""
+    step = cycle // len(numbers)
+    even = cycle % len(numbers) == 0 and numbers == list(range(numbers[0], cycle, step))
+    return step if even else None

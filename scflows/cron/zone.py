@@ -1,0 +1,90 @@
+"""Time zones: the system's, as cron has it, and those that a schedule names."""
+
+from __future__ import annotations
+
+import os
+import time
+from datetime import UTC, datetime, timedelta, tzinfo
+
+from scflows.errors import UsageError
+
+DAY = 86400
+_EPOCH = datetime(1970, 1, 1)
+_found: dict[tuple[str | None, str | None, int], frozenset[int]] = {}
+
+
+class SystemZone(tzinfo):
+    """The zone of the C library (`TZ`, else `/etc/localtime`), which is the one that cron goes by."""
+
+    def utcoffset(self, moment: datetime | None) -> timedelta:
+        naive = (moment or datetime.now()).replace(tzinfo=None)
+        # The difference, and not tm_gmtoff, which in a skipped hour is already that of the time after it.
+        return timedelta(seconds=round((naive - _EPOCH).total_seconds() - naive.timestamp()))
+
+    def dst(self, moment: datetime | None) -> None:
+        return None
+
+    def tzname(self, moment: datetime | None) -> str:
+        naive = (moment or datetime.now()).replace(tzinfo=None)
+        return time.localtime(naive.timestamp()).tm_zone
+
+    def fromutc(self, moment: datetime) -> datetime:
+        seconds = (moment.replace(tzinfo=None) - _EPOCH).total_seconds()
+        return datetime.fromtimestamp(seconds).replace(tzinfo=self)
+
+
+def zone(name: str | None) -> tzinfo:
+    """The zone of that name, the system's for None. Raises UsageError for a name nobody knows."""
+    if name is None:
+        # UTC has no changes, and calendar arithmetic in it is several times faster.
+        return UTC if time.tzname == ("UTC", "UTC") else SystemZone()
+    from zoneinfo import ZoneInfo
+
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError) as error:
+        raise UsageError(f"timezone {name!r} is unknown", _nearest(name)) from error
+
+
+def offsets(now: float | None = None) -> frozenset[int]:
+    """By how many minutes the system's zone is ahead of UTC on the days of the coming year."""
+    start = _today(now)
+    key = (None, os.environ.get("TZ"), start)
+    if key not in _found:
+        _found[key] = frozenset(time.localtime(noon).tm_gmtoff // 60 for noon in _noons(start))
+    return _found[key]
+
+
+def differences(name: str, now: float | None = None) -> frozenset[int]:
+    """By how many minutes the named zone is ahead of the system's on the days of the coming year."""
+    start = _today(now)
+    key = (name, os.environ.get("TZ"), start)
+    if key not in _found:
+        there = zone(name)
+        found = set()
+        for noon in _noons(start):
+            ahead = datetime.fromtimestamp(noon, there).utcoffset() or timedelta()
+            found.add((int(ahead.total_seconds()) - time.localtime(noon).tm_gmtoff) // 60)
+        _found[key] = frozenset(found)
+    return _found[key]
+
+
+def _today(now: float | None) -> int:
+    return int(time.time() if now is None else now) // DAY
+
+
+def _noons(start: int) -> range:
+    # Noon, since clocks are changed at night; a day more than a year, for the one that has begun.
+    return range(start * DAY + DAY // 2, (start + 367) * DAY, DAY)
+
+
+def _nearest(name: str) -> str:
+    import difflib
+    import zoneinfo
+
+    known = sorted(zoneinfo.available_timezones())
+    if not known:
+        return "this system has no time zones: install the package tzdata"
+    folded = {zone.lower(): zone for zone in known}
+    near = difflib.get_close_matches(name.lower(), folded, 1)
+    return f"did you mean {folded[near[0]]!r}?" if near else "use a name such as Europe/Madrid"

@@ -1,0 +1,72 @@
+"""A connection to the database that a URL names, its tables brought up to date."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+
+from scflows.errors import UsageError
+
+#: How long a writer waits for another, in seconds: cron starts many runs in the same second.
+BUSY_SECONDS = 60.0
+SQLITE = "sqlite:///"
+
+
+def sqlite_path(url: str, home: str) -> str:
+    """The file that an SQLite URL names; a relative one (three slashes) lies in `home`.
+
+    Raises UsageError for another kind of URL.
+    """
+    if not url.startswith(SQLITE) or len(url) == len(SQLITE):
+        kind = url.partition(":")[0]
+        raise UsageError(
+            f"the history cannot be kept in {kind!r}: SCFLOWS_DATABASE_URL must begin with {SQLITE}",
+            "unset SCFLOWS_DATABASE_URL and SQLALCHEMY_DATABASE_URI to keep it in the state folder",
+        )
+    return os.path.join(home, url.removeprefix(SQLITE).partition("?")[0])
+
+
+def connect(path: str, migrations: tuple[str, ...]) -> sqlite3.Connection:
+    """An open SQLite database at the newest of `migrations`; in autocommit, the caller begins transactions.
+
+    Raises sqlite3.Error or OSError when it cannot be opened, UsageError when it was made by a later version.
+    """
+    is_new = not os.path.exists(path)
+    if is_new:
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+    connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
+    try:
+        connection.execute("PRAGMA synchronous=NORMAL")
+        if _version(connection) != len(migrations):
+            _migrate(connection, path, migrations)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _migrate(connection: sqlite3.Connection, path: str, migrations: tuple[str, ...]) -> None:
+    # Changing to WAL does not wait for a busy database as other statements do: one at a time, by a lock of our own.
+    import fcntl
+
+    descriptor = os.open(path + ".migration", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        version = _version(connection)
+        if version > len(migrations):
+            raise UsageError(
+                f"{path} was made by a later version of scflows (tables {version}, known {len(migrations)})",
+                "install that version, or set SCFLOWS_DATABASE_URL to another file",
+            )
+        if version == len(migrations):
+            return
+        os.chmod(path, 0o600)
+        connection.execute("PRAGMA journal_mode=WAL")
+        for number, script in enumerate(migrations[version:], version + 1):
+            connection.executescript(f"BEGIN IMMEDIATE; {script}; PRAGMA user_version={number}; COMMIT;")
+    finally:
+        os.close(descriptor)
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])

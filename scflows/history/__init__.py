@@ -1,0 +1,65 @@
+"""Where runs are kept: claim a slot, record, ask."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from typing import Protocol
+
+    from scflows.run import Run
+    from scflows.settings import Settings
+
+    class RunStore(Protocol):
+        """Every implementation keeps these promises; `tests/history` holds each to them."""
+
+        def claim(self, run: Run, again: bool = False) -> Run | None:
+            """Record a run as it starts.
+
+            One that answers for a slot claims it. If the slot is taken, nothing is recorded and the run that
+            has it comes back. A run that does a slot `again` claims nothing.
+            """
+
+        def finish(self, run: Run) -> bool:
+            """Record how a run ended, with its steps; False when a final status was there already."""
+
+        def progress(self, run: Run) -> None:
+            """Record the steps so far of a run that goes on."""
+
+        def run(self, id: str) -> Run | None:
+            """One run with its steps, by its id or a beginning of it that only one has."""
+
+        def find(self, wanted: Query) -> list[Run]:
+            """Runs without their steps, the newest first."""
+
+        def latest(self, tasks: Iterable[str]) -> dict[str, Run]:
+            """The newest run of each task that was not skipped."""
+
+        def unfinished(self) -> Iterator[Run]:
+            """All runs that are recorded as queued or running."""
+
+        def prune(self, before: float) -> int:
+            """Remove finished runs that started before a moment; how many."""
+
+        def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Query:
+    """Which runs are asked for. Times are seconds since the epoch; None does not restrict."""
+
+    task: str | None = None
+    statuses: tuple[str, ...] = ()
+    since: float | None = None
+    until: float | None = None
+    slot: float | None = None
+    limit: int = 50
+
+
+def open_store(settings: Settings) -> RunStore:
+    """The store that `database_url` names. Raises UsageError, or whatever the database raises."""
+    from scflows.history.sqlite import SqliteStore
+
+    return SqliteStore(settings)

@@ -1,0 +1,149 @@
+"""Records a run whatever happens: in the history; where that cannot be written, in files that it takes in later."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import time
+
+from scflows.errors import ScflowsError
+from scflows.history import open_store
+from scflows.run import SKIPPED, Run, StepRecord
+from scflows.safefile import replace
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any, TypeVar
+
+    from scflows.history import RunStore
+    from scflows.settings import Settings
+
+    Answer = TypeVar("Answer")
+
+#: A history that is broken, full, locked for too long, or not ours to write.
+FAULTS = (sqlite3.Error, OSError, ScflowsError)
+#: Seconds between two writes of the steps of a run that goes on.
+PROGRESS_EVERY = 2.0
+
+
+class Recorder:
+    """One run's way into the history. It never raises: `problem` says what went wrong, once."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.problem = ""
+        self._settings = settings
+        self._store: RunStore | None = None
+        self._written = 0.0
+
+    def claim(self, run: Run, again: bool = False) -> str | None:
+        """Record a run as it starts; the id of the run that has its slot already, if one has.
+
+        When the history cannot be written, an exclusive file claims the slot; when that cannot be made either,
+        the run goes on, marked `unclaimed`.
+        """
+        answer: list[Run | None] = []
+        if self._try(lambda store: answer.append(store.claim(run, again))):
+            taken = answer[0]
+            return taken.id if taken is not None else None
+        if run.slot is None or run.status == SKIPPED or again:
+            return None
+        return self._claim_by_file(run, run.slot)
+
+    def progress(self, run: Run) -> None:
+        """Record the steps so far, when some time has passed since the last time."""
+        now = time.monotonic()
+        if now - self._written >= PROGRESS_EVERY:
+            self._written = now
+            self._try(lambda store: store.progress(run))
+
+    def finish(self, run: Run) -> None:
+        """Record how a run ended."""
+        if not self._try(lambda store: store.finish(run)):
+            try:
+                path = os.path.join(pending_folder(self._settings), f"{run.id}.json")
+                replace(path, json.dumps(run_to_dict(run)).encode(), mode=0o600)
+            except OSError:
+                pass  # Nothing can be written any more; the log and stderr have said so.
+
+    def close(self) -> None:
+        """Close the connection, so that a child process does not inherit it."""
+        if self._store is not None:
+            self._store.close()
+            self._store = None
+
+    def _claim_by_file(self, run: Run, slot: float) -> str | None:
+        path = os.path.join(self._settings.state_path, "claims", run.task, f"{slot:.0f}")
+        try:
+            os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        except FileExistsError:
+            try:
+                with open(path, encoding="ascii") as file:
+                    return file.read() or "another run"
+            except OSError:
+                return "another run"
+        except OSError:
+            run.unclaimed = True
+            return None
+        try:
+            os.write(descriptor, run.id.encode())
+        except OSError:
+            pass
+        os.close(descriptor)
+        return None
+
+    def _try(self, action: Callable[[RunStore], Any]) -> bool:
+        try:
+            if self._store is None:
+                self._store = open_store(self._settings)
+            action(self._store)
+        except FAULTS as error:
+            if not self.problem:
+                self.problem = f"history {self._settings.database_url}: {error}"
+            return False
+        return True
+
+
+def pending_folder(settings: Settings) -> str:
+    """Where records wait that could not be written into the history."""
+    return os.path.join(settings.state_path, "pending")
+
+
+def take_in_pending(settings: Settings, store: RunStore) -> int:
+    """Write the records that wait into the history; how many. Raises what the store raises."""
+    taken = 0
+    for path in _pending(settings):
+        try:
+            with open(path, encoding="utf-8") as file:
+                run = run_from_dict(json.load(file))
+        except (OSError, ValueError, TypeError, KeyError):
+            # Half of a record, from a disk that was full: kept aside for whoever wants to look.
+            os.replace(path, path + ".broken")
+            continue
+        store.finish(run)
+        os.unlink(path)
+        taken += 1
+    return taken
+
+
+def run_to_dict(run: Run) -> dict[str, Any]:
+    """A run as JSON values."""
+    return {**run.__dict__, "steps": [step.__dict__ for step in run.steps]}
+
+
+def run_from_dict(values: dict[str, Any]) -> Run:
+    """The run that `run_to_dict` made values of."""
+    return Run(**{**values, "steps": [StepRecord(**step) for step in values["steps"]]})
+
+
+def _pending(settings: Settings) -> Iterator[str]:
+    folder = pending_folder(settings)
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError:
+        return
+    for name in names:
+        if name.endswith(".json") and not name.startswith("."):
+            yield os.path.join(folder, name)

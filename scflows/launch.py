@@ -1,0 +1,275 @@
+"""Run a flow here: claim, lock, fork, watch, record.
+
+The parent keeps the lock, the deadline and the final record; the child runs the steps in its own process group.
+So a hard limit, a stop, a C library that never returns and a crash all end in a true record.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass, field
+
+from scflows.errors import FlowError, ScflowsError, UsageError
+from scflows.history.recorder import Recorder
+from scflows.loader import FlowPath, find_flow, load_flow
+from scflows.lock import lock_name, me
+from scflows.lock.file import FileLock, holder
+from scflows.logfile import TaskLog, log_path, timestamp
+from scflows.run import CANCELLED, EXIT, FAILED, SKIPPED, SUCCESS, Run, new_run_id
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from scflows.cron.task import Task
+    from scflows.flow import Flow
+    from scflows.settings import Settings
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked of `launch`: a flow by its path, or a task."""
+
+    flow: str = ""  #: as typed; empty when a task says which
+    task: Task | None = None
+    payload: Any = field(default_factory=dict)  #: becomes `__input__`
+    params: dict[str, Any] = field(default_factory=dict)  #: over those of the task
+    trigger: str = "manual"
+    slot: float | None = None  #: the due time to answer for, seconds since the epoch
+    again: bool = False  #: run also for a slot that has its run
+    timeout: float | None = None  #: seconds, over those of task, flow and settings
+    dry_run: bool = False
+    wants_data: bool = False  #: whether the caller needs the data; else it stays in the child
+
+
+@dataclass
+class Outcome:
+    """What became of a request."""
+
+    run: Run
+    data: dict[str, Any]
+    problems: list[str]  #: what went wrong around the run: a log or a history that cannot be written
+    mistakes: FlowError | UsageError | None = None  #: why the flow was refused
+
+
+def launch(request: Request, settings: Settings, tell: Callable[[str, dict[str, Any]], None] | None = None) -> Outcome:
+    """Run a flow, or record why it did not run.
+
+    `tell` is called as it happens with `log` (a line), `step_started` and `step_ended` (a step record).
+    Raises FlowError for a flow that somebody named and that is not there; any other end is in the outcome.
+    """
+    return _Launch(request, settings, tell).run()
+
+
+class _Launch:
+    def __init__(
+        self, request: Request, settings: Settings, tell: Callable[[str, dict[str, Any]], None] | None
+    ) -> None:
+        self.request = request
+        self.settings = settings
+        self.tell = tell
+        self.recorder = Recorder(settings)
+        self.record = Run(
+            id=new_run_id(),
+            flow=request.flow,
+            trigger=request.trigger,
+            slot=request.slot,
+            started=time.time(),
+            dry_run=request.dry_run or bool(request.task and request.task.dry),
+            holder=me(),
+        )
+        self.data: dict[str, Any] = {}
+        self.mistakes: FlowError | UsageError | None = None
+        self.log = TaskLog("")
+        self.problems: list[str] = []
+
+    def run(self) -> Outcome:
+        task = self.request.task
+        where: FlowPath | None = None
+        if task is not None:
+            self.record.task = task.name
+            self.record.flow = task.flow or " ".join(task.command)
+        else:
+            where = find_flow(self.request.flow, self.settings)
+            self.record.flow = where.written
+            self.record.task = _name_of(where)
+        self._open_log()
+        lock = FileLock(self.settings.lock_path, self._lock_name(where))
+        if not self._take(lock):
+            return self._ended()
+        try:
+            taken = self.recorder.claim(self.record, self.request.again)
+            if taken is not None:
+                self._skip("slot", f"run {taken} has answered for this slot")
+                return self._ended()
+            try:
+                self._start(where)
+            except KeyboardInterrupt:
+                self._end(CANCELLED, "interrupted", "interrupted before its first step")
+            self._log_end()
+            self.recorder.finish(self.record)
+        finally:
+            lock.release()
+        return self._ended()
+
+    def _start(self, where: FlowPath | None) -> None:
+        """Check, then run in a child; every way it can end is in the record afterwards."""
+        try:
+            body = self._body(where)
+        except (FlowError, UsageError) as error:
+            self.mistakes = error
+            self._end(FAILED, "refused", str(error))
+            self.log.error(str(error))
+            return
+        from scflows.child import Child
+
+        self.recorder.close()
+        Child(body, self.record, self.log, self.recorder, self.tell, self.request.wants_data, self.data).run()
+
+    def _body(self, where: FlowPath | None) -> Any:
+        """What the child shall do. Raises FlowError or UsageError for what cannot be run."""
+        from scflows.child import CommandBody, FlowBody
+
+        task = self.request.task
+        if task is not None and task.command:
+            self._log_start(" ".join(task.command))
+            limit = self.request.timeout or task.timeout or self.settings.timeout_seconds
+            return CommandBody(task.command, self.settings, limit)
+        where = where or find_flow(task.flow if task is not None else self.request.flow, self.settings)
+        self.record.flow = where.written
+        flow = load_flow(where, self.settings)
+        params = {**(task.params if task is not None else {}), **self.request.params}
+        self.record.params = self._params(flow, params)
+        self._log_start(f"flow {where.written}")
+        given = self.request.timeout or (task.timeout if task is not None else None) or flow.timeout
+        return FlowBody(flow, self._first_data(flow), self.settings, given or self.settings.timeout_seconds)
+
+    def _params(self, flow: Flow, given: dict[str, Any]) -> dict[str, Any]:
+        if not flow.params and not given:
+            return {}
+        from scflows.parameter import convert
+
+        payload = self.request.payload
+        named = {name: payload[name] for name in flow.params if name in payload} if isinstance(payload, dict) else {}
+        return convert(flow.params, {**named, **given})
+
+    def _first_data(self, flow: Flow) -> dict[str, Any]:
+        stamp, slot = _local_times(self.settings.timezone, self.record.started, self.record.slot)
+        data: dict[str, Any] = {
+            "__input__": self.request.payload,
+            "__errors__": [],
+            "__timestamp__": stamp,
+            "__job_id__": self.record.id,
+            "__flow_path__": flow.path,
+            "__loop_index__": None,
+            "__slot__": slot,
+        }
+        if flow.params or self.record.params:
+            data["params"] = self.record.params
+        return data
+
+    def _take(self, lock: FileLock) -> bool:
+        try:
+            if lock.acquire(self.record.id):
+                return True
+        except OSError as error:
+            # Without a lock two runs could meet, but a full or read-only disk must not stop the work.
+            self._problem(f"lock {lock.path}: {error.strerror}; running without it")
+            return True
+        other = holder(self.settings.lock_path, os.path.basename(lock.path).removesuffix(".lock"))
+        by = f" (run {other.run}, since {timestamp(other.since)})" if other is not None and other.run else ""
+        self._skip("locked", f"it is already running{by}")
+        return False
+
+    def _skip(self, reason: str, message: str) -> None:
+        self._end(SKIPPED, reason, message)
+        self.log.info(f"run {self.record.id} skipped: {message}")
+        self.recorder.claim(self.record)
+
+    def _end(self, status: str, reason: str, message: str) -> None:
+        self.record.status = status
+        self.record.reason = reason
+        self.record.message = message
+        self.record.ended = time.time()
+
+    def _lock_name(self, where: FlowPath | None) -> str:
+        """A task's name; a flow named by its path shares the lock of the task that stands for it alone."""
+        task = self.request.task or _task_of(self.record.task, where, self.settings)
+        if task is not None or where is None:
+            return self.record.task
+        return lock_name(where.file)
+
+    def _open_log(self) -> None:
+        task = self.request.task
+        if task is not None and task.command:
+            path = os.path.join(self.settings.tasks_path, "scheduler.log")
+        else:
+            path = log_path(self.settings.tasks_path, self.record.task)
+        tell = self.tell
+        echo = None if tell is None else lambda line: tell("log", {"line": line})
+        self.log = TaskLog(path, self.settings.log_level, echo)
+        if self.log.problem:
+            self._problem(self.log.problem)
+        else:
+            self.record.log = path
+
+    def _log_start(self, what: str) -> None:
+        slot = f", slot {timestamp(self.record.slot)}" if self.record.slot is not None else ""
+        dry = ", dry run" if self.record.dry_run else ""
+        self.log.info(f"run {self.record.id} started: {what}{slot}{dry}")
+
+    def _log_end(self) -> None:
+        record = self.record
+        told = f": {record.message}" if record.message else ""
+        line = f"run {record.id} {record.status} after {record.took or 0:.1f} s{told}"
+        if record.status in (SUCCESS, EXIT):
+            self.log.info(line)
+        else:
+            self.log.error(line)
+
+    def _problem(self, text: str) -> None:
+        self.problems.append(text)
+
+    def _ended(self) -> Outcome:
+        self.recorder.close()
+        if self.recorder.problem:
+            self._problem(self.recorder.problem)
+        self.log.close()
+        return Outcome(self.record, self.data, self.problems, self.mistakes)
+
+
+def _name_of(where: FlowPath) -> str:
+    from scflows.cron.task import task_name
+
+    return task_name(where.file, where.folder)
+
+
+def _task_of(name: str, where: FlowPath | None, settings: Settings) -> Task | None:
+    """The task of that name, if all it does is to run this flow."""
+    if where is None or not os.path.exists(os.path.join(settings.state_path, "tasks", f"{name}.json")):
+        return None
+    from scflows.cron.task import TaskStore
+
+    try:
+        task = TaskStore(settings).read(name)
+    except ScflowsError:
+        return None
+    return task if task is not None and task.flow == where.file and not task.params else None
+
+
+def _local_times(zone: str, started: float, slot: float | None) -> tuple[str, str]:
+    """The start as 14 digits, the slot (else the start) as ISO 8601, both in a zone."""
+    if zone == "UTC":
+        stamp = time.strftime("%Y%m%d%H%M%S", time.gmtime(started))
+        return stamp, time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(started if slot is None else slot))
+    from datetime import datetime
+    from zoneinfo import ZoneInfo
+
+    try:
+        found = ZoneInfo(zone)
+    except (KeyError, ValueError, OSError) as error:
+        raise UsageError(f"TIMEZONE {zone!r} is no time zone", "use a name such as Europe/Madrid") from error
+    moment = datetime.fromtimestamp(started if slot is None else slot, found).replace(microsecond=0)
+    return datetime.fromtimestamp(started, found).strftime("%Y%m%d%H%M%S"), moment.isoformat()

@@ -1,0 +1,134 @@
+"""Flow files: found inside their folder, checked once, then kept as checked for as long as the file stays the same."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import dataclass
+
+from scflows import __version__
+from scflows.errors import FlowError, Mistake
+from scflows.flow import Flow
+from scflows.safefile import replace
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from scflows.settings import Settings
+
+ENDINGS = (".yml", ".yaml")
+#: A file that was changed this many seconds ago or later may change again within the same tick of its clock.
+SETTLED = 2.0
+
+
+@dataclass(frozen=True)
+class FlowPath:
+    """Where a flow lies. `written` is how messages and data name it: relative to the flows folder."""
+
+    file: str  #: absolute, links resolved
+    written: str
+    folder: str  #: the flows folder, or the flow's own where it lies outside
+
+
+def find_flow(path: str, settings: Settings) -> FlowPath:
+    """Where the flow is that somebody named.
+
+    With `FLOWS_PATH` set only inside it; else as typed, from the workspace, or inside the flows folder.
+    Raises FlowError for a path that leads out or to nothing.
+    """
+    flows = os.path.realpath(settings.flows_path)
+    if not path or "\0" in path or "\n" in path:
+        raise FlowError([Mistake(repr(path), "no path of a flow")])
+    bases = [flows] if settings.flows_path_is_set else [settings.home, flows]
+    for base in bases:
+        for ending in ("", *ENDINGS):
+            file = os.path.realpath(os.path.join(base, os.path.expanduser(path) + ending))
+            if os.path.isfile(file):
+                return _placed(file, flows, path, settings)
+    if any(os.path.isdir(os.path.join(base, path)) for base in bases):
+        raise FlowError([Mistake(path, "is a folder, not a flow file")], "list the flows with: flows list-flows")
+    raise FlowError([Mistake(path, "there is no such flow file")], _near(path, settings))
+
+
+def load_flow(where: FlowPath, settings: Settings, keep: bool = True) -> Flow:
+    """The flow, checked; `keep` notes it as checked. Raises FlowError with every mistake of the file."""
+    try:
+        with open(where.file, "rb") as file:
+            state = os.fstat(file.fileno())
+            key = [
+                __version__,
+                where.written,
+                state.st_size,
+                state.st_mtime_ns,
+                state.st_ctime_ns,
+                state.st_ino,
+            ]
+            kept = _kept_path(where.file, settings)
+            flow = _read_kept(kept, key)
+            if flow is not None:
+                return flow
+            content = file.read()
+    except OSError as error:
+        raise FlowError([Mistake(where.written, f"cannot be read: {error.strerror}")]) from error
+    from scflows.flow_file import parse_flow
+
+    flow, _ = parse_flow(content, where.written, where.file)
+    if keep and time.time() - max(state.st_mtime, state.st_ctime) > SETTLED:
+        _keep(kept, key, flow)
+    return flow
+
+
+def flow_files(settings: Settings) -> Iterator[FlowPath]:
+    """Every flow file below the flows folder, by path. Hidden files and folders are left out."""
+    top = os.path.realpath(settings.flows_path)
+    for folder, folders, names in os.walk(top):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            if name.endswith(ENDINGS) and not name.startswith("."):
+                file = os.path.join(folder, name)
+                yield FlowPath(os.path.realpath(file), os.path.relpath(file, top), top)
+
+
+def _placed(file: str, flows: str, typed: str, settings: Settings) -> FlowPath:
+    if file.startswith(flows.rstrip("/") + "/"):
+        return FlowPath(file, os.path.relpath(file, flows), flows)
+    if settings.flows_path_is_set:
+        raise FlowError([Mistake(typed, "leads out of the flows folder")], "flows are found inside FLOWS_PATH only")
+    return FlowPath(file, os.path.basename(file), os.path.dirname(file))
+
+
+def _near(path: str, settings: Settings) -> str:
+    from difflib import get_close_matches
+
+    known = [each.written for each in flow_files(settings)]
+    near = get_close_matches(path, known, 1, 0.5)
+    return f"did you mean {near[0]!r}?" if near else "list the flows with: flows list-flows"
+
+
+def _kept_path(file: str, settings: Settings) -> str:
+    from scflows.lock import lock_name
+
+    return os.path.join(settings.state_path, "checked-flows", f"{lock_name(file)}.json")
+
+
+def _read_kept(path: str, key: list[object]) -> Flow | None:
+    try:
+        with open(path, encoding="utf-8") as file:
+            values = json.load(file)
+        return Flow.from_dict(values["flow"]) if values["key"] == key else None
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def _keep(path: str, key: list[object], flow: Flow) -> None:
+    from scflows.steps import step_types
+
+    # A type from another package may change without its flow; it is checked anew each time.
+    built_in = step_types()
+    if all(step.type in built_in for step in flow.steps):
+        try:
+            replace(path, json.dumps({"key": key, "flow": flow.to_dict()}).encode(), mode=0o600, durable=False)
+        except OSError:
+            pass  # Only the next start is slower.

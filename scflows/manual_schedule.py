@@ -1,0 +1,108 @@
+"""Schedule what a person names: flows, each with a name, a schedule and parameters of its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from scflows.cron.asked import Asked, asked, parse_every
+from scflows.cron.task import check_name, task_name
+from scflows.errors import Busy, UsageError
+from scflows.loader import find_flow, load_flow
+from scflows.parameter import convert
+from scflows.planner import KEEP, Plan, Planner
+from scflows.source import Wish
+
+HOUR = 3600
+#: How often a flow runs for which nothing is said.
+DEFAULT_HOURS = 24
+
+
+@dataclass(frozen=True)
+class Order:
+    """What to schedule and how."""
+
+    flows: tuple[str, ...]
+    devices: tuple[str, ...] = ()  #: each flow once for each of them, as its parameter `device`
+    name: str | None = None
+    cron: str | None = None
+    every: str | None = None
+    interval_hours: int | None = None
+    timezone: str | None = None
+    params: dict[str, Any] = field(default_factory=dict)
+    timeout: float | None = None  #: seconds
+    overwrite: bool = False
+    dry_tasks: bool = False
+    balance: bool = True
+
+
+def manual_schedule(planner: Planner, order: Order) -> Plan:
+    """A plan that adds the tasks that were ordered. Raises UsageError, FlowError; Busy for a name that is taken."""
+    wishes = list(_wishes(planner, order))
+    names = [wish.name for wish in wishes]
+    double = next((name for name in names if names.count(name) > 1), None)
+    if double is not None:
+        raise UsageError(f"two of these would be the task {double!r}", "schedule them one by one, each with --name")
+    plan = planner.wish(wishes, order.overwrite, order.balance)
+    kept = [] if order.overwrite else plan.of(KEEP)
+    if kept:
+        task = kept[0].task
+        raise Busy(
+            f"task {task.name!r} is already scheduled ({task.schedule.words()})",
+            f"add --overwrite to replace it, or change it with: flows edit {task.name}",
+        )
+    return plan
+
+
+def _wishes(planner: Planner, order: Order) -> list[Wish]:
+    if not order.flows:
+        raise UsageError("no flow is named", "flows manual-schedule FLOW, or --task-file FLOW")
+    if order.name is not None and len(order.flows) * max(1, len(order.devices)) != 1:
+        raise UsageError("--name goes with a single task")
+    wishes = []
+    for typed in order.flows:
+        where = find_flow(typed, planner.settings)
+        flow = load_flow(where, planner.settings, keep=not planner.dry_run)
+        wanted = _asked(order, flow.schedule)
+        for device in order.devices or ("",):
+            params = {**order.params, **({"device": device} if device else {})}
+            # Checked now, since nobody looks when cron starts it.
+            convert(flow.params, params)
+            name = order.name or _device_name(order, where.file, where.folder, device)
+            wishes.append(
+                Wish(
+                    check_name(name),
+                    wanted,
+                    flow=where.file,
+                    params=params,
+                    timeout=order.timeout,
+                    dry=order.dry_tasks,
+                )
+            )
+    return wishes
+
+
+def _device_name(order: Order, file: str, folder: str, device: str) -> str:
+    flow = task_name(file, folder)
+    if not device:
+        return flow
+    return device if len(order.flows) == 1 else f"{flow}-{device}"
+
+
+def _asked(order: Order, written: dict[str, Any] | None) -> Asked:
+    """What the order says; else what the flow says; else once a day."""
+    named = [option for option in ("cron", "every", "interval_hours") if getattr(order, option) is not None]
+    if len(named) > 1:
+        options = " and ".join("--" + option.replace("_", "-") for option in named)
+        raise UsageError(f"{options} exclude each other")
+    zone = {} if order.timezone is None else {"timezone": order.timezone}
+    if order.cron is not None:
+        return asked({"cron": order.cron, **zone})
+    if order.every is not None:
+        return asked({"every_seconds": parse_every(order.every), **zone})
+    if order.interval_hours is None and written is not None:
+        return asked({**written, **zone})
+    hours = DEFAULT_HOURS if order.interval_hours is None else order.interval_hours
+    if hours < 1:
+        raise UsageError(f"--interval-hours {hours}: it must be 1 or more")
+    return asked({"every_seconds": hours * HOUR, **zone})

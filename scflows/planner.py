@@ -1,0 +1,238 @@
+"""Put tasks on the crontab: what is wanted, which slot, what changes, and the writing of it.
+
+A plan is made whole before anything is written, and written once: task files, tabfile, crontab. If the crontab
+refuses, the other two are put back as they were.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+from scflows.cron.balance import placed
+from scflows.cron.load import Load, load_of
+from scflows.cron.tabfile import Tabfile, file_lock
+from scflows.cron.task import Task, TaskStore, check_name
+from scflows.custody import Custody
+from scflows.errors import NotFound
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from scflows.cron.asked import Asked
+    from scflows.cron.schedule import Schedule
+    from scflows.settings import Settings
+    from scflows.source import Wish
+
+ADD, REPLACE, REMOVE, KEEP = "add", "replace", "remove", "keep"
+
+
+@dataclass(frozen=True)
+class Change:
+    """What happens to one task, and why."""
+
+    action: str  #: `add`, `replace`, `remove` or `keep`
+    task: Task  #: as it is afterwards; for `remove` as it was
+    why: str = ""
+    fresh: bool = False  #: its line is written anew even where the task stays the same
+
+
+@dataclass
+class Plan:
+    """What would be on the crontab, against what is."""
+
+    tasks: dict[str, Task]  #: all of the user's tasks afterwards, the paused ones too
+    changes: list[Change] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)  #: what could not be read; nothing of it is changed
+    unreachable: list[str] = field(default_factory=list)  #: sources that did not answer
+    diff: list[str] = field(default_factory=list)  #: of our block, as unified diff lines
+    tabfile: Tabfile = field(default_factory=Tabfile)  #: our block afterwards
+    rewritten: set[str] = field(default_factory=set)  #: the tasks whose lines are written anew
+    busiest_before: float = 0.0  #: starts in the fullest minute of the day
+    busiest_after: float = 0.0
+    notes: list[str] = field(default_factory=list)  #: what was noticed while it was written
+
+    def of(self, action: str) -> list[Change]:
+        return [change for change in self.changes if change.action == action]
+
+    @property
+    def is_empty(self) -> bool:
+        return all(change.action == KEEP for change in self.changes) and not self.diff
+
+
+class Planner:
+    """Plans and writes under one lock; see `planning`."""
+
+    def __init__(self, settings: Settings, dry_run: bool) -> None:
+        self.settings = settings
+        self.dry_run = dry_run
+        self.store = TaskStore(settings)
+        tasks, problems = self.store.read_all()
+        self.before = {task.name: task for task in tasks}
+        self.broken = [str(problem) for problem in problems]
+        self.custody = Custody(settings)
+        self._load: Load | None = None
+
+    @property
+    def load(self) -> Load:
+        """The load of the tasks that are there, and of those planned so far."""
+        if self._load is None:
+            self._load = load_of(task.schedule for task in self.before.values() if task.enabled)
+        return self._load
+
+    def wish(
+        self,
+        wishes: Iterable[Wish],
+        overwrite: bool = False,
+        balance: bool = True,
+        settings: dict[str, str] | None = None,
+    ) -> Plan:
+        """A plan that adds what is wanted. A task that is there stays, unless `overwrite`; it keeps its slot
+        where the same is asked of it. One of another source or workspace is never overwritten.
+        """
+        plan = Plan(dict(self.before), problems=list(self.broken), busiest_before=self.load.busiest)
+        remembered = self.settings.remembered() if settings is None else settings
+        for wish in wishes:
+            check_name(wish.name)
+            old = self.before.get(wish.name)
+            if old is None:
+                schedule = placed(wish.asked, self.load, wish.name, balance)
+                task = self._task(wish, schedule, remembered)
+                plan.changes.append(Change(ADD, task, task.schedule.words()))
+            elif not _belongs(old, wish, self.settings):
+                whose = f"belongs to the source {old.source!r} in {old.workspace}"
+                plan.changes.append(Change(KEEP, old, f"{whose}; choose another name, or remove it first"))
+                continue
+            elif not overwrite:
+                changed = "" if _asks_the_same(wish.asked, old, balance) else "; its schedule has changed"
+                plan.changes.append(Change(KEEP, old, f"already scheduled{changed}; --overwrite replaces it"))
+                continue
+            else:
+                task = self._replaced(wish, old, remembered, balance)
+                why = task.schedule.words() if task != old else "unchanged"
+                plan.changes.append(Change(REPLACE if task != old else KEEP, task, why, fresh=True))
+            plan.tasks[wish.name] = task
+        return self._finished(plan)
+
+    def change(self, changes: Iterable[Change]) -> Plan:
+        """A plan that replaces and removes tasks."""
+        plan = Plan(dict(self.before), problems=list(self.broken), busiest_before=self.load.busiest)
+        for change in changes:
+            plan.changes.append(change)
+            if change.action == REMOVE:
+                plan.tasks.pop(change.task.name, None)
+            else:
+                plan.tasks[change.task.name] = change.task
+        return self._finished(plan)
+
+    def drop(self, plan: Plan, removed: Iterable[Change]) -> Plan:
+        """The plan with tasks removed besides."""
+        for change in removed:
+            plan.changes.append(change)
+            plan.tasks.pop(change.task.name, None)
+        return self._finished(plan)
+
+    def task(self, name: str) -> Task:
+        """A task by its name. Raises NotFound with the nearest name there is."""
+        found = self.before.get(name)
+        if found is None:
+            raise no_such_task(name, self.before)
+        return found
+
+    def write(self, plan: Plan, overwrite: bool = False) -> None:
+        """Carry a plan out. Raises Busy for a block that was changed by hand, unless `overwrite`; Refused."""
+        if not overwrite:
+            self.custody.check()
+        names = {change.task.name for change in plan.changes if change.action != KEEP}
+        many = len(names) > 20
+        try:
+            for name in names:
+                if name in plan.tasks:
+                    self.store.write(plan.tasks[name], durable=not many)
+                else:
+                    self.store.remove(name)
+            plan.notes.extend(self.custody.write(plan.tabfile, plan.rewritten))
+        except BaseException:
+            for name in names:
+                if name in self.before:
+                    self.store.write(self.before[name], durable=not many)
+                else:
+                    self.store.remove(name)
+            raise
+
+    def _finished(self, plan: Plan) -> Plan:
+        plan.rewritten = {change.task.name for change in plan.changes if change.action != KEEP or change.fresh}
+        plan.tabfile = self.custody.lines(plan.tasks.values(), plan.rewritten)
+        plan.diff = self.custody.diff(plan.tabfile)
+        plan.busiest_after = load_of(task.schedule for task in plan.tasks.values() if task.enabled).busiest
+        return plan
+
+    def _task(self, wish: Wish, schedule: Schedule, remembered: dict[str, str]) -> Task:
+        return Task(
+            name=wish.name,
+            schedule=schedule,
+            flow=wish.flow,
+            command=wish.command,
+            workspace=self.settings.home,
+            params=wish.params,
+            settings=remembered,
+            timeout=wish.timeout,
+            dry=wish.dry,
+            source=wish.source,
+            kind=wish.kind,
+            created=time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime()),
+            catch_up=wish.asked.catch_up,
+            catch_up_cap=wish.asked.catch_up_cap,
+            overlap=wish.asked.overlap,
+        )
+
+    def _replaced(self, wish: Wish, old: Task, remembered: dict[str, str], balance: bool) -> Task:
+        if _asks_the_same(wish.asked, old, balance):
+            schedule = old.schedule
+        else:
+            schedule = placed(wish.asked, self.load, wish.name, balance)
+        new = self._task(wish, schedule, remembered)
+        return replace(new, enabled=old.enabled, created=old.created)
+
+
+@contextmanager
+def planning(settings: Settings, dry_run: bool = False) -> Iterator[Planner]:
+    """A planner that has tasks, tabfile and crontab for itself until the end of the block.
+
+    A dry run takes no lock, since that would make files.
+    """
+    if dry_run:
+        yield Planner(settings, dry_run)
+        return
+    with file_lock(settings):
+        yield Planner(settings, dry_run)
+
+
+def no_such_task(name: str, known: Iterable[str]) -> NotFound:
+    """The error for a name that no task has."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, list(known), 1)
+    return NotFound(
+        f"there is no task {name!r}",
+        f"did you mean {near[0]!r}?" if near else "see them with: flows list-tasks",
+    )
+
+
+def _belongs(old: Task, wish: Wish, settings: Settings) -> bool:
+    """Whether a wish may replace a task: a person's may replace any, a source's only its own."""
+    if wish.source == "manual":
+        return True
+    return old.source == wish.source and old.workspace == settings.home
+
+
+def _asks_the_same(asked: Asked, old: Task, balance: bool) -> bool:
+    schedule = old.schedule
+    if asked.cron is not None:
+        return schedule.every is None and (schedule.cron, schedule.timezone) == (asked.cron, asked.timezone)
+    if schedule.every != asked.every:
+        return False
+    # Its nominal slot was asked for: a slot that was chosen is another one.
+    return balance or schedule == placed(asked, load_of([]), old.name, balance=False)
