@@ -56,11 +56,15 @@ class Custody:
             )
 
     def lines(self, tasks: Iterable[Task], changed: Collection[str]) -> Tabfile:
-        """The tabfile for these tasks. Lines of tasks that are not in `changed` stay as they are."""
-        wanted = {task.name: task for task in tasks if task.enabled}
+        """The tabfile for these tasks. Lines of tasks that are not in `changed` stay as they are.
+
+        So does a line whose task cannot be read: a broken task file must not take a task off the crontab.
+        """
+        known = {task.name: task for task in tasks}
+        wanted = {name: task for name, task in known.items() if task.enabled}
         planned = Tabfile.parse(self.tabfile.render())
         for entry in planned.entries:
-            if entry.name not in wanted:
+            if entry.name not in wanted and (entry.name in known or entry.name in changed):
                 planned.remove(entry.name)
         state = state_for_cron(self.settings)
         for name, task in wanted.items():

@@ -15,7 +15,7 @@ from scflows.history.recorder import Recorder
 from scflows.loader import FlowPath, find_flow, load_flow
 from scflows.lock import lock_name, me
 from scflows.lock.file import FileLock, holder
-from scflows.logfile import TaskLog, log_path, timestamp
+from scflows.logfile import TaskLog, log_path, scheduler_log, timestamp
 from scflows.run import CANCELLED, EXIT, FAILED, SKIPPED, SUCCESS, Run, new_run_id
 
 TYPE_CHECKING = False
@@ -204,7 +204,7 @@ class _Launch:
     def _open_log(self) -> None:
         task = self.request.task
         if task is not None and task.command:
-            path = os.path.join(self.settings.tasks_path, "scheduler.log")
+            path = scheduler_log(self.settings.tasks_path)
         else:
             path = log_path(self.settings.tasks_path, self.record.task)
         tell = self.tell

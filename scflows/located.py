@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from scflows.errors import FlowError, Mistake
+from scflows.kind import KIND_WORDS, described, fits, nearest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
 #: What a flow file may be at most: bytes, nodes once its aliases are followed, levels of nesting.
@@ -39,6 +41,39 @@ class Located:
             node, mark = found
         mark = mark or (node.start_mark if node is not None else None)
         return (mark.line + 1, mark.column + 1) if mark else (1, 1)
+
+    def typed(
+        self,
+        mapping: dict[Any, Any],
+        key: str,
+        kind: str,
+        default: Any = None,
+        title: str = "",
+        at: tuple[str | int, ...] = (),
+        least: float | None = None,
+    ) -> Any:
+        """The value under a key if it is of a kind (and no less than `least`); else `default` and a mistake."""
+        value = mapping.get(key)
+        if value is None:
+            return default
+        told = f"{title}: {key}" if title else key
+        if not fits(value, (kind,)):
+            self.mistake(f"{told} must be {KIND_WORDS[kind]}, not {described(value)}", *at, key)
+            return default
+        if least is not None and value < least:
+            self.mistake(f"{told} must be {'more than 0' if least < 1 else f'{least:g} or more'}", *at, key)
+            return default
+        return value
+
+    def left_aside(
+        self, mapping: dict[Any, Any], known: Iterable[str], title: str = "", at: tuple[str | int, ...] = ()
+    ) -> None:
+        """Warn of the keys of a mapping that nobody knows."""
+        for key in mapping:
+            if key not in known:
+                told = f"{title}: " if title else ""
+                message = f"{told}unknown property {key!r} is left aside{nearest(str(key), known)}"
+                self.mistake(message, *at, key, severity="warning")
 
     def _compose(self, text: bytes) -> Any:
         import yaml

@@ -87,3 +87,8 @@ def timestamp(moment: float) -> str:
 def log_path(tasks_path: str, task: str) -> str:
     """The log of a task: `<tasks_path>/<task>/<task>.log`."""
     return os.path.join(tasks_path, task, f"{task}.log")
+
+
+def scheduler_log(tasks_path: str) -> str:
+    """The log of what was scheduled, and of the searches that are scheduled themselves."""
+    return os.path.join(tasks_path, "scheduler.log")

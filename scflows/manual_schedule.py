@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from scflows.cron.asked import Asked, asked, parse_every
+from scflows.cron.balance import placed
 from scflows.cron.task import check_name, task_name
 from scflows.errors import Busy, UsageError
 from scflows.loader import find_flow, load_flow
 from scflows.parameter import convert
-from scflows.planner import KEEP, Plan, Planner
+from scflows.planner import KEEP, REPLACE, Change, Plan, Planner
 from scflows.source import Wish
 
 HOUR = 3600
@@ -52,6 +53,42 @@ def manual_schedule(planner: Planner, order: Order) -> Plan:
             f"add --overwrite to replace it, or change it with: flows edit {task.name}",
         )
     return plan
+
+
+def edited(
+    planner: Planner,
+    name: str,
+    cron: str | None,
+    every: str | None,
+    interval_hours: int | None,
+    timezone: str | None,
+    params: dict[str, Any],
+    timeout: float | None,
+) -> Change:
+    """A task with another schedule, parameters or limit; a parameter of None is taken away.
+
+    Raises NotFound, UsageError.
+    """
+    old = planner.task(name)
+    order = Order((), cron=cron, every=every, interval_hours=interval_hours, timezone=timezone)
+    schedule = old.schedule
+    if cron is not None or every is not None or interval_hours is not None:
+        schedule = placed(_asked(order, None), planner.load, name)
+    elif timezone is not None:
+        if old.schedule.every is not None:
+            raise UsageError("--timezone goes with --cron: an interval has its slots in no zone")
+        schedule = placed(asked({"cron": old.schedule.cron, "timezone": timezone}), planner.load, name)
+    kept = {**old.params, **params}
+    kept = {key: value for key, value in kept.items() if value is not None}
+    if params:
+        if not old.flow:
+            raise UsageError(f"task {name!r} runs a command, which takes no parameters")
+        flow = load_flow(find_flow(old.flow, planner.settings), planner.settings, keep=not planner.dry_run)
+        convert(flow.params, kept)
+    new = replace(old, schedule=schedule, params=kept, timeout=old.timeout if timeout is None else timeout)
+    if new == old:
+        return Change(KEEP, old, "nothing to change")
+    return Change(REPLACE, new, new.schedule.words())
 
 
 def _wishes(planner: Planner, order: Order) -> list[Wish]:

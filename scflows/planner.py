@@ -6,23 +6,24 @@ refuses, the other two are put back as they were.
 
 from __future__ import annotations
 
+import os
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from scflows.cron.balance import placed
+from scflows.cron.line import Entry
 from scflows.cron.load import Load, load_of
+from scflows.cron.schedule import Schedule
 from scflows.cron.tabfile import Tabfile, file_lock
-from scflows.cron.task import Task, TaskStore, check_name
+from scflows.cron.task import Task, TaskStore, check_name, no_such_task
 from scflows.custody import Custody
-from scflows.errors import NotFound
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from scflows.cron.asked import Asked
-    from scflows.cron.schedule import Schedule
     from scflows.settings import Settings
     from scflows.source import Wish
 
@@ -141,6 +142,34 @@ class Planner:
             raise no_such_task(name, self.before)
         return found
 
+    def names(self) -> list[str]:
+        """The names of all tasks, those of lines without a task file too."""
+        return sorted({*self.before, *(entry.name for entry in self._entries())})
+
+    def removal(self, name: str) -> Change:
+        """The removal of a task, or of a line of ours whose task file is gone or broken. Raises NotFound."""
+        found = self.before.get(name)
+        if found is None:
+            entry = next((each for each in self._entries() if each.name == name), None)
+            if entry is not None:
+                found = Task(name, Schedule(entry.fields), flow=entry.flow)
+            elif os.path.exists(self.store.path(name)):
+                found = Task(name, Schedule("* * * * *"))
+            else:
+                raise no_such_task(name, self.before)
+        return Change(REMOVE, found, found.schedule.words())
+
+    def switched(self, name: str, enabled: bool) -> Change:
+        """A task, paused or not. Raises NotFound."""
+        old = self.task(name)
+        why = "enabled" if enabled else "paused"
+        if old.enabled == enabled:
+            return Change(KEEP, old, f"{why} already")
+        return Change(REPLACE, replace(old, enabled=enabled), why)
+
+    def _entries(self) -> list[Entry]:
+        return [*self.custody.tabfile.entries, *self.custody.parts.strays]
+
     def write(self, plan: Plan, overwrite: bool = False) -> None:
         """Carry a plan out. Raises Busy for a block that was changed by hand, unless `overwrite`; Refused."""
         if not overwrite:
@@ -210,15 +239,17 @@ def planning(settings: Settings, dry_run: bool = False) -> Iterator[Planner]:
         yield Planner(settings, dry_run)
 
 
-def no_such_task(name: str, known: Iterable[str]) -> NotFound:
-    """The error for a name that no task has."""
-    from difflib import get_close_matches
+def note_in_log(settings: Settings, plan: Plan) -> None:
+    """Write what was scheduled into the scheduler's log; a log that cannot be written stops nothing."""
+    from scflows.logfile import TaskLog, scheduler_log
 
-    near = get_close_matches(name, list(known), 1)
-    return NotFound(
-        f"there is no task {name!r}",
-        f"did you mean {near[0]!r}?" if near else "see them with: flows list-tasks",
-    )
+    log = TaskLog(scheduler_log(settings.tasks_path), settings.log_level)
+    for change in plan.changes:
+        if change.action != KEEP:
+            log.info(f"{change.action} {change.task.name}: {change.why}")
+    for problem in plan.problems:
+        log.warning(problem)
+    log.close()
 
 
 def _belongs(old: Task, wish: Wish, settings: Settings) -> bool:

@@ -89,11 +89,7 @@ def _every(key: str, value: Any) -> int:
     if key == "every":
         if isinstance(value, str):
             return parse_every(value)
-        told = (
-            f"write {value}m for minutes, {value}h for hours"
-            if isinstance(value, int)
-            else "such as 15m, 3h, 1d"
-        )
+        told = f"write {value}m for minutes, {value}h for hours" if isinstance(value, int) else "such as 15m, 3h, 1d"
         raise UsageError(f"every {value!r} has no unit", told)
     if isinstance(value, bool) or not isinstance(value, int):
         raise UsageError(f"every_seconds {value!r} is no whole number", "such as 900")

@@ -64,9 +64,7 @@ def normalised(expression: str) -> str:
         # Both days must match only as long as one of the fields begins with a star.
         place = 4 if parts[4].startswith("*") else 2
         if "," in parts[place]:
-            raise _wrong(
-                place, parts[place], expression, "a step of '*' in a list", "write the days one by one"
-            )
+            raise _wrong(place, parts[place], expression, "a step of '*' in a list", "write the days one by one")
         written[place] = parts[place]
     elif parts[2][0] != "*" and parts[4][0] != "*" and "*" in (written[2], written[4]):
         # One of the two days suffices, and one of them is every day.

@@ -115,7 +115,5 @@ def _agree(fields: str) -> None:
     except (ValueError, KeyError) as error:
         raise UsageError(f"cron {fields!r}: {error}", "write it with numbers and lists only") from error
     if written != fields:
-        raise UsageError(
-            f"cron {fields!r} can be read as {written!r}", "write it with numbers and lists only"
-        )
+        raise UsageError(f"cron {fields!r} can be read as {written!r}", "write it with numbers and lists only")
     _agreed.add(fields)

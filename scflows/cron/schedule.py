@@ -128,7 +128,15 @@ class Schedule:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Schedule:
-        return cls(**values)
+        """The schedule of `to_dict`. Raises UsageError, TypeError or KeyError for what cannot be one."""
+        from scflows.cron.fields import normalised
+
+        # Checked, since people edit such files.
+        schedule = cls(**{**values, "cron": normalised(values["cron"])})
+        every = schedule.every
+        if type(schedule.anchor) is not int or (every is not None and (type(every) is not int or every < MINUTE)):
+            raise TypeError(f"every {every!r} and anchor {schedule.anchor!r} are no whole numbers of seconds")
+        return schedule
 
     def _near(self, now: float, direction: int) -> int | None:
         """The slot next to `now` in a direction: on a calendar of plain minutes and hours, within a day.

@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 #: Lines that begin so are the file's own heading and no part of the block.
 HEADING = "#:"
 HEADER = (
-    "#: The tasks of scflows, one line each: what the crontab's block holds.\n"
-    "#: Change them with the command flows.\n"
+    "#: The tasks of scflows, one line each: what the crontab's block holds.\n#: Change them with the command flows.\n"
 )
 README = """\
 What is in this folder
@@ -77,9 +76,7 @@ class Tabfile:
                 replace(readme, README.encode(), durable=False)
             replace(path, self.render().encode("utf-8", "surrogateescape"))
         except OSError as error:
-            raise Refused(
-                f"{path}: cannot be written: {error.strerror}", f"see who owns {folder}: ls -ld"
-            ) from error
+            raise Refused(f"{path}: cannot be written: {error.strerror}", f"see who owns {folder}: ls -ld") from error
 
     def render(self) -> str:
         return HEADER + "".join(f"{line}\n" for line in self._lines.values())
@@ -129,9 +126,7 @@ def file_lock(settings: Settings, patience: float = PATIENCE) -> Iterator[None]:
             "try again in a moment",
         ) from error
     except OSError as error:
-        raise Refused(
-            f"{path}: cannot be locked: {error.strerror}", "see who owns the folder: ls -ld"
-        ) from error
+        raise Refused(f"{path}: cannot be locked: {error.strerror}", "see who owns the folder: ls -ld") from error
     try:
         yield
     finally:

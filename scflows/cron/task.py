@@ -12,6 +12,7 @@ from scflows.safefile import replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
     from scflows.settings import Settings
@@ -48,7 +49,10 @@ class Task:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Task:
-        """The task of `to_dict`. What a newer version added is left out. Raises TypeError, KeyError."""
+        """The task of `to_dict`. What a newer version added is left out.
+
+        Raises UsageError, TypeError or KeyError for what cannot be one.
+        """
         known = {each.name for each in fields(cls)}
         kept = {key: value for key, value in values.items() if key in known}
         kept["schedule"] = Schedule.from_dict(values["schedule"])
@@ -77,7 +81,7 @@ class TaskStore:
             raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
         try:
             task = Task.from_dict(json.loads(content))
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, UsageError) as error:
             raise UsageError(
                 f"{path}: the task file is broken: {error}",
                 f"remove it with: flows remove-task {name}; then schedule the flow again",
@@ -137,6 +141,17 @@ def task_name(flow_path: str, flows_path: str) -> str:
         relative = os.path.basename(flow_path)
     stem, suffix = os.path.splitext(relative)
     return _valid(stem if suffix in (".yml", ".yaml", ".json") else relative)
+
+
+def no_such_task(name: str, known: Iterable[str]) -> NotFound:
+    """The error for a name that no task has."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, list(known), 1)
+    return NotFound(
+        f"there is no task {name!r}",
+        f"did you mean {near[0]!r}?" if near else "see them with: flows list-tasks",
+    )
 
 
 def _valid(text: str) -> str:

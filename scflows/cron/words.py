@@ -20,7 +20,11 @@ def words(schedule: Schedule) -> str:
     elif schedule.every_days:
         text = _every_days(schedule)
     else:
-        text = _calendar(schedule.cron) or schedule.cron
+        try:
+            text = _calendar(schedule.cron) or schedule.cron
+        except ValueError:
+            # A line that somebody wrote into the crontab may hold anything.
+            text = schedule.cron
     return text + (f" ({schedule.timezone})" if schedule.timezone else "")
 
 

@@ -1,0 +1,201 @@
+"""The Typer app: a table of the commands, and every way they can end as an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from scflows.cli import flow, locks, logs, run, runs, schedule, tasks
+from scflows.cli.failure import bug, usage_error
+from scflows.cli.options import HELP, Options, take_options
+from scflows.cli.output import Output, ReaderGone
+from scflows.errors import ScflowsError, UsageError
+
+Command = Callable[..., int | None]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Commands that share their first word."""
+
+    help: str
+    commands: dict[str, Command]
+    alone: Command | None = None  #: what the first word does by itself; takes the context only
+
+
+#: Every command, in the order of the help. Each returns its exit code, or None for 0.
+PANELS: dict[str, dict[str, Command | Group]] = {
+    "SCHEDULE": {
+        "auto-schedule": schedule.auto_schedule,
+        "manual-schedule": schedule.manual_schedule,
+        "list-tasks": tasks.list_tasks,
+        "show": tasks.show,
+        "next": tasks.next_slots,
+        "load": tasks.load,
+        "edit": schedule.edit,
+        "enable": schedule.enable,
+        "disable": schedule.disable,
+        "remove-task": schedule.remove_task,
+        "clear-tasks": schedule.clear_tasks,
+    },
+    "RUN": {
+        "run": run.run,
+        "history": runs.history,
+        "runs": Group(
+            "List runs, look at one, stop it; remove old ones.",
+            {"list": runs.history, "show": runs.show, "stop": runs.stop, "prune": runs.prune},
+        ),
+        "logs": logs.logs,
+        "locks": Group("Who runs what, since when; free a lock.", {"clear": locks.clear}, alone=locks.locks),
+    },
+    "FLOWS": {
+        "validate": flow.validate,
+        "list-flows": flow.list_flows,
+    },
+    "SETUP": {},
+}
+#: Other names of commands, not shown in the help.
+ALIASES = {"doctor": "check", "ls": "list-tasks"}
+#: `\b` keeps the lines of a paragraph as they are.
+EPILOG = "\b\nEverywhere, before or after the command:\n" + "\n".join(
+    f"  {option:<15}{told}" for option, told in HELP
+)
+SHORT_EPILOG = "Also, as everywhere: " + ", ".join(option for option, _ in HELP)
+COMPLETION = "_FLOWS_COMPLETE"
+
+
+class PanelGroup(TyperGroup):
+    """Shows the commands of each panel under its name, also without Rich."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        panels: dict[str, list[tuple[str, str]]] = {}
+        for name, command in self.commands.items():
+            if not command.hidden:
+                panel = getattr(command, "rich_help_panel", None) or "Commands"
+                panels.setdefault(panel, []).append((name, command.get_short_help_str(100)))
+        for panel, rows in panels.items():
+            with formatter.section(panel):
+                formatter.write_dl(rows)
+
+
+def run_app(arguments: list[str]) -> int:
+    """Run a command line, given without the program's name; the exit code."""
+    _open_streams()
+    out = Output(Options(json="--json" in arguments))
+    try:
+        options, rest = take_options(arguments)
+        out = Output(options)
+        code = _invoke(rest, out)
+        sys.stdout.flush()
+        return code
+    except ScflowsError as error:
+        return _failed(error, out)
+    except typer.TyperException as error:
+        return _failed(usage_error(error), out)
+    except (KeyboardInterrupt, typer.Abort):
+        return 130
+    except (ReaderGone, BrokenPipeError):
+        # Such as `flows history | head`: no failure, and nothing more to write to.
+        _drop_output()
+        return 0
+    except Exception as error:
+        return _failed(bug(error, out), out, code=3)
+
+
+def build_app(wanted: str | None = None) -> typer.Typer:
+    """The app with all its commands, or with one: building all costs as much as a small run."""
+    app = typer.Typer(
+        cls=PanelGroup,
+        add_completion=wanted is None,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        epilog=EPILOG,
+    )
+    app.callback()(_flows)
+    for panel, commands in PANELS.items():
+        for name, command in commands.items():
+            if wanted in (None, name):
+                _add(app, name, command, panel)
+            for alias, meant in ALIASES.items():
+                if meant == name and wanted in (None, alias):
+                    _add(app, alias, command, panel, hidden=True)
+    return app
+
+
+def _flows() -> None:
+    """Flows in YAML, put on the system's own crontab so that the load stays level."""
+
+
+def _invoke(rest: list[str], out: Output) -> int:
+    if out.options.version:
+        from scflows import __version__
+
+        out.line(f"flows {__version__}")
+        return 0
+    known = {*ALIASES, *(name for commands in PANELS.values() for name in commands)}
+    wanted = rest[0] if rest and rest[0] in known and COMPLETION not in os.environ else None
+    command = typer.main.get_command(build_app(wanted))
+    code = command.main(rest or ["--help"], prog_name="flows", standalone_mode=False, obj=out)
+    return code if isinstance(code, int) else 0
+
+
+def _add(app: typer.Typer, name: str, command: Command | Group, panel: str, hidden: bool = False) -> None:
+    if not isinstance(command, Group):
+        app.command(name, rich_help_panel=panel, hidden=hidden, epilog=SHORT_EPILOG)(command)
+        return
+    group = typer.Typer(rich_markup_mode=None, help=command.help, epilog=SHORT_EPILOG)
+    if command.alone is not None:
+        group.callback(invoke_without_command=True)(_alone(command.alone))
+    for word, each in command.commands.items():
+        group.command(word, epilog=SHORT_EPILOG)(each)
+    app.add_typer(group, name=name, rich_help_panel=panel, hidden=hidden)
+
+
+def _alone(command: Command) -> Command:
+    def alone(ctx: typer.Context) -> int | None:
+        return command(ctx) if ctx.invoked_subcommand is None else None
+
+    return alone
+
+
+def _failed(error: ScflowsError, out: Output, code: int | None = None) -> int:
+    trace = ""
+    if out.options.verbose > 1:
+        from traceback import format_exc
+
+        trace = format_exc()
+    try:
+        out.fail(error, trace)
+    except (ReaderGone, ScflowsError):
+        pass  # stderr is gone; the exit code still tells.
+    _drop_output()
+    return error.exit_code if code is None else code
+
+
+def _open_streams() -> None:
+    for name in ("stdin", "stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            # Python has None for what was closed before it started.
+            setattr(sys, name, open(os.devnull, "r+", encoding="utf-8"))  # noqa: SIM115 — stays open
+        elif name != "stdin" and hasattr(stream, "reconfigure"):
+            # A file name that is not UTF-8, or a dot between two words in an ASCII locale, is no reason to fail.
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _drop_output() -> None:
+    """Let what is still buffered go nowhere, so that the interpreter does not complain at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)

@@ -1,0 +1,66 @@
+"""`flows run --follow`: each step as it ends, and the log between them."""
+
+from __future__ import annotations
+
+from scflows.cli.moment import Moment, Seconds, Status, in_zone, iso, words
+from scflows.cli.output import Output, ReaderGone, escaped
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+#: How people read what became of a step.
+WORDS = {"success": "ok"}
+
+
+class Follower:
+    """Prints what a run tells. A reader that goes away does not end the run."""
+
+    def __init__(self, out: Output) -> None:
+        self.out = out
+        self._is_read = True
+        self._width = 8
+
+    def tell(self, event: str, values: dict[str, Any]) -> None:
+        """Print an event of `launch`."""
+        if not self._is_read:
+            return
+        try:
+            if self.out.json:
+                self.out.object({"event": event, **_readable(values)})
+            elif event == "log":
+                self._log(values["line"])
+            elif event == "step_ended":
+                self._step(values)
+        except ReaderGone:
+            self._is_read = False
+
+    def _log(self, line: str) -> None:
+        self.out.line(escaped(line) if self.out.is_terminal else line)
+
+    def _step(self, values: dict[str, Any]) -> None:
+        out = self.out
+        zone = out.settings.timezone
+        took = values["ended"] - values["started"]
+        status = WORDS.get(values["status"], values["status"])
+        name, message = escaped(values["name"]), escaped(values["message"])
+        if not out.is_terminal:
+            out.line("\t".join((iso(values["started"], zone), name, status, f"{took:.3f}", message)))
+            return
+        self._width = max(self._width, len(name))
+        at = in_zone(values["started"], zone).strftime("%H:%M:%S")
+        colored = out.colored(status) + " " * (7 - len(status))
+        out.line(f"{at} {name:<{self._width}} {colored} {words(took):>7}  {message}".rstrip())
+
+
+def _readable(values: dict[str, Any]) -> dict[str, Any]:
+    """The values with their times as other JSON of ours has them."""
+    told = dict(values)
+    for key in ("started", "ended"):
+        if told.get(key) is not None:
+            told[key] = Moment(told[key])
+    if values.get("ended") is not None:
+        told["took"] = Seconds(round(values["ended"] - values["started"], 3))
+    if "status" in told:
+        told["status"] = Status(told["status"])
+    return told

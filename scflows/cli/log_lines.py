@@ -1,0 +1,175 @@
+"""The lines of a log, read from its end by blocks, and as they come."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from datetime import datetime
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from scflows.run import Run
+
+BLOCK = 1 << 16
+#: Seconds between two looks at a log that is followed.
+LOOK_EVERY = 0.3
+#: `2026-11-20T13:42:07+01:00 INFO    message`
+FORM = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d) ([A-Z]+) +(.*)", re.DOTALL)
+#: What a run writes of itself, at the begin of a message.
+OWN = re.compile(r"run ([0-9A-Z]{16}) (started|skipped|[a-z]+ after)\b")
+
+
+def backwards(path: str) -> Iterator[str]:
+    """The whole lines of a file, the last one first; only as much is read as is asked for."""
+    with open(path, "rb") as file:
+        position = file.seek(0, os.SEEK_END)
+        rest = b""
+        is_last = True
+        while position > 0:
+            size = min(BLOCK, position)
+            position -= size
+            file.seek(position)
+            first, *lines = (file.read(size) + rest).split(b"\n")
+            if is_last and lines and not lines[-1]:
+                lines.pop()
+            is_last = is_last and not lines and not first
+            yield from (line.decode("utf-8", "replace") for line in reversed(lines))
+            rest = first
+        if rest or (not is_last):
+            yield rest.decode("utf-8", "replace")
+
+
+def newest(
+    path: str, count: int | None, since: float | None = None, chosen: Callable[[str], bool] = lambda line: True
+) -> list[str]:
+    """The last `count` of the chosen lines, in order; None for all. `since` is in seconds since the epoch."""
+    found: list[str] = []
+    pending: list[str] = []
+    for line in backwards(path) if count != 0 else ():
+        moment = written(line)
+        pending.append(line)
+        if moment is None and since is not None:
+            continue  # What a library printed belongs to the line before it.
+        if since is not None and moment is not None and moment < since:
+            break
+        found += [each for each in pending if chosen(each)]
+        pending.clear()
+        if count is not None and len(found) >= count:
+            del found[count:]
+            break
+    return found[::-1]
+
+
+def of_run(path: str, run: Run) -> list[str]:
+    """The lines that a run wrote, in order; empty when they are no longer there."""
+    ended = time.time() if run.ended is None else run.ended
+    found: list[str] = []
+    for line in backwards(path):
+        moment = written(line)
+        # Lines tell whole seconds; the last ones are written a moment after the end was noted.
+        if moment is not None and moment < int(run.started):
+            break
+        if moment is None or moment <= ended + 2:
+            found.append(line)
+    return cut(found[::-1], run.id)
+
+
+def cut(lines: list[str], run: str) -> list[str]:
+    """The lines of one run, out of lines from about its time."""
+    kept: list[str] = []
+    is_inside = True
+    for line in lines:
+        own = OWN.match(message(line))
+        if own is None:
+            if is_inside:
+                kept.append(line)
+        elif own[1] == run:
+            if own[2] == "started":
+                kept.clear()
+            kept.append(line)
+            if own[2] != "started":
+                return kept
+            is_inside = True
+        elif own[2] == "started" or own[2] != "skipped":
+            # The run before ends here, or the next one begins: a run that was killed has no last line.
+            if own[2] == "started" and kept and _is_begun(kept, run):
+                return kept
+            kept.clear()
+            is_inside = own[2] != "started"
+    return kept if _is_begun(kept, run) else []
+
+
+def _is_begun(lines: list[str], run: str) -> bool:
+    return any((own := OWN.match(message(line))) and own[1] == run for line in lines)
+
+
+def written(line: str) -> float | None:
+    """When a line was written, in seconds since the epoch; None for one that does not say."""
+    found = FORM.match(line)
+    if found is None:
+        return None
+    try:
+        return datetime.fromisoformat(found[1]).timestamp()
+    except ValueError:
+        return None
+
+
+def message(line: str) -> str:
+    """What a line says, without its time and level."""
+    found = FORM.match(line)
+    return found[3] if found else line
+
+
+def ends(line: str, run: str) -> bool:
+    """Whether a line is the last one of a run."""
+    own = OWN.match(message(line))
+    return own is not None and own[1] == run and own[2] != "started"
+
+
+def followed(path: str, goes_on: Callable[[], bool] = lambda: True) -> Iterator[list[str]]:
+    """The lines that come after now, as they come, for as long as `goes_on`; an empty list at each look without any.
+
+    A log that was cut at its head is followed on; one that was replaced or does not exist yet is opened anew.
+    """
+    position = os.path.getsize(path) if os.path.exists(path) else 0
+    inode = os.stat(path).st_ino if position else 0
+    last = b""
+    rest = b""
+    while True:
+        is_over = not goes_on()
+        try:
+            with open(path, "rb") as file:
+                state = os.fstat(file.fileno())
+                if inode and state.st_ino != inode:
+                    position, rest = 0, b""
+                elif state.st_size < position:
+                    position, rest = _after(file.read(), last), b""
+                inode = state.st_ino
+                file.seek(position)
+                content = file.read()
+        except FileNotFoundError:
+            content = b""
+        position += len(content)
+        *lines, rest = (rest + content).split(b"\n")
+        last = lines[-1] if lines else last
+        yield [line.decode("utf-8", "replace") for line in lines]
+        if is_over:
+            return
+        if not lines:
+            time.sleep(LOOK_EVERY)
+
+
+def _after(content: bytes, last: bytes) -> int:
+    """Where to read on in a log that was cut: after the last line that was seen, if it is still there."""
+    found = content.rfind(last + b"\n") if last else -1
+    return found + len(last) + 1 if found >= 0 else 0
+
+
+def json_items(lines: Iterable[str]) -> Iterator[dict[str, str]]:
+    """Each line as `time`, `level` and `message`; one in another form is all message."""
+    for line in lines:
+        found = FORM.match(line)
+        yield {"time": found[1], "level": found[2], "message": found[3]} if found else {"message": line}

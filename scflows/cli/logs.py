@@ -1,0 +1,199 @@
+"""`flows logs`: the end of a task's log, or what one run wrote."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+import typer
+
+from scflows.cli import completion, exit_code
+from scflows.cli.output import Output, escaped
+from scflows.errors import NotFound, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from scflows.run import Run
+    from scflows.settings import Settings
+
+#: Lines of a task's log unless `-n` says otherwise; of a run all are shown.
+LINES = 200
+#: Seconds between two looks whether a run that is followed has died.
+ASK_EVERY = 2.0
+
+
+def logs(
+    ctx: typer.Context,
+    name: Annotated[
+        str, typer.Argument(metavar="TASK|RUN", help="a task, or a run's id", autocompletion=completion.logged)
+    ],
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="go on with the lines as they come")] = False,
+    lines: Annotated[
+        int | None, typer.Option("-n", "--lines", min=0, help="the last N lines; 0 is none, for --follow")
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option("--since", metavar="TIME", help="written then or later: 2h, 2026-11-20")
+    ] = None,
+    grep: Annotated[
+        str | None, typer.Option("--grep", metavar="PATTERN", help="lines that match a regular expression")
+    ] = None,
+    path: Annotated[bool, typer.Option("--path", help="only print where the log is")] = False,
+) -> int:
+    """Show the end of a task's log (200 lines), or all that one run wrote.
+
+    With --follow a run is watched to its end, and the command ends as the run did.
+    """
+    from scflows.cli.log_lines import newest, of_run
+    from scflows.cli.moment import parse_since
+
+    out: Output = ctx.obj
+    file, run = _found(name, out)
+    if path:
+        out.say(file, {"path": file})
+        return 0
+    chosen = _filter(grep)
+    start = None if since is None else parse_since(since, "--since", out.settings.timezone, out.now)
+    try:
+        if run is None:
+            shown = newest(file, LINES if lines is None and start is None else lines, start, chosen)
+        else:
+            of_it = of_run(file, run)
+            if not of_it and not follow:
+                raise NotFound(f"what run {run.id} wrote is no longer in {file}", f"flows runs show {run.id}")
+            shown = [line for line in of_it if chosen(line)]
+            shown = shown if lines is None else shown[len(shown) - min(lines, len(shown)) :]
+    except FileNotFoundError:
+        shown = []
+        if not follow:
+            raise NotFound(f"{name!r} has no log yet: {file}", "it has one once it ran") from None
+    except OSError as error:
+        raise UsageError(f"{file}: cannot be read: {error.strerror}") from error
+    if out.json and not follow:
+        from scflows.cli.log_lines import json_items
+
+        out.object({"schema": 1, "items": list(json_items(shown))})
+        return 0
+    _print(shown, out)
+    return _follow(file, run, chosen, out) if follow else 0
+
+
+def _found(name: str, out: Output) -> tuple[str, Run | None]:
+    """The log of a task, or the log and the record of a run. Raises NotFound with the nearest name."""
+    task_log = _task_log(name, out.settings)
+    if task_log is not None:
+        return task_log, None
+    from scflows.cli.opened import find_run, known_tasks, nearest, opened_history
+
+    with opened_history(out.settings) as store:
+        try:
+            run = find_run(store, name)
+        except NotFound as error:
+            near = nearest(name, known_tasks(out.settings, store))
+            help = near or (error.help if error.help and "run" in str(error) else None)
+            raise NotFound(f"there is no task or run {name!r}", help) from error
+    if not run.log:
+        raise NotFound(f"run {run.id} has no log", f"flows runs show {run.id}")
+    return run.log, run
+
+
+def _task_log(name: str, settings: Settings) -> str | None:
+    from scflows.logfile import log_path
+
+    if "/" in name or name in ("", ".", ".."):
+        return None
+    if os.path.exists(os.path.join(settings.state_path, "tasks", f"{name}.json")):
+        from scflows.cron.task import TaskStore
+        from scflows.due import task_settings
+
+        settings = task_settings(TaskStore(settings).read(name))
+        return log_path(settings.tasks_path, name)
+    path = log_path(settings.tasks_path, name)
+    return path if os.path.exists(path) else None
+
+
+def _filter(pattern: str | None) -> Callable[[str], bool]:
+    if pattern is None:
+        return lambda line: True
+    import re
+
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        raise UsageError(f"--grep {pattern!r} is no regular expression: {error}") from error
+    return lambda line: expression.search(line) is not None
+
+
+def _print(lines: list[str], out: Output) -> None:
+    if out.json:
+        from scflows.cli.log_lines import json_items
+
+        for item in json_items(lines):
+            out.object(item)
+        return
+    for line in lines:
+        out.line(escaped(line) if out.is_terminal else line)
+
+
+def _follow(file: str, run: Run | None, chosen: Callable[[str], bool], out: Output) -> int:
+    from scflows.cli.log_lines import ends, followed
+
+    if run is not None and run.ended is not None:
+        return _code(run)
+    watch = _Watch(run, out)
+    for lines in followed(file, watch.goes_on):
+        mine = lines
+        for number, line in enumerate(lines):
+            if run is not None and ends(line, run.id):
+                mine, watch.is_over = lines[: number + 1], True
+                break
+        _print([line for line in mine if chosen(line)], out)
+        if watch.is_over:
+            break
+    return watch.code()
+
+
+class _Watch:
+    """Knows when a run that is followed is over, also when it died without a word."""
+
+    def __init__(self, run: Run | None, out: Output) -> None:
+        self.run = run
+        self.is_over = False
+        self._out = out
+        self._asked = 0.0
+
+    def goes_on(self) -> bool:
+        import time
+
+        if self.run is not None and time.monotonic() - self._asked > ASK_EVERY:
+            self._asked = time.monotonic()
+            self._ask()
+        return not self.is_over
+
+    def code(self) -> int:
+        """The exit status of the run, 0 for a task's log."""
+        if self.run is None:
+            return 0
+        import time
+
+        # The last line is written a moment before the record.
+        deadline = time.monotonic() + 10
+        while self.run.ended is None and time.monotonic() < deadline:
+            self._ask()
+            time.sleep(0.05)
+        return _code(self.run)
+
+    def _ask(self) -> None:
+        from scflows.cli.opened import find_run, opened_history
+
+        assert self.run is not None
+        with opened_history(self._out.settings) as store:
+            self.run = find_run(store, self.run.id)
+        self.is_over = self.run.ended is not None
+
+
+def _code(run: Run) -> int:
+    from scflows.launch import Outcome
+
+    return exit_code(Outcome(run, {}, []))

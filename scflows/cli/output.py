@@ -1,0 +1,269 @@
+"""What a command prints: results to stdout, all else to stderr; for people, for a pipe, or as JSON."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+from scflows.cli.moment import Moment, Seconds, Status, clock, iso, words
+from scflows.cli.options import Options
+from scflows.errors import FlowError, ScflowsError, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any, TextIO
+
+    from scflows.cli.progress import Progress
+    from scflows.settings import Settings
+
+SCHEMA = 1
+#: From this many on, a number must be typed where otherwise `y` will do.
+MANY = 20
+GREEN, YELLOW, RED, CYAN = "32", "33", "31", "36"
+COLORS = {
+    GREEN: ("success", "succeeded", "ok", "exit", "enabled", "held"),
+    YELLOW: ("skipped", "cancelled", "paused", "late", "warn", "warning", "ignored", "handled", "left behind"),
+    RED: ("failed", "crashed", "failing", "error", "FAIL", "ERROR"),
+    CYAN: ("running", "queued"),
+}
+
+
+class ReaderGone(Exception):
+    """Whoever read our output has had enough."""
+
+
+class Output:
+    """Prints in the form that was asked for; knows the options of every command and the settings."""
+
+    def __init__(self, options: Options, environment: Mapping[str, str] | None = None) -> None:
+        self.options = options
+        self.environment = os.environ if environment is None else environment
+        self.now = time.time()  #: what relative times are told from
+        self._settings: Settings | None = None
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of the workspace, read once. Raises UsageError."""
+        if self._settings is None:
+            self._settings = self.options.settings()
+        return self._settings
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether a person looks at the results."""
+        return sys.stdout.isatty()
+
+    @property
+    def json(self) -> bool:
+        return self.options.json
+
+    def has_color(self, stream: TextIO) -> bool:
+        if self.options.color != "auto":
+            return self.options.color == "always"
+        if self.environment.get("NO_COLOR"):
+            return False
+        if self.environment.get("FORCE_COLOR"):
+            return True
+        return stream.isatty() and self.environment.get("TERM") != "dumb"
+
+    def line(self, text: str) -> None:
+        """Print a line of the results."""
+        _write(sys.stdout, text + "\n")
+
+    def say(self, text: str, item: Mapping[str, Any] | None = None) -> None:
+        """Say in a line what was done; with `--json` the `item` instead."""
+        if self.json:
+            if item is not None:
+                self.object(item)
+        elif not self.options.quiet:
+            self.line(text)
+
+    def hint(self, text: str) -> None:
+        """Tell a person what else there is; nobody in a pipe."""
+        if self.is_terminal and not self.json and not self.options.quiet:
+            _write(sys.stderr, self._styled(sys.stderr, "2", text) + "\n")
+
+    def object(self, item: Mapping[str, Any]) -> None:
+        """Print one JSON object on a line of its own."""
+        self.line(self._dumped(item))
+
+    def table(
+        self,
+        columns: Mapping[str, str],
+        items: Sequence[Mapping[str, Any]],
+        more: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Print items, one a row. `columns` maps titles to keys of the items.
+
+        With `--json` the items are printed whole, with `more` beside them. The zone of the times stands in the
+        title of the first column that has them.
+        """
+        if self.json:
+            self.object({"schema": SCHEMA, "items": list(items), **(more or {})})
+        elif self.is_terminal:
+            if items:
+                self._aligned(columns, items)
+        else:
+            for item in items:
+                self.line("\t".join(self.piped(item.get(key)) for key in columns.values()))
+
+    def warn(self, text: str) -> None:
+        """Tell on stderr, in a line, what did not stop the command."""
+        if not self.options.quiet:
+            _write(sys.stderr, f"{self._styled(sys.stderr, YELLOW, 'warning')}: {escaped(text)}\n")
+
+    def fail(self, error: ScflowsError, trace: str = "") -> None:
+        """Tell on stderr what went wrong and what to do; `trace` is the traceback, where it is wanted."""
+        if self.json:
+            told: dict[str, Any] = {"code": error.code, "message": str(error), "help": error.help}
+            if isinstance(error, FlowError):
+                told["mistakes"] = [mistake_item(mistake) for mistake in error.mistakes]
+            _write(sys.stderr, self._dumped({"error": told}) + "\n")
+            return
+        word = self._styled(sys.stderr, RED, "error")
+        lines = []
+        if isinstance(error, FlowError):
+            for each in error.mistakes:
+                # With a line the place comes first, as editors and CI want it.
+                lines.append(escaped(str(each)) if each.line else f"{word}: {escaped(f'{each.path}: {each.message}')}")
+        else:
+            first, *others = str(error).splitlines() or [""]
+            lines += [f"{word}: {escaped(first)}", *(f"  {escaped(line)}" for line in others)]
+        if error.help:
+            lines.append(f"  help: {escaped(error.help)}")
+        _write(sys.stderr, trace + "\n".join(lines) + "\n")
+
+    def confirm(self, count: int, what: str, yes: bool, option: str = "--yes") -> bool:
+        """Whether to go on with what destroys something: `what` says it, such as `remove 12 tasks`.
+
+        Raises UsageError, naming the option to add, where nobody can be asked.
+        """
+        if yes:
+            return True
+        answers = sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
+        if not answers or self.options.no_input or self.environment.get("CI"):
+            raise UsageError(f"this would {what}, and nobody can be asked", f"add {option} to do it")
+        question = f"{what}? type {count} to go on: " if count > MANY else f"{what}? [y/N] "
+        _write(sys.stderr, question)
+        answer = sys.stdin.readline().strip().lower()
+        return answer == str(count) if count > MANY else answer in ("y", "yes")
+
+    def progress(self) -> Progress:
+        """A line on stderr that tells how far a long work is; only on a terminal, only after a second."""
+        from scflows.cli.progress import Progress
+
+        return Progress(sys.stderr.isatty() and not self.json and not self.options.quiet)
+
+    def colored(self, word: str) -> str:
+        """A state as a word with its colour, for stdout."""
+        for color, known in COLORS.items():
+            if word in known:
+                return self._styled(sys.stdout, color, word)
+        return word
+
+    def diff_line(self, line: str) -> str:
+        """A line of a unified diff with its colour, for stdout."""
+        color = {"+": GREEN, "-": RED, "@": CYAN}.get(line[:1])
+        return escaped(line) if color is None else self._styled(sys.stdout, color, escaped(line))
+
+    def cell(self, value: Any) -> str:
+        """A value of a table as people read it."""
+        if isinstance(value, Moment):
+            return clock(value.epoch, self._zone(value), self.now, value.seconds)
+        if isinstance(value, Seconds):
+            return words(value)
+        return escaped(_text(value))
+
+    def _aligned(self, columns: Mapping[str, str], items: Sequence[Mapping[str, Any]]) -> None:
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        has_color = self.has_color(sys.stdout)
+        console = Console(color_system="standard" if has_color else None, highlight=False, markup=False)
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold" if has_color else "")
+        zone_told = False
+        for title, key in columns.items():
+            values = [item.get(key) for item in items]
+            moments = [value for value in values if isinstance(value, Moment)]
+            if moments and not zone_told:
+                zone_told = True
+                title = f"{title} ({self._zone(moments[0])})"
+            is_number = any(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+            # Folded, never cut: a name that is cut cannot be copied.
+            table.add_column(title, justify="right" if is_number else "left", overflow="fold")
+        for item in items:
+            cells = []
+            for key in columns.values():
+                value = item.get(key)
+                text = self.cell(value)
+                cells.append(Text.from_ansi(self.colored(text)) if isinstance(value, Status) else Text(text))
+            table.add_row(*cells)
+        try:
+            console.print(table)
+        except BrokenPipeError as error:
+            raise ReaderGone from error
+
+    def piped(self, value: Any) -> str:
+        if isinstance(value, Moment):
+            return iso(value.epoch, self._zone(value))
+        if isinstance(value, Seconds):
+            return f"{value:.3f}"
+        return self.colored(value) if isinstance(value, Status) else escaped(_text(value))
+
+    def _zone(self, moment: Moment) -> str:
+        return moment.zone or self.settings.timezone
+
+    def _dumped(self, value: Any) -> str:
+        import json
+
+        def other(each: Any) -> Any:
+            return iso(each.epoch, self._zone(each)) if isinstance(each, Moment) else str(each)
+
+        is_ascii = (sys.stdout.encoding or "").lower() not in ("utf-8", "utf8")
+        return json.dumps(value, ensure_ascii=is_ascii, default=other)
+
+    def _styled(self, stream: TextIO, code: str, text: str) -> str:
+        return f"\x1b[{code}m{text}\x1b[0m" if self.has_color(stream) else text
+
+
+def mistake_item(mistake: Any) -> dict[str, Any]:
+    """A mistake of a flow file as JSON values."""
+    names = ("path", "line", "column", "severity", "message")
+    return {name: getattr(mistake, name) for name in names}
+
+
+def escaped(text: str) -> str:
+    """The text on one line, its control characters visible: they could move the cursor, or fake a line."""
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else _visible(each) for each in text)
+
+
+def _visible(character: str) -> str:
+    named = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}.get(character)
+    if named:
+        return named
+    if character.isspace() and ord(character) > 127:
+        return character  # A no-break space and its like do no harm.
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)
+
+
+def _write(stream: TextIO, text: str) -> None:
+    try:
+        stream.write(text)
+        stream.flush()
+    except BrokenPipeError as error:
+        raise ReaderGone from error
+    except OSError as error:
+        raise ScflowsError(f"cannot print: {error.strerror}") from error

@@ -1,0 +1,216 @@
+"""`flows run`: one flow or task, now."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import Annotated, Any
+
+import typer
+
+from scflows.cli import completion, exit_code
+from scflows.cli.output import Output
+from scflows.errors import FlowError, Mistake, NotFound, ScflowsError, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from scflows.launch import Outcome, Request
+    from scflows.settings import Settings
+
+
+def run(
+    ctx: typer.Context,
+    flow: Annotated[
+        str,
+        typer.Argument(
+            metavar="FLOW|TASK", help="a flow file, or the name of a task", autocompletion=completion.runnable
+        ),
+    ] = "",
+    param: Annotated[
+        list[str] | None,
+        typer.Option("-p", "--param", metavar="NAME=VALUE", help="a parameter of the flow; may be repeated"),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option("--data", metavar="FILE", help="JSON or YAML that becomes __input__; - is stdin"),
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option("--device", metavar="ID", help="the same as --param device=ID")
+    ] = None,
+    slot: Annotated[
+        str | None, typer.Option("--slot", metavar="TIME", help="the due time to answer for, ISO 8601")
+    ] = None,
+    timeout: Annotated[
+        str | None, typer.Option("--timeout", metavar="TIME", help="how long it may take: 90s, 30m, 2h")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="run, but post, send and write nothing; say what would be done")
+    ] = False,
+    follow: Annotated[bool, typer.Option("--follow", help="show each step as it ends, and the log")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="run also for a slot that has its run already")
+    ] = False,
+    task: Annotated[str | None, typer.Option("--task", hidden=True)] = None,
+    state: Annotated[str | None, typer.Option("--state", hidden=True)] = None,
+) -> int:
+    """Run a flow or a task now.
+
+    Ends with 0 when it succeeded, ended early on purpose or was skipped because it runs already; with 1 when
+    it failed, 2 when the flow was refused, 124 when it took too long.
+    """
+    out: Output = ctx.obj
+    try:
+        request, settings = _wanted(out, flow, task, state)
+        request = replace(
+            request,
+            payload={} if data is None else _read_data(data),
+            params=_params(param or (), device),
+            slot=None if slot is None else _slot(slot, settings),
+            again=force,
+            timeout=None if timeout is None else _seconds(timeout),
+            dry_run=dry_run,
+            wants_data=out.json,
+        )
+        outcome = _launched(request, settings, out, follow)
+    except ScflowsError as error:
+        if out.json:
+            reason = "refused" if isinstance(error, FlowError) else error.code
+            _object(out, follow, "failed", reason, str(error), {}, None)
+        # A flow that is not there is wrong usage, also when it would have been a task.
+        raise UsageError(str(error), error.help) if isinstance(error, NotFound) else error
+    for problem in outcome.problems:
+        out.warn(problem)
+    _report(out, outcome, follow)
+    from scflows.runs import housekeeping
+
+    housekeeping(settings)
+    return exit_code(outcome)
+
+
+def _wanted(out: Output, flow: str, task: str | None, state: str | None) -> tuple[Request, Settings]:
+    """What to run, and the settings it runs under: those of the workspace, or those the task remembers."""
+    from scflows.launch import Request
+
+    settings = out.settings
+    if state:
+        settings = replace(settings, environment={**settings.environment, "XDG_STATE_HOME": os.path.dirname(state)})
+    if out.options.verbose:
+        settings = replace(settings, environment={**settings.environment, "LOG_LEVEL": "DEBUG"})
+    name = task or flow
+    if not name:
+        raise UsageError("missing FLOW or TASK", "such as: flows run weather/daily.yml; see: flows list-flows")
+    is_path = "/" in name or name.endswith((".yml", ".yaml")) or os.path.isfile(name)
+    if task or (not is_path and os.path.exists(os.path.join(settings.state_path, "tasks", f"{name}.json"))):
+        from scflows.cron.task import TaskStore
+        from scflows.due import task_settings
+
+        found = TaskStore(settings).read(name)
+        return Request(task=found), task_settings(found)
+    return Request(flow=flow), settings
+
+
+def _launched(request: Request, settings: Settings, out: Output, follow: bool) -> Outcome:
+    from scflows.launch import launch
+
+    if follow:
+        from scflows.cli.follow import Follower
+
+        return launch(request, settings, Follower(out).tell)
+    with out.progress() as progress:
+        if not progress.shows:
+            return launch(request, settings)
+
+        def tell(event: str, values: dict[str, Any]) -> None:
+            if event == "step_started":
+                progress.show(f"step {values['name']!r}")
+
+        return launch(request, settings, tell)
+
+
+def _report(out: Output, outcome: Outcome, follow: bool) -> None:
+    run = outcome.run
+    if out.json:
+        _object(out, follow, run.status, run.reason, run.message, outcome.data, run.id)
+    code = exit_code(outcome)
+    if code:
+        error = outcome.mistakes or ScflowsError(run.message, _where_more(run.id, run.log))
+        if out.json and not isinstance(error, FlowError):
+            error = ScflowsError(run.message)
+            error.code = run.reason or run.status
+        out.fail(error)
+    from scflows.cli.moment import words
+
+    took = words(run.took or 0)
+    told = {
+        "success": f"succeeded in {took}",
+        "exit": f"ended early after {took}: {run.message}",
+        "skipped": f"skipped: {run.message}",
+        "cancelled": f"stopped after {took}",
+    }.get(run.status, f"{run.status} after {took}")
+    dry = "dry run " if run.dry_run else ""
+    if not out.json:
+        out.say(f"{dry}{told} · run {run.id} · flows runs show {run.id}")
+
+
+def _where_more(run: str, log: str) -> str | None:
+    return f"flows logs {run}" if log else None
+
+
+def _object(
+    out: Output, follow: bool, status: str, reason: str, message: str, data: dict[str, Any], run: str | None
+) -> None:
+    told = {"status": status, "reason": reason, "message": message, "data": data, "run_id": run}
+    out.object({"event": "run_ended", **told} if follow else told)
+
+
+def _params(given: list[str] | tuple[()], device: str | None) -> dict[str, Any]:
+    params: dict[str, Any] = {} if device is None else {"device": device}
+    for each in given:
+        name, equals, value = each.partition("=")
+        if not equals or not name:
+            raise UsageError(f"--param {each!r} is not of the form NAME=VALUE", "such as -p day=2024-03-05")
+        params[name] = value
+    return params
+
+
+def _slot(text: str, settings: Settings) -> float:
+    from scflows.cli.moment import parse_moment
+
+    return parse_moment(text, "--slot", settings.timezone)
+
+
+def _seconds(text: str) -> float:
+    from scflows.cli.moment import parse_duration
+
+    return parse_duration(text, "--timeout")
+
+
+def _read_data(path: str) -> Any:
+    """The value in a JSON or YAML file. Raises UsageError that names it."""
+    import sys
+
+    shown = "stdin" if path == "-" else path
+    try:
+        if path == "-":
+            content = sys.stdin.buffer.read()
+        else:
+            with open(path, "rb") as file:
+                content = file.read()
+    except OSError as error:
+        raise UsageError(f"--data {shown}: cannot be read: {error.strerror}") from error
+    import json
+
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:
+        if path.endswith(".json"):
+            raise FlowError([_json_mistake(shown, error)]) from error
+    from scflows.located import Located
+    from scflows.steps import json_value
+
+    return json_value(Located(content, shown).value)
+
+
+def _json_mistake(path: str, error: Exception) -> Mistake:
+    line, column = getattr(error, "lineno", 0), getattr(error, "colno", 0)
+    return Mistake(path, f"no JSON: {getattr(error, 'msg', error)}", line, column)

@@ -1,0 +1,312 @@
+"""Put tasks on the crontab, change them, take them off."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from scflows.errors import Busy, Unreachable, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from scflows.cli.output import Output
+    from scflows.cron.task import Task
+    from scflows.planner import Change, Plan
+
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan as a diff; change nothing.")]
+ExitCode = Annotated[bool, typer.Option("--exit-code", help="With --dry-run: end with 10 when there are changes.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace tasks that are there; their slots stay.")]
+ForceFirstRun = Annotated[
+    bool,
+    typer.Option("--force-first-run", help="Run each new task once, now; with --dry-run as a dry run of its flow."),
+]
+DryTasks = Annotated[
+    bool, typer.Option("--dry-tasks", help="The tasks themselves run dry: they publish nothing. (Not --dry-run.)")
+]
+NoBalance = Annotated[bool, typer.Option("--no-balance", help="Full hours and midnight, not the emptiest slots.")]
+Yes = Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")]
+Tasks = Annotated[list[str], typer.Argument(metavar="TASK…", help="Names of tasks.")]
+
+
+def auto_schedule(
+    ctx: typer.Context,
+    source: Annotated[list[str] | None, typer.Option(help="Ask only this source; may be repeated.")] = None,
+    interval_days: Annotated[int, typer.Option(min=1, max=365, help="How often to search again.")] = 1,
+    task_interval_hours: Annotated[
+        int | None, typer.Option(min=1, max=8760, help="Run each task every N hours, whatever its flow says.")
+    ] = None,
+    once: Annotated[bool, typer.Option("--once", help="Do not put the search itself on the crontab.")] = False,
+    overwrite: Overwrite = False,
+    force_first_run: ForceFirstRun = False,
+    dry_tasks: DryTasks = False,
+    no_balance: NoBalance = False,
+    dry_run: DryRun = False,
+    exit_code: ExitCode = False,
+) -> int:
+    """Schedule every flow that carries a schedule.
+
+    Looks through the sources (`flows`: every flow file below the flows folder), adds what is new, removes what is
+    gone, and leaves all other tasks where they are. An interval gets one of the slots with the least load.
+    """
+    from scflows.auto_schedule import Search, auto_schedule, refused_names
+    from scflows.planner import planning
+
+    out: Output = ctx.obj
+    search = Search(tuple(source or ()), interval_days, once, task_interval_hours, overwrite, dry_tasks, not no_balance)
+    with planning(out.settings, dry_run) as planner:
+        plan = auto_schedule(planner, search)
+        if not dry_run:
+            planner.write(plan, overwrite)
+    _note_in_log(out, plan, dry_run)
+    code = _tell(out, plan, dry_run, exit_code, "flows auto-schedule")
+    if force_first_run:
+        code = _run_first(out, plan, dry_run) or code
+    for problem in plan.problems:
+        out.warn(problem)
+    taken = refused_names(plan)
+    if taken:
+        raise Busy(f"names that others have: {', '.join(taken)}", "see: flows show " + taken[0])
+    if plan.unreachable:
+        raise Unreachable("; ".join(plan.unreachable), "the tasks of that source are as they were")
+    return code or (1 if plan.problems else 0)
+
+
+def manual_schedule(
+    ctx: typer.Context,
+    flow: Annotated[list[str] | None, typer.Argument(metavar="FLOW…", help="Flow files.")] = None,
+    device: Annotated[
+        list[str] | None, typer.Option(help="Schedule the flow for this device, as its parameter `device`.")
+    ] = None,
+    task_file: Annotated[str | None, typer.Option(help="The flow, as an option.")] = None,
+    name: Annotated[str | None, typer.Option(help="The task's name; else the flow's path as words.")] = None,
+    cron: Annotated[str | None, typer.Option(help="Five fields, such as '5 4 * * *'.")] = None,
+    every: Annotated[str | None, typer.Option(help="An interval, such as 15m, 3h, 1d.")] = None,
+    interval_hours: Annotated[int | None, typer.Option(min=1, max=8760, help="An interval in hours.")] = None,
+    timezone: Annotated[str | None, typer.Option(help="The zone of --cron, such as Europe/Madrid.")] = None,
+    param: Annotated[list[str] | None, typer.Option("-p", "--param", metavar="K=V", help="A parameter.")] = None,
+    timeout: Annotated[str | None, typer.Option(help="How long a run may take, such as 30m.")] = None,
+    overwrite: Overwrite = False,
+    force_first_run: ForceFirstRun = False,
+    dry_tasks: DryTasks = False,
+    no_balance: NoBalance = False,
+    dry_run: DryRun = False,
+    exit_code: ExitCode = False,
+) -> int:
+    """Schedule flows by name: as told here, else as the flow says, else once a day."""
+    from scflows.cli.moment import parse_duration
+    from scflows.manual_schedule import Order, manual_schedule
+    from scflows.planner import planning
+
+    out: Output = ctx.obj
+    order = Order(
+        flows=(*(flow or ()), *((task_file,) if task_file else ())),
+        devices=tuple(device or ()),
+        name=name,
+        cron=cron,
+        every=every,
+        interval_hours=interval_hours,
+        timezone=timezone,
+        params=parse_params(param),
+        timeout=None if timeout is None else parse_duration(timeout, "--timeout"),
+        overwrite=overwrite,
+        dry_tasks=dry_tasks,
+        balance=not no_balance,
+    )
+    with planning(out.settings, dry_run) as planner:
+        plan = manual_schedule(planner, order)
+        if not dry_run:
+            planner.write(plan, overwrite)
+    _note_in_log(out, plan, dry_run)
+    code = _tell(out, plan, dry_run, exit_code, "flows manual-schedule")
+    return (_run_first(out, plan, dry_run) if force_first_run else 0) or code
+
+
+def edit(
+    ctx: typer.Context,
+    task: Annotated[str, typer.Argument(metavar="TASK", help="The task's name.")],
+    cron: Annotated[str | None, typer.Option(help="Five fields, such as '5 4 * * *'.")] = None,
+    every: Annotated[str | None, typer.Option(help="An interval, such as 15m, 3h, 1d.")] = None,
+    interval_hours: Annotated[int | None, typer.Option(min=1, max=8760, help="An interval in hours.")] = None,
+    timezone: Annotated[str | None, typer.Option(help="The zone of --cron.")] = None,
+    param: Annotated[
+        list[str] | None, typer.Option("-p", "--param", metavar="K=V", help="A parameter; K= takes it away.")
+    ] = None,
+    timeout: Annotated[str | None, typer.Option(help="How long a run may take, such as 30m.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Also where the block was changed by hand.")] = False,
+    dry_run: DryRun = False,
+    exit_code: ExitCode = False,
+) -> int:
+    """Change a task's schedule, parameters or limit."""
+    from scflows.cli.moment import parse_duration
+    from scflows.manual_schedule import edited
+    from scflows.planner import planning
+
+    out: Output = ctx.obj
+    limit = None if timeout is None else parse_duration(timeout, "--timeout")
+    with planning(out.settings, dry_run) as planner:
+        change = edited(
+            planner, task, cron, every, interval_hours, timezone, parse_params(param, may_be_empty=True), limit
+        )
+        plan = planner.change([change])
+        if not dry_run:
+            planner.write(plan, overwrite)
+    return _tell(out, plan, dry_run, exit_code, "flows edit")
+
+
+def enable(ctx: typer.Context, task: Tasks, dry_run: DryRun = False, exit_code: ExitCode = False) -> int:
+    """Let paused tasks run again, in the slots they had."""
+    return _switch(ctx.obj, task, True, dry_run, exit_code)
+
+
+def disable(ctx: typer.Context, task: Tasks, dry_run: DryRun = False, exit_code: ExitCode = False) -> int:
+    """Pause tasks: they stay paused through every scheduling until `flows enable`."""
+    return _switch(ctx.obj, task, False, dry_run, exit_code)
+
+
+def remove_task(
+    ctx: typer.Context,
+    task: Tasks,
+    yes: Yes = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Also where the block was changed by hand.")] = False,
+    dry_run: DryRun = False,
+    exit_code: ExitCode = False,
+) -> int:
+    """Take tasks off the crontab. Their logs and history stay."""
+    from scflows.planner import planning
+
+    out: Output = ctx.obj
+    with planning(out.settings, dry_run) as planner:
+        names = list(dict.fromkeys(task))
+        removed = [planner.removal(name) for name in names]
+        if not dry_run and len(removed) > 1 and not out.confirm(len(removed), f"remove {len(removed)} tasks", yes):
+            out.say("nothing was removed")
+            return 0
+        plan = planner.change(removed)
+        if not dry_run:
+            planner.write(plan, overwrite)
+    return _tell(out, plan, dry_run, exit_code, "flows remove-task")
+
+
+def clear_tasks(
+    ctx: typer.Context,
+    pattern: Annotated[str, typer.Argument(metavar="GLOB", help="Only names like this, such as 'backup-*'.")] = "*",
+    yes: Yes = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Also where the block was changed by hand.")] = False,
+    dry_run: DryRun = False,
+    exit_code: ExitCode = False,
+) -> int:
+    """Take all tasks off the crontab; lines of yours that are not ours stay as they are."""
+    from fnmatch import fnmatchcase
+
+    from scflows.planner import planning
+
+    out: Output = ctx.obj
+    with planning(out.settings, dry_run) as planner:
+        removed = [planner.removal(name) for name in planner.names() if fnmatchcase(name, pattern)]
+        if not removed:
+            out.say("no task to remove", {"schema": 1, "items": []})
+            return 0
+        count = len(removed)
+        what = f"remove {count} task{'s' if count > 1 else ''}"
+        if not dry_run and not out.confirm(count, what, yes):
+            out.say("nothing was removed")
+            return 0
+        plan = planner.change(removed)
+        if not dry_run:
+            planner.write(plan, overwrite)
+    return _tell(out, plan, dry_run, exit_code, "flows clear-tasks")
+
+
+def parse_params(given: list[str] | None, may_be_empty: bool = False) -> dict[str, Any]:
+    """`K=V` texts as a mapping. Raises UsageError."""
+    params: dict[str, Any] = {}
+    for text in given or ():
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise UsageError(f"-p {text!r} is not of the form NAME=VALUE")
+        params[name] = None if may_be_empty and not value else value
+    return params
+
+
+def _switch(out: Output, names: Iterable[str], enabled: bool, dry_run: bool, exit_code: bool) -> int:
+    from scflows.planner import planning
+
+    with planning(out.settings, dry_run) as planner:
+        plan = planner.change([planner.switched(name, enabled) for name in dict.fromkeys(names)])
+        if not dry_run:
+            planner.write(plan)
+    return _tell(out, plan, dry_run, exit_code, "flows enable" if enabled else "flows disable")
+
+
+def _tell(out: Output, plan: Plan, dry_run: bool, exit_code: bool, command: str) -> int:
+    """Show what was changed, or with a dry run what would be."""
+    if out.json:
+        out.object(
+            {"schema": 1, "dry_run": dry_run, "items": [_item(each) for each in plan.changes], "diff": plan.diff}
+        )
+    elif dry_run:
+        for line in plan.diff:
+            out.line(out.diff_line(line))
+        apply = f"; apply it: {command}" if plan.diff else ""
+        out.say(f"plan: {_summary(plan)}{apply}")
+    else:
+        if len(plan.changes) <= 20:
+            for change in plan.changes:
+                out.say(f"{_DONE[change.action]} {change.task.name}: {change.why}")
+        out.say(f"{_summary(plan)} · flows list-tasks")
+    for note in plan.notes:
+        out.warn(note)
+    return 10 if dry_run and exit_code and not plan.is_empty else 0
+
+
+_DONE = {"add": "added", "replace": "replaced", "remove": "removed", "keep": "kept"}
+
+
+def _summary(plan: Plan) -> str:
+    counts = {action: len(plan.of(action)) for action in _DONE}
+    untouched = len(plan.tasks) - counts["add"] - counts["replace"]
+    told = [f"{count} to {action}" for action, count in counts.items() if count and action != "keep"]
+    told.append(f"{untouched} unchanged")
+    return f"{', '.join(told)}; busiest minute {plan.busiest_before:g} → {plan.busiest_after:g}"
+
+
+def _item(change: Change) -> dict[str, Any]:
+    task = change.task
+    return {
+        "action": change.action,
+        "name": task.name,
+        "schedule": task.schedule.words(),
+        "cron": task.schedule.line,
+        "flow": task.flow or None,
+        "why": change.why,
+    }
+
+
+def _note_in_log(out: Output, plan: Plan, dry_run: bool) -> None:
+    """What was scheduled belongs into the scheduler's log, whoever did it."""
+    from scflows.planner import note_in_log
+
+    if not dry_run:
+        note_in_log(out.settings, plan)
+
+
+def _run_first(out: Output, plan: Plan, dry_run: bool) -> int:
+    from scflows.first_run import FirstRun, first_runs
+
+    tasks: list[Task] = [change.task for change in plan.of("add")]
+    failed: list[FirstRun] = []
+    with out.progress() as progress:
+        count = sum(1 for task in tasks if task.flow)
+        progress.show(f"first runs: 0 of {count}")
+
+        def tell(first: FirstRun, ended: int) -> None:
+            progress.clear()
+            if first.code != 0:
+                failed.append(first)
+            out.say(f"first run of {first.task}: {first.told or f'exit status {first.code}'}")
+            progress.show(f"first runs: {ended} of {count}")
+
+        first_runs(tasks, out.settings, dry_run, tell)
+    return 1 if failed else 0

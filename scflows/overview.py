@@ -1,0 +1,209 @@
+"""The tasks as they stand: state, last run, next slot."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from scflows.cron.tabfile import Tabfile
+from scflows.cron.task import TaskStore, no_such_task
+from scflows.errors import NotFound, UsageError
+from scflows.history import Query
+from scflows.history.recorder import FAULTS
+from scflows.logfile import log_path, scheduler_log
+from scflows.run import CANCELLED, CRASHED, FAILED, RUNNING, SKIPPED
+from scflows.runs import read_store
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from scflows.cron.task import Task
+    from scflows.history import RunStore
+    from scflows.run import Run
+    from scflows.settings import Settings
+
+STATES = ("enabled", "paused", "running", "failing", "late")
+ORDERS = ("name", "next", "last")
+#: Seconds after its slot from which on a task without a run is late: cron itself takes up to two minutes.
+LATE_AFTER = 150.0
+#: How many failed runs in a row are counted at most.
+MOST_FAILURES = 100
+
+
+@dataclass(frozen=True)
+class TaskView:
+    """A task, with what its runs and its schedule say of it now. Times are seconds since the epoch."""
+
+    task: Task
+    state: str  #: the most urgent of STATES
+    last: Run | None  #: the newest run that was not skipped
+    failures: int  #: failed runs in a row, up to now
+    next: int | None  #: the next slot; None while paused
+
+
+@dataclass
+class Overview:
+    """Some of the tasks, and what could not be read."""
+
+    views: list[TaskView] = field(default_factory=list)
+    total: int = 0
+    problems: list[str] = field(default_factory=list)
+
+
+def overview(
+    settings: Settings,
+    pattern: str | None = None,
+    state: str | None = None,
+    device: str | None = None,
+    order: str = "name",
+    now: float | None = None,
+) -> Overview:
+    """The tasks whose names match a shell pattern, in a state, of a device. Raises UsageError."""
+    from fnmatch import fnmatchcase
+
+    if state is not None and state not in STATES:
+        raise UsageError(f"--state {state!r} is none of {', '.join(STATES)}")
+    if order not in ORDERS:
+        raise UsageError(f"--sort {order!r} is none of {', '.join(ORDERS)}")
+    tasks, broken = TaskStore(settings).read_all()
+    found = Overview(total=len(tasks), problems=[str(problem) for problem in broken])
+    chosen = [
+        task
+        for task in tasks
+        if (pattern is None or fnmatchcase(task.name, pattern))
+        and (device is None or str(task.params.get("device")) == device)
+    ]
+    moment = time.time() if now is None else now
+    store: RunStore | None = None
+    try:
+        store = read_store(settings)
+        latest = store.latest(task.name for task in chosen)
+    except FAULTS as error:
+        found.problems.append(f"history {settings.database_url}: {error}")
+        store, latest = None, {}
+    views = [view_of(task, latest.get(task.name), moment, store) for task in chosen]
+    if store is not None:
+        store.close()
+    found.views = _sorted([view for view in views if state is None or _is_in(view, state)], order)
+    return found
+
+
+def view_of(task: Task, last: Run | None, now: float, store: RunStore | None) -> TaskView:
+    """One task's view. `store` is asked how many runs failed in a row."""
+    failures = 0
+    if last is not None and last.status in (FAILED, CRASHED):
+        failures = _failures(task, store) if store is not None else 1
+    upcoming = task.schedule.next_epoch(now) if task.enabled else None
+    if last is not None and last.status == RUNNING:
+        state = "running"
+    elif not task.enabled:
+        state = "paused"
+    elif failures:
+        state = "failing"
+    else:
+        state = "late" if _is_late(task, last, now) else "enabled"
+    return TaskView(task, state, last, failures, upcoming)
+
+
+def _is_late(task: Task, last: Run | None, now: float) -> bool:
+    due = task.schedule.latest_epoch(now - LATE_AFTER)
+    if due is None or due <= _created(task):
+        return False
+    if last is None:
+        return True
+    return last.started < due and (last.slot is None or last.slot < due)
+
+
+def _created(task: Task) -> float:
+    if not task.created:
+        return 0.0
+    from datetime import datetime
+
+    return datetime.fromisoformat(task.created).timestamp()
+
+
+def _failures(task: Task, store: RunStore) -> int:
+    count = 0
+    for run in store.find(Query(task=task.name, limit=MOST_FAILURES)):
+        if run.status in (FAILED, CRASHED):
+            count += 1
+        elif run.status not in (SKIPPED, CANCELLED):
+            break
+    return count
+
+
+def _is_in(view: TaskView, state: str) -> bool:
+    if state == "enabled":
+        return view.task.enabled
+    if state == "paused":
+        return not view.task.enabled
+    return view.state == state
+
+
+def _sorted(views: Iterable[TaskView], order: str) -> list[TaskView]:
+    if order == "next":
+        return sorted(views, key=lambda view: (view.next is None, view.next or 0, view.task.name))
+    if order == "last":
+        return sorted(views, key=lambda view: (-(view.last.started if view.last else 0), view.task.name))
+    # Numbers by their value: 999 stands before 13486.
+    return sorted(views, key=lambda view: (not view.task.name.isdigit(), _number(view.task.name), view.task.name))
+
+
+def _number(name: str) -> int:
+    return int(name) if name.isdigit() else 0
+
+
+def one_task(settings: Settings, name: str) -> tuple[TaskView, list[Run], str | None, str]:
+    """A task's view, its last 20 runs, its line in the tabfile, the path of its log. Raises NotFound."""
+    task = find_task(settings, name)
+    runs: list[Run] = []
+    store: RunStore | None = None
+    try:
+        store = read_store(settings)
+        runs = store.find(Query(task=name, limit=20))
+    except FAULTS:
+        store = None  # `flows check` tells; the task itself can be shown.
+    last = next((run for run in runs if run.status != SKIPPED), None)
+    view = view_of(task, last, time.time(), store)
+    if store is not None:
+        store.close()
+    line = Tabfile.read(settings.tabfile).line(name)
+    path = scheduler_log(settings.tasks_path) if task.command else log_path(settings.tasks_path, name)
+    return view, runs, line, path
+
+
+def find_task(settings: Settings, name: str) -> Task:
+    """A task by its name. Raises NotFound with the nearest name there is."""
+    store = TaskStore(settings)
+    try:
+        return store.read(name)
+    except NotFound:
+        raise no_such_task(name, (task.name for task in store.read_all()[0])) from None
+
+
+def coming(settings: Settings, after: float, until: float) -> Iterator[tuple[int, Task]]:
+    """The slots of all enabled tasks in a span, in order. Times are seconds since the epoch."""
+    from heapq import heapify, heappop, heappush
+
+    tasks = {task.name: task for task in TaskStore(settings).read_all()[0] if task.enabled}
+    heap = []
+    for task in tasks.values():
+        slot = task.schedule.next_epoch(after)
+        if slot is not None:
+            heap.append((slot, task.name))
+    heapify(heap)
+    while heap and heap[0][0] <= until:
+        slot, name = heappop(heap)
+        yield slot, tasks[name]
+        following = tasks[name].schedule.next_epoch(slot)
+        if following is not None:
+            heappush(heap, (following, name))
+
+
+def planned_load(settings: Settings, by: str) -> list[float]:
+    """The starts in each `minute` of the hour (of its fullest hour) or in each `hour` of the day."""
+    from scflows.cron.load import load_of
+
+    load = load_of(task.schedule for task in TaskStore(settings).read_all()[0] if task.enabled)
+    return load.minute_load() if by == "minute" else load.hour_load()
