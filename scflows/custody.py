@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 
 import scflows
 from scflows.cron.install import difference, drift, find_crontab, install, split
@@ -30,7 +31,7 @@ class Custody:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.tabfile = Tabfile.read(settings.tabfile)
-        self.crontab = find_crontab()
+        self.crontab = find_crontab(settings.environment)
         self.raw = b"" if self.crontab is None else self.crontab.read()
         self.parts = split(self.raw)
 
@@ -85,6 +86,7 @@ class Custody:
         if planned.lines:
             check_interpreter()
         old = self.tabfile
+        _keep_clear_of_the_tick(self.settings.tabfile)
         planned.write(self.settings.tabfile)
         if self.crontab is None:
             return [NO_CRONTAB] if planned.lines else []
@@ -102,6 +104,21 @@ class Custody:
         if done.changed and self.crontab.by:
             notes.append(f"this is the crontab of {self.crontab.user}, not of {self.crontab.by}")
         return notes
+
+
+def _keep_clear_of_the_tick(tabfile: str) -> None:
+    """Wait for the next second if this is the second write in the one in which cron may just have looked.
+
+    Debian's cron looks at the start of each minute, and takes a change of the same second for the one it has
+    read; a second write would then go unseen until somebody changes the crontab again.
+    """
+    try:
+        last = os.stat(tabfile).st_mtime
+    except OSError:
+        return
+    now = time.time()
+    if now % 60 < 3 and int(last) == int(now):
+        time.sleep(1 - now % 1)
 
 
 def state_for_cron(settings: Settings) -> str | None:

@@ -186,7 +186,7 @@ class _Launch:
     def _skip(self, reason: str, message: str) -> None:
         self._end(SKIPPED, reason, message)
         self.log.info(f"run {self.record.id} skipped: {message}")
-        self.recorder.claim(self.record)
+        self.recorder.skip(self.record)
 
     def _end(self, status: str, reason: str, message: str) -> None:
         self.record.status = status

@@ -95,7 +95,8 @@ class Planner:
         """
         plan = Plan(dict(self.before), problems=list(self.broken), busiest_before=self.load.busiest)
         remembered = self.settings.remembered() if settings is None else settings
-        for wish in wishes:
+        # Short intervals first: what is left of unevenness is then filled by the long ones.
+        for wish in sorted(wishes, key=lambda wish: (wish.asked.every or 0, wish.name)):
             check_name(wish.name)
             old = self.before.get(wish.name)
             if old is None:

@@ -31,6 +31,8 @@ def environment(tmp_path: Path) -> dict[str, str]:
         "HOME": str(home),
         "XDG_STATE_HOME": str(tmp_path / "state"),
         "XDG_CACHE_HOME": str(tmp_path / "cache"),
+        # No test may come near a real crontab.
+        "CRONTAB_PROGRAM": "none",
     }
 
 

@@ -15,7 +15,7 @@ from scflows.cli import flow, locks, logs, run, runs, schedule, tasks
 from scflows.cli.failure import bug, usage_error
 from scflows.cli.options import HELP, Options, take_options
 from scflows.cli.output import Output, ReaderGone
-from scflows.errors import ScflowsError, UsageError
+from scflows.errors import ScflowsError
 
 Command = Callable[..., int | None]
 
@@ -63,9 +63,7 @@ PANELS: dict[str, dict[str, Command | Group]] = {
 #: Other names of commands, not shown in the help.
 ALIASES = {"doctor": "check", "ls": "list-tasks"}
 #: `\b` keeps the lines of a paragraph as they are.
-EPILOG = "\b\nEverywhere, before or after the command:\n" + "\n".join(
-    f"  {option:<15}{told}" for option, told in HELP
-)
+EPILOG = "\b\nEverywhere, before or after the command:\n" + "\n".join(f"  {option:<15}{told}" for option, told in HELP)
 SHORT_EPILOG = "Also, as everywhere: " + ", ".join(option for option, _ in HELP)
 COMPLETION = "_FLOWS_COMPLETE"
 
@@ -74,30 +72,28 @@ class PanelGroup(TyperGroup):
     """Shows the commands of each panel under its name, also without Rich."""
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        panels: dict[str, list[tuple[str, str]]] = {}
-        for name, command in self.commands.items():
-            if not command.hidden:
-                panel = getattr(command, "rich_help_panel", None) or "Commands"
-                panels.setdefault(panel, []).append((name, command.get_short_help_str(100)))
-        for panel, rows in panels.items():
-            with formatter.section(panel):
-                formatter.write_dl(rows)
+        for panel, names in PANELS.items():
+            rows = [(name, self.commands[name].get_short_help_str(100)) for name in names if name in self.commands]
+            if rows:
+                with formatter.section(panel):
+                    formatter.write_dl(rows)
 
 
 def run_app(arguments: list[str]) -> int:
     """Run a command line, given without the program's name; the exit code."""
     _open_streams()
     out = Output(Options(json="--json" in arguments))
+    words: list[str] = []
     try:
-        options, rest = take_options(arguments)
+        options, words = take_options(arguments)
         out = Output(options)
-        code = _invoke(rest, out)
+        code = _invoke(words, out)
         sys.stdout.flush()
         return code
     except ScflowsError as error:
         return _failed(error, out)
     except typer.TyperException as error:
-        return _failed(usage_error(error), out)
+        return _failed(usage_error(error, words), out)
     except (KeyboardInterrupt, typer.Abort):
         return 130
     except (ReaderGone, BrokenPipeError):
@@ -119,13 +115,13 @@ def build_app(wanted: str | None = None) -> typer.Typer:
         epilog=EPILOG,
     )
     app.callback()(_flows)
-    for panel, commands in PANELS.items():
+    for commands in PANELS.values():
         for name, command in commands.items():
             if wanted in (None, name):
-                _add(app, name, command, panel)
+                _add(app, name, command)
             for alias, meant in ALIASES.items():
                 if meant == name and wanted in (None, alias):
-                    _add(app, alias, command, panel, hidden=True)
+                    _add(app, alias, command, hidden=True)
     return app
 
 
@@ -133,29 +129,29 @@ def _flows() -> None:
     """Flows in YAML, put on the system's own crontab so that the load stays level."""
 
 
-def _invoke(rest: list[str], out: Output) -> int:
+def _invoke(words: list[str], out: Output) -> int:
     if out.options.version:
         from scflows import __version__
 
         out.line(f"flows {__version__}")
         return 0
     known = {*ALIASES, *(name for commands in PANELS.values() for name in commands)}
-    wanted = rest[0] if rest and rest[0] in known and COMPLETION not in os.environ else None
+    wanted = words[0] if words and words[0] in known and COMPLETION not in os.environ else None
     command = typer.main.get_command(build_app(wanted))
-    code = command.main(rest or ["--help"], prog_name="flows", standalone_mode=False, obj=out)
+    code = command.main(words or ["--help"], prog_name="flows", standalone_mode=False, obj=out)
     return code if isinstance(code, int) else 0
 
 
-def _add(app: typer.Typer, name: str, command: Command | Group, panel: str, hidden: bool = False) -> None:
+def _add(app: typer.Typer, name: str, command: Command | Group, hidden: bool = False) -> None:
     if not isinstance(command, Group):
-        app.command(name, rich_help_panel=panel, hidden=hidden, epilog=SHORT_EPILOG)(command)
+        app.command(name, hidden=hidden, epilog=SHORT_EPILOG)(command)
         return
     group = typer.Typer(rich_markup_mode=None, help=command.help, epilog=SHORT_EPILOG)
     if command.alone is not None:
         group.callback(invoke_without_command=True)(_alone(command.alone))
     for word, each in command.commands.items():
         group.command(word, epilog=SHORT_EPILOG)(each)
-    app.add_typer(group, name=name, rich_help_panel=panel, hidden=hidden)
+    app.add_typer(group, name=name, hidden=hidden)
 
 
 def _alone(command: Command) -> Command:

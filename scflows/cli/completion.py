@@ -33,8 +33,8 @@ def runs(incomplete: str) -> list[str]:
 
 
 def logged(incomplete: str) -> list[str]:
-    """What has a log: tasks, then runs."""
-    return [*tasks(incomplete), *runs(incomplete)]
+    """What has a log: tasks and flows that ran, then runs."""
+    return [*_offered(_logs, incomplete), *runs(incomplete)]
 
 
 def locks(incomplete: str) -> list[str]:
@@ -58,6 +58,14 @@ def _tasks(settings: Settings) -> Iterable[str]:
 
     names = sorted(os.listdir(os.path.join(settings.state_path, "tasks")))
     return [name.removesuffix(".json") for name in names if name.endswith(".json") and name[0] != "."]
+
+
+def _logs(settings: Settings) -> Iterable[str]:
+    import os
+
+    from scflows.runs import log_files
+
+    return [os.path.basename(path).removesuffix(".log") for path in log_files(settings)]
 
 
 def _flows(settings: Settings) -> Iterable[str]:

@@ -24,15 +24,15 @@ class Bug(ScflowsError):
     code = "bug"
 
 
-def usage_error(error: typer.TyperException) -> UsageError:
-    """The parser's error in our form, with the nearest name there is."""
+def usage_error(error: typer.TyperException, words: list[str]) -> UsageError:
+    """The parser's error about a command line in our form, with the nearest name there is."""
     message = error.format_message().rstrip(".")
     message, _, meant = message.partition(". Did you mean ")
     message = message.partition(" (Possible options:")[0].replace("No such", "there is no", 1)
     message = message.replace(": -", " -", 1)
     near = f"did you mean {meant}" if meant else _near_option(error)
     context = getattr(error, "ctx", None)
-    path = context.command_path if context is not None else "flows"
+    path = context.command_path if context is not None else " ".join(["flows", *words[:1]])
     return UsageError(message[:1].lower() + message[1:], near or f"see: {path} --help")
 
 

@@ -22,33 +22,36 @@ FORM = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d) ([A-Z]+) +(.*)
 OWN = re.compile(r"run ([0-9A-Z]{16}) (started|skipped|[a-z]+ after)\b")
 
 
-def backwards(path: str) -> Iterator[str]:
-    """The whole lines of a file, the last one first; only as much is read as is asked for."""
+def backwards(path: str, end: int | None = None) -> Iterator[str]:
+    """The lines of a file up to a position, the last one first; only as much is read as is asked for."""
     with open(path, "rb") as file:
-        position = file.seek(0, os.SEEK_END)
+        position = file.seek(0, os.SEEK_END) if end is None else end
+        if position == 0:
+            return
+        file.seek(position - 1)
+        if file.read(1) == b"\n":
+            position -= 1
         rest = b""
-        is_last = True
         while position > 0:
             size = min(BLOCK, position)
             position -= size
             file.seek(position)
-            first, *lines = (file.read(size) + rest).split(b"\n")
-            if is_last and lines and not lines[-1]:
-                lines.pop()
-            is_last = is_last and not lines and not first
+            rest, *lines = (file.read(size) + rest).split(b"\n")
             yield from (line.decode("utf-8", "replace") for line in reversed(lines))
-            rest = first
-        if rest or (not is_last):
-            yield rest.decode("utf-8", "replace")
+        yield rest.decode("utf-8", "replace")
 
 
 def newest(
-    path: str, count: int | None, since: float | None = None, chosen: Callable[[str], bool] = lambda line: True
+    path: str,
+    count: int | None,
+    since: float | None = None,
+    chosen: Callable[[str], bool] = lambda line: True,
+    end: int | None = None,
 ) -> list[str]:
     """The last `count` of the chosen lines, in order; None for all. `since` is in seconds since the epoch."""
     found: list[str] = []
     pending: list[str] = []
-    for line in backwards(path) if count != 0 else ():
+    for line in backwards(path, end) if count != 0 else ():
         moment = written(line)
         pending.append(line)
         if moment is None and since is not None:
@@ -63,47 +66,43 @@ def newest(
     return found[::-1]
 
 
-def of_run(path: str, run: Run) -> list[str]:
+def of_run(path: str, run: Run, end: int | None = None) -> list[str]:
     """The lines that a run wrote, in order; empty when they are no longer there."""
     ended = time.time() if run.ended is None else run.ended
     found: list[str] = []
-    for line in backwards(path):
+    for line in backwards(path, end):
         moment = written(line)
-        # Lines tell whole seconds; the last ones are written a moment after the end was noted.
         if moment is not None and moment < int(run.started):
             break
+        # Lines tell whole seconds; the last ones are written a moment after the end was noted.
         if moment is None or moment <= ended + 2:
             found.append(line)
     return cut(found[::-1], run.id)
 
 
 def cut(lines: list[str], run: str) -> list[str]:
-    """The lines of one run, out of lines from about its time."""
+    """The lines of one run, out of the lines from about its time."""
     kept: list[str] = []
-    is_inside = True
+    is_begun = is_foreign = False
     for line in lines:
         own = OWN.match(message(line))
         if own is None:
-            if is_inside:
+            if is_begun or not is_foreign:
                 kept.append(line)
         elif own[1] == run:
-            if own[2] == "started":
-                kept.clear()
-            kept.append(line)
             if own[2] != "started":
-                return kept
-            is_inside = True
-        elif own[2] == "started" or own[2] != "skipped":
-            # The run before ends here, or the next one begins: a run that was killed has no last line.
-            if own[2] == "started" and kept and _is_begun(kept, run):
-                return kept
+                return [*kept, line]
+            is_begun = True
+            kept = [line]
+        elif own[2] == "started":
+            if is_begun:
+                break  # The run was killed: it has no last line, and the next one begins.
+            is_foreign = True
+        elif own[2] != "skipped" and not is_begun:
+            # The run before ends here; a refused run begins without a first line of its own.
+            is_foreign = False
             kept.clear()
-            is_inside = own[2] != "started"
-    return kept if _is_begun(kept, run) else []
-
-
-def _is_begun(lines: list[str], run: str) -> bool:
-    return any((own := OWN.match(message(line))) and own[1] == run for line in lines)
+    return kept if is_begun else []
 
 
 def written(line: str) -> float | None:
@@ -129,13 +128,13 @@ def ends(line: str, run: str) -> bool:
     return own is not None and own[1] == run and own[2] != "started"
 
 
-def followed(path: str, goes_on: Callable[[], bool] = lambda: True) -> Iterator[list[str]]:
-    """The lines that come after now, as they come, for as long as `goes_on`; an empty list at each look without any.
+def followed(path: str, start: int, goes_on: Callable[[], bool] = lambda: True) -> Iterator[list[str]]:
+    """The lines that come after a position, in the order they come, for as long as `goes_on`.
 
-    A log that was cut at its head is followed on; one that was replaced or does not exist yet is opened anew.
+    An empty list stands for a look that found none. A log that was cut at its head is followed on; one that was
+    replaced, or does not exist yet, is opened anew.
     """
-    position = os.path.getsize(path) if os.path.exists(path) else 0
-    inode = os.stat(path).st_ino if position else 0
+    position, inode = start, os.stat(path).st_ino if start else 0
     last = b""
     rest = b""
     while True:

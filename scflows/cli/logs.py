@@ -55,11 +55,14 @@ def logs(
         return 0
     chosen = _filter(grep)
     start = None if since is None else parse_since(since, "--since", out.settings.timezone, out.now)
+    end = 0
     try:
+        # What comes later than this belongs to --follow.
+        end = os.path.getsize(file)
         if run is None:
-            shown = newest(file, LINES if lines is None and start is None else lines, start, chosen)
+            shown = newest(file, LINES if lines is None and start is None else lines, start, chosen, end)
         else:
-            of_it = of_run(file, run)
+            of_it = of_run(file, run, end)
             if not of_it and not follow:
                 raise NotFound(f"what run {run.id} wrote is no longer in {file}", f"flows runs show {run.id}")
             shown = [line for line in of_it if chosen(line)]
@@ -76,7 +79,7 @@ def logs(
         out.object({"schema": 1, "items": list(json_items(shown))})
         return 0
     _print(shown, out)
-    return _follow(file, run, chosen, out) if follow else 0
+    return _follow(file, end, run, chosen, out) if follow else 0
 
 
 def _found(name: str, out: Output) -> tuple[str, Run | None]:
@@ -136,13 +139,13 @@ def _print(lines: list[str], out: Output) -> None:
         out.line(escaped(line) if out.is_terminal else line)
 
 
-def _follow(file: str, run: Run | None, chosen: Callable[[str], bool], out: Output) -> int:
+def _follow(file: str, start: int, run: Run | None, chosen: Callable[[str], bool], out: Output) -> int:
     from scflows.cli.log_lines import ends, followed
 
     if run is not None and run.ended is not None:
         return _code(run)
     watch = _Watch(run, out)
-    for lines in followed(file, watch.goes_on):
+    for lines in followed(file, start, watch.goes_on):
         mine = lines
         for number, line in enumerate(lines):
             if run is not None and ends(line, run.id):

@@ -35,7 +35,8 @@ def opened_history(settings: Settings) -> Iterator[RunStore]:
         path = _path(settings)
         raise Unreachable(
             f"history {path}: {reason}",
-            f"if it is broken, move it away and a new one is begun: mv {path} {path}.broken",
+            # A log of SQLite's that stays behind would be played into the new file.
+            f"if it is broken, move it away, and a new one is begun: mkdir {path}.broken; mv {path} {path}-* {path}.broken",
         ) from error
 
 

@@ -34,9 +34,7 @@ def run(
         str | None,
         typer.Option("--data", metavar="FILE", help="JSON or YAML that becomes __input__; - is stdin"),
     ] = None,
-    device: Annotated[
-        str | None, typer.Option("--device", metavar="ID", help="the same as --param device=ID")
-    ] = None,
+    device: Annotated[str | None, typer.Option("--device", metavar="ID", help="the same as --param device=ID")] = None,
     slot: Annotated[
         str | None, typer.Option("--slot", metavar="TIME", help="the due time to answer for, ISO 8601")
     ] = None,
@@ -47,9 +45,7 @@ def run(
         bool, typer.Option("--dry-run", help="run, but post, send and write nothing; say what would be done")
     ] = False,
     follow: Annotated[bool, typer.Option("--follow", help="show each step as it ends, and the log")] = False,
-    force: Annotated[
-        bool, typer.Option("--force", help="run also for a slot that has its run already")
-    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="run also for a slot that has its run already")] = False,
     task: Annotated[str | None, typer.Option("--task", hidden=True)] = None,
     state: Annotated[str | None, typer.Option("--state", hidden=True)] = None,
 ) -> int:
@@ -76,8 +72,14 @@ def run(
         if out.json:
             reason = "refused" if isinstance(error, FlowError) else error.code
             _object(out, follow, "failed", reason, str(error), {}, None)
-        # A flow that is not there is wrong usage, also when it would have been a task.
-        raise UsageError(str(error), error.help) if isinstance(error, NotFound) else error
+        if isinstance(error, NotFound):
+            # What is not there is wrong usage of this command, be it a flow or a task.
+            raise UsageError(str(error), error.help) from error
+        if isinstance(error, FlowError) and not flow.endswith((".yml", ".yaml")):
+            from scflows.cli.opened import nearest
+
+            error.help = nearest(flow, completion.runnable("")) or error.help
+        raise
     for problem in outcome.problems:
         out.warn(problem)
     _report(out, outcome, follow)
@@ -146,7 +148,7 @@ def _report(out: Output, outcome: Outcome, follow: bool) -> None:
         "exit": f"ended early after {took}: {run.message}",
         "skipped": f"skipped: {run.message}",
         "cancelled": f"stopped after {took}",
-    }.get(run.status, f"{run.status} after {took}")
+    }.get(run.status, "refused" if run.reason == "refused" else f"{run.status} after {took}")
     dry = "dry run " if run.dry_run else ""
     if not out.json:
         out.say(f"{dry}{told} · run {run.id} · flows runs show {run.id}")

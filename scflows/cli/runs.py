@@ -16,9 +16,7 @@ if TYPE_CHECKING:
     from scflows.history import RunStore
     from scflows.run import Run, StepRecord
 
-RunId = Annotated[
-    str, typer.Argument(metavar="RUN", help="its id, or how it begins", autocompletion=completion.runs)
-]
+RunId = Annotated[str, typer.Argument(metavar="RUN", help="its id, or how it begins", autocompletion=completion.runs)]
 
 
 def history(
@@ -184,10 +182,12 @@ def _row(run: Run, store: RunStore) -> dict[str, Any]:
 
 
 def _field(out: Output, name: str, value: Any) -> None:
-    from scflows.cli.moment import Status
+    from scflows.cli.moment import Moment, Status
 
     if out.is_terminal:
         text = out.cell(value)
+        if isinstance(value, Moment):
+            text += f" {value.zone or out.settings.timezone}"
         out.line(f"{name:<9} {out.colored(text) if isinstance(value, Status) else text}")
     else:
         out.line(f"{name}\t{out.piped(value)}")
@@ -200,9 +200,7 @@ def _statuses(given: list[str] | tuple[()]) -> tuple[str, ...]:
 
     for each in given:
         if each not in STATUSES:
-            raise UsageError(
-                f"--status {each!r} is none of {', '.join(STATUSES)}", nearest(each, STATUSES) or None
-            )
+            raise UsageError(f"--status {each!r} is none of {', '.join(STATUSES)}", nearest(each, STATUSES) or None)
     return tuple(given)
 
 

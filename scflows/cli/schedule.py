@@ -254,7 +254,7 @@ def _tell(out: Output, plan: Plan, dry_run: bool, exit_code: bool, command: str)
     else:
         if len(plan.changes) <= 20:
             for change in plan.changes:
-                out.say(f"{_DONE[change.action]} {change.task.name}: {change.why}")
+                out.say(_told(change))
         out.say(f"{_summary(plan)} · flows list-tasks")
     for note in plan.notes:
         out.warn(note)
@@ -262,6 +262,12 @@ def _tell(out: Output, plan: Plan, dry_run: bool, exit_code: bool, command: str)
 
 
 _DONE = {"add": "added", "replace": "replaced", "remove": "removed", "keep": "kept"}
+
+
+def _told(change: Change) -> str:
+    if change.why in ("paused", "enabled"):
+        return f"{change.why} {change.task.name}"
+    return f"{_DONE[change.action]} {change.task.name}: {change.why}"
 
 
 def _summary(plan: Plan) -> str:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from scflows.cron.schedule import Schedule
 
 MINUTES = 1440  #: of a day
+#: From so many starts on, what is known of the cycles is sooner made anew than brought up to date.
+MANY = 300
 
 
 class Load:
@@ -29,6 +31,8 @@ class Load:
         moments = list(minutes)
         for minute in moments:
             starts[minute] += weight
+        if len(moments) > MANY:
+            self._cycles.clear()
         for period, (peaks, sums) in self._cycles.items():
             for minute in moments:
                 place = minute % period

@@ -34,7 +34,7 @@ class Schedule:
         if self.is_counted:
             from scflows.cron.shift import interval_fields
 
-            return interval_fields(self)
+            return interval_fields(self.every or 0, self.anchor)
         if self.timezone is None:
             return self.cron
         from scflows.cron.shift import shifted_fields
@@ -68,7 +68,7 @@ class Schedule:
 
         from scflows.cron.slots import newest
 
-        moment = newest(self, datetime.fromtimestamp(now, UTC))
+        moment = newest(self.cron, self.timezone, self._turn, datetime.fromtimestamp(now, UTC))
         return None if moment is None else int(moment.timestamp())
 
     def next_epoch(self, after: float) -> int | None:
@@ -83,7 +83,8 @@ class Schedule:
 
         from scflows.cron.slots import forward
 
-        moment = next(forward(self, datetime.fromtimestamp(after, UTC)), None)
+        begin = datetime.fromtimestamp(after, UTC)
+        moment = next(forward(self.cron, self.timezone, self._turn, begin), None)
         return None if moment is None else int(moment.timestamp())
 
     def latest(self, at: datetime) -> datetime | None:
@@ -104,16 +105,20 @@ class Schedule:
             return
         from scflows.cron.slots import forward
 
-        for moment in forward(self, after):
+        for moment in forward(self.cron, self.timezone, self._turn, after):
             if moment > until:
                 return
             yield moment
 
     def words(self) -> str:
         """The schedule for people, such as `every 3 h at :17`."""
-        from scflows.cron.words import words
+        from scflows.cron.words import calendar, counted, turn
 
-        return words(self)
+        if self.is_counted:
+            text = counted(self.every or 0)
+        else:
+            text = turn(self.every_days, self.cron) if self.every_days else calendar(self.cron)
+        return text + (f" ({self.timezone})" if self.timezone else "")
 
     def to_dict(self) -> dict[str, Any]:
         """The same as JSON values; what has its usual value is left out."""
@@ -137,6 +142,11 @@ class Schedule:
         if type(schedule.anchor) is not int or (every is not None and (type(every) is not int or every < MINUTE)):
             raise TypeError(f"every {every!r} and anchor {schedule.anchor!r} are no whole numbers of seconds")
         return schedule
+
+    @property
+    def _turn(self) -> tuple[int, int] | None:
+        """Of how many days it is which one; None when it is not a matter of counting days."""
+        return (self.every_days, self.anchor // DAY) if self.every_days else None
 
     def _near(self, now: float, direction: int) -> int | None:
         """The slot next to `now` in a direction: on a calendar of plain minutes and hours, within a day.

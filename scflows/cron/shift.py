@@ -11,22 +11,17 @@ from math import gcd
 from scflows.cron.fields import values, write
 from scflows.cron.zone import differences, offsets
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from scflows.cron.schedule import Schedule
-
 
 def check_minutes(every: int) -> int:
     """How often, in minutes, the line of an interval starts that is counted; it divides the hour."""
     return gcd(every // 60, 60)
 
 
-def interval_fields(schedule: Schedule) -> str:
+def interval_fields(every: int, anchor: int) -> str:
     """The fields for an interval that is counted from its anchor, not taken from the calendar."""
-    assert schedule.every
-    check = check_minutes(schedule.every)
+    check = check_minutes(every)
     # Offsets of half and quarter hours turn the minute, so all those of the year are wanted.
-    phases = {(schedule.anchor // 60 + offset) % check for offset in offsets()}
+    phases = {(anchor // 60 + offset) % check for offset in offsets()}
     return write((minute for minute in range(60) if minute % check in phases), 0) + " * * * *"
 
 

@@ -1,48 +1,38 @@
-"""A schedule in words."""
+"""Schedules in words, such as `every 3 h at :17`, `daily at 04:41`, `every 7 h, checked hourly`."""
 
 from __future__ import annotations
 
 from scflows.cron.fields import values
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from scflows.cron.schedule import Schedule
+from scflows.cron.shift import check_minutes
 
 WEEKDAYS = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")
 #: More times of day than this are no longer read with pleasure.
 MOST_TIMES = 4
 
 
-def words(schedule: Schedule) -> str:
-    """Such as `every 3 h at :17`, `daily at 04:41`, `every 7 h, checked hourly`; else the expression."""
-    if schedule.is_counted:
-        text = _counted(schedule)
-    elif schedule.every_days:
-        text = _every_days(schedule)
-    else:
-        try:
-            text = _calendar(schedule.cron) or schedule.cron
-        except ValueError:
-            # A line that somebody wrote into the crontab may hold anything.
-            text = schedule.cron
-    return text + (f" ({schedule.timezone})" if schedule.timezone else "")
-
-
-def _counted(schedule: Schedule) -> str:
-    from scflows.cron.shift import check_minutes
-
-    assert schedule.every
-    check = check_minutes(schedule.every)
+def counted(every: int) -> str:
+    """An interval in seconds that is counted, and how often the crontab's line asks for it."""
+    check = check_minutes(every)
     how = {1: "every minute", 60: "hourly"}.get(check, f"every {check} min")
-    return f"every {duration(schedule.every)}, checked {how}"
+    return f"every {duration(every)}, checked {how}"
 
 
-def _every_days(schedule: Schedule) -> str:
-    minute, hour, _, _, weekday = schedule.cron.split(" ")
+def turn(days: int, cron: str) -> str:
+    """Every so many days at the time of an expression with one time a day or a week."""
+    minute, hour, _, _, weekday = cron.split(" ")
     time = f"at {int(hour):02}:{int(minute):02}"
     if weekday == "*":
-        return f"every {schedule.every_days} d {time}, checked daily"
-    return f"every {schedule.every_days // 7} weeks on {WEEKDAYS[int(weekday)]} {time}, checked weekly"
+        return f"every {days} d {time}, checked daily"
+    return f"every {days // 7} weeks on {WEEKDAYS[int(weekday)]} {time}, checked weekly"
+
+
+def calendar(cron: str) -> str:
+    """A cron expression in words where it is simple, else the expression."""
+    try:
+        return _calendar(cron) or cron
+    except ValueError:
+        # A line that somebody wrote into the crontab may hold anything.
+        return cron
 
 
 def duration(seconds: int) -> str:

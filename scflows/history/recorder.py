@@ -51,6 +51,11 @@ class Recorder:
             return None
         return self._claim_by_file(run, run.slot)
 
+    def skip(self, run: Run) -> None:
+        """Record a run that did not take place."""
+        if not self._try(lambda store: store.claim(run)):
+            self._put_aside(run)
+
     def progress(self, run: Run) -> None:
         """Record the steps so far, when some time has passed since the last time."""
         now = time.monotonic()
@@ -61,17 +66,20 @@ class Recorder:
     def finish(self, run: Run) -> None:
         """Record how a run ended."""
         if not self._try(lambda store: store.finish(run)):
-            try:
-                path = os.path.join(pending_folder(self._settings), f"{run.id}.json")
-                replace(path, json.dumps(run_to_dict(run)).encode(), mode=0o600)
-            except OSError:
-                pass  # Nothing can be written any more; the log and stderr have said so.
+            self._put_aside(run)
 
     def close(self) -> None:
         """Close the connection, so that a child process does not inherit it."""
         if self._store is not None:
             self._store.close()
             self._store = None
+
+    def _put_aside(self, run: Run) -> None:
+        try:
+            path = os.path.join(pending_folder(self._settings), f"{run.id}.json")
+            replace(path, json.dumps(run_to_dict(run)).encode(), mode=0o600)
+        except OSError:
+            pass  # Nothing can be written any more; the log and stderr have said so.
 
     def _claim_by_file(self, run: Run, slot: float) -> str | None:
         path = os.path.join(self._settings.state_path, "claims", run.task, f"{slot:.0f}")

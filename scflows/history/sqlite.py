@@ -90,7 +90,7 @@ class SqliteStore:
                 known = connection.execute("SELECT 1 FROM runs WHERE id = ?", (run.id,)).fetchone()
                 if known:
                     return False
-                self._insert(run, claims=False)
+                self._insert_late(run)
             self._put_steps(run)
         return True
 
@@ -178,6 +178,13 @@ class SqliteStore:
                 run.log,
             ),
         )
+
+    def _insert_late(self, run: Run) -> None:
+        """Record a run that could not be recorded when it started; its slot is its own unless another has it."""
+        try:
+            self._insert(run, claims=run.slot is not None and run.status != SKIPPED)
+        except sqlite3.IntegrityError:
+            self._insert(run, claims=False)
 
     def _put_steps(self, run: Run) -> None:
         self._connection.executemany(

@@ -1,0 +1,109 @@
+"""Run the tasks without a cron daemon; see who runs them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from scflows.cli.moment import Moment, Seconds
+
+if TYPE_CHECKING:
+    from scflows.cli.output import Output
+    from scflows.health.daemon import Status
+
+
+def run(
+    ctx: typer.Context,
+    max_parallel: Annotated[
+        int | None, typer.Option(min=1, max=10000, help="How many tasks run side by side; else two for each core.")
+    ] = None,
+    grace: Annotated[str, typer.Option(help="How long running tasks may go on when it is told to stop.")] = "60s",
+) -> None:
+    """Start the tasks at their times, here, in the foreground: for containers and machines without cron.
+
+    It reads the same tabfile, and reads it again when it is changed or on SIGHUP. SIGTERM or Ctrl-C: starts nothing
+    more, waits for what runs, ends with 0; the second time it asks the running tasks to stop. A slot that was missed
+    by no more than five minutes is made up; an older one is in the history as skipped.
+    """
+    from scflows.cli.moment import parse_duration
+    from scflows.cli.output import ReaderGone
+    from scflows.health.daemon import second_scheduler
+    from scflows.health.installation import Installation
+    from scflows.tick import serve
+
+    out: Output = ctx.obj
+    seconds = parse_duration(grace, "--grace")
+
+    def tell(text: str) -> None:
+        try:
+            out.line(text)
+        except (ReaderGone, OSError):
+            pass  # The tasks are to be started also when nobody reads of it any more.
+
+    warning = second_scheduler(Installation(out.settings, out.settings.environment))
+    if warning:
+        out.warn(warning)
+    serve(out.settings, tell, max_parallel, seconds)
+
+
+def status(ctx: typer.Context) -> int:
+    """Who starts the tasks: `flows cron run` or the system's cron. Ends with 1 when neither is alive."""
+    from scflows.health.daemon import second_scheduler, status
+    from scflows.health.installation import Installation
+
+    out: Output = ctx.obj
+    installation = Installation(out.settings, out.settings.environment)
+    found = status(installation)
+    if out.json:
+        out.object(_item(found))
+    else:
+        for title, value in _lines(found, out):
+            out.line(f"{title:<10} {value}" if out.is_terminal else f"{title}\t{value}")
+    if found.scheduler:
+        warning = second_scheduler(installation)
+        if warning:
+            out.warn(warning)
+    if not found.driver:
+        out.hint("start the system's cron, or: flows cron run")
+    return 0 if found.driver else 1
+
+
+def _item(found: Status) -> dict[str, Any]:
+    beat = found.heartbeat
+    return {
+        "driver": found.driver or None,
+        "scheduler": {
+            "pid": found.scheduler or None,
+            "tick": None if beat is None else Moment(beat.tick),
+            "running": [] if beat is None else list(beat.running),
+            "waiting": 0 if beat is None else beat.waiting,
+        },
+        "cron": {
+            "program": found.program or None,
+            "implementation": found.implementation or None,
+            "daemon": found.daemon or None,
+            "pid": found.daemon_pid or None,
+            "entries": found.in_crontab,
+        },
+        "tabfile": {"entries": found.in_tabfile},
+    }
+
+
+def _lines(found: Status, out: Output) -> list[tuple[str, str]]:
+    beat = found.heartbeat
+    scheduler = "not running"
+    if found.scheduler:
+        scheduler = f"process {found.scheduler}"
+        if beat is not None:
+            tick = out.cell(Seconds(max(0.0, out.now - beat.tick)))
+            scheduler += f", looked at the clock {tick} ago, {len(beat.running)} running, {beat.waiting} waiting"
+            scheduler += f" ({', '.join(beat.running)})" if beat.running else ""
+    daemon = f"{found.daemon}, process {found.daemon_pid}" if found.daemon else "not running"
+    return [
+        ("driver", found.driver or "none: no task starts"),
+        ("cron run", scheduler),
+        ("cron", daemon),
+        ("crontab", f"{found.program} ({found.implementation})" if found.program else "no such program"),
+        ("entries", f"{found.in_crontab} in the crontab, {found.in_tabfile} in the tabfile"),
+    ]

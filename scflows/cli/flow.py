@@ -1,0 +1,198 @@
+"""Flow files: check them, list them."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import Annotated
+
+import typer
+
+from scflows.cli import completion
+from scflows.cli.output import Output, escaped, mistake_item
+from scflows.errors import FlowError, Mistake, NotFound, ScflowsError, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from scflows.loader import FlowPath
+    from scflows.settings import Settings
+
+FORMATS = ("text", "json", "github")
+
+
+def validate(
+    ctx: typer.Context,
+    paths: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[FILE|FOLDER]...", help="else the flows folder", autocompletion=completion.flows),
+    ] = None,
+    format: Annotated[str, typer.Option("--format", help="text, json, or github for its annotations")] = "text",
+    strict: Annotated[bool, typer.Option("--strict", help="fail on warnings too")] = False,
+) -> int:
+    """Check flow files without running them; every mistake with its file, line and column.
+
+    Ends with 1 when a flow would be refused, with 2 when there is no such file.
+    """
+    out: Output = ctx.obj
+    if format not in FORMATS:
+        raise UsageError(f"--format {format!r} is none of {', '.join(FORMATS)}")
+    files = 0
+    found: list[Mistake] = []
+    sources: dict[str, list[str]] = {}
+    missing = False
+    for shown, where in _named(paths or [], out.settings):
+        if where is None:
+            missing = True
+            found.append(Mistake(shown, "there is no such flow file"))
+            continue
+        files += 1
+        mistakes, source = _checked(shown, where)
+        found += mistakes
+        sources[shown] = source
+    errors = sum(each.severity == "error" for each in found)
+    warnings = len(found) - errors
+    if out.json or format == "json":
+        items = [mistake_item(each) for each in found]
+        out.object({"schema": 1, "items": items, "files": files, "errors": errors, "warnings": warnings})
+    else:
+        for each in found:
+            for line in _annotation(each) if format == "github" else _pointed(each, sources.get(each.path, []), out):
+                out.line(line)
+        out.say(_summary(files, errors, warnings))
+    if missing:
+        return 2
+    return 1 if errors or (strict and warnings) else 0
+
+
+def list_flows(ctx: typer.Context) -> None:
+    """List the flow files of the flows folder: their schedules, steps, problems."""
+    from scflows.loader import flow_files
+
+    out: Output = ctx.obj
+    folder = out.settings.flows_path
+    if not os.path.isdir(folder):
+        raise _no_folder(folder)
+    items = [_item(where, out.settings) for where in flow_files(out.settings)]
+    columns = {"FLOW": "flow", "NAME": "name", "SCHEDULE": "schedule", "STEPS": "steps", "PROBLEMS": "told"}
+    out.table(columns, items)
+    if not items:
+        out.hint(f"no flows in {folder}; make a workspace with: flows init DIR")
+    elif any(item["problems"] for item in items):
+        out.hint("see the problems with: flows validate")
+
+
+def _named(paths: list[str], settings: Settings) -> Iterator[tuple[str, FlowPath | None]]:
+    """Each flow file that is meant, with the name that it is shown by; None for one that is not there."""
+    from scflows.loader import ENDINGS, FlowPath, find_flow, flow_files
+
+    if not paths and not os.path.isdir(settings.flows_path):
+        raise _no_folder(settings.flows_path)
+    for path in paths or [settings.flows_path]:
+        if os.path.isdir(path):
+            folder = os.path.realpath(path)
+            for each in flow_files(replace(settings, environment={"FLOWS_PATH": folder})):
+                shown = os.path.join(path if paths else folder, each.written)
+                yield (shown if paths else _near(shown)), each
+        elif os.path.exists(path):
+            file = os.path.realpath(path)
+            yield path, FlowPath(file, os.path.basename(path), os.path.dirname(file))
+        else:
+            try:
+                found = find_flow(path, settings)
+            except FlowError:
+                yield path, None
+            else:
+                yield (path if path.endswith(ENDINGS) else _near(found.file)), found
+
+
+def _checked(shown: str, where: FlowPath) -> tuple[list[Mistake], list[str]]:
+    """What is wrong with a file, and its lines."""
+    from scflows.flow_file import parse_flow
+
+    try:
+        with open(where.file, "rb") as file:
+            content = file.read()
+    except OSError as error:
+        return [Mistake(shown, f"cannot be read: {error.strerror}")], []
+    lines = content.decode("utf-8", "replace").splitlines()
+    try:
+        return parse_flow(content, where.written, where.file, shown)[1], lines
+    except FlowError as error:
+        return error.mistakes, lines
+
+
+def _pointed(mistake: Mistake, source: list[str], out: Output) -> Iterator[str]:
+    """The mistake, then its line with a mark below the place."""
+    yield escaped(str(mistake))
+    if 0 < mistake.line <= len(source):
+        text = source[mistake.line - 1].replace("\t", " ")
+        yield f"{mistake.line:>5} | {escaped(text)}"
+        at = mistake.column - 1
+        if 0 <= at < len(text) and text.isprintable():
+            length = 1
+            while at + length < len(text) and (text[at + length].isalnum() or text[at + length] in "_-."):
+                length += 1
+            yield f"      | {' ' * at}{'^' * length}"
+
+
+def _annotation(mistake: Mistake) -> Iterator[str]:
+    """The mistake as a workflow command of GitHub; https://docs.github.com/actions/reference/workflow-commands."""
+
+    def quoted(text: str) -> str:
+        return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+    file = quoted(mistake.path).replace(":", "%3A").replace(",", "%2C")
+    place = f",line={mistake.line},col={mistake.column}" if mistake.line else ""
+    yield f"::{mistake.severity} file={file}{place}::{quoted(mistake.message)}"
+
+
+def _summary(files: int, errors: int, warnings: int) -> str:
+    def many(count: int, word: str) -> str:
+        return f"{count} {word}" if count == 1 else f"{count} {word}s"
+
+    told = f"{many(files, 'file')}, {many(errors, 'error') if errors else 'no errors'}"
+    return told + (f", {many(warnings, 'warning')}" if warnings else "")
+
+
+def _item(where: FlowPath, settings: Settings) -> dict[str, Any]:
+    from scflows.loader import load_flow
+
+    item: dict[str, Any] = {"flow": where.written, "file": where.file, "name": "", "schedule": None, "steps": None}
+    try:
+        flow = load_flow(where, settings)
+    except FlowError as error:
+        count = sum(each.severity == "error" for each in error.mistakes)
+        told = f"{count} error" if count == 1 else f"{count} errors"
+        problems = [mistake_item(each) for each in error.mistakes]
+        return {**item, "description": "", "problems": problems, "told": told}
+    words = None if flow.schedule is None else _words(flow.schedule)
+    item |= {"name": flow.name, "schedule": words, "steps": len(flow.steps), "description": flow.description}
+    return {**item, "problems": [], "told": ""}
+
+
+def _words(schedule: dict[str, Any]) -> str:
+    """A schedule that has no slot yet, in words."""
+    from scflows.cron.schedule import Schedule, asked
+    from scflows.cron.words import duration
+
+    try:
+        wanted = asked(schedule)
+    except ScflowsError as error:
+        return str(error)  # Such as a time zone that this machine no longer knows.
+    if wanted.cron is not None:
+        return Schedule(wanted.cron, timezone=wanted.timezone).words()
+    assert wanted.every is not None
+    return f"every {duration(wanted.every)}" + (f" ({wanted.timezone})" if wanted.timezone else "")
+
+
+def _near(path: str) -> str:
+    """The path as one would type it here."""
+    relative = os.path.relpath(path)
+    return path if relative.startswith("..") else relative
+
+
+def _no_folder(folder: str) -> NotFound:
+    return NotFound(f"there is no flows folder {folder}", "make a workspace with: flows init DIR")

@@ -1,0 +1,356 @@
+"""A user's sessions with the commands that plan, change and show tasks."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+QUICK = "steps: [{name: s, type: set_fact, set_fact: {value: 1}}]\n"
+FOREIGN = b"# mine, set A=1 first\nA = b\n5 4 * * *  echo 'x%y' # z\n\n@reboot true"
+
+
+@pytest.fixture
+def crontab(tmp_path, environment) -> Path:
+    """A stand-in for the program `crontab`; the tab it keeps."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    program = folder / "crontab"
+    program.write_bytes((Path(__file__).parent.parent / "cron" / "crontab").read_bytes())
+    program.chmod(0o755)
+    environment["CRONTAB_PROGRAM"] = str(program)
+    return folder / "tab"
+
+
+@pytest.fixture
+def tree(workspace) -> Path:
+    """A workspace with flows of several intervals, one of them without a schedule."""
+    top = workspace / "tasks"
+    for name, schedule in {
+        "air/hourly.yml": "schedule: {every: '@hourly'}\n",
+        "air/minute.yml": "schedule: {every: '@minute'}\n",
+        "daily.yml": "schedule: {every: 1d}\n",
+        "fixed.yml": "schedule: {cron: '7 6 * * mon'}\n",
+        "odd.yml": "schedule: {every: 7h}\n",
+        "plain.yml": "params: {device: {type: text}}\n",
+    }.items():
+        (top / name).parent.mkdir(exist_ok=True)
+        (top / name).write_text(schedule + QUICK)
+    return top
+
+
+def everything(*folders: Path) -> dict[str, bytes]:
+    found = {}
+    for folder in folders:
+        for path in folder.rglob("*"):
+            found[str(path)] = path.read_bytes() if path.is_file() else b""
+    return found
+
+
+def names(answer) -> list[str]:
+    return [line.split("\t")[0] for line in answer.out.splitlines()]
+
+
+def test_a_dry_run_shows_the_plan_and_changes_nothing_at_all(flows, crontab, tree, tmp_path):
+    crontab.write_bytes(FOREIGN)
+    before = everything(tmp_path)
+    answer = flows("auto-schedule", "--dry-run", "--overwrite")
+    assert answer.code == 0
+    assert "--- crontab" in answer.out
+    assert sum(line.startswith("+") and "-m scflows run" in line for line in answer.out.splitlines()) == 6
+    calls = str(tmp_path / "bin" / "calls")
+    assert {k: v for k, v in everything(tmp_path).items() if k != calls} == before
+    assert flows("auto-schedule", "--dry-run", "--exit-code").code == 10
+
+
+def test_what_is_scheduled_stays_where_it_is_and_what_is_gone_goes(flows, crontab, tree):
+    crontab.write_bytes(FOREIGN)
+    assert flows("auto-schedule").code == 0
+    first = crontab.read_bytes()
+    assert FOREIGN in first
+    assert names(flows("list-tasks")) == ["air-hourly", "air-minute", "auto-schedule", "daily", "fixed", "odd"]
+    answer = flows("auto-schedule")
+    assert answer.code == 0
+    assert "6 unchanged" in answer.out
+    assert crontab.read_bytes() == first
+    assert flows("auto-schedule", "--overwrite").code == 0
+    assert crontab.read_bytes() == first
+    (tree / "daily.yml").unlink()
+    (tree / "new.yml").write_text("schedule: {every: 3h}\n" + QUICK)
+    answer = flows("auto-schedule")
+    assert "removed daily" in answer.out
+    assert "added new" in answer.out
+    stays = [line for line in first.splitlines() if b"# daily" not in line]
+    assert [line for line in crontab.read_bytes().splitlines() if b"# new" not in line] == stays
+    assert flows("clear-tasks", "--yes").code == 0
+    # Cron takes no tab whose last line is not ended, so this newline stays.
+    assert crontab.read_bytes().rstrip(b"\n") == FOREIGN
+
+
+def test_the_search_is_put_on_the_crontab_unless_once(flows, crontab, tree):
+    assert flows("auto-schedule", "--once", "--interval-days", "3").code == 0
+    assert "auto-schedule" not in names(flows("list-tasks"))
+    assert flows("auto-schedule", "--interval-days", "3").code == 0
+    shown = json.loads(flows("show", "auto-schedule", "--json").out)
+    assert shown["command"] == ["auto-schedule", "--interval-days", "3"]
+    assert shown["schedule"].startswith("every 3 d")
+    (tree / "late.yml").write_text("schedule: {every: 2h}\n" + QUICK)
+    # The search as cron starts it finds the new flow, and says so in the scheduler's log.
+    assert flows("run", "--task", "auto-schedule", "--slot", "1790000000").code == 0
+    assert "late" in names(flows("list-tasks"))
+    log = Path(shown["log"]).read_text()
+    assert "add late" in log
+    assert Path(shown["log"]).name == "scheduler.log"
+    history = json.loads(flows("history", "auto-schedule", "--json").out)["items"]
+    assert [run["status"] for run in history] == ["success"]
+
+
+def test_a_line_works_from_an_empty_environment(flows, crontab, tree, environment, tmp_path):
+    assert flows("auto-schedule", "--once", FLOW_TIMEOUT_SECONDS="77").code == 0
+    (line,) = [line for line in crontab.read_text().splitlines() if line.endswith("# air-minute")]
+    command = line.split(" ", 5)[5]
+    done = subprocess.run(
+        ["/bin/sh", "-c", command],
+        env={"HOME": "/nonexistent", "PATH": "/usr/bin:/bin", "LOGNAME": "x", "SHELL": "/bin/sh"},
+        cwd="/",
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    (run,) = json.loads(flows("history", "air-minute", "--json").out)["items"]
+    assert (run["status"], run["trigger"]) == ("success", "cron")
+
+
+def test_a_paused_task_stays_paused_through_every_scheduling(flows, crontab, tree):
+    flows("auto-schedule", "--once")
+    line = next(line for line in crontab.read_text().splitlines() if line.endswith("# daily"))
+    answer = flows("disable", "daily")
+    assert (answer.code, answer.out.splitlines()[0]) == (0, "paused daily")
+    assert line not in crontab.read_text()
+    for options in ([], ["--overwrite"], ["--overwrite", "--no-balance"]):
+        flows("auto-schedule", "--once", *options)
+        assert "# daily" not in crontab.read_text()
+    assert names(flows("list-tasks", "--state", "paused")) == ["daily"]
+    flows("auto-schedule", "--once", "--overwrite")
+    assert flows("enable", "daily").code == 0
+    assert any(line.endswith("# daily") for line in crontab.read_text().splitlines())
+
+
+def test_manual_scheduling_by_every_option(flows, crontab, tree):
+    assert flows("manual-schedule", "plain.yml", "--device", "13486", "--device", "13238").code == 0
+    assert names(flows("list-tasks")) == ["13238", "13486"]
+    shown = json.loads(flows("show", "13486", "--json").out)
+    assert shown["params"] == {"device": "13486"}
+    assert shown["schedule"].startswith("daily")
+    taken = flows("manual-schedule", "plain.yml", "--device", "13486")
+    assert taken.code == 6
+    assert "--overwrite" in taken.err
+    changed = flows("manual-schedule", "--task-file", "plain.yml", "--device", "13486", "--every", "15m", "--overwrite")
+    assert changed.code == 0, changed.err
+    assert json.loads(flows("show", "13486", "--json").out)["schedule"].startswith("every 15 min")
+    assert flows("manual-schedule", "daily.yml", "--cron", "1 2 3 * *", "--name", "third").code == 0
+    assert json.loads(flows("show", "third", "--json").out)["cron"] == "1 2 3 * *"
+    assert flows("manual-schedule", "odd.yml", "--interval-hours", "6", "--no-balance").code == 0
+    assert json.loads(flows("show", "odd", "--json").out)["cron"] == "0 0,6,12,18 * * *"
+    assert flows("run", "13486").code == 0
+    assert flows("list-tasks", "--device", "13486").out.split("\t")[4] == "success"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (["nowhere.yml"], 2, "no such flow file"),
+        (["broken.yml"], 2, "broken.yml:3:1: error: YAML"),
+        (["plain.yml", "--cron", "61 * * * *"], 2, "minute"),
+        (["plain.yml", "--cron", "0 0 31 2 *"], 2, ""),
+        (["plain.yml", "--every", "5"], 2, "5m"),
+        (["plain.yml", "--every", "90s"], 2, "minute"),
+        (["plain.yml", "--every", "1h", "--cron", "* * * * *"], 2, "exclude"),
+        (["plain.yml", "--interval-hours", "0"], 2, "--interval-hours"),
+        (["plain.yml", "--name", "a\nb"], 2, "cannot be"),
+        (["plain.yml", "--name", "50%"], 2, "cannot be"),
+        (["plain.yml", "-p", "devise=1"], 2, "did you mean 'device'"),
+        (["plain.yml", "-p", "device"], 2, "NAME=VALUE"),
+        (["plain.yml", "--evry", "1h"], 2, "--every"),
+        (["plain.yml", "--timezone", "Europe/Madird", "--cron", "1 1 * * *"], 2, "Europe/Madrid"),
+        ([], 2, "FLOW"),
+    ],
+)
+def test_bad_orders_get_one_clear_error_and_change_nothing(flows, crontab, tree, tmp_path, arguments, code, told):
+    (tree / "broken.yml").write_text("steps:\n  {name: s\n")
+    before = {k: v for k, v in everything(tmp_path).items() if "/state" not in k}
+    answer = flows("manual-schedule", *arguments)
+    assert answer.code == code, answer
+    assert told in answer.err
+    assert "Traceback" not in answer.err
+    assert answer.out == ""
+    after = {k: v for k, v in everything(tmp_path).items() if "/state" not in k and not k.endswith("/calls")}
+    assert after == before
+    assert flows("list-tasks").out == ""
+
+
+def test_a_path_with_odd_characters_is_scheduled_by_its_name_alone(flows, crontab, workspace):
+    odd = workspace / "tasks" / "my flöw 100% 'x'.yml"
+    odd.write_text("schedule: {every: '@minute'}\n" + QUICK)
+    assert flows("auto-schedule", "--once").code == 0
+    (name,) = names(flows("list-tasks"))
+    (line,) = [line for line in crontab.read_text().splitlines() if "scflows run" in line]
+    assert "%" not in line
+    assert "'" not in line
+    done = subprocess.run(["/bin/sh", "-c", line.split(" ", 5)[5]], env={}, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "success" in flows("history", name).out
+
+
+def test_editing_a_task(flows, crontab, tree):
+    flows("manual-schedule", "plain.yml", "-p", "device=1", "--every", "3h")
+    before = crontab.read_bytes()
+    planned = flows("edit", "plain", "--cron", "1 2 * * *", "--dry-run")
+    assert planned.code == 0
+    assert "+1 2 * * * " in planned.out
+    assert crontab.read_bytes() == before
+    assert flows("edit", "plain", "--cron", "1 2 * * *", "--timeout", "30m", "-p", "device=2").code == 0
+    shown = json.loads(flows("show", "plain", "--json").out)
+    assert (shown["cron"], shown["timeout"], shown["params"]) == ("1 2 * * *", 1800.0, {"device": "2"})
+    assert flows("edit", "plain", "-p", "device=").code == 0
+    assert json.loads(flows("show", "plain", "--json").out)["params"] == {}
+    assert flows("edit", "plian", "--every", "1h").code == 4
+
+
+def test_removing_asks_for_more_than_one(flows, crontab, tree):
+    flows("auto-schedule", "--once")
+    assert flows("remove-task", "daily").code == 0
+    refused = flows("remove-task", "fixed", "odd")
+    assert refused.code == 2
+    assert "--yes" in refused.err
+    assert flows("remove-task", "fixed", "odd", "--yes").code == 0
+    unknown = flows("remove-task", "air-hourli")
+    assert unknown.code == 4
+    assert "air-hourly" in unknown.err
+    assert flows("clear-tasks", "air-h*").code == 2
+    assert flows("clear-tasks", "air-h*", "--yes").code == 0
+    assert names(flows("list-tasks")) == ["air-minute"]
+
+
+def test_next_slots_and_load_speak_of_the_same_tasks(flows, crontab, tree):
+    flows("auto-schedule", "--once")
+    rows = [line.split("\t") for line in flows("next", "--hours", "24", "--limit", "0").out.splitlines()]
+    assert [row[0] for row in rows] == sorted(row[0] for row in rows)
+    counts = {name: sum(row[2] == name for row in rows) for name in ("air-minute", "air-hourly", "daily")}
+    assert counts == {"air-minute": 1440, "air-hourly": 24, "daily": 1}
+    load = json.loads(flows("load", "--by", "hour", "--json").out)["items"]
+    assert len(load) == 24
+    assert all(61 <= hour["starts"] <= 64 for hour in load)
+    assert flows("load", "--by", "week").code == 2
+
+
+def test_a_block_changed_by_hand_is_shown_and_not_overwritten(flows, crontab, tree):
+    flows("auto-schedule", "--once")
+    edited = crontab.read_text().replace("# daily", "# daily2").encode()
+    crontab.write_bytes(edited)
+    answer = flows("disable", "odd")
+    assert answer.code == 6
+    assert "# daily2" in answer.err
+    assert "--overwrite" in answer.err
+    assert crontab.read_bytes() == edited
+    assert flows("auto-schedule", "--once", "--overwrite").code == 0
+    assert "# daily2" not in crontab.read_text()
+
+
+def test_without_a_crontab_program_the_tabfile_is_written_and_the_way_shown(flows, tree, settings):
+    answer = flows("auto-schedule", "--once")
+    assert answer.code == 0
+    assert "flows cron run" in answer.err
+    assert sum("scflows run" in line for line in Path(settings.tabfile).read_text().splitlines()) == 5
+
+
+@pytest.mark.parametrize("mode", ["denied", "syntax", "silent"])
+def test_a_crontab_that_refuses_leaves_everything_as_it_was(flows, crontab, tree, tmp_path, settings, mode):
+    flows("manual-schedule", "plain.yml")
+    before = (crontab.read_bytes(), Path(settings.tabfile).read_bytes(), names(flows("list-tasks")))
+    (crontab.parent / "mode").write_text(mode)
+    answer = flows("auto-schedule", "--once")
+    assert answer.code == 5, answer
+    assert "Traceback" not in answer.err
+    assert (crontab.read_bytes(), Path(settings.tabfile).read_bytes(), names(flows("list-tasks"))) == before
+
+
+def test_twenty_at_once_lose_nothing(crontab, workspace, environment, flows):
+    crontab.write_bytes(FOREIGN + b"\n")
+    for number in range(20):
+        (workspace / "tasks" / f"f{number}.yml").write_text(QUICK)
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-P", "-m", "scflows", "manual-schedule", f"f{number}.yml", "--every", "1h"],
+            cwd=workspace,
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+        for number in range(20)
+    ]
+    for process in started:
+        _, told = process.communicate(timeout=120)
+        assert process.returncode == 0, told
+    assert len(names(flows("list-tasks"))) == 20
+    text = crontab.read_bytes()
+    assert text.count(b"-m scflows run") == 20
+    assert text.endswith(FOREIGN + b"\n")
+
+
+def test_first_runs_are_made_at_once(flows, crontab, tree):
+    answer = flows("auto-schedule", "--once", "--force-first-run")
+    assert answer.code == 0, answer.err
+    assert answer.out.count("first run of") == 5
+    assert len(flows("history").out.splitlines()) == 5
+    # Dry, the flows run and nothing is scheduled.
+    flows("clear-tasks", "--yes")
+    answer = flows("auto-schedule", "--once", "--dry-run", "--force-first-run")
+    assert answer.code == 0
+    assert flows("list-tasks").out == ""
+    runs = json.loads(flows("history", "--json").out)["items"]
+    assert sum(run["dry_run"] for run in runs) == 5
+
+
+def test_a_name_of_another_workspace_is_not_taken(flows, crontab, tree, tmp_path):
+    flows("auto-schedule", "--once")
+    before = crontab.read_bytes()
+    other = tmp_path / "other"
+    (other / "tasks").mkdir(parents=True)
+    (other / "tasks" / "daily.yml").write_text("schedule: {every: 1h}\n" + QUICK)
+    (other / "tasks" / "own.yml").write_text("schedule: {every: 1h}\n" + QUICK)
+    answer = flows("auto-schedule", "--once", "--overwrite", cwd=other)
+    assert answer.code == 6
+    assert "daily" in answer.err
+    listed = names(flows("list-tasks"))
+    assert {"own", "odd", "air-hourly"} <= set(listed)
+    assert b"other/tasks/daily" not in crontab.read_bytes()
+    assert all(line in crontab.read_bytes().splitlines() for line in before.splitlines())
+
+
+def test_a_broken_flow_is_told_and_hides_no_task(flows, crontab, tree):
+    flows("auto-schedule", "--once")
+    (tree / "daily.yml").write_text("schedule: {every: 1d}\nsteps: [{name: s, type: jqq}]\n")
+    answer = flows("auto-schedule", "--once")
+    assert answer.code == 1
+    assert "daily.yml:2:" in answer.err
+    assert "daily" in names(flows("list-tasks"))
+
+
+def test_a_broken_task_file_is_told_and_its_line_stays(flows, crontab, tree, settings):
+    flows("auto-schedule", "--once")
+    path = Path(settings.state_path) / "tasks" / "daily.json"
+    path.write_text("{")
+    listed = flows("list-tasks")
+    assert str(path) in listed.err
+    assert "odd" in names(listed)
+    flows("disable", "odd")
+    assert any(line.endswith("# daily") for line in crontab.read_text().splitlines())
+    assert flows("remove-task", "daily").code == 0
+    assert not path.exists()
+    assert os.listdir(path.parent)
+    assert not any(line.endswith("# daily") for line in crontab.read_text().splitlines())

@@ -1,0 +1,108 @@
+"""A small HTTP server for the tests of `rest`; prints its port. One path for each thing an API may do."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import sys
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def answer(self) -> None:
+        path = self.path.partition("?")[0]
+        length = int(self.headers.get("content-length") or 0)
+        body = self.rfile.read(length) if length else None
+        if path == "/echo":
+            seen = {
+                "method": self.command,
+                "path": self.path,
+                "headers": dict(self.headers.items()),
+                "body": None if body is None else json.loads(body),
+                "port": self.client_address[1],
+            }
+            self.say(200, json.dumps(seen).encode(), "application/json")
+        elif path == "/unicode":
+            self.say(200, '{"name": "Plaça de l’Àngel 😀"}'.encode(), "application/json")
+        elif path == "/text":
+            self.say(200, b"plain, no JSON", "text/plain")
+        elif path == "/number":
+            self.say(200, b"42", "text/plain")
+        elif path == "/latin":
+            self.say(200, "Plaça".encode("latin-1"), "text/plain; charset=iso-8859-1")
+        elif path == "/latin-unsaid":
+            self.say(200, "Plaça".encode("latin-1"), "text/plain")
+        elif path == "/nan":
+            self.say(200, b'{"v": NaN}', "application/json")
+        elif path == "/created":
+            self.say(201, b"{}", "application/json")
+        elif path == "/nothing":
+            self.say(204, b"")
+        elif path == "/empty":
+            self.say(200, b"", "application/json")
+        elif path == "/gzip":
+            self.say(200, gzip.compress(b'{"packed": true}'), "application/json", ("content-encoding", "gzip"))
+        elif path == "/gzip-bomb":
+            self.say(200, gzip.compress(b"x" * 5_000_000), "text/plain", ("content-encoding", "gzip"))
+        elif path == "/huge":
+            self.say(200, b"x" * 3_000_000, "text/plain")
+        elif path == "/error":
+            self.say(500, b'{"why": "broken"}', "application/json")
+        elif path == "/error-text":
+            self.say(418, b"I am a teapot", "text/plain")
+        elif path == "/error-empty":
+            self.say(404, b"")
+        elif path == "/error-huge":
+            self.say(500, b"x" * 3_000_000, "text/plain")
+        elif path == "/moved":
+            self.say(302, b"", None, ("location", "/echo?moved=1"))
+        elif path == "/moved-307":
+            self.say(307, b"", None, ("location", "/echo"))
+        elif path == "/moved-to-file":
+            self.say(302, b"", None, ("location", "file:///etc/hostname"))
+        elif path == "/moved-to-error":
+            self.say(302, b"", None, ("location", "/error-text"))
+        elif path == "/round":
+            self.say(302, b"", None, ("location", "/round"))
+        elif path == "/cookie":
+            self.say(200, b"{}", None, ("set-cookie", "session=1; path=/"))
+        elif path == "/slow":
+            time.sleep(30)
+        elif path == "/cut":
+            self.send_response(200)
+            self.send_header("content-length", "100")
+            self.end_headers()
+            self.wfile.write(b"only this")
+            self.close_connection = True
+        else:
+            self.say(404, b"{}")
+
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = answer
+
+    def say(self, status: int, body: bytes, kind: str | None = None, *headers: tuple[str, str]) -> None:
+        self.send_response(status)
+        if kind:
+            self.send_header("content-type", kind)
+        for name, value in headers:
+            self.send_header(name, value)
+        if status != 204:
+            self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        try:
+            self.wfile.write(body)
+        except ConnectionError:
+            pass  # The client has had enough.
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        pass
+
+
+if __name__ == "__main__":
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    sys.stdout.write(f"{server.server_port}\n")
+    sys.stdout.flush()
+    server.serve_forever()

@@ -1,0 +1,31 @@
+"""The examples in the docstrings of the step types are sound flows that use every kind of thing they show."""
+
+from __future__ import annotations
+
+from textwrap import dedent, indent
+
+import pytest
+
+from scflows.flow_file import parse_flow
+from scflows.steps import find_step, options_of, step_types
+
+
+def example_of(kind: str) -> str:
+    """The YAML in a step type's docstring: what follows its first item."""
+    found = find_step(kind)
+    text = dedent("    " + (found.__doc__ or ""))
+    return text[text.index("- name: ") :]
+
+
+@pytest.mark.parametrize("kind", step_types())
+def test_the_example_of_a_step_type_is_a_sound_flow(kind):
+    flow, warnings = parse_flow(("steps:\n" + indent(example_of(kind), "  ")).encode(), f"{kind}.yml", f"/{kind}.yml")
+    assert warnings == []
+    assert kind in {step.type for step in flow.steps}
+
+
+@pytest.mark.parametrize("kind", step_types())
+def test_the_first_line_says_what_the_step_does(kind):
+    first = (find_step(kind).__doc__ or "").splitlines()[0]
+    assert 5 < len(first) < 120
+    assert options_of(find_step(kind))

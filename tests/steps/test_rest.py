@@ -1,0 +1,259 @@
+"""What `rest` promises, against a real server."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from scflows import __version__
+from scflows.errors import StepError
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    # A process of its own: runs are forked, which a process with threads should not be.
+    script = Path(__file__).with_name("http_server.py")
+    process = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    port = process.stdout.readline().strip()
+    yield f"http://127.0.0.1:{port}"
+    process.kill()
+    process.communicate()
+
+
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "*")
+
+
+@pytest.fixture
+def call(perform, server):
+    def run(path, data=None, **options):
+        return perform("rest", {"uri": server + path, **options}, data)
+
+    return run
+
+
+def test_a_flow_calls_an_api(run_flow, server):
+    run = run_flow(
+        """
+        steps:
+          - name: seen
+            type: rest
+            rest:
+              uri: "{{ __input__.server }}/echo?day=5"
+              method: post
+              query: {tag: "{{ __input__.tag }}", many: [1, true, null, "a&b"], none: null, half: 0.5}
+              headers: {X-Text: "{{ __input__.tag }}", X-Number: 7, X-Flag: false, X-None: null}
+              body: {rows: ["{{ literal }}"]}
+            jq_expression: "{method, path, headers, body}"
+        """,
+        payload={"server": server, "tag": "é b"},
+    )
+    assert run.status == "success", run.message
+    seen = run.result["seen"]
+    assert seen["method"] == "POST"
+    assert seen["path"] == "/echo?day=5&tag=%C3%A9+b&many=1&many=true&many=a%26b&half=0.5"
+    assert seen["body"] == {"rows": ["{{ literal }}"]}
+    headers = seen["headers"]
+    assert (headers["X-Text"], headers["X-Number"], headers["X-Flag"]) == ("é b", "7", "false")
+    assert "X-None" not in headers
+    assert headers["User-Agent"] == f"scflows/{__version__}"
+    assert headers["Content-Type"] == "application/json"
+
+
+@pytest.mark.parametrize(
+    ("path", "result"),
+    [
+        ("/unicode", {"name": "Plaça de l’Àngel 😀"}),
+        ("/text", "plain, no JSON"),
+        ("/number", 42),
+        ("/latin", "Plaça"),
+        ("/latin-unsaid", "Plaça"),
+        ("/nan", '{"v": NaN}'),
+        ("/created", {}),
+        ("/nothing", None),
+        ("/empty", None),
+        ("/gzip", {"packed": True}),
+    ],
+)
+def test_the_result_is_the_json_else_the_text_else_null(call, path, result):
+    assert call(path) == result
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "body"),
+    [
+        ("GET", {"body": {"a": 1}, "data_key": "gone"}, None),
+        ("POST", {}, {}),
+        ("PUT", {"body": [1]}, [1]),
+        ("patch", {"body": {"a": 1}, "data_key": "rows"}, [{"v": "é"}]),
+        ("DELETE", {}, None),
+        ("Delete", {"body": {"a": 1}}, {"a": 1}),
+        ("DELETE", {"data_key": "rows"}, [{"v": "é"}]),
+    ],
+)
+def test_which_method_sends_which_body(call, method, options, body):
+    seen = call("/echo", {"rows": [{"v": "é"}]}, method=method, **options)
+    assert (seen["method"], seen["body"]) == (method.upper(), body)
+
+
+@pytest.mark.parametrize("value", ["text", 5, None])
+def test_a_body_is_a_mapping_or_a_list(call, value):
+    with pytest.raises(StepError, match="must be a mapping or a list"):
+        call("/echo", {"v": value}, method="POST", data_key="v")
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "content"),
+    [
+        ("/error", 500, {"why": "broken"}),
+        ("/error-text", 418, "I am a teapot"),
+        ("/error-empty", 404, None),
+        ("/moved-to-error", 418, "I am a teapot"),
+    ],
+)
+def test_any_other_status_is_an_error_with_its_details(call, path, status, content):
+    with pytest.raises(StepError, match=f"^GET http://127.*{path}: {status} ") as caught:
+        call(path)
+    assert caught.value.details == {"status_code": status, "response_content": content}
+
+
+def test_an_error_can_be_ignored_by_its_details(run_flow, server):
+    run = run_flow(
+        """
+        steps:
+          - {name: a, type: rest, rest: {uri: "{{ __input__ }}/error"}, ignore_errors: "'status_code': 500"}
+          - {name: b, type: rest, rest: {uri: "{{ __input__ }}/error"}, ignore_errors: '"why": "broken"'}
+        """,
+        payload=server,
+    )
+    assert run.status == "success"
+    assert [entry["error"]["status_code"] for entry in run.errors] == [500, 500]
+
+
+def test_only_the_beginning_of_a_huge_error_is_kept(call):
+    with pytest.raises(StepError) as caught:
+        call("/error-huge")
+    assert len(caught.value.details["response_content"]) == 256 * 1024
+
+
+@pytest.mark.parametrize("path", ["/huge", "/gzip-bomb"])
+def test_a_larger_answer_than_allowed_is_an_error(call, path):
+    assert len(call(path)) >= 3_000_000
+    with pytest.raises(StepError, match="more than 1000 bytes"):
+        call(path, max_bytes=1000)
+
+
+def test_redirects_are_followed(call, server):
+    assert call("/moved")["path"] == "/echo?moved=1"
+    seen = call("/moved-307", method="POST", body={"a": 1})
+    assert (seen["method"], seen["body"]) == ("POST", {"a": 1})
+
+
+@pytest.mark.parametrize(
+    ("path", "told"), [("/round", "too many redirects"), ("/moved-to-file", "No connection adapters")]
+)
+def test_a_redirect_that_leads_nowhere_is_an_error(call, path, told):
+    with pytest.raises(StepError, match=told):
+        call(path)
+
+
+def test_an_answer_that_breaks_off_is_an_error(call):
+    with pytest.raises(StepError, match="the answer broke off"):
+        call("/cut")
+
+
+def test_a_refused_connection_says_so(perform):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        uri = f"http://ann:secret@127.0.0.1:{taken.getsockname()[1]}/rows?key=secret"
+        with pytest.raises(StepError, match=r"^GET http://127\.0\.0\.1:\d+/rows: Connection refused$") as caught:
+            perform("rest", {"uri": uri})
+    assert caught.value.details == {"status_code": None, "response_content": None}
+
+
+def test_a_slow_answer_is_cut_short_by_the_steps_timeout(run_flow, server):
+    run = run_flow(
+        """
+        steps:
+          - name: slow
+            type: rest
+            timeout: 0.3
+            rest: {uri: "{{ __input__ }}/slow"}
+            ignore_errors: [took longer, no answer within]
+        """,
+        payload=server,
+    )
+    assert run.status == "success", run.message
+
+
+@pytest.mark.parametrize(
+    "uri",
+    ["", "api.example.org", "ftp://example.org/x", "file:///etc/hostname", "http://", "http://[::1", "http://a b/"],
+)
+def test_only_http_is_called(perform, uri):
+    with pytest.raises(StepError):
+        perform("rest", {"uri": uri})
+
+
+@pytest.mark.parametrize(("name", "value"), [("X-A", "two\r\nX-B: lines"), ("X-A", "😀")])
+def test_a_header_that_cannot_be_sent_is_a_step_error(call, name, value):
+    with pytest.raises(StepError, match=r"^GET http"):
+        call("/echo", headers={name: value})
+
+
+def test_a_given_header_wins_whatever_its_case(call):
+    seen = call("/echo", method="POST", headers={"user-agent": "mine", "content-type": "text/x"})["headers"]
+    assert (seen["user-agent"], seen["content-type"]) == ("mine", "text/x")
+    assert not {"User-Agent", "Content-Type"} & set(seen)
+
+
+def test_a_login_in_the_uri_is_sent_and_one_in_netrc_is_not(perform, server, tmp_path, monkeypatch):
+    (tmp_path / "netrc").write_text("default login ann password secret\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    seen = perform("rest", {"uri": f"{server}/echo", "headers": {"Authorization": "Bearer mine"}})
+    assert seen["headers"]["Authorization"] == "Bearer mine"
+    assert "Authorization" not in perform("rest", {"uri": f"{server}/echo"})["headers"]
+    with_login = server.replace("//", "//ann:b%40c@")
+    assert perform("rest", {"uri": f"{with_login}/echo"})["headers"]["Authorization"] == "Basic YW5uOmJAYw=="
+
+
+def test_calls_share_a_connection_and_no_cookies(call):
+    first, _, second = call("/echo"), call("/cookie"), call("/echo")
+    assert first["port"] == second["port"]
+    assert "Cookie" not in second["headers"]
+
+
+def test_a_dry_run_reads_and_does_not_send(run_flow, server):
+    run = run_flow(
+        """
+        steps:
+          - {name: read, type: rest, rest: {uri: "{{ __input__ }}/number"}}
+          - {name: send, type: rest, rest: {uri: "{{ __input__ }}/echo?key=1", method: put}}
+        """,
+        payload=server,
+        dry_run=True,
+    )
+    assert (run.result["read"], run.result["send"]) == (42, {})
+    assert f"would send PUT {server}/echo\n" in run.log
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"headers": {"X A": "1"}}, "headers: 'X A' is no name"),
+        ({"headers": {"é": "1"}}, "headers: 'é' is no name"),
+        ({"headers": {"": "1"}}, "headers: '' is no name"),
+        ({"headers": {"X": [1]}}, "headers: the header 'X'"),
+        ({"query": {"q": {"a": 1}}}, "query: the parameter 'q'"),
+        ({"query": {"q": [[1]]}}, "query: the parameter 'q'"),
+    ],
+)
+def test_values_that_cannot_be_sent_are_mistakes(mistakes, options, told):
+    assert [found.startswith(told) for found in mistakes("rest", {"uri": "http://a", **options})] == [True]

@@ -1,0 +1,40 @@
+"""What holds for each of the shipped flows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from scflows.flow_file import parse_flow
+
+TASKS = Path(__file__).parents[2] / "tasks"
+FLOWS = sorted(str(path.relative_to(TASKS)) for path in TASKS.rglob("*.yml"))
+
+
+def test_there_are_flows():
+    assert "weather/summary.yml" in FLOWS
+
+
+@pytest.mark.parametrize("path", FLOWS)
+def test_a_shipped_flow_says_what_it_does_and_takes(path):
+    file = TASKS / path
+    flow, warnings = parse_flow(file.read_bytes(), path, str(file))
+    assert warnings == []
+    assert flow.description
+    assert flow.schedule
+    assert flow.params
+    for name, properties in flow.params.items():
+        assert properties.get("help"), name
+        assert "default" in properties, name
+
+
+@pytest.mark.parametrize("path", FLOWS)
+def test_the_readme_names_each_flow(path):
+    assert f"`{path}`" in (TASKS / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("path", FLOWS)
+def test_a_dry_run_writes_no_results(path, run_task, data):
+    assert run_task(path, "2026-02-03T04:00", dry=True).status in ("success", "exit")
+    assert not data.exists() or list(data.iterdir()) == []

@@ -1,0 +1,126 @@
+"""Debian's own cron starts our tasks: in a mount namespace, with a spool, a home and a crontab of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.service
+
+#: What no cron tool may touch: comments, environment lines, percent signs, odd blanks, a line that is switched off.
+FOREIGN = (
+    b"# set FOO=1 first\n"
+    b"FOO = bar baz\n"
+    b"\n"
+    b"5 4 * * sun   echo   'joe%Hi there'  # not ours\n"
+    b"\t*/7 1-23/2\t* * *\ttrue # scflows\n"
+    b"#17 3 * * * disabled\n"
+    b"@reboot true\n"
+    b'A="x y"\n'
+)
+
+SCRIPT = """
+set -eu
+mount --make-rprivate /
+# The interpreter may lie in root's home, so that stays; for cron it is another folder.
+sed "s|^\\(root:[^:]*:0:0:[^:]*\\):[^:]*:.*|\\1:$ROOT/home:/bin/sh|" /etc/passwd > "$ROOT/passwd"
+mount --bind "$ROOT/passwd" /etc/passwd
+mount -t tmpfs -o mode=1730 none /var/spool/cron/crontabs
+chgrp crontab /var/spool/cron/crontabs
+mount -t tmpfs none /run
+mount --bind "$ROOT/empty" /etc/crontab
+mount --bind "$ROOT/none" /etc/cron.d
+# Where the login uid is set already and may not be changed, cron could not start anything.
+mount --bind "$ROOT/pam" /etc/pam.d/cron
+export HOME="$ROOT/home"
+crontab - < "$ROOT/foreign"
+cron -f > "$ROOT/cron.log" 2>&1 &
+cron=$!
+# A change in the second in which cron reads the crontab first could go unseen.
+sleep 1.1
+cd "$ROOT/workspace"
+flows() { "$PYTHON" -P -m scflows "$@"; }
+flows manual-schedule tasks/one.yml tasks/two.yml --every @minute
+flows auto-schedule --once
+crontab -l > "$ROOT/crontab.scheduled"
+sleep "$SECONDS_TO_WAIT"
+kill $cron
+# The runs of the last minute end.
+for _ in $(seq 50); do
+  [ "$(flows history --status running | wc -l)" = 0 ] && break
+  sleep 0.2
+done
+flows list-tasks --json > "$ROOT/tasks.json"
+flows history --limit 1000 --json > "$ROOT/history.json"
+flows logs one > "$ROOT/one.log"
+flows clear-tasks --yes
+crontab -l > "$ROOT/crontab.cleared"
+cp -r data "$ROOT/results"
+"""
+
+
+@pytest.fixture
+def namespace(tmp_path: Path) -> dict[str, str]:
+    missing = [name for name in ("cron", "crontab", "unshare") if shutil.which(name) is None]
+    reason = f"needs {', '.join(missing)}" if missing else "needs root" if os.geteuid() != 0 else ""
+    if reason:
+        if os.environ.get("SCFLOWS_REQUIRE_SERVICES"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    for name in ("home", "none", "workspace/tasks"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "empty").touch()
+    (tmp_path / "foreign").write_bytes(FOREIGN)
+    services = ("auth", "account", "session")
+    (tmp_path / "pam").write_text("".join(f"{service} required pam_permit.so\n" for service in services))
+    for name in ("one", "two"):
+        text = (
+            "steps:\n"
+            "  - {name: row, type: set_fact, set_fact: {value: [{slot: '{{ __slot__ }}', run: '{{ __job_id__ }}'}]}}\n"
+            f"  - {{name: tick, type: table, table: {{mode: append, path: {name}.csv, data_key: row}}}}\n"
+        )
+        (tmp_path / "workspace/tasks" / f"{name}.yml").write_text(text)
+    (tmp_path / "workspace/tasks/hourly.yml").write_text("schedule: {every: 1h}\nsteps: []\n")
+    return {"ROOT": str(tmp_path), "PYTHON": sys.executable, "PATH": os.environ["PATH"]}
+
+
+def test_cron_runs_minute_tasks_by_itself_and_foreign_lines_stay(namespace: dict[str, str], tmp_path: Path) -> None:
+    done = subprocess.run(
+        ["unshare", "--mount", "--pid", "--fork", "--mount-proc", "sh", "-c", SCRIPT],
+        env={**namespace, "SECONDS_TO_WAIT": "190"},
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    scheduled = (tmp_path / "crontab.scheduled").read_bytes()
+    assert scheduled.endswith(FOREIGN)
+    lines = [line for line in scheduled.decode().splitlines() if "-m scflows run" in line]
+    assert sorted(line.rpartition("# ")[2] for line in lines) == ["hourly", "one", "two"]
+    assert (tmp_path / "crontab.cleared").read_bytes() == FOREIGN
+
+    history = json.loads((tmp_path / "history.json").read_text())["items"]
+    tasks = {item["name"]: item for item in json.loads((tmp_path / "tasks.json").read_text())["items"]}
+    for name in ("one", "two"):
+        runs = [run for run in history if run["task"] == name]
+        assert len(runs) >= 3
+        assert {(run["status"], run["trigger"]) for run in runs} == {("success", "cron")}
+        # A slot a minute, each with its one run, all of them in the result.
+        slots = sorted(run["slot"] for run in runs)
+        assert len(set(slots)) == len(slots)
+        written = (tmp_path / "results" / f"{name}.csv").read_text().splitlines()[1:]
+        assert sorted(row.split(",")[1] for row in written) == sorted(run["id"] for run in runs)
+        # The list agrees with the history.
+        newest = max(runs, key=lambda run: run["id"])
+        assert tasks[name]["run"] == newest["id"]
+        assert tasks[name]["last"] == newest["started"]
+        assert tasks[name]["next"] > newest["slot"]
+        assert tasks[name]["state"] == "enabled"
+    log = (tmp_path / "one.log").read_text()
+    assert all(run["id"] in log for run in history if run["task"] == "one")
