@@ -106,6 +106,8 @@ def prune(store: RunStore, settings: Settings, before: float) -> int:
             cut_log(path)
         except OSError:
             continue  # A log that cannot be cut is as good as before.
+    for folder in ("claims", "checked-flows"):
+        _remove_older(os.path.join(settings.state_path, folder), before)
     return store.prune(before)
 
 
@@ -135,6 +137,18 @@ def cut_log(path: str, limit: int = KEPT_LOG_BYTES) -> bool:
         file.write(kept)
         file.truncate()
     return True
+
+
+def _remove_older(folder: str, before: float) -> None:
+    """Remove the files below a folder that were last written before a moment."""
+    for place, _, names in os.walk(folder):
+        for name in names:
+            path = os.path.join(place, name)
+            try:
+                if os.stat(path).st_mtime < before:
+                    os.unlink(path)
+            except OSError:
+                continue  # Somebody else was quicker.
 
 
 def _is_older(path: str, seconds: float) -> bool:

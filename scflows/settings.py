@@ -36,6 +36,7 @@ class Settings:
 
     home: str  #: the workspace
     environment: Mapping[str, str] = field(repr=False)  #: the process's variables over those of `.env`
+    given: Mapping[str, str] | None = field(default=None, repr=False)  #: the process's variables alone
 
     @property
     def data_path(self) -> str:
@@ -130,10 +131,14 @@ class Settings:
         return level
 
     def remembered(self) -> dict[str, str]:
-        """The settings a scheduled task needs to run as it would now; paths made absolute."""
+        """The settings a scheduled task needs to run as it would now; paths made absolute.
+
+        What `.env` says is not among them: a run reads that file itself, as it is by then.
+        """
         kept = {}
+        given = self.environment if self.given is None else self.given
         for name in REMEMBERED:
-            value = self.environment.get(name)
+            value = given.get(name)
             if value:
                 is_path = name.endswith(("_PATH", "_FILE", "_HOME"))
                 kept[name] = self._absolute(value) if is_path else value
@@ -179,7 +184,7 @@ def read_settings(home: str | None = None, environment: Mapping[str, str] | None
         raise UsageError(f"workspace {folder!r} is no folder", "make it with: flows init DIR")
     found = read_env_file(os.path.join(folder, ".env"))
     found.update(given)
-    return Settings(folder, found)
+    return Settings(folder, found, given)
 
 
 def read_env_file(path: str) -> dict[str, str]:
