@@ -86,6 +86,7 @@ class Located:
             line = text[: error.start].count(b"\n") + 1
             raise FlowError([Mistake(self.path, "not UTF-8", line, 1)]) from error
         try:
+            self._measure_depth(decoded)
             root = yaml.compose(decoded, Loader=_loader())
         except yaml.YAMLError as error:
             raise FlowError([_syntax(error, self.path)]) from error
@@ -94,6 +95,20 @@ class Located:
         if root is not None:
             self._measure(root)
         return root
+
+    def _measure_depth(self, text: str) -> None:
+        """Refuse what is nested so deeply that the parser itself, which calls itself for each level, would crash."""
+        import yaml
+
+        depth = 0
+        for event in yaml.parse(text, Loader=_loader()):
+            if isinstance(event, yaml.CollectionStartEvent):
+                depth += 1
+                if depth > MAX_DEPTH:
+                    mark = event.start_mark
+                    raise FlowError([Mistake(self.path, "nested too deeply", mark.line + 1, mark.column + 1)])
+            elif isinstance(event, yaml.CollectionEndEvent):
+                depth -= 1
 
     def _measure(self, root: Any) -> None:
         """Refuse what would grow without bound when aliases are followed; note keys that stand twice."""

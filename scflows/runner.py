@@ -218,6 +218,7 @@ class Runner:
                     record.status = SKIPPED
                     ctx.log.info(f"skipped, since this does not hold: {condition}")
                     return None
+        ctx.jq_output = spec.jq_output
         step = self._build(spec)
         if ctx.dry_run and step.writes():
             intention = f"would {step.intention()}"

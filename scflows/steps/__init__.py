@@ -89,6 +89,7 @@ class Context:
         self.log = log
         self.flow_file = flow_file  #: absolute
         self.dry_run = dry_run
+        self.jq_output: str | None = None  #: the step's own property of that name
         self.remaining = remaining  #: seconds until the step is interrupted; None without a limit
 
     def value(self, data_key: str) -> Any:

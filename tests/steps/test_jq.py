@@ -33,7 +33,7 @@ def test_a_missing_key_and_a_failing_program_are_step_errors(run_flow):
     run = run_flow("""
         steps:
           - {name: gone, type: jq, jq: {data_key: gone, expression: .}, ignore_errors: "no key 'gone'"}
-          - {name: no, type: jq, jq: {expression: ".__input__ | tonumber"}, ignore_errors: "^jq: .* cannot be parsed"}
+          - {name: bad, type: jq, jq: {expression: ".__input__ | tonumber"}, ignore_errors: "^jq: .* cannot be parsed"}
     """)
     assert run.status == "success", run.message
     assert "gone" not in run.result

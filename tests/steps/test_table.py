@@ -223,12 +223,12 @@ def test_no_path_leads_out_of_the_data_folder(table):
 
 @pytest.mark.parametrize("rows", [5, {"a": 1}, [1], [{"a": 1}, None]])
 def test_only_a_list_of_mappings_is_a_table(table, rows):
-    with pytest.raises(StepError, match="no list of mappings|is no mapping"):
+    with pytest.raises(StepError, match=r"no list of mappings|is no mapping"):
         table("write", rows, path="t.csv")
 
 
 def test_rows_need_not_have_the_same_columns(table, data_folder):
-    table("write", [{"a": 1}, {"b": [1, {"c": None}], "a": "x"}], path="t.csv", columns={"b": "text"} and None)
+    table("write", [{"a": 1}, {"b": [1, {"c": None}], "a": "x"}], path="t.csv")
     assert (data_folder / "t.csv").read_text() == 'a,b\n1,\nx,"[1, {""c"": null}]"\n'
 
 
@@ -402,7 +402,7 @@ def test_a_sieve_picks_columns_and_stops_at_its_limit(table):
 
 
 def test_a_condition_that_breaks_is_a_step_error(table):
-    with pytest.raises(StepError, match="'<' not supported|not supported between"):
+    with pytest.raises(StepError, match="not supported between"):
         table("filter", [{"v": "x"}], where="v < 3")
 
 

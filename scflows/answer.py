@@ -1,0 +1,56 @@
+"""What an HTTP answer says, and what went wrong where there is none."""
+
+from __future__ import annotations
+
+from scflows import document
+from scflows.errors import StepError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from requests import Response
+
+
+def answered(content: bytes, response: Response) -> Any:
+    """JSON, else text, else null for nothing at all."""
+    if not content:
+        return None
+    try:
+        return document.parse_json(document.decode(content, ""), "")
+    except StepError:
+        return _decoded(content, response)
+
+
+def reason_of(error: BaseException, wait: float) -> str:
+    """What lies at the bottom of an error of requests, in a few words."""
+    import requests
+
+    if isinstance(error, requests.exceptions.ConnectTimeout):
+        return f"no connection within {wait:g} s"
+    if isinstance(error, requests.exceptions.Timeout):
+        return f"no answer within {wait:g} s"
+    if isinstance(error, requests.exceptions.TooManyRedirects):
+        return "too many redirects"
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, OSError) and found.strerror:
+            return found.strerror
+        last, found = found, found.__context__
+    text = " ".join(str(last).split())
+    return text[:200] or type(last).__name__
+
+
+def _decoded(content: bytes, response: Response) -> str:
+    from email.message import Message
+
+    header = Message()
+    header["content-type"] = response.headers.get("content-type", "")
+    charset = header.get_content_charset()
+    for encoding in (charset, "utf-8"):
+        try:
+            return content.decode(encoding or "utf-8")
+        except (LookupError, UnicodeDecodeError):
+            continue
+    # What HTTP once took for granted; it knows every byte.
+    return content.decode("latin-1")

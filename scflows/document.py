@@ -1,0 +1,223 @@
+"""JSON and YAML text to values and back, as far as a flow can hold them: finite, of bounded depth and size."""
+
+from __future__ import annotations
+
+from scflows.errors import StepError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+#: Levels of nesting. Well below what Python and the parsers in C can follow without running out of stack.
+MAX_DEPTH = 200
+#: How many values the aliases of a YAML text may add. A few nested ones make billions of a few lines.
+MAX_ALIASED = 200_000
+
+
+def parse_json(text: str, where: str) -> Any:
+    """The value of a JSON text. Raises StepError that begins with `where`."""
+    return _json(text, where, several=False)
+
+
+def parse_json_lines(text: str, where: str) -> Any:
+    """The same for a text that may also hold several values, each from a line of its own: the list of them."""
+    return _json(text, where, several=True)
+
+
+def json_text(value: Any) -> str:
+    """A value as JSON on one line. Raises StepError for what JSON cannot say."""
+    import json
+
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        raise StepError("JSON has no word for NaN and Infinity") from None
+    except RecursionError:
+        raise StepError("nested too deeply for JSON") from None
+    except TypeError as error:
+        raise StepError(f"JSON cannot hold this: {error}") from None
+
+
+def json_bytes(value: Any) -> bytes:
+    """The same as UTF-8. Half a surrogate pair, which UTF-8 cannot hold, stays the escape that JSON has for it."""
+    return json_text(value).encode("utf-8", "backslashreplace")
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    """The value of a YAML text of plain tags; null when it is empty, the list of them for several documents.
+
+    Dates are dates, keys may be of any kind. Raises StepError that begins with `where`.
+    """
+    import yaml
+
+    # Where PyYAML was built without libyaml the slow loader does the same.
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        _measure(text, loader, where)
+        documents = list(yaml.load_all(text, Loader=loader))
+        _refuse_infinite(documents, where)
+    except yaml.YAMLError as error:
+        raise StepError(f"{where}: YAML: {_yaml_reason(error)}") from None
+    except RecursionError:
+        raise StepError(f"{where}: YAML: nested too deeply") from None
+    except (ValueError, TypeError, OverflowError) as error:
+        # `2024-13-45` looks like a date and is none; a list as a key is a TypeError.
+        raise StepError(f"{where}: YAML: a value that cannot be read: {error}") from None
+    return documents if len(documents) > 1 else documents[0] if documents else None
+
+
+def yaml_text(value: Any) -> str:
+    """A value as one YAML document: block style, plain tags, no aliases. Raises StepError."""
+    import yaml
+
+    class Plain(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
+        def ignore_aliases(self, data: Any) -> bool:
+            return True
+
+        def represent_float(self, data: float) -> Any:
+            if data - data != 0:
+                raise StepError("NaN and Infinity are no values that a flow holds")
+            return super().represent_float(data)
+
+    Plain.add_representer(float, Plain.represent_float)
+    try:
+        text: str = yaml.dump(
+            value,
+            Dumper=Plain,
+            default_flow_style=False,
+            allow_unicode=True,
+            sort_keys=False,
+            width=1_000_000_000,
+        )
+    except RecursionError:
+        raise StepError("nested too deeply for YAML") from None
+    except (yaml.YAMLError, UnicodeEncodeError) as error:
+        raise StepError(f"YAML cannot hold this: {' '.join(str(error).split())}") from None
+    # A lone text, number or null is closed by a `...` that says nothing.
+    return text.removesuffix("...\n")
+
+
+def decode(content: bytes, where: str) -> str:
+    """UTF-8 as text, a byte order mark left out. Raises StepError that begins with `where`."""
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise StepError(f"{where}: not UTF-8 (line {line})") from None
+
+
+def _json(text: str, where: str, several: bool) -> Any:
+    import json
+
+    decoder = json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite)
+    values: list[Any] = []
+    place = 0
+    try:
+        while not values or place < len(text):
+            value, place = decoder.raw_decode(text, _skip_blanks(text, place))
+            values.append(value)
+            after = _skip_blanks(text, place)
+            if after < len(text) and not (several and "\n" in text[place:after]):
+                raise json.JSONDecodeError("something follows the value", text, after)
+            place = after
+    except json.JSONDecodeError as error:
+        if not text.strip():
+            raise StepError(f"{where}: empty, which is no JSON") from None
+        place_of_it = f"line {error.lineno}, column {error.colno}"
+        raise StepError(f"{where}: no JSON: {error.msg} ({place_of_it})") from None
+    except ValueError as error:
+        raise StepError(f"{where}: no JSON: {error}") from None
+    except RecursionError:
+        raise StepError(f"{where}: JSON: nested too deeply") from None
+    found = values if len(values) > 1 else values[0]
+    if text.count("[") + text.count("{") > MAX_DEPTH and _is_deep(found):
+        raise StepError(f"{where}: JSON: nested more than {MAX_DEPTH} levels deep")
+    return found
+
+
+def _skip_blanks(text: str, place: int) -> int:
+    while place < len(text) and text[place] in " \t\n\r":
+        place += 1
+    return place
+
+
+def _no_constant(word: str) -> Any:
+    raise ValueError(f"{word} is no value that JSON has")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if number - number != 0:
+        raise ValueError(f"{text[:40]} is larger than a number can be")
+    return number
+
+
+def _is_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(MAX_DEPTH + 1):
+        level = [
+            item
+            for each in level
+            if isinstance(each, dict | list)
+            for item in (each.values() if isinstance(each, dict) else each)
+            if isinstance(item, dict | list)
+        ]
+        if not level:
+            return False
+    return True
+
+
+def _measure(text: str, loader: Any, where: str) -> None:
+    """Refuse what the parser would follow until its stack or the memory ends. Events cost a tenth of a load."""
+    import yaml
+
+    opening = (yaml.SequenceStartEvent, yaml.MappingStartEvent)
+    closing = (yaml.SequenceEndEvent, yaml.MappingEndEvent)
+    sizes: dict[str, int] = {}
+    counts: list[tuple[str | None, int]] = []  # of each open collection: its anchor, the values before it
+    count = aliased = 0
+    reader = loader(text)
+    try:
+        while (event := reader.get_event()) is not None:
+            if isinstance(event, yaml.ScalarEvent):
+                count += 1
+                if event.anchor:
+                    sizes[event.anchor] = 1
+            elif isinstance(event, opening):
+                counts.append((event.anchor, count))
+                if event.anchor:
+                    sizes.pop(event.anchor, None)
+                count += 1
+                if len(counts) > MAX_DEPTH:
+                    raise StepError(f"{where}: YAML: nested more than {MAX_DEPTH} levels deep")
+            elif isinstance(event, closing):
+                anchor, before = counts.pop()
+                if anchor:
+                    sizes[anchor] = count - before
+            elif isinstance(event, yaml.AliasEvent):
+                size = sizes.get(str(event.anchor), 0)
+                if not size and any(anchor == event.anchor for anchor, _ in counts):
+                    raise StepError(f"{where}: YAML: the alias *{event.anchor} holds itself")
+                count += size
+                aliased += size
+                if aliased > MAX_ALIASED:
+                    raise StepError(f"{where}: YAML: its aliases add more than {MAX_ALIASED} values")
+    finally:
+        reader.dispose()
+
+
+def _refuse_infinite(value: Any, where: str) -> None:
+    if isinstance(value, float) and value - value != 0:
+        raise StepError(f"{where}: YAML: NaN and Infinity are no values that a flow holds")
+    if isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            if isinstance(item, float | dict | list):
+                _refuse_infinite(item, where)
+
+
+def _yaml_reason(error: Any) -> str:
+    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+    problem = getattr(error, "problem", None) or str(error)
+    problem = " ".join(str(problem).split())
+    problem = problem.replace("could not determine a constructor for the tag", "unknown tag")
+    return f"{problem} (line {mark.line + 1}, column {mark.column + 1})" if mark else problem

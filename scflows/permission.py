@@ -1,0 +1,74 @@
+"""Which flows may run programs of their own: step types that must be allowed."""
+
+from __future__ import annotations
+
+import os
+
+from scflows.errors import StepError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from scflows.settings import Settings
+
+WRITABLE_BY_GROUP = 0o020
+WRITABLE_BY_OTHERS = 0o002
+
+
+def require(step_type: str, settings: Settings, flow_file: str) -> None:
+    """Raises StepError unless `config.yml` allows the step type, or the flow file is safely the user's own.
+
+    Who can write the flow file decides what it runs: a file that belongs to the user who runs it, and that
+    nobody else may write, gives nobody anything they cannot do already.
+    """
+    if is_own(flow_file) or step_type in _allowed(settings.config_file):
+        return
+    raise StepError(
+        f"{step_type!r} steps are not allowed in this flow: its file belongs to somebody else, or others may "
+        f"write it; make it yours (chown, chmod go-w), or allow them in {os.path.basename(settings.config_file)}: "
+        f"`allow: [{step_type}]`"
+    )
+
+
+def is_own(path: str) -> bool:
+    """Whether a file belongs to the user who runs this and nobody else may write it."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return False
+    if status.st_uid != os.geteuid() or status.st_mode & WRITABLE_BY_OTHERS:
+        return False
+    return not status.st_mode & WRITABLE_BY_GROUP or _is_private_group(status.st_gid, status.st_uid)
+
+
+def _is_private_group(group: int, user: int) -> bool:
+    """Whether a group is the user's own one: where every user has one, the umask lets it write all files."""
+    import grp
+    import pwd
+
+    try:
+        person = pwd.getpwuid(user)
+        found = grp.getgrgid(group)
+    except KeyError:
+        return False
+    named_alike = person.pw_gid == group and found.gr_name == person.pw_name
+    return named_alike and all(member == person.pw_name for member in found.gr_mem)
+
+
+def _allowed(config_file: str) -> list[str]:
+    name = os.path.basename(config_file)
+    try:
+        with open(config_file, "rb") as file:
+            content = file.read()
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise StepError(f"{name}: {error.strerror}") from error
+    from scflows import document
+
+    config = document.parse_yaml(document.decode(content, name), name)
+    allowed = config.get("allow") if isinstance(config, dict) else None
+    if allowed is None:
+        return []
+    if not isinstance(allowed, list):
+        raise StepError(f"{name}: `allow` must be a list of step types")
+    return [str(each) for each in allowed]

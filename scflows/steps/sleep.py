@@ -1,0 +1,38 @@
+"""Wait."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from scflows.steps import Context, Step, option
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from typing import Any
+
+#: Some 30 years. What is far beyond it the system's clocks refuse.
+MOST_SECONDS = 1e9
+
+
+@dataclass(frozen=True)
+class SleepStep(Step):
+    """Wait; a timeout or a stop cuts it short. A dry run does not wait.
+
+    - name: give the sensor time
+      type: sleep
+      sleep: {seconds: 1.5}
+    """
+
+    seconds: float = option(minimum=0)
+
+    @classmethod
+    def check(cls, options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        if not options["seconds"] <= MOST_SECONDS:
+            yield "seconds", f"'seconds' is {options['seconds']}; the most is {MOST_SECONDS:g}"
+
+    def run(self, ctx: Context) -> Any:
+        if not ctx.dry_run:
+            time.sleep(self.seconds)
+        return {}

@@ -1,0 +1,135 @@
+"""What is checked before anything runs, and where the mistake is said to be."""
+
+from __future__ import annotations
+
+import string
+
+import pytest
+import yaml
+from hypothesis import given, settings, strategies
+
+from scflows.errors import FlowError
+from scflows.flow_file import parse_flow
+
+
+def mistakes(text: str | bytes) -> list[str]:
+    """What is wrong with a flow: lines of `path:line:column: severity: message`."""
+    content = text if isinstance(text, bytes) else text.encode()
+    try:
+        _, warnings = parse_flow(content, "f.yml", "/f.yml")
+    except FlowError as error:
+        return [str(mistake) for mistake in error.mistakes]
+    return [str(mistake) for mistake in warnings]
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "told"),
+    [
+        ("", "f.yml:1:1", "mapping"),
+        ("[]", "f.yml:1:1", "mapping"),
+        ("name: x", "f.yml:1:1", "`steps` is missing"),
+        ("steps: 5", "f.yml:1:1", "must be a list, not a whole number (5)"),
+        ("steps:\n- 5", "f.yml:2:3", "must be a mapping"),
+        ("steps:\n- {type: jq, jq: {expression: .}}", "f.yml:2:3", "has no `name`"),
+        ("steps:\n- {name: 5, type: jq, jq: {expression: .}}", "f.yml:2:4", "needs a text"),
+        ("steps:\n- {name: s}", "f.yml:2:3", "has no `type`"),
+        ("steps:\n- {name: s, type: jqq}", "f.yml:2:13", "did you mean 'jq'"),
+        ("steps:\n- {name: s, type: jq}", "f.yml:2:3", "has no block `jq:` with expression"),
+        ("steps:\n- {name: s, type: jq, jq: x}", "f.yml:2:23", "needs a mapping"),
+        ("steps:\n- {name: s, type: jq, jq: {}}", "f.yml:2:23", "'expression' is missing"),
+        ("steps:\n- {name: s, type: jq, jq: {expression: 5}}", "f.yml:2:28", "must be a text, not a whole number (5)"),
+        ("steps:\n- {name: s, type: jq, jq: {expression: 'a b'}}", "f.yml:2:28", "jq 'a b'"),
+        ("steps:\n- {name: s, type: jq, jq: {expression: 'import \"a\" as a; .'}}", "f.yml:2:28", "not available"),
+        ("steps:\n- {name: s, type: jq, jq: {expression: ., expresion: .}}", "f.yml:2:43", "did you mean 'expression'"),
+        ("steps:\n- {name: s, type: file, file: {path: a, mode: read, type: xml}}", "f.yml:2:53", "may be"),
+        ("steps:\n- {name: s, type: sleep, sleep: {seconds: -1}}", "f.yml:2:34", "the least is 0"),
+        ("steps:\n- {name: s, type: file, file: {path: '{{ a'}}", "f.yml:2:32", "template"),
+        ("steps:\n- {name: s, type: sleep, when: 'a b', sleep: {seconds: 1}}", "f.yml:2:26", "condition"),
+        (
+            "steps:\n- {name: s, type: sleep, ignore_errors: '(', sleep: {seconds: 1}}",
+            "f.yml:2:26",
+            "regular expression",
+        ),
+        ("steps:\n- {name: s, type: sleep, result_key: __x__, sleep: {seconds: 1}}", "f.yml:2:26", "special variables"),
+        ("steps:\n- {name: s, type: sleep, on_error_goto: t, sleep: {seconds: 1}}", "f.yml:2:26", "names no step"),
+        ("steps:\n- {name: s, type: goto, goto: {step_name: t}}", "f.yml:2:32", "names no step"),
+        ("finally_step: t\nsteps:\n- {name: s, type: sleep, sleep: {seconds: 1}}", "f.yml:1:1", "names no step"),
+        (
+            "finally_step: s\nsteps:\n- &a {name: s, type: sleep, sleep: {seconds: 1}}\n- *a",
+            "f.yml:1:1",
+            "names two steps",
+        ),
+        ("steps: []\nmax_steps: 0", "f.yml:2:1", "1 or more"),
+        ("steps: []\nschedule: {every: 5}", "f.yml:2:1", "5"),
+        ("steps: []\nschedule: {evry: 5m}", "f.yml:2:12", "did you mean 'every'"),
+        ("steps: []\nschedule: {cron: '61 * * * *'}", "f.yml:2:1", "minute"),
+        ("steps: []\ncron: '* * *'", "f.yml:2:1", "fields"),
+        ("steps: []\nparams: {a: {type: txt}}", "f.yml:2:14", "unknown type 'txt'"),
+        ("steps: []\nparams: {a: {type: integer, default: x}}", "f.yml:2:29", "is no integer"),
+        ("steps: []\nsteps: []", "f.yml:2:1", "a second time"),
+        ("steps: [\n", "f.yml:2:1", "YAML"),
+        ("steps: !!python/object:os.system {}", "f.yml:1:8", "unknown tag"),
+        ("a: &a [*a]", "f.yml:1:4", ""),
+        (b"steps: []\nname: \xff", "f.yml:2:1", "not UTF-8"),
+        ("steps: " + "[" * 100_000, "f.yml:1:", "nested too deeply"),
+        ("- " * 100_000, "f.yml:1:", "nested too deeply"),
+        (
+            "a: &a [x, x]\n"
+            + "".join(
+                f"b{n}: &b{n} [*{'a' if n == 0 else f'b{n - 1}'}" + f", *{'a' if n == 0 else f'b{n - 1}'}]\n"
+                for n in range(40)
+            ),
+            "f.yml:",
+            "values",
+        ),
+    ],
+)
+def test_a_mistake_is_told_with_its_place(text, place, told):
+    found = mistakes(text)
+    assert found
+    assert found[0].startswith(place), found
+    assert told in found[0]
+
+
+def test_all_mistakes_are_told_at_once_in_order():
+    found = mistakes("""
+steps:
+  - {name: a, type: jqq}
+  - {name: b, type: jq, jq: {expresion: .}}
+  - {type: sleep, sleep: {seconds: x}}
+finally_step: nowhere
+""")
+    assert [line.split(":")[1] for line in found] == ["3", "4", "4", "5", "5", "6"]
+
+
+def test_what_is_not_known_is_left_aside_with_a_warning():
+    found = mistakes("nmae: x\nsteps:\n- {name: s, type: sleep, wehn: x, sleep: {seconds: 1}}")
+    assert [": warning: " in line for line in found] == [True, True]
+    assert "did you mean 'name'" in found[0]
+    assert "did you mean 'when'" in found[1]
+
+
+texts = strategies.text(string.printable, max_size=12)
+scalars = strategies.none() | strategies.booleans() | strategies.integers() | strategies.floats() | texts
+words = strategies.sampled_from(
+    "name type steps when jq file rest set_fact sleep goto expression path mode value seconds data_key step_name "
+    "result_key ignore_errors on_error_goto finally_step schedule every cron params max_steps timeout".split()
+)
+values = strategies.recursive(
+    scalars | strategies.sampled_from(["jq", "file", "sleep", ".", "{{ a }}", "{% if", "@daily", "3h", "__end__"]),
+    lambda inner: strategies.lists(inner, max_size=4) | strategies.dictionaries(words | texts, inner, max_size=5),
+    max_leaves=25,
+)
+steps = strategies.lists(strategies.dictionaries(words | texts, values, max_size=6), max_size=4)
+
+
+@settings(max_examples=300, deadline=None)
+@given(strategies.fixed_dictionaries({"steps": steps | values}, optional={"params": values, "schedule": values}))
+def test_no_flow_of_any_shape_brings_a_traceback(flow):
+    mistakes(yaml.safe_dump(flow))
+
+
+@settings(max_examples=300, deadline=None)
+@given(strategies.binary(max_size=80) | strategies.text(max_size=80).map(lambda text: text.encode("utf-8", "replace")))
+def test_no_bytes_bring_a_traceback(content):
+    mistakes(content)
