@@ -105,7 +105,7 @@ class Located:
             if isinstance(event, yaml.CollectionStartEvent):
                 depth += 1
                 if depth > MAX_DEPTH:
-                    mark = event.start_mark
+                    mark: Any = event.start_mark
                     raise FlowError([Mistake(self.path, "nested too deeply", mark.line + 1, mark.column + 1)])
             elif isinstance(event, yaml.CollectionEndEvent):
                 depth -= 1

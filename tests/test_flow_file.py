@@ -111,10 +111,11 @@ def test_what_is_not_known_is_left_aside_with_a_warning():
 
 texts = strategies.text(string.printable, max_size=12)
 scalars = strategies.none() | strategies.booleans() | strategies.integers() | strategies.floats() | texts
-words = strategies.sampled_from(
-    "name type steps when jq file rest set_fact sleep goto expression path mode value seconds data_key step_name "
-    "result_key ignore_errors on_error_goto finally_step schedule every cron params max_steps timeout".split()
-)
+KEYS = """
+    name type steps when jq file rest set_fact sleep goto expression path mode value seconds data_key step_name
+    result_key ignore_errors on_error_goto finally_step schedule every cron params max_steps timeout
+"""
+words = strategies.sampled_from(KEYS.split())
 values = strategies.recursive(
     scalars | strategies.sampled_from(["jq", "file", "sleep", ".", "{{ a }}", "{% if", "@daily", "3h", "__end__"]),
     lambda inner: strategies.lists(inner, max_size=4) | strategies.dictionaries(words | texts, inner, max_size=5),

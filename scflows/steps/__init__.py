@@ -214,9 +214,7 @@ def step_types() -> list[str]:
     """The names of the built-in step types, found without importing them."""
     folder = os.path.dirname(__file__)
     return sorted(
-        name.removesuffix(".py")
-        for name in os.listdir(folder)
-        if name.endswith(".py") and not name.startswith("_")
+        name.removesuffix(".py") for name in os.listdir(folder) if name.endswith(".py") and not name.startswith("_")
     )
 
 
