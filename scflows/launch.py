@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from scflows.errors import FlowError, ScflowsError, UsageError
 from scflows.history.recorder import Recorder
@@ -137,7 +137,9 @@ class _Launch:
             self._log_start(" ".join(task.command))
             limit = self.request.timeout or task.timeout or self.settings.timeout_seconds
             return CommandBody(task.command, self.settings, limit)
-        where = where or find_flow(task.flow if task is not None else self.request.flow, self.settings)
+        if where is None:
+            # Nobody typed a task's path; its messages name the flow as its folder does.
+            where = replace(find_flow(task.flow if task is not None else "", self.settings), typed="")
         self.record.flow = where.written
         flow = load_flow(where, self.settings)
         params = {**(task.params if task is not None else {}), **self.request.params}

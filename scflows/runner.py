@@ -218,7 +218,7 @@ class Runner:
                     record.status = SKIPPED
                     ctx.log.info(f"skipped, since this does not hold: {condition}")
                     return None
-        ctx.jq_output = spec.jq_output
+        ctx.jq_output = spec.jq_output if spec.jq_expression is None else None
         step = self._build(spec)
         if ctx.dry_run and step.writes():
             intention = f"would {step.intention()}"
