@@ -220,14 +220,14 @@ class _Launch:
     def _log_start(self, what: str) -> None:
         slot = f", slot {timestamp(self.record.slot)}" if self.record.slot is not None else ""
         dry = ", dry run" if self.record.dry_run else ""
-        self.log.info(f"run {self.record.id} started: {what}{slot}{dry}")
+        self.log.info(f"run {self.record.id} started: {what}{slot}{dry}", echo=False)
 
     def _log_end(self) -> None:
         record = self.record
         told = f": {record.message}" if record.message else ""
         line = f"run {record.id} {record.status} after {record.took or 0:.1f} s{told}"
         if record.status in (SUCCESS, EXIT):
-            self.log.info(line)
+            self.log.info(line, echo=False)
         else:
             self.log.error(line)
 

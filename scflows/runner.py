@@ -205,7 +205,7 @@ class Runner:
             jump, message = self._handle(spec, record, StepError(f"{type(error).__name__}: {error}"))
         record.ended = time.time()
         if record.status == SUCCESS:
-            self.ctx.log.info(f"done in {record.ended - record.started:.2f} s")
+            self.ctx.log.info(f"done in {record.ended - record.started:.2f} s", echo=False)
         self.ctx.log.at_step("")
         self.listener.step_ended(record)
         return jump, message, interrupted
@@ -216,7 +216,8 @@ class Runner:
             for condition in spec.when:
                 if not ctx.expressions.judge(condition, ctx.data):
                     record.status = SKIPPED
-                    ctx.log.info(f"skipped, since this does not hold: {condition}")
+                    record.message = f"does not hold: {condition}"
+                    ctx.log.info(f"skipped, since this does not hold: {condition}", echo=False)
                     return None
         ctx.jq_output = spec.jq_output if spec.jq_expression is None else None
         step = self._build(spec)

@@ -181,7 +181,7 @@ class Output:
         has_color = self.has_color(sys.stdout)
         console = Console(color_system="standard" if has_color else None, highlight=False, markup=False)
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold" if has_color else "")
-        zone_told = False
+        zone_told, least = False, 0
         for title, key in columns.items():
             values = [item.get(key) for item in items]
             moments = [value for value in values if isinstance(value, Moment)]
@@ -189,8 +189,11 @@ class Output:
                 zone_told = True
                 title = f"{title} ({self._zone(moments[0])})"
             is_number = any(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
-            # Folded, never cut: a name that is cut cannot be copied.
-            table.add_column(title, justify="right" if is_number else "left", overflow="fold")
+            # Neither cut nor folded: a name in pieces cannot be copied. What does not fit is at the end of a row.
+            is_last = key == list(columns.values())[-1]
+            width = None if is_last else max(len(title), *(len(self.cell(value)) for value in values))
+            least += 2 + (width or len(title))
+            table.add_column(title, justify="right" if is_number else "left", overflow="fold", min_width=width)
         for item in items:
             cells = []
             for key in columns.values():
@@ -198,6 +201,8 @@ class Output:
                 text = self.cell(value)
                 cells.append(Text.from_ansi(self.colored(text)) if isinstance(value, Status) else Text(text))
             table.add_row(*cells)
+        # In a window that is too narrow the rows run on; a last column of words needs some room to be folded in.
+        console.width = max(console.width, least + 24)
         try:
             console.print(table)
         except BrokenPipeError as error:
