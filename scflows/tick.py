@@ -87,7 +87,7 @@ class Scheduler:
 
     def run(self) -> None:
         """Until a signal says to stop, and what was started has ended."""
-        self.say(f"scheduler {os.getpid()} started, {self.places} tasks side by side")
+        self.say(f"scheduler {os.getpid()} started, {_tasks(self.places)} side by side")
         self._load(always=True)
         self._tick()
         while self._until is None or (self._running and not self._is_over()):
@@ -101,7 +101,7 @@ class Scheduler:
             self._record_missed(RECORDED_AT_ONCE)
         self._record_missed()
         self._beat()
-        left = f", {len(self._running)} tasks still at work" if self._running else ""
+        left = f", {_tasks(len(self._running))} still at work" if self._running else ""
         self.say(f"scheduler {os.getpid()} ended{left}")
 
     def say(self, text: str) -> None:
@@ -127,7 +127,7 @@ class Scheduler:
                 if given_up is not None:
                     self._missed.add([given_up], self._agenda.tasks, CROWDED)
             if missed:
-                self.say(f"{len(missed)} slots were missed, the first {timestamp(missed[0].due)}")
+                self.say(f"slots missed: {len(missed)}, the first {timestamp(missed[0].due)}")
             self._missed.add(missed, self._agenda.tasks, ASLEEP)
             self._fill()
         self._beat()
@@ -135,7 +135,7 @@ class Scheduler:
     def _load(self, always: bool = False) -> None:
         loaded = self._agenda.reload(always)
         if loaded is not None:
-            self.say(f"{loaded.tasks} tasks in {self.settings.tabfile}")
+            self.say(f"{_tasks(loaded.tasks)} in {self.settings.tabfile}")
             for problem in loaded.problems:
                 self.say(f"cannot schedule {problem}")
 
@@ -177,7 +177,7 @@ class Scheduler:
         elif self._until is None:
             self._until = self.world.now() + self.grace
             self._missed.add(self._waiting.clear(), self._agenda.tasks, STOPPED)
-            self.say(f"told to stop; waiting for {len(self._running)} tasks, {self.grace:g} s at most")
+            self.say(f"told to stop; {_tasks(len(self._running))} at work may go on for {self.grace:g} s")
         else:
             self._until = min(self._until, self.world.now())
 
@@ -189,7 +189,7 @@ class Scheduler:
             return False
         if not self._asked:
             self._asked = True
-            self.say(f"asking {len(self._running)} tasks to stop")
+            self.say(f"asking {_tasks(len(self._running))} to stop")
             for pid in self._running:
                 self.world.stop(pid)
         return now >= self._until + STOPPING
@@ -217,6 +217,10 @@ class Scheduler:
             if not self._is_told:
                 self.say(f"cannot write the heartbeat: {error.strerror}")
             self._is_told = True
+
+
+def _tasks(number: int) -> str:
+    return f"{number} task" + ("" if number == 1 else "s")
 
 
 def _named(slot: Slot) -> str:

@@ -61,11 +61,13 @@ def checks() -> list[Callable[[Installation], Iterator[Finding]]]:
 
 def examine(installation: Installation) -> list[Finding]:
     """What all checks find. One that cannot do its work is a finding itself."""
+    from scflows.history.recorder import FAULTS
+
     found: list[Finding] = []
     for check in checks():
         try:
             found.extend(check(installation))
-        except (ScflowsError, OSError) as error:
+        except FAULTS as error:
             help = error.help if isinstance(error, ScflowsError) else None
             found.append(Finding(FAIL, check.__name__.replace("_", "-"), str(error), help or ""))
     return found

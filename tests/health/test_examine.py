@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from scflows.health import OK, SKIP, examine
+import sqlite3
+
+from scflows.health import OK, SKIP, daemon, examine
 
 
 def test_a_sound_installation_has_no_failure_and_no_warning(machine) -> None:
@@ -26,3 +28,14 @@ def test_checks_change_nothing(machine, tmp_path) -> None:
     before = files()
     examine(machine.installation())
     assert files() == before
+
+
+def test_a_history_that_breaks_while_it_is_read_stops_no_other_check(machine, monkeypatch) -> None:
+    def broken(installation: object) -> object:
+        raise sqlite3.DatabaseError("database disk image is malformed")
+
+    machine.task("report")
+    monkeypatch.setattr(daemon, "slots", broken)
+    findings = examine(machine.installation())
+    assert [finding.text for finding in findings if finding.topic == "broken"] == ["database disk image is malformed"]
+    assert findings[-1].topic == "flows"
