@@ -59,9 +59,8 @@ def main(count: int) -> None:
         runs = store.find(Query(slot=slot + 120, limit=count + 1))
         store.close()
         good = sum(run.status == "success" for run in runs)
-        print(
-            f"{count} starts in {took:.1f} s: {good} recorded as success, {sum(map(bool, codes))} exit codes other than 0"
-        )
+        bad = sum(map(bool, codes))
+        print(f"{count} starts in {took:.1f} s: {good} recorded as success, {bad} exit codes other than 0")
         print(f"CPU {together:.1f} s, {together / (single * count):.2f} times the sum of single starts")
 
 
