@@ -175,7 +175,7 @@ def command_lines(path: Path) -> Iterator[tuple[str, list[str], bool]]:
     for line in re.findall(r"^\$ flows (.*)$", text, re.MULTILINE):
         yield line, shlex.split(line), True
     for line in re.findall(
-        r"`(?:\S*/)?flows ([^`]+)`", re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+        r"`(?:\S*/)?flows\s+([^`]+)`", re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
     ):
         yield line, shlex.split(line.replace("\\|", "|")), False
 
