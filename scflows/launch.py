@@ -7,16 +7,18 @@ So a hard limit, a stop, a C library that never returns and a crash all end in a
 from __future__ import annotations
 
 import os
+import signal
 import time
 from dataclasses import dataclass, field, replace
 
+from scflows.child import STOP_SIGNALS, Child, CommandBody, FlowBody
 from scflows.errors import FlowError, ScflowsError, UsageError
 from scflows.history.recorder import Recorder
 from scflows.loader import FlowPath, find_flow, load_flow
 from scflows.lock import lock_name, me
 from scflows.lock.file import FileLock, holder
 from scflows.logfile import TaskLog, log_path, scheduler_log, timestamp
-from scflows.run import CANCELLED, EXIT, FAILED, SKIPPED, SUCCESS, Run, new_run_id
+from scflows.run import EXIT, FAILED, SKIPPED, SUCCESS, Run, new_run_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -99,19 +101,19 @@ class _Launch:
         lock = FileLock(self.settings.lock_path, self._lock_name(where))
         if not self._take(lock):
             return self._ended()
+        # From the claim to the final record a signal must not end this process: it waits, or stops the child.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
         try:
             taken = self.recorder.claim(self.record, self.request.again)
             if taken is not None:
                 self._skip("slot", f"run {taken} has answered for this slot")
                 return self._ended()
-            try:
-                self._start(where)
-            except KeyboardInterrupt:
-                self._end(CANCELLED, "interrupted", "interrupted before its first step")
+            self._start(where)
             self._log_end()
             self.recorder.finish(self.record)
         finally:
             lock.release()
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return self._ended()
 
     def _start(self, where: FlowPath | None) -> None:
@@ -123,15 +125,11 @@ class _Launch:
             self._end(FAILED, "refused", str(error))
             self.log.error(str(error))
             return
-        from scflows.child import Child
-
         self.recorder.close()
         Child(body, self.record, self.log, self.recorder, self.tell, self.request.wants_data, self.data).run()
 
     def _body(self, where: FlowPath | None) -> Any:
         """What the child shall do. Raises FlowError or UsageError for what cannot be run."""
-        from scflows.child import CommandBody, FlowBody
-
         task = self.request.task
         if task is not None and task.command:
             self._log_start(" ".join(task.command))
