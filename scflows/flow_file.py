@@ -196,7 +196,8 @@ class _Reader:
                 self._wrong_need(specs[pair[1]], reason, "result_key")
 
     def _wrong_need(self, spec: StepSpec, reason: str, key: str = "needs") -> None:
-        place = next(at for at, each in enumerate(self.document.value["steps"]) if each.get("name") == spec.name)
+        top: Any = self.document.value
+        place = next(at for at, each in enumerate(top["steps"]) if each.get("name") == spec.name)
         self.wrong(f"step {spec.name!r}: {key}: {reason}", "steps", place, key)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import partial
 
 from scflows.attempt import Ended
 from scflows.clock import Deadline, Interrupted, Line
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
+    from scflows.flow import StepSpec
     from scflows.run import StepRecord
     from scflows.stepper import Stepper
     from scflows.steps import Context
@@ -78,9 +80,9 @@ class _Walk:
             # A copy: what other steps store while this one runs must not change it under its hands.
             data = self.stepper.ctx.data
             seen = {**data, "__errors__": list(data["__errors__"])}
-            crew.hand_in(place, lambda line, spec=spec, seen=seen: self._perform(spec, seen, line))
+            crew.hand_in(place, partial(self._perform, spec, seen))
 
-    def _perform(self, spec: Any, seen: dict[str, Any], line: Line) -> Ended:
+    def _perform(self, spec: StepSpec, seen: dict[str, Any], line: Line) -> Ended:
         ctx: Context = self.stepper.ctx.branch(seen, line)
         return self.stepper.performed(spec, ctx)
 

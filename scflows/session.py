@@ -11,7 +11,6 @@ from scflows.errors import ScflowsError, StepError, UsageError
 from scflows.expression import Expressions
 from scflows.flow import Flow
 from scflows.runner import Runner
-from scflows.run import FAILED
 from scflows.steps import ChildEnd, Context
 
 TYPE_CHECKING = False

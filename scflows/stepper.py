@@ -110,8 +110,9 @@ class Stepper:
             following = self.place(jump, at)
             # An exit is not noted as done: who goes on from here has to come to the same end again.
             is_done = record.status != FAILED and not isinstance(jump, Exit) and jump != "__exit__"
-            name = self.sequence[following].name if following is not None and following < len(self.sequence) else None
-            self.journal.note_step(at, spec.name, is_done, (following, name), errors[count:], stored, spec is self.final)
+            is_last = following is None or following >= len(self.sequence)
+            to = (following, None if is_last or following is None else self.sequence[following].name)
+            self.journal.note_step(at, spec.name, is_done, to, errors[count:], stored, spec is self.final)
         if ended.targets is not None:
             if ended.error is None:
                 ended.targets.settle()

@@ -41,8 +41,8 @@ def _fast_lane(arguments: list[str]) -> tuple[str, str, float | None] | None:
 
 def _run_due(name: str, state: str, slot: float | None) -> int:
     """Run a task as cron starts it; says nothing when all is well, so that cron sends no mail."""
-    from scflows.errors import ScflowsError
     from scflows.due import run_due
+    from scflows.errors import ScflowsError
 
     try:
         outcome = run_due(name, state, slot)
