@@ -53,7 +53,7 @@ class Line:
         self.blocked = True
         self.thread = get_ident()
         self._above = above
-        self._seen_stops = above._seen_stops if above is not None else 0
+        self._seen_stops: int = above._seen_stops if above is not None else 0
         self._lock = allocate_lock()
 
     def remaining(self) -> float | None:

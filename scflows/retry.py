@@ -56,7 +56,7 @@ def wait_before(
         wait = float(written.get("delay", DELAY) * float(written.get("backoff", BACKOFF)) ** (attempt - 1))
     except OverflowError:
         wait = most
-    spread = written.get("jitter", JITTER) * (2 * chance - 1)
+    spread: float = written.get("jitter", JITTER) * (2 * chance - 1)
     return max(0.0, min(most, wait) * (1 + spread))
 
 

@@ -228,6 +228,9 @@ class StepReader:
         given = written.get("retry")
         if given is None:
             return None
+        if isinstance(given, dict) and True in given:
+            # `on` without quotes is a boolean in YAML 1.1, and it is a property here.
+            given = {"on" if key is True else key: value for key, value in given.items()}
         found = list(retry_mistakes(given))
         for key, message in found:
             self.wrong(f"{title}: {message}", *at, "retry", *([key] if key else []))

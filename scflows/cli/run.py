@@ -46,7 +46,8 @@ def run(
     ] = False,
     follow: Annotated[bool, typer.Option("--follow", help="show each step as it ends, and the log")] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="run also for a slot that has its run, a target that is there, a changed flow")
+        bool,
+        typer.Option("--force", help="run also for a slot that has its run, a target that is there, a changed flow"),
     ] = False,
     resume: Annotated[
         str | None, typer.Option("--resume", metavar="RUN", help="go on from this run, at the first step not finished")

@@ -107,7 +107,9 @@ def stop(ctx: typer.Context, id: RunId) -> None:
 def resume(
     ctx: typer.Context,
     id: RunId,
-    force: Annotated[bool, typer.Option("--force", help="also when its flow was changed; targets are made again")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="also when its flow was changed; targets are made again")
+    ] = False,
     follow: Annotated[bool, typer.Option("--follow", help="show each step as it ends, and the log")] = False,
 ) -> int:
     """Go on from a run that broke: at its first step not finished, with the results of those before."""
