@@ -77,12 +77,14 @@ class Journal:
             self.problem = f"the run cannot be resumed from here on: {reason}"
 
     def take_over(self, path: str) -> None:
-        """Copy from another journal what was done, and how the flow ended if it ended well."""
+        """Copy from another journal what was done; all of it, with its end, if the flow ended well."""
         self.has_past = True
         with open(path, "rb") as file:
+            has_ended = any(note.get("ended") in (SUCCESS, EXIT) for note in _whole_lines(file))
+            file.seek(0)
             file.readline()
             for note in _whole_lines(file):
-                if note.get("done") or note.get("ended") in (SUCCESS, EXIT):
+                if note.get("done") or (has_ended and "heir" not in note):
                     self.add(note)
 
     def past(self) -> list[dict[str, Any]]:
