@@ -9,6 +9,7 @@ import select
 import signal
 import sys
 import time
+from _thread import allocate_lock
 
 from scflows.run import CANCELLED, CRASHED, EXIT, FAILED, SUCCESS, StepRecord
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from scflows.flow import Flow
     from scflows.history.recorder import Recorder
+    from scflows.journal import Journal
     from scflows.logfile import TaskLog
     from scflows.run import Run
     from scflows.settings import Settings
@@ -32,10 +34,10 @@ if TYPE_CHECKING:
         limit: float  #: seconds
         own_clock: bool  #: whether the child keeps the limit itself, the parent only watching over it
 
-        def run(self, log: TaskLog, send: Tell, checkpoint: int, dry_run: bool) -> int:
+        def run(self, log: TaskLog, send: Tell, dry_run: bool) -> int:
             """In the child: do it, telling the parent by `send`; the exit status."""
 
-        def after(self, run: Run, checkpoint: int) -> Body | None:
+        def after(self, run: Run) -> Body | None:
             """In the parent, after a child that was lost: what is still to be done, in a new one."""
 
 
@@ -77,7 +79,6 @@ class Child:
 
     def run(self) -> None:
         """Run the body to its end; afterwards the record holds status, reason, message and steps."""
-        checkpoint = os.memfd_create("checkpoint", os.MFD_CLOEXEC)
         self.wake, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         before = {number: signal.signal(number, self._on_signal) for number in STOP_SIGNALS}
         wakeup = signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
@@ -86,14 +87,14 @@ class Child:
         try:
             body: Body | None = self._body
             while body is not None:
-                whole = _Once(self, body, checkpoint).run()
-                body = None if whole else body.after(self.run_record, checkpoint)
+                whole = _Once(self, body).run()
+                body = None if whole else body.after(self.run_record)
         finally:
             signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
             signal.set_wakeup_fd(wakeup)
             for number, handler in before.items():
                 signal.signal(number, handler)
-            for descriptor in (checkpoint, self.wake, self._wake_write):
+            for descriptor in (self.wake, self._wake_write):
                 os.close(descriptor)
         self.run_record.ended = time.time()
         if self.run_record.status == CANCELLED:
@@ -106,10 +107,9 @@ class Child:
 class _Once:
     """One fork and the watch over it."""
 
-    def __init__(self, child: Child, body: Body, checkpoint: int) -> None:
+    def __init__(self, child: Child, body: Body) -> None:
         self.child = child
         self.body = body
-        self.checkpoint = checkpoint
         self.record = child.run_record
         self.pid = 0
         self._rest = b""
@@ -169,16 +169,20 @@ class _Once:
         os.dup2(target, 1)
         os.dup2(target, 2)
 
+        sending = allocate_lock()
+
         def send(event: str, values: dict[str, Any]) -> None:
             if event == "end" and not self.child.wants_data:
                 values = {**values, "data": {}}
             content = json.dumps([event, values]).encode() + b"\n"
-            while content:
-                content = content[os.write(messages, content) :]
+            # Steps side by side tell their log lines at the same time; a long one takes several writes.
+            with sending:
+                while content:
+                    content = content[os.write(messages, content) :]
 
         follows = self.child.tell is not None
         self.child.log.echo = (lambda line: send("log", {"line": line})) if follows else None
-        return self.body.run(self.child.log, send, self.checkpoint, self.record.dry_run)
+        return self.body.run(self.child.log, send, self.record.dry_run)
 
     def _watch(self, messages: int) -> None:
         """Read what the child tells until it closes its end; ask it to stop, then kill it, when it is time."""
@@ -193,7 +197,7 @@ class _Once:
                     if not content:
                         return
                     if self._take(content):
-                        from scflows.runner import FINAL_SECONDS
+                        from scflows.clock import FINAL_SECONDS
 
                         ends = max(ends, time.monotonic() + FINAL_SECONDS + GRACE)
                 else:
@@ -232,10 +236,11 @@ class _Once:
             elif event == "final":
                 final = True
             elif event == "step_started":
-                self.record.steps.append(StepRecord(**values))
+                self.record.steps.append(StepRecord(**values))  # Positions count up by one.
                 self.child.recorder.progress(self.record)
             elif event == "step_ended":
-                self.record.steps[-1] = StepRecord(**values)
+                ended = StepRecord(**values)
+                self.record.steps[ended.position - 1] = ended
             if self.child.tell is not None and event in ("log", "step_started", "step_ended"):
                 self.child.tell(event, values)
         return final
@@ -288,40 +293,66 @@ class FlowBody:
 
     own_clock = True
 
-    def __init__(self, flow: Flow, data: dict[str, Any], settings: Settings, limit: float) -> None:
+    def __init__(
+        self,
+        flow: Flow,
+        data: dict[str, Any],
+        settings: Settings,
+        limit: float,
+        journal: Journal,
+        folder: str = "",
+        force: bool = False,
+    ) -> None:
+        """`folder` is where child flows are found; `force` runs steps though their target is there."""
         self.flow = flow
         self.data = data
         self.settings = settings
         self.limit = limit
+        self.journal = journal
+        self.folder = folder or os.path.dirname(flow.file)
+        self.force = force
         self._final_only: tuple[str, str, str, int] | None = None
 
-    def run(self, log: TaskLog, send: Tell, checkpoint: int, dry_run: bool) -> int:
-        from scflows.expression import Expressions
-        from scflows.runner import Clock, Outcome, Runner
+    def run(self, log: TaskLog, send: Tell, dry_run: bool) -> int:
+        from scflows.clock import Clock
+        from scflows.loader import load_child
+        from scflows.runner import Outcome, Runner
+        from scflows.session import Session
         from scflows.steps import Context
 
         clock = Clock(None if self._final_only else self.limit)
-        expressions = Expressions((self.settings.templates_path, os.path.dirname(self.flow.file)), self.flow.strict)
-        ctx = Context(self.settings, self.data, expressions, log, self.flow.file, dry_run, clock.remaining)
-        runner = Runner(self.flow, ctx, clock, _Teller(self, send, checkpoint))
+        session = Session(
+            self.settings,
+            lambda path: load_child(path, self.folder, self.settings),
+            lambda: send("final", {}),
+            self.force,
+        )
+        expressions = session.expressions(self.flow)
+        ctx = Context(self.settings, self.data, expressions, log, self.flow.file, dry_run, clock.line.remaining)
+        ctx.line = clock.line
+        runner = Runner(self.flow, ctx, session, _Teller(send), self.journal)
         clock.watch()
         if self._final_only:
             status, reason, message, position = self._final_only
             outcome = runner.run_final(Outcome(status, reason, message), position)
         else:
             outcome = runner.run()
+        if self.journal.problem:
+            log.warning(self.journal.problem)
         values = {"status": outcome.status, "reason": outcome.reason, "message": outcome.message}
         send("end", {**values, "data": self.data})
         return 0
 
-    def after(self, run: Run, checkpoint: int) -> Body | None:
+    def after(self, run: Run) -> Body | None:
         if self.flow.finally_step is None or run.status == EXIT or self._final_only:
             return None
         if any(step.name == self.flow.finally_step for step in run.steps):
             return None
-        data = _read_checkpoint(checkpoint, self.data)
+        from scflows.journal import restored
+
+        data = restored(self.journal.past(), self.data)
         data["__errors__"].append({"step": run.steps[-1].name if run.steps else "", "error": {"message": run.message}})
-        rest = FlowBody(self.flow, data, self.settings, 2 * GRACE)
+        rest = FlowBody(self.flow, data, self.settings, 2 * GRACE, self.journal, self.folder, self.force)
         rest._final_only = (run.status, run.reason, run.message, len(run.steps))
         return rest
 
@@ -336,48 +367,24 @@ class CommandBody:
         self.settings = settings
         self.limit = limit
 
-    def run(self, log: TaskLog, send: Tell, checkpoint: int, dry_run: bool) -> int:
+    def run(self, log: TaskLog, send: Tell, dry_run: bool) -> int:
         arguments = [sys.executable, "-P", "-m", "scflows", *self.command, "--home", self.settings.home]
         if dry_run:
             arguments.append("--dry-run")
         os.execve(sys.executable, arguments, dict(self.settings.environment))
 
-    def after(self, run: Run, checkpoint: int) -> Body | None:
+    def after(self, run: Run) -> Body | None:
         return None
 
 
 class _Teller:
-    """The runner's listener: tells the parent, and notes the data for a final step after a hard end."""
+    """The runner's listener: tells the parent."""
 
-    def __init__(self, body: FlowBody, send: Tell, checkpoint: int) -> None:
-        self.body = body
+    def __init__(self, send: Tell) -> None:
         self.send = send
-        self.checkpoint = checkpoint
-        self._keys = {step.name: step.key for step in body.flow.steps}
-        self._keeps = body.flow.finally_step is not None
 
     def step_started(self, record: StepRecord) -> None:
-        if record.name == self.body.flow.finally_step:
-            self.send("final", {})
         self.send("step_started", record.__dict__)
 
     def step_ended(self, record: StepRecord) -> None:
         self.send("step_ended", record.__dict__)
-        if self._keeps:
-            data = self.body.data
-            key = self._keys[record.name]
-            note = {"errors": data["__errors__"], **({"key": key, "value": data[key]} if key in data else {})}
-            os.write(self.checkpoint, json.dumps(note).encode() + b"\n")
-
-
-def _read_checkpoint(checkpoint: int, data: dict[str, Any]) -> dict[str, Any]:
-    data = dict(data)
-    os.lseek(checkpoint, 0, os.SEEK_SET)
-    with os.fdopen(os.dup(checkpoint), "rb") as file:
-        for line in file:
-            if line.endswith(b"\n"):
-                note = json.loads(line)
-                data["__errors__"] = note["errors"]
-                if "key" in note:
-                    data[note["key"]] = note["value"]
-    return data

@@ -8,6 +8,7 @@ ScflowsError                 1
 ├── Busy                     6   a lock is held, a name is taken, a block was changed by hand
 ├── Unreachable              7   something outside did not answer
 ├── StepError                1   a step could not do its work
+│   ├── ChildFailed          1   a flow that the step ran failed
 │   └── MissingExtra         1   the library a step needs is not installed
 └── TimedOut                 1   a limit of time was passed; the command then ends with 124
 """
@@ -87,10 +88,19 @@ class StepError(ScflowsError):
     """A step could not do its work; `details` are kept beside the message in `__errors__`."""
 
     code = "step"
+    retry_after: float | None = None  #: seconds that whoever refused us asked to wait
 
     def __init__(self, message: str, **details: Any) -> None:
         super().__init__(message)
         self.details = details
+
+
+class ChildFailed(StepError):
+    """A child flow failed; `result`, its data, is stored all the same."""
+
+    def __init__(self, message: str, result: Any) -> None:
+        super().__init__(message)
+        self.result = result
 
 
 class MissingExtra(StepError):

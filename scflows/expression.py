@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from _thread import allocate_lock
 
 from scflows.errors import StepError
 
@@ -32,6 +33,8 @@ class Expressions:
         self._templates: dict[str, Template] = {}
         self._conditions: dict[str, Any] = {}
         self._filters: dict[str, Any] = {}
+        # Compiled things may be used by several threads at once; what is kept of them is changed by one at a time.
+        self._compiling = allocate_lock()
 
     def render(self, text: str, names: Mapping[str, Any]) -> str:
         """The text with its templates filled in; plain text as it is. Raises StepError."""
@@ -71,8 +74,8 @@ class Expressions:
         compiled = self._conditions.get(condition)
         if compiled is None:
             compiled = self._compile_condition(condition)
-            _keep(self._conditions, condition, compiled)
-        return is_true(self._guarded(lambda: compiled(names), condition))
+            self._keep(self._conditions, condition, compiled)
+        return bool(self._guarded(lambda: is_true(compiled(names)), condition))
 
     def filter(self, expression: str, value: Any, output: str | None = None) -> Any:
         """What a jq expression makes of a value: null, the one output, or the list of several.
@@ -82,7 +85,7 @@ class Expressions:
         compiled = self._filters.get(expression)
         if compiled is None:
             compiled = compile_filter(expression)
-            _keep(self._filters, expression, compiled)
+            self._keep(self._filters, expression, compiled)
         try:
             outputs = compiled.input_value(value).all()
         except (ValueError, RecursionError) as error:
@@ -121,7 +124,7 @@ class Expressions:
                 raise StepError(f"template {_short(text)!r}: {error.message}") from error
             except (RecursionError, MemoryError) as error:
                 raise StepError(f"template {_short(text)!r}: nested too deeply") from error
-            _keep(self._templates, text, found)
+            self._keep(self._templates, text, found)
         return found
 
     def _compile_condition(self, condition: str) -> Any:
@@ -138,8 +141,15 @@ class Expressions:
 
     def _jinja(self) -> SandboxedEnvironment:
         if self._environment is None:
-            self._environment = _environment(self._template_folders, self._strict)
+            with self._compiling:
+                self._environment = self._environment or _environment(self._template_folders, self._strict)
         return self._environment
+
+    def _keep(self, kept: dict[str, Any], key: str, value: Any) -> None:
+        with self._compiling:
+            if len(kept) >= KEPT:
+                del kept[next(iter(kept))]
+            kept[key] = value
 
     def _guarded(self, action: Callable[[], Any], text: str) -> Any:
         from jinja2 import TemplateError, TemplateNotFound
@@ -208,12 +218,6 @@ def _environment(folders: tuple[str, ...], strict: bool) -> SandboxedEnvironment
         autoescape=False,
         cache_size=KEPT,
     )
-
-
-def _keep(kept: dict[str, Any], key: str, value: Any) -> None:
-    if len(kept) >= KEPT:
-        del kept[next(iter(kept))]
-    kept[key] = value
 
 
 def _first_line(error: BaseException) -> str:

@@ -27,7 +27,11 @@ class StepSpec:
     jq_output: str | None = None  #: `list`, `first` or, as jq gives it, `auto`
     ignore_errors: list[str] = field(default_factory=list)  #: patterns
     on_error_goto: str | None = None
-    timeout: float | None = None  #: seconds
+    timeout: float | None = None  #: seconds, for all attempts together
+    retry: dict[str, Any] | None = None  #: as written, see `retry`
+    needs: list[str] | None = None  #: names of the steps that must have ended before
+    target: list[str] = field(default_factory=list)  #: templates of paths; while all are there, nothing is done
+    sources: list[str] = field(default_factory=list)  #: templates of paths; a newer one has the step run again
     line: int = 0  #: in the flow file, from 1
 
     @property
@@ -45,11 +49,17 @@ class Flow:
     steps: list[StepSpec]
     finally_step: str | None = None
     max_steps: int = MAX_STEPS
+    max_parallel: int | None = None  #: how many steps of a graph go on side by side
     strict: bool = False  #: unknown names in templates and conditions are errors
     timeout: float | None = None  #: seconds
     schedule: dict[str, Any] | None = None  #: as written: `cron`, `every` or `every_seconds`, and the rest
     params: dict[str, Any] = field(default_factory=dict)  #: defaults, by name
     description: str = ""
+
+    @property
+    def is_graph(self) -> bool:
+        """Whether `needs` gives the order, and not the file."""
+        return any(step.needs is not None for step in self.steps)
 
     def to_dict(self) -> dict[str, Any]:
         """The same as JSON values, for the cache of checked flows."""

@@ -7,11 +7,11 @@ from scflows.flow import MAX_STEPS, RESERVED, Flow, StepSpec
 from scflows.kind import described, nearest
 from scflows.located import Located
 from scflows.step_file import StepReader
-from scflows.steps import json_value
+from scflows.steps import find_step, json_value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from typing import Any
 
     from scflows.errors import Mistake
@@ -22,6 +22,7 @@ FLOW_PROPERTIES = (
     "steps",
     "finally_step",
     "max_steps",
+    "max_parallel",
     "strict",
     "timeout",
     "schedule",
@@ -63,6 +64,8 @@ class _Reader:
         specs = self._steps(top)
         finally_step = self.document.typed(top, "finally_step", "text", None)
         self._jumps(top, specs, finally_step)
+        if any(spec.needs is not None for spec in specs):
+            self._graph(specs, finally_step)
         return Flow(
             path=path,
             file=file,
@@ -70,6 +73,7 @@ class _Reader:
             steps=specs,
             finally_step=finally_step,
             max_steps=int(self.document.typed(top, "max_steps", "integer", MAX_STEPS, least=1)),
+            max_parallel=self.document.typed(top, "max_parallel", "integer", None, least=1),
             strict=self.document.typed(top, "strict", "boolean", False),
             timeout=self.document.typed(top, "timeout", "number", None, least=0.001)
             or self.document.typed(top, "timeout_seconds", "number", None, least=0.001),
@@ -140,15 +144,87 @@ class _Reader:
 
         if finally_step is not None:
             target(finally_step, "finally_step", ("finally_step",), ())
+        is_graph = any(spec.needs is not None for spec in specs)
+        allowed = ("__end__", "__exit__") if is_graph else RESERVED
         for index, written in enumerate(top["steps"] if isinstance(top.get("steps"), list) else []):
             if not isinstance(written, dict):
                 continue
             at: tuple[str | int, ...] = ("steps", index)
             title = f"step {written.get('name')!r}:"
-            jump = written.get("on_error_goto")
-            if isinstance(jump, str):
-                target(jump, f"{title} on_error_goto", (*at, "on_error_goto"), RESERVED)
-            block = written.get("goto")
-            name = block.get("step_name") if isinstance(block, dict) else None
-            if written.get("type") == "goto" and isinstance(name, str) and "{" not in name:
-                target(name, f"{title} step_name", (*at, "goto", "step_name"), RESERVED)
+            found: list[tuple[Any, tuple[str | int, ...], str]] = []
+            if isinstance(written.get("on_error_goto"), str):
+                found.append((written["on_error_goto"], (*at, "on_error_goto"), "on_error_goto"))
+            found.extend((name, (*at, *keys), str(keys[-1])) for name, keys in _written_jumps(written))
+            for name, keys, told in found:
+                if is_graph and name not in allowed:
+                    reason = "where `needs` gives the order, only __end__ and __exit__ can be jumped to"
+                    self.wrong(f"{title} {told} {name!r}: {reason}", *keys)
+                else:
+                    target(name, f"{title} {told}", keys, allowed)
+
+    def _graph(self, specs: list[StepSpec], finally_step: str | None) -> None:
+        """Order by `needs`: no unknown names, no cycles, no key that two unrelated steps store under."""
+        from scflows.graph import cycle, unrelated
+
+        names = [spec.name for spec in specs]
+        needs: list[list[int]] = []
+        for spec in specs:
+            needs.append([])
+            for name in spec.needs or ():
+                count = names.count(name)
+                if name == finally_step:
+                    self._wrong_need(spec, f"{name!r} is the final step, which comes last")
+                elif count != 1:
+                    reason = "names two steps" if count else f"names no step{nearest(name, names)}"
+                    self._wrong_need(spec, f"{name!r} {reason}")
+                else:
+                    needs[-1].append(names.index(name))
+        round_trip = cycle(needs)
+        if round_trip:
+            told = ", ".join(f"{names[at]!r} needs {names[to]!r}" for at, to in _pairs(round_trip))
+            self._wrong_need(specs[round_trip[0]], f"a cycle: {told}")
+            return
+        keys: dict[str, list[int]] = {}
+        for at, spec in enumerate(specs):
+            if spec.name != finally_step:
+                keys.setdefault(spec.key, []).append(at)
+        for key, places in keys.items():
+            pair = unrelated(needs, places)
+            if pair is not None:
+                one, other = names[pair[0]], names[pair[1]]
+                reason = f"{one!r} and {other!r} store under {key!r}, and neither needs the other"
+                self._wrong_need(specs[pair[1]], reason, "result_key")
+
+    def _wrong_need(self, spec: StepSpec, reason: str, key: str = "needs") -> None:
+        top: Any = self.document.value
+        place = next(at for at, each in enumerate(top["steps"]) if each.get("name") == spec.name)
+        self.wrong(f"step {spec.name!r}: {key}: {reason}", "steps", place, key)
+
+
+def _pairs(numbers: list[int]) -> list[tuple[int, int]]:
+    return list(zip(numbers, [*numbers[1:], numbers[0]], strict=True))
+
+
+def _written_jumps(written: dict[Any, Any]) -> Iterator[tuple[str, tuple[str | int, ...]]]:
+    """The literal jumps of a step and of those inside it, as (name, keys that lead there)."""
+    kind = written.get("type")
+    block = written.get(kind) if isinstance(kind, str) else None
+    if not isinstance(kind, str) or not isinstance(block, dict):
+        return
+    try:
+        step_class = find_step(kind)
+    except ScflowsError:
+        return
+    if step_class is None:
+        return
+    try:
+        jumps = list(step_class.jumps(block))
+    except (KeyError, TypeError):
+        jumps = []  # Its options are wrong, and told so elsewhere.
+    for option, name in jumps:
+        if isinstance(name, str) and "{" not in name:
+            yield name, (kind, option)
+    for keys, step in step_class.nested(block):
+        if isinstance(step, dict):
+            for name, inner in _written_jumps(step):
+                yield name, (kind, *keys, *inner)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from scflows.cron.task import Task
     from scflows.flow import Flow
+    from scflows.journal import Journal
     from scflows.settings import Settings
 
 
@@ -43,6 +44,8 @@ class Request:
     again: bool = False  #: run also for a slot that has its run
     timeout: float | None = None  #: seconds, over those of task, flow and settings
     dry_run: bool = False
+    force: bool = False  #: run steps though their target is there; go on from a run though its flow has changed
+    resume: str = ""  #: the id of a run to go on from
     wants_data: bool = False  #: whether the caller needs the data; else it stays in the child
 
 
@@ -86,6 +89,7 @@ class _Launch:
         self.mistakes: FlowError | UsageError | None = None
         self.log = TaskLog("")
         self.problems: list[str] = []
+        self.journal: Journal | None = None
 
     def run(self) -> Outcome:
         task = self.request.task
@@ -126,7 +130,11 @@ class _Launch:
             self.log.error(str(error))
             return
         self.recorder.close()
-        Child(body, self.record, self.log, self.recorder, self.tell, self.request.wants_data, self.data).run()
+        try:
+            Child(body, self.record, self.log, self.recorder, self.tell, self.request.wants_data, self.data).run()
+        finally:
+            if self.journal is not None:
+                self.journal.close()
 
     def _body(self, where: FlowPath | None) -> Any:
         """What the child shall do. Raises FlowError or UsageError for what cannot be run."""
@@ -140,11 +148,24 @@ class _Launch:
             where = replace(find_flow(task.flow if task is not None else "", self.settings), typed="")
         self.record.flow = where.written
         flow = load_flow(where, self.settings)
+        from scflows.rerun import asked_of, begin_journal
+
+        earlier = asked_of(self.request.resume, where, self.settings, self.request.force)
         params = {**(task.params if task is not None else {}), **self.request.params}
-        self.record.params = self._params(flow, params)
-        self._log_start(f"flow {where.written}")
+        if earlier is not None:
+            data, params = earlier.data, earlier.params
+            self.record.params = data.get("params", {})
+        else:
+            self.record.params = self._params(flow, params)
+            data = self._first_data(flow)
+        name = task.name if task is not None else ""
+        is_kept = not self.record.dry_run
+        self.journal = begin_journal(self.settings, self.record, where, name, params, data, is_kept, earlier)
+        going_on = f", going on from run {earlier.run}" if earlier is not None else ""
+        self._log_start(f"flow {where.written}{going_on}")
         given = self.request.timeout or (task.timeout if task is not None else None) or flow.timeout
-        return FlowBody(flow, self._first_data(flow), self.settings, given or self.settings.timeout_seconds)
+        limit = given or self.settings.timeout_seconds
+        return FlowBody(flow, data, self.settings, limit, self.journal, where.folder, self.request.force)
 
     def _params(self, flow: Flow, given: dict[str, Any]) -> dict[str, Any]:
         if not flow.params and not given:

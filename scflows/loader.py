@@ -8,9 +8,9 @@ import time
 from dataclasses import dataclass
 
 from scflows import __version__
-from scflows.errors import FlowError, Mistake
+from scflows.errors import FlowError, Mistake, StepError
 from scflows.flow import Flow
-from scflows.safefile import replace
+from scflows.safefile import inside, replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,6 +51,16 @@ def find_flow(path: str, settings: Settings) -> FlowPath:
     if any(os.path.isdir(os.path.join(base, path)) for base in bases):
         raise FlowError([Mistake(path, "is a folder, not a flow file")], "list the flows with: flows list-flows")
     raise FlowError([Mistake(path, "there is no such flow file")], _near(path, settings))
+
+
+def load_child(path: str, folder: str, settings: Settings) -> Flow:
+    """The flow that a step names, by its path from the flows folder. Raises StepError or FlowError."""
+    for ending in ("", *ENDINGS):
+        file = inside(folder, path + ending)
+        if os.path.isfile(file):
+            top = os.path.realpath(folder)
+            return load_flow(FlowPath(file, os.path.relpath(file, top), top), settings)
+    raise StepError(f"there is no flow {path!r} in the flows folder")
 
 
 def load_flow(where: FlowPath, settings: Settings, keep: bool = True) -> Flow:

@@ -23,7 +23,7 @@ class TaskLog:
         self.echo = echo  #: is given every line, without its end
         self.problem = ""
         self._least = LEVELS[level]
-        self._prefix = ""
+        self._prefix = self._around = ""
         self._descriptor = -1
         if path:
             try:
@@ -52,7 +52,18 @@ class TaskLog:
 
     def at_step(self, name: str) -> None:
         """Put a step's name before the lines that follow; empty for none."""
-        self._prefix = f"{name}: " if name else ""
+        self._prefix = f"{self._around}{name}: " if name else self._around
+
+    def branch(self) -> TaskLog:
+        """The same log for another thread, which is at another step."""
+        log = TaskLog.__new__(type(self))
+        log.__dict__.update(self.__dict__)
+        return log
+
+    def within(self, name: str) -> None:
+        """Put a name before the steps' names from here on, as for the flow of a loop's item."""
+        self._around += f"{name}: "
+        self._prefix = self._around
 
     def close(self) -> None:
         if self._descriptor >= 0:

@@ -106,7 +106,7 @@ def prune(store: RunStore, settings: Settings, before: float) -> int:
             cut_log(path)
         except OSError:
             continue  # A log that cannot be cut is as good as before.
-    for folder in ("claims", "checked-flows"):
+    for folder in ("claims", "checked-flows", "runs", "targets"):
         _remove_older(os.path.join(settings.state_path, folder), before)
     return store.prune(before)
 
@@ -140,8 +140,8 @@ def cut_log(path: str, limit: int = KEPT_LOG_BYTES) -> bool:
 
 
 def _remove_older(folder: str, before: float) -> None:
-    """Remove the files below a folder that were last written before a moment."""
-    for place, _, names in os.walk(folder):
+    """Remove the files below a folder that were last written before a moment, and folders that so became empty."""
+    for place, _, names in os.walk(folder, topdown=False):
         for name in names:
             path = os.path.join(place, name)
             try:
@@ -149,6 +149,11 @@ def _remove_older(folder: str, before: float) -> None:
                     os.unlink(path)
             except OSError:
                 continue  # Somebody else was quicker.
+        if place != folder and names:
+            try:
+                os.rmdir(place)
+            except OSError:
+                continue  # Something is left in it.
 
 
 def _is_older(path: str, seconds: float) -> bool:

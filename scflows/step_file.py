@@ -28,7 +28,13 @@ STEP_PROPERTIES = (
     "ignore_errors",
     "on_error_goto",
     "timeout",
+    "retry",
+    "needs",
+    "target",
+    "sources",
 )
+#: What a step inside another's options may have; the rest is the outer step's.
+INNER_PROPERTIES = ("name", "type", "jq_expression", "jq_output")
 
 
 class StepReader:
@@ -68,8 +74,31 @@ class StepReader:
             ignore_errors=self._patterns(written, "ignore_errors", title, at),
             on_error_goto=self.document.typed(written, "on_error_goto", "text", None, title, at),
             timeout=self.document.typed(written, "timeout", "number", None, title, at, least=0.001),
+            retry=self._retry(written, title, at),
+            needs=self._needs(written, title, at),
+            target=self._paths(written, "target", title, at),
+            sources=self._paths(written, "sources", title, at),
             line=self.document.place(*at)[0],
         )
+
+    def inner(self, written: Any, title: str, at: At) -> None:
+        """Check a step inside the options of another."""
+        if not isinstance(written, dict):
+            self.wrong(f"{title}: the step inside must be a mapping, not {described(written)}", *at)
+            return
+        title = f"{title}, inside"
+        kind = written.get("type")
+        step_class = self._step_class(kind, title, at)
+        if step_class is None:
+            return
+        assert isinstance(kind, str)
+        for key in STEP_PROPERTIES:
+            if key in written and key not in INNER_PROPERTIES:
+                self.wrong(f"{title}: {key} belongs to the step around it", *at, key)
+        self.document.left_aside(written, (*STEP_PROPERTIES, kind), title, at)
+        self._options(written, kind, step_class, title, at)
+        self._jq(written, title, at)
+        self._choice(written, "jq_output", ("auto", "list", "first"), title, at)
 
     def _step_class(self, kind: Any, title: str, at: At) -> type[Step] | None:
         if not isinstance(kind, str):
@@ -121,6 +150,8 @@ class StepReader:
         if len(self.document.mistakes) == before:
             for name, message in step_class.check(options):
                 self.wrong(f"{title}: {message}", *at, kind, name)
+            for keys, step in step_class.nested(block):
+                self.inner(step, title, (*at, kind, *keys))
         return options
 
     def _option(self, option: Option, value: Any, title: str, at: At) -> None:
@@ -190,6 +221,45 @@ class StepReader:
                 self.wrong(f"{title}: {key}: {text!r} is no regular expression: {error}", *at, key)
             kept.append(text)
         return kept
+
+    def _retry(self, written: dict[Any, Any], title: str, at: At) -> dict[str, Any] | None:
+        from scflows.retry import retry_mistakes
+
+        given = written.get("retry")
+        if given is None:
+            return None
+        if isinstance(given, dict) and True in given:
+            # `on` without quotes is a boolean in YAML 1.1, and it is a property here.
+            given = {"on" if key is True else key: value for key, value in given.items()}
+        found = list(retry_mistakes(given))
+        for key, message in found:
+            self.wrong(f"{title}: {message}", *at, "retry", *([key] if key else []))
+        return None if found else dict(given)
+
+    def _needs(self, written: dict[Any, Any], title: str, at: At) -> list[str] | None:
+        given = written.get("needs")
+        if given is None:
+            return None
+        names = given if isinstance(given, list) else [given]
+        for name in names:
+            if not isinstance(name, str):
+                self.wrong(f"{title}: needs takes names of steps, not {described(name)}", *at, "needs")
+                return None
+        return list(names)
+
+    def _paths(self, written: dict[Any, Any], key: str, title: str, at: At) -> list[str]:
+        given = written.get(key)
+        if given is None:
+            return []
+        paths = given if isinstance(given, list) else [given]
+        for path in paths:
+            if not isinstance(path, str) or not path:
+                self.wrong(f"{title}: {key} takes paths, not {described(path)}", *at, key)
+                return []
+            self._compiles(self.expressions.check_template, path, f"{title}: {key}", (*at, key))
+        if key == "sources" and written.get("target") is None:
+            self.wrong(f"{title}: sources are looked at for a target, and there is none", *at, key)
+        return list(paths)
 
     def _choice(self, mapping: dict[Any, Any], key: str, choices: tuple[str, ...], title: str, at: At) -> str | None:
         value = mapping.get(key)

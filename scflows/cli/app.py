@@ -49,8 +49,15 @@ PANELS: dict[str, dict[str, Command | Group]] = {
         "run": run.run,
         "history": runs.history,
         "runs": Group(
-            "List runs, look at one, stop it; remove old ones.",
-            {"list": runs.history, "show": runs.show, "stop": runs.stop, "prune": runs.prune},
+            "List runs, look at one, stop it, do it again; remove old ones.",
+            {
+                "list": runs.history,
+                "show": runs.show,
+                "stop": runs.stop,
+                "resume": runs.resume,
+                "retry": runs.retry,
+                "prune": runs.prune,
+            },
         ),
         "logs": logs.logs,
         "locks": Group("Who runs what, since when; free a lock.", {"clear": locks.clear}, alone=locks.locks),

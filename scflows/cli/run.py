@@ -45,7 +45,13 @@ def run(
         bool, typer.Option("--dry-run", help="Run, but post, send and write nothing; say what would be done.")
     ] = False,
     follow: Annotated[bool, typer.Option("--follow", help="Show each step as it ends, and the log.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Run also for a slot that has its run already.")] = False,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Run also for a slot that has its run, a target that is there, a changed flow."),
+    ] = False,
+    resume: Annotated[
+        str | None, typer.Option("--resume", metavar="RUN", help="Go on from this run, at the first step not finished.")
+    ] = None,
     task: Annotated[str | None, typer.Option("--task", hidden=True)] = None,
     state: Annotated[str | None, typer.Option("--state", hidden=True)] = None,
 ) -> int:
@@ -56,18 +62,24 @@ def run(
     """
     out: Output = ctx.obj
     try:
+        earlier = "" if resume is None else _earlier(resume, data, param, out.settings)
+        if earlier and not flow and not task:
+            request, settings = _going_on(earlier, out.settings)
+            return finish(replace(request, force=force, dry_run=dry_run, wants_data=out.json), settings, out, follow)
         request, settings = _wanted(out, flow, task, state)
         request = replace(
             request,
             payload={} if data is None else _read_data(data),
             params=_params(param or (), device),
             slot=None if slot is None else _slot(slot, settings),
-            again=force,
+            again=force or bool(earlier),
+            force=force,
+            resume=earlier,
             timeout=None if timeout is None else _seconds(timeout),
             dry_run=dry_run,
             wants_data=out.json,
         )
-        outcome = _launched(request, settings, out, follow)
+        return finish(request, settings, out, follow)
     except ScflowsError as error:
         if out.json:
             reason = "refused" if isinstance(error, FlowError) else error.code
@@ -80,6 +92,11 @@ def run(
 
             error.help = nearest(flow, completion.runnable("")) or error.help
         raise
+
+
+def finish(request: Request, settings: Settings, out: Output, follow: bool) -> int:
+    """Run what is asked for, say how it ended; the exit status."""
+    outcome = _launched(request, settings, out, follow)
     for problem in outcome.problems:
         out.warn(problem)
     _report(out, outcome, follow)
@@ -87,6 +104,24 @@ def run(
 
     housekeeping(settings)
     return exit_code(outcome)
+
+
+def _earlier(run: str, data: str | None, param: list[str] | None, settings: Settings) -> str:
+    """The whole id of a run to go on from; it has its own input."""
+    if data is not None or param:
+        raise UsageError("--resume goes on with the run's own input and parameters", "leave out --data and --param")
+    from scflows.cli.opened import find_run, opened_history
+
+    with opened_history(settings) as store:
+        return find_run(store, run).id
+
+
+def _going_on(run: str, settings: Settings) -> tuple[Request, Settings]:
+    from scflows.again import request_again
+    from scflows.cli.opened import find_run, opened_history
+
+    with opened_history(settings) as store:
+        return request_again(find_run(store, run), settings, resume=True)
 
 
 def _wanted(out: Output, flow: str, task: str | None, state: str | None) -> tuple[Request, Settings]:

@@ -104,6 +104,28 @@ def stop(ctx: typer.Context, id: RunId) -> None:
     out.say(f"run {run.id} was told to stop · flows runs show {run.id}", {"id": run.id, "pid": pid})
 
 
+def resume(
+    ctx: typer.Context,
+    id: RunId,
+    force: Annotated[
+        bool, typer.Option("--force", help="also when its flow was changed; targets are made again")
+    ] = False,
+    follow: Annotated[bool, typer.Option("--follow", help="show each step as it ends, and the log")] = False,
+) -> int:
+    """Go on from a run that broke: at its first step not finished, with the results of those before."""
+    return _run_again(ctx, id, follow, resume=True, force=force)
+
+
+def retry(
+    ctx: typer.Context,
+    id: RunId,
+    force: Annotated[bool, typer.Option("--force", help="run steps though their target is there")] = False,
+    follow: Annotated[bool, typer.Option("--follow", help="show each step as it ends, and the log")] = False,
+) -> int:
+    """Do a run again from the start: same flow, parameters and input."""
+    return _run_again(ctx, id, follow, resume=False, force=force)
+
+
 def prune(
     ctx: typer.Context,
     older_than: Annotated[str, typer.Option("--older-than", metavar="TIME", help="Such as 90d.")],
@@ -131,6 +153,20 @@ def prune(
             removed = prune_runs(store, out.settings, before)
             told = f"removed {removed} {'run' if removed == 1 else 'runs'} from before {since} · flows history"
             out.say(told, {"dry_run": False, "removed": removed, "before": since})
+
+
+def _run_again(ctx: typer.Context, id: str, follow: bool, resume: bool, force: bool) -> int:
+    from dataclasses import replace
+
+    from scflows.again import request_again
+    from scflows.cli.opened import find_run, opened_history
+    from scflows.cli.run import finish
+
+    out: Output = ctx.obj
+    with opened_history(out.settings) as store:
+        run = find_run(store, id)
+    request, settings = request_again(run, out.settings, resume)
+    return finish(replace(request, force=force, wants_data=out.json), settings, out, follow)
 
 
 def run_item(run: Run) -> dict[str, Any]:

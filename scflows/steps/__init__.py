@@ -16,11 +16,23 @@ from scflows.safefile import inside, is_below
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from typing import Any
+    from typing import Any, Protocol
 
+    from scflows.clock import Line
+    from scflows.crew import Crew
     from scflows.expression import Expressions
     from scflows.logfile import TaskLog
     from scflows.settings import Settings
+
+    class Host(Protocol):
+        """Who runs a step, and for it other steps and flows."""
+
+        def run_flow(self, ctx: Context, path: str, given: Any, loop_index: int | None, line: Line) -> ChildEnd: ...
+
+        def run_step(self, ctx: Context, written: dict[str, Any]) -> Any: ...
+
+        def check_flow(self, path: str) -> None: ...
+
 
 ENTRY_POINTS = "scflows.steps"
 #: What stands before a path that is read beside the flow file.
@@ -39,6 +51,20 @@ class Exit:
     """A step's result that means: end the flow here, on purpose."""
 
     message: str
+
+
+class Nothing:
+    """A step's result that means: nothing is stored."""
+
+
+@dataclass(frozen=True)
+class ChildEnd:
+    """How a child flow ended."""
+
+    status: str  #: `success`, `exit` or `failed`
+    message: str
+    data: dict[str, Any]  #: all of its data, with `__status__`
+    errors: list[dict[str, Any]]  #: its errors, for the parent's own list
 
 
 @dataclass(frozen=True)
@@ -69,6 +95,16 @@ class Step:
         """
         return iter(())
 
+    @classmethod
+    def nested(cls, options: Mapping[str, Any]) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+        """The steps written inside its options, as (keys that lead there, what is written); checked like others."""
+        return iter(())
+
+    @classmethod
+    def jumps(cls, options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        """Where it may jump, as (option, name of a step as written)."""
+        return iter(())
+
 
 class Context:
     """All that a running step may see."""
@@ -91,6 +127,55 @@ class Context:
         self.dry_run = dry_run
         self.jq_output: str | None = None  #: the step's own property of that name
         self.remaining = remaining  #: seconds until the step is interrupted; None without a limit
+        self.line: Line | None = None  #: the thread that runs the step, and what bounds it
+        self.host: Host | None = None  #: who runs the step
+        self.depth = 0  #: how many flows stand around this one
+        self.errors: list[dict[str, Any]] = []  #: those of child flows; they are listed before the step's own
+
+    def branch(self, data: dict[str, Any], line: Line) -> Context:
+        """The same for another thread, with data of its own."""
+        ctx = Context(
+            self.settings, data, self.expressions, self.log.branch(), self.flow_file, self.dry_run, line.remaining
+        )
+        ctx.line, ctx.host, ctx.depth = line, self.host, self.depth
+        return ctx
+
+    def run_flow(self, path: str, given: Any, loop_index: int | None = None, line: Line | None = None) -> ChildEnd:
+        """Run a flow of the flows folder as a part of this run; `given` becomes its `__input__`.
+
+        `line` is that of the thread, where it is not the step's own. Raises StepError for a flow that is missing
+        or refused; how it ends otherwise is in what comes back. Its errors are not listed yet: see `errors`.
+        """
+        assert self.host is not None
+        here = line or self.line
+        assert here is not None
+        return self.host.run_flow(self, path, given, loop_index, here)
+
+    def check_flow(self, path: str) -> None:
+        """Raises StepError for a flow that is missing or refused."""
+        assert self.host is not None
+        self.host.check_flow(path)
+
+    def run_step(self, written: dict[str, Any]) -> Any:
+        """Run a step as written in this one's options: its result, `Goto`, `Exit` or `Nothing`."""
+        assert self.host is not None
+        return self.host.run_step(self, written)
+
+    def crew(self, most: int) -> Crew:
+        """Threads for what the step does side by side."""
+        from scflows.crew import Crew
+
+        assert self.line is not None
+        return Crew(self.line, most)
+
+    def sleep(self, seconds: float) -> None:
+        """Wait; an interruption cuts it short, in every thread."""
+        if self.line is not None:
+            self.line.sleep(seconds)
+        else:
+            import time
+
+            time.sleep(seconds)
 
     def value(self, data_key: str) -> Any:
         """A copy of what the data holds under a top-level key; `.` is all of it.

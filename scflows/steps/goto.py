@@ -6,6 +6,11 @@ from dataclasses import dataclass
 
 from scflows.steps import Context, Goto, Step, option
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from typing import Any
+
 
 @dataclass(frozen=True)
 class GotoStep(Step):
@@ -18,6 +23,10 @@ class GotoStep(Step):
     """
 
     step_name: str = option(template=True, help="where to go on")
+
+    @classmethod
+    def jumps(cls, options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        yield "step_name", options["step_name"]
 
     def run(self, ctx: Context) -> Goto:
         return Goto(self.step_name)

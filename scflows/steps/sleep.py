@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
 from scflows.steps import Context, Step, option
@@ -34,5 +33,5 @@ class SleepStep(Step):
 
     def run(self, ctx: Context) -> Any:
         if not ctx.dry_run:
-            time.sleep(self.seconds)
+            ctx.sleep(self.seconds)
         return {}

@@ -1,0 +1,73 @@
+"""Readable names for the fields of Jira issues."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from scflows.errors import StepError
+from scflows.steps import Context, Step, json_copy, option
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+CUSTOM = "customfield_"
+
+
+@dataclass(frozen=True)
+class JiraNamesMergeStep(Step):
+    """The issues of a Jira search, their custom fields by readable names and without empty values.
+
+    The search must have been made with `expand=names`. A name that is taken gets the field's number added.
+
+    - name: issues
+      type: jira_names_merge
+      jira_names_merge: {data_key: found}
+    """
+
+    data_key: str = option(help="the answer of a search that has `names`")
+    list_key: str = option("issues", help="the list in it")
+
+    def run(self, ctx: Context) -> Any:
+        found = ctx.look(self.data_key)
+        names = found.get("names") if isinstance(found, dict) else None
+        if not isinstance(names, dict):
+            raise StepError(f"{self.data_key!r} has no `names`; search with expand=names")
+        items = found.get(self.list_key)
+        if items is None:
+            return []
+        if not isinstance(items, list):
+            raise StepError(f"{self.list_key!r} in {self.data_key!r} is no list")
+        return [_renamed(item, names) for item in items]
+
+
+def _renamed(item: Any, names: dict[str, Any]) -> Any:
+    item = json_copy(item)
+    if isinstance(item, dict) and isinstance(item.get("fields"), dict):
+        fields = {key: value for key, value in item["fields"].items() if not _is_empty(value)}
+        # What keeps its key has the first right to it, wherever it stands.
+        taken = {key for key in fields if _new_name(key, names) is None}
+        item["fields"] = {_placed(key, names, taken): value for key, value in fields.items()}
+    return item
+
+
+def _placed(key: str, names: dict[str, Any], taken: set[str]) -> str:
+    name = _new_name(key, names)
+    if name is None:
+        return key
+    number = key.removeprefix(CUSTOM)
+    while name in taken:
+        name = f"{name}_{number}"
+    taken.add(name)
+    return name
+
+
+def _new_name(key: str, names: dict[str, Any]) -> str | None:
+    name = names.get(key)
+    if not key.startswith(CUSTOM) or not key.removeprefix(CUSTOM).isdigit() or not isinstance(name, str) or not name:
+        return None
+    return name.lower().replace(".", "_").replace("-", "_").replace(" ", "_")
+
+
+def _is_empty(value: Any) -> bool:
+    return value is None or value == "" or (isinstance(value, list | dict) and not value)
