@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from scflows.errors import StepError
+from scflows.errors import StepError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ def require(step_type: str, settings: Settings, flow_file: str) -> None:
     Who can write the flow file decides what it runs: a file that belongs to the user who runs it, and that
     nobody else may write, gives nobody anything they cannot do already.
     """
-    if is_own(flow_file) or step_type in _allowed(settings.config_file):
+    if is_own(flow_file) or step_type in _allowed(settings):
         return
     raise StepError(
         f"{step_type!r} steps are not allowed in this flow: its file belongs to somebody else, or others may "
@@ -54,21 +54,11 @@ def _is_private_group(group: int, user: int) -> bool:
     return named_alike and all(member == person.pw_name for member in found.gr_mem)
 
 
-def _allowed(config_file: str) -> list[str]:
-    name = os.path.basename(config_file)
-    try:
-        with open(config_file, "rb") as file:
-            content = file.read()
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    except OSError as error:
-        raise StepError(f"{name}: {error.strerror}") from error
-    from scflows import document
+def _allowed(settings: Settings) -> tuple[str, ...]:
+    from scflows.config import read_config
 
-    config = document.parse_yaml(document.decode(content, name), name)
-    allowed = config.get("allow") if isinstance(config, dict) else None
-    if allowed is None:
-        return []
-    if not isinstance(allowed, list):
-        raise StepError(f"{name}: `allow` must be a list of step types")
-    return [str(each) for each in allowed]
+    try:
+        return read_config(settings).allow
+    except UsageError as error:
+        # The message names the file by its whole path, which a flow's errors never do.
+        raise StepError(str(error).replace(settings.config_file, os.path.basename(settings.config_file))) from error
