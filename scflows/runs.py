@@ -7,18 +7,20 @@ import os
 import signal
 import time
 
+from scflows.crashes import settle
 from scflows.errors import NotFound, Refused
+from scflows.follow_up import pay_owed
 from scflows.history import open_store
 from scflows.history.recorder import FAULTS, take_in_pending
+from scflows.launch import start_hook
 from scflows.lock import is_alive
-from scflows.lock.file import holders
-from scflows.run import CRASHED, Run
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from scflows.history import RunStore
+    from scflows.run import Run
     from scflows.settings import Settings
 
 #: Seconds between two housekeepings of a machine, and between two prunings.
@@ -37,25 +39,6 @@ def read_store(settings: Settings) -> RunStore:
     return store
 
 
-def settle(store: RunStore, settings: Settings) -> list[Run]:
-    """End the runs whose process died without a word; those runs."""
-    locks = None
-    crashed = []
-    for run in store.unfinished():
-        alive = is_alive(run.holder)
-        if alive is None:
-            # Its process lives in another container or on another host: only its lock can tell.
-            locks = holders(settings.lock_path) if locks is None else locks
-            alive = not any(lock.run == run.id and not lock.alive for lock in locks)
-        if alive:
-            continue
-        run.status, run.ended = CRASHED, time.time()
-        run.reason, run.message = "died", "its process died without a word"
-        if store.finish(run):
-            crashed.append(run)
-    return crashed
-
-
 def stop(run: Run) -> int:
     """Tell a run's process to stop; its number. Raises NotFound or Refused when that cannot be."""
     pid = int(run.holder.split(":")[2]) if run.holder.count(":") == 3 else 0
@@ -71,7 +54,9 @@ def stop(run: Run) -> int:
 
 
 def housekeeping(settings: Settings) -> None:
-    """Take in waiting records, settle crashed runs, prune: by whoever ends a run, at most once a minute.
+    """What is done now and then: take in waiting records, settle crashed runs, call their hooks, prune.
+
+    It is done by whoever ends a run, at most once a minute.
 
     It never raises and never waits: a history that cannot be written is told by the run itself.
     """
@@ -93,6 +78,7 @@ def housekeeping(settings: Settings) -> None:
                     prune(store, settings, time.time() - KEPT_DAYS * 24 * 3600)
         finally:
             store.close()
+        pay_owed(settings, start_hook)
     except FAULTS:
         pass
     finally:
