@@ -54,7 +54,7 @@ class FollowUp:
 
     def ended(self) -> None:
         """The run has ended, is recorded, and its lock is free."""
-        if is_told(self.run) and (self._own or self._shared().hooks):
+        if is_told(self.run) and (self._own or self.config.hooks):
             # First what happened first: a task that crashed before it went well again has failed, then recovered.
             settle_and_pay(self.settings, self._start)
         self._tell()
@@ -62,13 +62,13 @@ class FollowUp:
     def _know(self, where: FlowPath | None, flow: Flow | None) -> None:
         if where is not None and flow is not None:
             self._own, self._folder = flow.hooks, where.folder
-        self._ping = {**self._shared().ping, **(flow.ping if flow is not None else {})}
+        self._ping = {**self.config.ping, **(flow.ping if flow is not None else {})}
 
     def _tell(self) -> None:
         if not is_told(self.run) or self.run.status not in (*GOOD, *BAD):
             return
         self._send_ping()
-        shared = self._shared()
+        shared = self.config
         if not self._own and not shared.hooks:
             return
         from scflows.notify import previous_run, told_of
@@ -113,7 +113,9 @@ class FollowUp:
     def _tail(self, log_tail: Callable[[str, str], list[str]]) -> list[str]:
         return log_tail(self.run.log, self.run.id) if self.run.log else []
 
-    def _shared(self) -> Config:
+    @property
+    def config(self) -> Config:
+        """The settings of the workspace; the defaults where they are broken, which is told once."""
         if self._config is None:
             try:
                 self._config = read_config(self.settings)

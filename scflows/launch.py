@@ -124,6 +124,7 @@ class _Launch:
                 return self._ended()
             self._start(where)
             self._log_end()
+            self.log.keep_within()
             self.recorder.finish(self.record)
         finally:
             lock.release()
@@ -234,7 +235,8 @@ class _Launch:
             path = log_path(self.settings.tasks_path, self.record.task)
         tell = self.tell
         echo = None if tell is None else lambda line: tell("log", {"line": line})
-        self.log = TaskLog(path, self.settings.log_level, echo)
+        limit = self.follow_up.config.retention_of(self.record.task).run_log_bytes
+        self.log = TaskLog(path, self.settings.log_level, echo, limit)
         if self.log.problem:
             self._problem(self.log.problem)
         else:

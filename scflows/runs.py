@@ -17,8 +17,6 @@ from scflows.lock import is_alive
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from scflows.history import RunStore
     from scflows.run import Run
     from scflows.settings import Settings
@@ -26,9 +24,6 @@ if TYPE_CHECKING:
 #: Seconds between two housekeepings of a machine, and between two prunings.
 HOUSEKEEPING_EVERY = 60.0
 PRUNING_EVERY = 24 * 3600.0
-#: How long finished runs are kept, in days, and how large a log may grow, in bytes.
-KEPT_DAYS = 90
-KEPT_LOG_BYTES = 10 * 1024 * 1024
 
 
 def read_store(settings: Settings) -> RunStore:
@@ -74,8 +69,10 @@ def housekeeping(settings: Settings) -> None:
         try:
             pruned = os.path.join(settings.state_path, "pruning")
             if _is_older(pruned, PRUNING_EVERY):
+                from scflows.retention import prune
+
                 with open(pruned, "wb"):
-                    prune(store, settings, time.time() - KEPT_DAYS * 24 * 3600)
+                    prune(store, settings)
         finally:
             store.close()
         pay_owed(settings, start_hook)
@@ -83,58 +80,6 @@ def housekeeping(settings: Settings) -> None:
         pass
     finally:
         os.close(descriptor)
-
-
-def prune(store: RunStore, settings: Settings, before: float) -> int:
-    """Remove runs that started before a moment, and the head of logs that grew too large; how many runs."""
-    for path in log_files(settings):
-        try:
-            cut_log(path)
-        except OSError:
-            continue  # A log that cannot be cut is as good as before.
-    for folder in ("claims", "checked-flows"):
-        _remove_older(os.path.join(settings.state_path, folder), before)
-    return store.prune(before)
-
-
-def log_files(settings: Settings) -> Iterator[str]:
-    """The log of every task."""
-    try:
-        names = sorted(os.listdir(settings.tasks_path))
-    except OSError:
-        return
-    for name in names:
-        path = os.path.join(settings.tasks_path, name, f"{name}.log")
-        if os.path.isfile(path):
-            yield path
-
-
-def cut_log(path: str, limit: int = KEPT_LOG_BYTES) -> bool:
-    """Keep the newer half of a log that is larger than `limit` bytes, from a line's start."""
-    size = os.path.getsize(path)
-    if size <= limit:
-        return False
-    with open(path, "r+b") as file:
-        file.seek(size - limit // 2)
-        file.readline()
-        kept = file.read()
-        # In place, for who has it open: appending goes on at the new end.
-        file.seek(0)
-        file.write(kept)
-        file.truncate()
-    return True
-
-
-def _remove_older(folder: str, before: float) -> None:
-    """Remove the files below a folder that were last written before a moment."""
-    for place, _, names in os.walk(folder):
-        for name in names:
-            path = os.path.join(place, name)
-            try:
-                if os.stat(path).st_mtime < before:
-                    os.unlink(path)
-            except OSError:
-                continue  # Somebody else was quicker.
 
 
 def _is_older(path: str, seconds: float) -> bool:
