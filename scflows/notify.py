@@ -81,9 +81,21 @@ def told_of(run: Run, previous: Run | None, hook: str, settings: Settings) -> di
     """A run as the input of a hook: JSON values, times as ISO 8601 text."""
     import socket
 
-    moment = _moments(settings.timezone)
     return {
         "hook": hook,
+        **run_values(run, settings.timezone),
+        "log_tail": "\n".join(log_tail(run.log, run.id)),
+        "previous_status": None if previous is None else previous.status,
+        "previous_id": None if previous is None else previous.id,
+        "params": run.params,
+        "host": socket.gethostname(),
+    }
+
+
+def run_values(run: Run, zone: str) -> dict[str, Any]:
+    """A run as JSON values, times as ISO 8601 text in a zone."""
+    moment = _moments(zone)
+    return {
         "id": run.id,
         "task": run.task,
         "flow": run.flow,
@@ -97,11 +109,6 @@ def told_of(run: Run, previous: Run | None, hook: str, settings: Settings) -> di
         "took": None if run.took is None else round(run.took, 3),
         "failed_step": failed_step(run),
         "log": run.log,
-        "log_tail": "\n".join(log_tail(run.log, run.id)),
-        "previous_status": None if previous is None else previous.status,
-        "previous_id": None if previous is None else previous.id,
-        "params": run.params,
-        "host": socket.gethostname(),
     }
 
 

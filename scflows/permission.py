@@ -14,16 +14,17 @@ WRITABLE_BY_GROUP = 0o020
 WRITABLE_BY_OTHERS = 0o002
 
 
-def require(step_type: str, settings: Settings, flow_file: str) -> None:
-    """Raises StepError unless `config.yml` allows the step type, or the flow file is safely the user's own.
+def require(step_type: str, settings: Settings, file: str, shown: str = "") -> None:
+    """Raises StepError unless `config.yml` allows the step type, or the file is safely the user's own.
 
-    Who can write the flow file decides what it runs: a file that belongs to the user who runs it, and that
-    nobody else may write, gives nobody anything they cannot do already.
+    It is the flow's file, or one that the flow names as `shown`. Who can write it decides what runs: a file that
+    belongs to the user who runs it, and that nobody else may write, gives nobody anything they cannot do already.
     """
-    if is_own(flow_file) or step_type in _allowed(settings):
+    if is_own(file) or step_type in _allowed(settings):
         return
+    where = f"with {shown}" if shown else "in this flow"
     raise StepError(
-        f"{step_type!r} steps are not allowed in this flow: its file belongs to somebody else, or others may "
+        f"{step_type!r} steps are not allowed {where}: its file belongs to somebody else, or others may "
         f"write it; make it yours (chown, chmod go-w), or allow them in {os.path.basename(settings.config_file)}: "
         f"`allow: [{step_type}]`"
     )
