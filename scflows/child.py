@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
 #: Seconds between asking a child to stop and killing its process group.
 GRACE = 5.0
+#: Milliseconds between two looks at how much was written to the log, also by what ignores its limit.
+LOOK_AT_LOG_EVERY = 2000
 #: What asks a run to stop.
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 #: Why a child is asked to stop.
@@ -191,7 +193,8 @@ class _Once:
         poll.register(self.child.wake, select.POLLIN)
         ends = time.monotonic() + self.body.limit + (GRACE if self.body.own_clock else 0.0)
         while True:
-            for descriptor, _ in poll.poll(max(0, int((ends - time.monotonic()) * 1000) + 1)):
+            wait = max(0, int((ends - time.monotonic()) * 1000) + 1)
+            for descriptor, _ in poll.poll(min(wait, LOOK_AT_LOG_EVERY)):
                 if descriptor == messages:
                     content = os.read(messages, 1 << 16)
                     if not content:
@@ -202,6 +205,7 @@ class _Once:
                         ends = max(ends, time.monotonic() + FINAL_SECONDS + GRACE)
                 else:
                     os.read(self.child.wake, 64)
+            self.child.log.keep_within()
             if self.child.stop_signal and self._asked != STOPPED:
                 self._ask(STOPPED)
                 ends = time.monotonic() + GRACE

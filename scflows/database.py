@@ -61,6 +61,9 @@ def _migrate(connection: sqlite3.Connection, path: str, migrations: tuple[str, .
         if version == len(migrations):
             return
         os.chmod(path, 0o600)
+        if version == 0:
+            # Before the first table, or it has no effect: the file can then be made smaller a few pages at a time.
+            connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
         connection.execute("PRAGMA journal_mode=WAL")
         for number, script in enumerate(migrations[version:], version + 1):
             connection.executescript(f"BEGIN IMMEDIATE; {script}; PRAGMA user_version={number}; COMMIT;")

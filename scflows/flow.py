@@ -55,6 +55,8 @@ class Flow:
     schedule: dict[str, Any] | None = None  #: as written: `cron`, `every` or `every_seconds`, and the rest
     params: dict[str, Any] = field(default_factory=dict)  #: defaults, by name
     description: str = ""
+    hooks: dict[str, str] = field(default_factory=dict)  #: paths of flows, by `on_failure` and the like
+    ping: dict[str, str] = field(default_factory=dict)  #: addresses by `start`, `success`, `failure`; empty: none
 
     @property
     def is_graph(self) -> bool:

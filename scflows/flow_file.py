@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from scflows.config import HOOKS, hooks_of, pings_of
 from scflows.errors import FlowError, ScflowsError
 from scflows.flow import MAX_STEPS, RESERVED, Flow, StepSpec
 from scflows.kind import described, nearest
@@ -30,6 +31,8 @@ FLOW_PROPERTIES = (
     "every_seconds",
     "timeout_seconds",
     "params",
+    "ping",
+    *HOOKS,
 )
 SCHEDULE_PROPERTIES = ("cron", "every", "every_seconds", "timezone", "catch_up", "overlap")
 
@@ -80,6 +83,8 @@ class _Reader:
             schedule=self._schedule(top),
             params=self._params(top),
             description=self.document.typed(top, "description", "text", ""),
+            hooks=hooks_of(self.document, top),
+            ping=pings_of(self.document, top),
         )
 
     def _steps(self, top: dict[Any, Any]) -> list[StepSpec]:

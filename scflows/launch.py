@@ -13,11 +13,13 @@ from dataclasses import dataclass, field, replace
 
 from scflows.child import STOP_SIGNALS, Child, CommandBody, FlowBody
 from scflows.errors import FlowError, ScflowsError, UsageError
+from scflows.follow_up import FollowUp
 from scflows.history.recorder import Recorder
 from scflows.loader import FlowPath, find_flow, load_flow
 from scflows.lock import lock_name, me
 from scflows.lock.file import FileLock, holder
 from scflows.logfile import TaskLog, log_path, scheduler_log, timestamp
+from scflows.notify import GOOD, HOOK
 from scflows.run import EXIT, FAILED, SKIPPED, SUCCESS, Run, new_run_id
 
 TYPE_CHECKING = False
@@ -47,6 +49,7 @@ class Request:
     force: bool = False  #: run steps though their target is there; go on from a run though its flow has changed
     resume: str = ""  #: the id of a run to go on from
     wants_data: bool = False  #: whether the caller needs the data; else it stays in the child
+    about: str = ""  #: for a hook, the task whose run it tells of
 
 
 @dataclass
@@ -66,6 +69,16 @@ def launch(request: Request, settings: Settings, tell: Callable[[str, dict[str, 
     Raises FlowError for a flow that somebody named and that is not there; any other end is in the outcome.
     """
     return _Launch(request, settings, tell).run()
+
+
+def start_hook(path: str, told: dict[str, Any], about: str, settings: Settings) -> str:
+    """Run a flow that is told of another's run; what went wrong with it, or nothing."""
+    try:
+        outcome = launch(Request(flow=path, payload=told, trigger=HOOK, about=about), settings)
+    except ScflowsError as error:
+        return str(error)
+    run = outcome.run
+    return "" if run.status in GOOD else f"run {run.id} {run.status}: {run.message}"
 
 
 class _Launch:
@@ -90,6 +103,7 @@ class _Launch:
         self.log = TaskLog("")
         self.problems: list[str] = []
         self.journal: Journal | None = None
+        self.follow_up = FollowUp(self.record, settings, start_hook)
 
     def run(self) -> Outcome:
         task = self.request.task
@@ -114,10 +128,16 @@ class _Launch:
                 return self._ended()
             self._start(where)
             self._log_end()
+            self.log.keep_within()
             self.recorder.finish(self.record)
         finally:
             lock.release()
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        self.recorder.close()
+        self.follow_up.ended()
+        for problem in self.follow_up.problems:
+            self.log.warning(problem)
+            self._problem(problem)
         return self._ended()
 
     def _start(self, where: FlowPath | None) -> None:
@@ -126,6 +146,7 @@ class _Launch:
             body = self._body(where)
         except (FlowError, UsageError) as error:
             self.mistakes = error
+            self.follow_up.began()
             self._end(FAILED, "refused", str(error))
             self.log.error(str(error))
             return
@@ -141,6 +162,7 @@ class _Launch:
         task = self.request.task
         if task is not None and task.command:
             self._log_start(" ".join(task.command))
+            self.follow_up.began()
             limit = self.request.timeout or task.timeout or self.settings.timeout_seconds
             return CommandBody(task.command, self.settings, limit)
         if where is None:
@@ -163,6 +185,7 @@ class _Launch:
         self.journal = begin_journal(self.settings, self.record, where, name, params, data, is_kept, earlier)
         going_on = f", going on from run {earlier.run}" if earlier is not None else ""
         self._log_start(f"flow {where.written}{going_on}")
+        self.follow_up.began(where, flow)
         given = self.request.timeout or (task.timeout if task is not None else None) or flow.timeout
         limit = given or self.settings.timeout_seconds
         return FlowBody(flow, data, self.settings, limit, self.journal, where.folder, self.request.force)
@@ -217,6 +240,9 @@ class _Launch:
 
     def _lock_name(self, where: FlowPath | None) -> str:
         """A task's name; a flow named by its path shares the lock of the task that stands for it alone."""
+        if self.request.about and where is not None:
+            # Two tasks that fail at once each have their notice: hooks wait for nobody, and none is skipped.
+            return lock_name(f"{where.file}/about/{self.request.about}")
         task = self.request.task or _task_of(self.record.task, where, self.settings)
         if task is not None or where is None:
             return self.record.task
@@ -230,7 +256,8 @@ class _Launch:
             path = log_path(self.settings.tasks_path, self.record.task)
         tell = self.tell
         echo = None if tell is None else lambda line: tell("log", {"line": line})
-        self.log = TaskLog(path, self.settings.log_level, echo)
+        limit = self.follow_up.config.retention_of(self.record.task).run_log_bytes
+        self.log = TaskLog(path, self.settings.log_level, echo, limit)
         if self.log.problem:
             self._problem(self.log.problem)
         else:

@@ -7,9 +7,11 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 LEVELS = {"DEBUG": 10, "INFO": 20, "WARNING": 30, "ERROR": 40}
+#: How many bytes are written before the size is looked at again.
+LOOK_EVERY = 1 << 16
 
 
 class TaskLog:
@@ -18,17 +20,24 @@ class TaskLog:
     A log that cannot be opened or written never fails the run: `problem` says why, lines go only to `echo`.
     """
 
-    def __init__(self, path: str, level: str = "INFO", echo: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self, path: str, level: str = "INFO", echo: Callable[[str], None] | None = None, limit: int = 0
+    ) -> None:
+        """`limit`: how many bytes the run may write; 0 for any number."""
         self.path = path
         self.echo = echo  #: is given every line, without its end
         self.problem = ""
         self._least = LEVELS[level]
         self._prefix = self._around = ""
         self._descriptor = -1
+        self._limit = limit
+        self._start = 0  #: where the run's own part begins
+        self._unseen = 0  #: bytes written since the size was looked at
         if path:
             try:
                 os.makedirs(os.path.dirname(path), exist_ok=True)
                 self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
+                self._start = os.lseek(self._descriptor, 0, os.SEEK_END)
             except OSError as error:
                 self._fail(error)
 
@@ -65,6 +74,20 @@ class TaskLog:
         self._around += f"{name}: "
         self._prefix = self._around
 
+    def keep_within(self) -> None:
+        """Leave out the middle of what the run wrote, if that is too much; also what others wrote there for it."""
+        self._unseen = 0
+        if not self._limit or self._descriptor < 0:
+            return
+        try:
+            if os.fstat(self._descriptor).st_size - self._start > self._limit:
+                from scflows.log_size import cut_share
+
+                # What is written last is in the file at any time, also when this process dies.
+                cut_share(self.path, self._start, self._limit)
+        except OSError:
+            pass  # A log that is too long is still a log.
+
     def close(self) -> None:
         if self._descriptor >= 0:
             os.close(self._descriptor)
@@ -76,11 +99,15 @@ class TaskLog:
         stamp = timestamp(time.time())
         lines = [f"{stamp} {level:<7} {self._prefix}{line}" for line in message.splitlines() or [""]]
         if self._descriptor >= 0:
+            content = ("\n".join(lines) + "\n").encode("utf-8", "backslashreplace")
             try:
                 # One write with O_APPEND: lines of several processes never mix.
-                os.write(self._descriptor, ("\n".join(lines) + "\n").encode("utf-8", "backslashreplace"))
+                os.write(self._descriptor, content)
             except OSError as error:
                 self._fail(error)
+            self._unseen += len(content)
+            if self._unseen >= LOOK_EVERY:
+                self.keep_within()
         if echo and self.echo is not None:
             for line in lines:
                 self.echo(line)
@@ -99,6 +126,18 @@ def timestamp(moment: float) -> str:
 def log_path(tasks_path: str, task: str) -> str:
     """The log of a task: `<tasks_path>/<task>/<task>.log`."""
     return os.path.join(tasks_path, task, f"{task}.log")
+
+
+def log_files(tasks_path: str) -> Iterator[str]:
+    """The log of every task that has one, by name."""
+    try:
+        names = sorted(os.listdir(tasks_path))
+    except OSError:
+        return
+    for name in names:
+        path = log_path(tasks_path, name)
+        if os.path.isfile(path):
+            yield path
 
 
 def scheduler_log(tasks_path: str) -> str:

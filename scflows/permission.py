@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from scflows.errors import StepError
+from scflows.errors import StepError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,16 +14,17 @@ WRITABLE_BY_GROUP = 0o020
 WRITABLE_BY_OTHERS = 0o002
 
 
-def require(step_type: str, settings: Settings, flow_file: str) -> None:
-    """Raises StepError unless `config.yml` allows the step type, or the flow file is safely the user's own.
+def require(step_type: str, settings: Settings, file: str, shown: str = "") -> None:
+    """Raises StepError unless `config.yml` allows the step type, or the file is safely the user's own.
 
-    Who can write the flow file decides what it runs: a file that belongs to the user who runs it, and that
-    nobody else may write, gives nobody anything they cannot do already.
+    It is the flow's file, or one that the flow names as `shown`. Who can write it decides what runs: a file that
+    belongs to the user who runs it, and that nobody else may write, gives nobody anything they cannot do already.
     """
-    if is_own(flow_file) or step_type in _allowed(settings.config_file):
+    if is_own(file) or step_type in _allowed(settings):
         return
+    where = f"with {shown}" if shown else "in this flow"
     raise StepError(
-        f"{step_type!r} steps are not allowed in this flow: its file belongs to somebody else, or others may "
+        f"{step_type!r} steps are not allowed {where}: its file belongs to somebody else, or others may "
         f"write it; make it yours (chown, chmod go-w), or allow them in {os.path.basename(settings.config_file)}: "
         f"`allow: [{step_type}]`"
     )
@@ -54,21 +55,11 @@ def _is_private_group(group: int, user: int) -> bool:
     return named_alike and all(member == person.pw_name for member in found.gr_mem)
 
 
-def _allowed(config_file: str) -> list[str]:
-    name = os.path.basename(config_file)
-    try:
-        with open(config_file, "rb") as file:
-            content = file.read()
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    except OSError as error:
-        raise StepError(f"{name}: {error.strerror}") from error
-    from scflows import document
+def _allowed(settings: Settings) -> tuple[str, ...]:
+    from scflows.config import read_config
 
-    config = document.parse_yaml(document.decode(content, name), name)
-    allowed = config.get("allow") if isinstance(config, dict) else None
-    if allowed is None:
-        return []
-    if not isinstance(allowed, list):
-        raise StepError(f"{name}: `allow` must be a list of step types")
-    return [str(each) for each in allowed]
+    try:
+        return read_config(settings).allow
+    except UsageError as error:
+        # The message names the file by its whole path, which a flow's errors never do.
+        raise StepError(str(error).replace(settings.config_file, os.path.basename(settings.config_file))) from error

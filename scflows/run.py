@@ -53,7 +53,7 @@ class Run:
     id: str
     flow: str  #: the flow's path as written, or the command
     task: str = ""  #: the task's name; for a flow run by its path the name its log has
-    trigger: str = "manual"  #: who started it: `cron`, `scheduler`, `manual`, `first-run`
+    trigger: str = "manual"  #: who started it: `cron`, `scheduler`, `manual`, `first-run`, `hook`
     slot: float | None = None  #: the due time it answers for
     status: str = RUNNING
     reason: str = ""  #: one word or code for a status that wants one: `error`, `timeout`, `locked`, …

@@ -7,26 +7,23 @@ import os
 import signal
 import time
 
+from scflows.crashes import settle
 from scflows.errors import NotFound, Refused
+from scflows.follow_up import pay_owed
 from scflows.history import open_store
 from scflows.history.recorder import FAULTS, take_in_pending
+from scflows.launch import start_hook
 from scflows.lock import is_alive
-from scflows.lock.file import holders
-from scflows.run import CRASHED, Run
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from scflows.history import RunStore
+    from scflows.run import Run
     from scflows.settings import Settings
 
 #: Seconds between two housekeepings of a machine, and between two prunings.
 HOUSEKEEPING_EVERY = 60.0
 PRUNING_EVERY = 24 * 3600.0
-#: How long finished runs are kept, in days, and how large a log may grow, in bytes.
-KEPT_DAYS = 90
-KEPT_LOG_BYTES = 10 * 1024 * 1024
 
 
 def read_store(settings: Settings) -> RunStore:
@@ -35,25 +32,6 @@ def read_store(settings: Settings) -> RunStore:
     take_in_pending(settings, store)
     settle(store, settings)
     return store
-
-
-def settle(store: RunStore, settings: Settings) -> list[Run]:
-    """End the runs whose process died without a word; those runs."""
-    locks = None
-    crashed = []
-    for run in store.unfinished():
-        alive = is_alive(run.holder)
-        if alive is None:
-            # Its process lives in another container or on another host: only its lock can tell.
-            locks = holders(settings.lock_path) if locks is None else locks
-            alive = not any(lock.run == run.id and not lock.alive for lock in locks)
-        if alive:
-            continue
-        run.status, run.ended = CRASHED, time.time()
-        run.reason, run.message = "died", "its process died without a word"
-        if store.finish(run):
-            crashed.append(run)
-    return crashed
 
 
 def stop(run: Run) -> int:
@@ -71,7 +49,9 @@ def stop(run: Run) -> int:
 
 
 def housekeeping(settings: Settings) -> None:
-    """Take in waiting records, settle crashed runs, prune: by whoever ends a run, at most once a minute.
+    """What is done now and then: take in waiting records, settle crashed runs, call their hooks, prune.
+
+    It is done by whoever ends a run, at most once a minute.
 
     It never raises and never waits: a history that cannot be written is told by the run itself.
     """
@@ -89,71 +69,17 @@ def housekeeping(settings: Settings) -> None:
         try:
             pruned = os.path.join(settings.state_path, "pruning")
             if _is_older(pruned, PRUNING_EVERY):
+                from scflows.retention import prune
+
                 with open(pruned, "wb"):
-                    prune(store, settings, time.time() - KEPT_DAYS * 24 * 3600)
+                    prune(store, settings)
         finally:
             store.close()
+        pay_owed(settings, start_hook)
     except FAULTS:
         pass
     finally:
         os.close(descriptor)
-
-
-def prune(store: RunStore, settings: Settings, before: float) -> int:
-    """Remove runs that started before a moment, and the head of logs that grew too large; how many runs."""
-    for path in log_files(settings):
-        try:
-            cut_log(path)
-        except OSError:
-            continue  # A log that cannot be cut is as good as before.
-    for folder in ("claims", "checked-flows", "runs", "targets"):
-        _remove_older(os.path.join(settings.state_path, folder), before)
-    return store.prune(before)
-
-
-def log_files(settings: Settings) -> Iterator[str]:
-    """The log of every task."""
-    try:
-        names = sorted(os.listdir(settings.tasks_path))
-    except OSError:
-        return
-    for name in names:
-        path = os.path.join(settings.tasks_path, name, f"{name}.log")
-        if os.path.isfile(path):
-            yield path
-
-
-def cut_log(path: str, limit: int = KEPT_LOG_BYTES) -> bool:
-    """Keep the newer half of a log that is larger than `limit` bytes, from a line's start."""
-    size = os.path.getsize(path)
-    if size <= limit:
-        return False
-    with open(path, "r+b") as file:
-        file.seek(size - limit // 2)
-        file.readline()
-        kept = file.read()
-        # In place, for who has it open: appending goes on at the new end.
-        file.seek(0)
-        file.write(kept)
-        file.truncate()
-    return True
-
-
-def _remove_older(folder: str, before: float) -> None:
-    """Remove the files below a folder that were last written before a moment, and folders that so became empty."""
-    for place, _, names in os.walk(folder, topdown=False):
-        for name in names:
-            path = os.path.join(place, name)
-            try:
-                if os.stat(path).st_mtime < before:
-                    os.unlink(path)
-            except OSError:
-                continue  # Somebody else was quicker.
-        if place != folder and names:
-            try:
-                os.rmdir(place)
-            except OSError:
-                continue  # Something is left in it.
 
 
 def _is_older(path: str, seconds: float) -> bool:

@@ -61,9 +61,9 @@ def test_the_users_private_group_is_the_user(flow, monkeypatch):
         ("", "not allowed"),
         ("allow: [python]", "not allowed"),
         ("allow: null", "not allowed"),
-        ("- shell", "not allowed"),
+        ("- shell", "must be a mapping"),
         ("allow: shell", "must be a list"),
-        ("allow: [", "config.yml: YAML"),
+        ("allow: [", "^config.yml:2:1: error: YAML"),
     ],
 )
 def test_what_the_settings_do_not_allow_is_refused(flow, settings, text, told):

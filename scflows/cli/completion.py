@@ -63,9 +63,9 @@ def _tasks(settings: Settings) -> Iterable[str]:
 def _logs(settings: Settings) -> Iterable[str]:
     import os
 
-    from scflows.runs import log_files
+    from scflows.logfile import log_files
 
-    return [os.path.basename(path).removesuffix(".log") for path in log_files(settings)]
+    return [os.path.basename(path).removesuffix(".log") for path in log_files(settings.tasks_path)]
 
 
 def _flows(settings: Settings) -> Iterable[str]:

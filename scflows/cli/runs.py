@@ -128,30 +128,33 @@ def retry(
 
 def prune(
     ctx: typer.Context,
-    older_than: Annotated[str, typer.Option("--older-than", metavar="TIME", help="Such as 90d.")],
+    older_than: Annotated[
+        str | None,
+        typer.Option("--older-than", metavar="TIME", help="Such as 90d; without it what config.yml keeps is kept."),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how many.")] = False,
     yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Remove the records of runs that started longer ago, and the head of logs that grew too large."""
+    """Remove runs that are too old or too many, with their folders, and the head of logs that grew too large."""
     from scflows.cli.moment import iso, parse_duration
     from scflows.cli.opened import opened_history
-    from scflows.history import Query
-    from scflows.run import FINAL
-    from scflows.runs import prune as prune_runs
+    from scflows.retention import excess
+    from scflows.retention import prune as prune_runs
 
     out: Output = ctx.obj
-    before = out.now - parse_duration(older_than, "--older-than")
-    since = iso(before, out.settings.timezone)
+    before = None if older_than is None else out.now - parse_duration(older_than, "--older-than")
+    since = None if before is None else iso(before, out.settings.timezone)
+    which = "beyond what is kept" if since is None else f"from before {since}"
     with opened_history(out.settings) as store:
-        count = len(store.find(Query(statuses=FINAL, until=before, limit=10**9)))
-        what = f"remove {count} {'run' if count == 1 else 'runs'} from before {since}"
+        count = len(excess(store, out.settings, before))
+        what = f"remove {count} {'run' if count == 1 else 'runs'} {which}"
         if dry_run:
             out.say(f"would {what}", {"dry_run": True, "removed": count, "before": since})
         elif count and not out.confirm(count, what, yes):
             out.say("nothing was removed", {"dry_run": False, "removed": 0, "before": since})
         else:
             removed = prune_runs(store, out.settings, before)
-            told = f"removed {removed} {'run' if removed == 1 else 'runs'} from before {since} · flows history"
+            told = f"removed {removed} {'run' if removed == 1 else 'runs'} {which} · flows history"
             out.say(told, {"dry_run": False, "removed": removed, "before": since})
 
 

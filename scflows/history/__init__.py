@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from typing import Protocol
 
     from scflows.run import Run
@@ -40,8 +40,20 @@ if TYPE_CHECKING:
         def unfinished(self) -> Iterator[Run]:
             """All runs that are recorded as queued or running."""
 
-        def prune(self, before: float) -> int:
-            """Remove finished runs that started before a moment; how many."""
+        def tasks(self) -> list[str]:
+            """The names of all tasks that have runs."""
+
+        def excess(self, task: str, before: float | None = None, keep: int | None = None) -> list[str]:
+            """The ids of a task's finished runs that started before a moment, or are not among the newest `keep`."""
+
+        def remove(self, ids: Sequence[str]) -> int:
+            """Remove runs with their steps, some at a time, so that nobody waits for long; how many."""
+
+        def known(self, ids: Iterable[str]) -> set[str]:
+            """Those of the ids that runs have."""
+
+        def compact(self) -> None:
+            """Give back the room of removed runs, if it is worth it."""
 
         def close(self) -> None: ...
 

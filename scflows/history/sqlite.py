@@ -10,7 +10,7 @@ from scflows.run import FINAL, QUEUED, RUNNING, SKIPPED, Run, StepRecord
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from typing import Any
 
     from scflows.history import Query
@@ -55,6 +55,14 @@ RUN_COLUMNS = (
     "id, task, flow, trigger, slot, claimed, status, reason, message, started, ended, dry_run, params, holder, log"
 )
 STEP_COLUMNS = "position, name, type, status, started, ended, message"
+
+FINAL_MARKS = ", ".join("?" * len(FINAL))
+#: Runs that are removed in one transaction.
+AT_ONCE = 500
+#: So many free pages (4 KiB each) are worth giving back.
+WORTH_PAGES = 1000
+#: The word of SQLite for a file that can be made smaller a few pages at a time.
+INCREMENTAL = 2
 
 
 class SqliteStore:
@@ -158,11 +166,52 @@ class SqliteStore:
         ).fetchall()
         return (_run(row) for row in rows)
 
-    def prune(self, before: float) -> int:
-        with self._transaction() as connection:
-            chosen = f"started < ? AND status IN ({', '.join('?' * len(FINAL))})"
-            connection.execute(f"DELETE FROM steps WHERE run IN (SELECT id FROM runs WHERE {chosen})", (before, *FINAL))
-            return connection.execute(f"DELETE FROM runs WHERE {chosen}", (before, *FINAL)).rowcount
+    def tasks(self) -> list[str]:
+        return [row[0] for row in self._connection.execute("SELECT DISTINCT task FROM runs ORDER BY task")]
+
+    def excess(self, task: str, before: float | None = None, keep: int | None = None) -> list[str]:
+        last = ""
+        if keep is not None:
+            # Ids sort by time.
+            row = self._connection.execute(
+                "SELECT id FROM runs WHERE task = ? ORDER BY id DESC LIMIT 1 OFFSET ?", (task, keep)
+            ).fetchone()
+            last = row[0] if row else ""
+        rows = self._connection.execute(
+            "SELECT id FROM runs WHERE task = ? AND (started < ? OR id <= ?)"
+            f" AND status IN ({FINAL_MARKS}) ORDER BY id",
+            (task, 0.0 if before is None else before, last, *FINAL),
+        )
+        return [row[0] for row in rows]
+
+    def remove(self, ids: Sequence[str]) -> int:
+        removed = 0
+        for place in range(0, len(ids), AT_ONCE):
+            some = ids[place : place + AT_ONCE]
+            marks = ", ".join("?" * len(some))
+            with self._transaction() as connection:
+                connection.execute(f"DELETE FROM steps WHERE run IN ({marks})", some)
+                removed += connection.execute(f"DELETE FROM runs WHERE id IN ({marks})", some).rowcount
+        return removed
+
+    def known(self, ids: Iterable[str]) -> set[str]:
+        select = "SELECT id FROM runs WHERE id = ?"
+        return {id for id in ids if self._connection.execute(select, (id,)).fetchone()}
+
+    def compact(self) -> None:
+        free, pages = self._number("freelist_count"), self._number("page_count")
+        if free < WORTH_PAGES or free < pages / 10:
+            return
+        if self._number("auto_vacuum") == INCREMENTAL:
+            # Some pages at a time: runs that start meanwhile wait for one of these steps at most.
+            while self._number("freelist_count"):
+                self._connection.execute(f"PRAGMA incremental_vacuum({WORTH_PAGES})").fetchall()
+        else:
+            self._connection.execute("VACUUM")
+        self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    def _number(self, pragma: str) -> int:
+        return int(self._connection.execute(f"PRAGMA {pragma}").fetchone()[0])
 
     def close(self) -> None:
         self._connection.close()

@@ -12,7 +12,7 @@ import pytest
 
 from scflows.cli import log_lines
 from scflows.cli.log_lines import backwards, cut, followed, newest
-from scflows.runs import cut_log
+from scflows.log_size import cut_log
 
 Flows = Callable[..., Any]
 FIRST, SECOND, THIRD = (letter * 16 for letter in "ABC")

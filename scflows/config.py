@@ -1,0 +1,213 @@
+"""`config.yml` of a workspace: what may run, what is told to whom, what is kept how long."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+
+from scflows.errors import FlowError, Mistake, UsageError
+from scflows.kind import described, nearest
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from scflows.located import Located
+    from scflows.settings import Settings
+
+HOOKS = ("on_failure", "on_success", "on_recovery")
+PINGS = ("start", "success", "failure")
+SIZES = {"": 1, "B": 1, "kB": 1000, "KiB": 1024, "MB": 10**6, "MiB": 2**20, "GB": 10**9, "GiB": 2**30}
+TOP = ("allow", *HOOKS, "ping", "retention", "autostart_flows", "autostart")
+#: What is known and read by nobody yet: a service reads these, a crontab does not need them.
+LATER = ("autostart_flows", "autostart")
+HELP = "mend the file, or move it away: without it the defaults hold"
+
+
+@dataclass(frozen=True)
+class Retention:
+    """How much is kept. Sizes are in bytes."""
+
+    days: float = 90  #: how long runs, logs and run folders are kept
+    runs: int = 10_000  #: the newest runs of a task
+    log_bytes: int = 10 * 2**20  #: a task's log
+    run_log_bytes: int = 4 * 2**20  #: what one run writes into it
+    total_bytes: int = 2**30  #: all run folders together
+
+
+LIMITS = tuple(Retention.__dataclass_fields__)
+#: `total_bytes` is a limit of the machine, not of a task.
+TASK_LIMITS = tuple(name for name in LIMITS if name != "total_bytes")
+
+
+@dataclass(frozen=True)
+class Config:
+    """What `config.yml` says; the defaults where there is none."""
+
+    allow: tuple[str, ...] = ()  #: step types that any flow may use
+    hooks: dict[str, str] = field(default_factory=dict)  #: paths of flows, by the names of HOOKS
+    ping: dict[str, str] = field(default_factory=dict)  #: addresses, by the names of PINGS
+    retention: Retention = field(default_factory=Retention)
+    tasks: dict[str, Retention] = field(default_factory=dict)  #: of tasks that are kept otherwise
+    warnings: tuple[Mistake, ...] = ()
+
+    def retention_of(self, task: str) -> Retention:
+        """How much is kept of a task."""
+        return self.tasks.get(task, self.retention)
+
+
+NOTHING = Config()
+_kept: dict[str, tuple[tuple[int, ...], Config]] = {}
+
+
+def read_config(settings: Settings) -> Config:
+    """What the workspace's `config.yml` says; it is read once, and again when it was changed.
+
+    Raises UsageError that names file, line and column of every mistake.
+    """
+    path = settings.config_file
+    try:
+        status = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return NOTHING
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
+    state = (status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino)
+    known = _kept.get(path)
+    if known is not None and known[0] == state:
+        return known[1]
+    try:
+        with open(path, "rb") as file:
+            content = file.read()
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
+    try:
+        config = parse_config(content, path)
+    except FlowError as error:
+        raise UsageError(str(error), HELP) from error
+    _kept[path] = (state, config)
+    return config
+
+
+def parse_config(content: bytes, path: str) -> Config:
+    """What the text of a `config.yml` says. Raises FlowError with every mistake in it."""
+    from scflows.located import Located
+
+    document = Located(content, path)
+    top = {} if document.value is None else document.value
+    config = NOTHING
+    if not isinstance(top, dict):
+        document.mistake(f"the settings must be a mapping, not {described(top)}")
+    else:
+        document.left_aside(top, TOP)
+        for name in LATER:
+            if top.get(name) is not None:
+                told = f"{name} is not acted upon: put flows on the crontab with `flows auto-schedule`"
+                document.mistake(told, name, severity="warning")
+        retention, tasks = _retention(document, top)
+        config = Config(_allow(document, top), hooks_of(document, top), pings_of(document, top), retention, tasks)
+    mistakes = sorted(document.mistakes, key=lambda mistake: (mistake.line, mistake.column))
+    if any(mistake.severity == "error" for mistake in mistakes):
+        raise FlowError(mistakes)
+    return Config(**{**config.__dict__, "warnings": tuple(mistakes)})
+
+
+def hooks_of(document: Located, top: dict[Any, Any]) -> dict[str, str]:
+    """The hooks at the top of a document, a flow file or these settings; mistakes are noted there."""
+    found = {}
+    for name in HOOKS:
+        path = document.typed(top, name, "text")
+        if path is not None and (not path.strip() or "\0" in path or "\n" in path):
+            document.mistake(f"{name} must be the path of a flow", name)
+        elif path is not None:
+            found[name] = path
+    return found
+
+
+def pings_of(document: Located, top: dict[Any, Any]) -> dict[str, str]:
+    """The pings at the top of a document; an empty text stands for one that is switched off."""
+    given = document.typed(top, "ping", "mapping", {})
+    found = {}
+    for key in given:
+        if key not in PINGS:
+            told = nearest(str(key), PINGS) or f"; it has {', '.join(PINGS)}"
+            document.mistake(f"ping: unknown property {key!r}{told}", "ping", key)
+        elif given[key] is None:
+            found[key] = ""
+        elif not isinstance(given[key], str) or not _is_address(given[key]):
+            document.mistake(f"ping: {key} must be an http or https address", "ping", key)
+        else:
+            found[key] = given[key]
+    return found
+
+
+def _is_address(text: str) -> bool:
+    from urllib.parse import urlsplit
+
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and text.isprintable() and " " not in text
+
+
+def _allow(document: Located, top: dict[Any, Any]) -> tuple[str, ...]:
+    given = document.typed(top, "allow", "list", [])
+    for index, each in enumerate(given):
+        if not isinstance(each, str):
+            document.mistake(f"allow takes step types, not {described(each)}", "allow", index)
+    return tuple(str(each) for each in given)
+
+
+def _retention(document: Located, top: dict[Any, Any]) -> tuple[Retention, dict[str, Retention]]:
+    given = document.typed(top, "retention", "mapping", {})
+    limits = _limits(document, given, (*LIMITS, "tasks"), ("retention",))
+    tasks = {}
+    named = document.typed(given, "tasks", "mapping", {}, "retention", ("retention",))
+    for name, each in named.items():
+        at = ("retention", "tasks", name)
+        if not isinstance(each, dict):
+            document.mistake(f"retention: tasks: {name} must be a mapping, not {described(each)}", *at)
+        else:
+            tasks[str(name)] = Retention(**{**limits, **_limits(document, each, TASK_LIMITS, at)})
+    return Retention(**limits), tasks
+
+
+def _limits(
+    document: Located, given: dict[Any, Any], known: tuple[str, ...], at: tuple[str | int, ...]
+) -> dict[str, Any]:
+    title = ": ".join(str(each) for each in at)
+    found: dict[str, Any] = {}
+    for key, value in given.items():
+        if key not in known:
+            told = nearest(str(key), known) or f"; it has {', '.join(known)}"
+            document.mistake(f"{title}: unknown property {key!r}{told}", *at, key)
+        elif key == "tasks" or value is None:
+            continue
+        elif key.endswith("_bytes"):
+            size = parse_size(value)
+            if size is None:
+                document.mistake(f"{title}: {key} must be a size such as 10 MiB, not {described(value)}", *at, key)
+            else:
+                found[key] = size
+        else:
+            kind, least = ("number", 0.001) if key == "days" else ("integer", 1)
+            number = document.typed(given, key, kind, None, title, at, least=least)
+            if number is not None:
+                found[key] = number
+    return found
+
+
+def parse_size(value: Any) -> int | None:
+    """A size in bytes, given as a number or a text such as `10 MiB`; None for what is none."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value if value > 0 else None
+    if not isinstance(value, str):
+        return None
+    number = value.strip().rstrip("BbKkMmGgIi ")
+    unit = value.strip()[len(number) :].strip()
+    try:
+        size = float(number) * SIZES[unit]
+    except (ValueError, KeyError):
+        return None
+    return int(size) if 0 < size < 2**60 else None

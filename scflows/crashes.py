@@ -1,0 +1,66 @@
+"""Runs whose process died without a word: they are ended in the history, and what follows on that is noted."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from scflows.lock import is_alive
+from scflows.lock.file import holders
+from scflows.run import CRASHED, Run
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from scflows.history import RunStore
+    from scflows.settings import Settings
+
+
+def settle(store: RunStore, settings: Settings) -> list[Run]:
+    """End the runs whose process died; those runs. Their hooks are owed from then on, see `owed`."""
+    locks = None
+    crashed = []
+    for run in store.unfinished():
+        alive = is_alive(run.holder)
+        if alive is None:
+            # Its process lives in another container or on another host: only its lock can tell.
+            locks = holders(settings.lock_path) if locks is None else locks
+            alive = not any(lock.run == run.id and not lock.alive for lock in locks)
+        if alive:
+            continue
+        run.status, run.ended = CRASHED, time.time()
+        run.reason, run.message = "died", "its process died without a word"
+        if store.finish(run):
+            _owe(run, settings)
+            crashed.append(run)
+    return crashed
+
+
+def owed(settings: Settings) -> Iterator[str]:
+    """The ids of settled runs whose hooks nobody called yet, the oldest first; each is given out once."""
+    folder = _folder(settings)
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError:
+        return
+    for name in names:
+        try:
+            os.unlink(os.path.join(folder, name))
+        except OSError:
+            continue  # Somebody else was quicker.
+        yield name
+
+
+def _owe(run: Run, settings: Settings) -> None:
+    folder = _folder(settings)
+    try:
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        with open(os.path.join(folder, run.id), "wb"):
+            pass
+    except OSError:
+        pass  # The history has its crash; only its hooks stay away.
+
+
+def _folder(settings: Settings) -> str:
+    return os.path.join(settings.state_path, "owed")

@@ -1,0 +1,194 @@
+"""After a run: its pings are sent, its hooks called, also those of runs that were found to have crashed."""
+
+from __future__ import annotations
+
+import os
+
+from scflows.config import NOTHING, Config, read_config
+from scflows.errors import ScflowsError, UsageError
+from scflows.notify import BAD, GOOD, Call, calls, is_told
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+    from scflows.flow import Flow
+    from scflows.loader import FlowPath
+    from scflows.run import Run
+    from scflows.settings import Settings
+
+    #: Runs a hook: (path of the flow, its input, the task it is about, settings); what went wrong.
+    Start = Callable[[str, dict[str, Any], str, Settings], str]
+
+
+class FollowUp:
+    """What follows on one run. Nothing here raises or changes the run: `problems` says what went wrong."""
+
+    def __init__(self, run: Run, settings: Settings, start: Start) -> None:
+        self.run = run
+        self.settings = settings
+        self.problems: list[str] = []
+        self._start = start
+        self._pinging = 0
+        self._own: Mapping[str, str] = {}
+        self._folder = ""
+        self._ping: Mapping[str, str] = {}
+        self._config: Config | None = None
+
+    def settled(self, where: FlowPath | None, flow: Flow | None) -> None:
+        """The run was found to have ended long ago; with the flow it ran, where that is known."""
+        self._know(where, flow)
+        self._tell()
+
+    def began(self, where: FlowPath | None = None, flow: Flow | None = None) -> None:
+        """The run is about to begin with this flow; without one it is a command, or was refused."""
+        self._know(where, flow)
+        if self._ping.get("start") and is_told(self.run):
+            from scflows.ping import ping_aside
+
+            try:
+                self._pinging = ping_aside(self._ping["start"], self.run.id, self.run.task)
+            except OSError as error:
+                self.problems.append(f"ping at the start: {error.strerror}")
+
+    def ended(self) -> None:
+        """The run has ended, is recorded, and its lock is free."""
+        if is_told(self.run) and (self._own or self.config.hooks):
+            # First what happened first: a task that crashed before it went well again has failed, then recovered.
+            settle_and_pay(self.settings, self._start)
+        self._tell()
+
+    def _know(self, where: FlowPath | None, flow: Flow | None) -> None:
+        if where is not None and flow is not None:
+            self._own, self._folder = flow.hooks, where.folder
+        self._ping = {**self.config.ping, **(flow.ping if flow is not None else {})}
+
+    def _tell(self) -> None:
+        if not is_told(self.run) or self.run.status not in (*GOOD, *BAD):
+            return
+        self._send_ping()
+        shared = self.config
+        if not self._own and not shared.hooks:
+            return
+        from scflows.notify import previous_run, told_of
+
+        previous = previous_run(self.run, self.settings)
+        for call in calls(self.run, previous, self._own, shared.hooks):
+            self._call(call, told_of(self.run, previous, call.hook, self.settings))
+
+    def _call(self, call: Call, told: dict[str, Any]) -> None:
+        try:
+            path = call.path
+            if not call.shared:
+                from scflows.safefile import inside
+
+                # As for the flows that a flow runs, there is no way out of their folder.
+                path = inside(self._folder, path)
+            problem = self._start(path, told, self.run.task, self.settings)
+        except (ScflowsError, OSError) as error:
+            problem = str(error)
+        if problem:
+            self.problems.append(f"{call.hook} {call.path}: {problem}")
+
+    def _send_ping(self) -> None:
+        if self._pinging:
+            from scflows.ping import wait_for
+
+            wait_for(self._pinging)
+        which = "success" if self.run.status in GOOD else "failure"
+        address = self._ping.get(which)
+        if not address:
+            return
+        from scflows.notify import log_tail
+        from scflows.ping import ping
+
+        body = ""
+        if which == "failure":
+            body = "\n".join([f"{self.run.task} {self.run.status}: {self.run.message}", "", *self._tail(log_tail)])
+        problem = ping(address, self.run.id, self.run.task, body)
+        if problem:
+            self.problems.append(problem)
+
+    def _tail(self, log_tail: Callable[[str, str], list[str]]) -> list[str]:
+        return log_tail(self.run.log, self.run.id) if self.run.log else []
+
+    @property
+    def config(self) -> Config:
+        """The settings of the workspace; the defaults where they are broken, which is told once."""
+        if self._config is None:
+            try:
+                self._config = read_config(self.settings)
+            except UsageError as error:
+                self._config = NOTHING
+                self.problems.append(str(error))
+        return self._config
+
+
+def settle_and_pay(settings: Settings, start: Start) -> None:
+    """End runs whose process died, and call the hooks of those that nobody called them for."""
+    from scflows.crashes import settle
+    from scflows.history import open_store
+    from scflows.history.recorder import FAULTS
+
+    try:
+        store = open_store(settings)
+        try:
+            settle(store, settings)
+        finally:
+            store.close()
+    except FAULTS:
+        return  # Whoever can read the history next does it.
+    pay_owed(settings, start)
+
+
+def pay_owed(settings: Settings, start: Start) -> list[str]:
+    """Call the hooks of runs that were found crashed; what went wrong with them."""
+    from scflows.crashes import owed
+    from scflows.history import open_store
+    from scflows.history.recorder import FAULTS
+
+    problems = []
+    for id in owed(settings):
+        try:
+            store = open_store(settings)
+            try:
+                run = store.run(id)
+            finally:
+                store.close()
+        except FAULTS:
+            continue
+        if run is None:
+            continue
+        where, flow, used = _flow_of(run, settings)
+        late = FollowUp(run, used, start)
+        late.settled(where, flow)
+        problems += late.problems
+    return problems
+
+
+def _flow_of(run: Run, settings: Settings) -> tuple[FlowPath | None, Flow | None, Settings]:
+    """The flow that a run of some time ago ran, and its settings; no flow where it cannot be found for sure."""
+    from scflows.cron.task import TaskStore
+    from scflows.loader import find_flow, load_flow
+    from scflows.lock import lock_name
+    from scflows.lock.file import holders
+    from scflows.settings import read_settings
+
+    path = run.flow
+    used = settings
+    try:
+        if os.path.exists(os.path.join(settings.state_path, "tasks", f"{run.task}.json")):
+            task = TaskStore(settings).read(run.task)
+            path = task.flow
+            used = read_settings(task.workspace, {**os.environ, **task.settings})
+        if not path:
+            return None, None, used
+        where = find_flow(path, used)
+        # Another workspace may have a flow of that name; the lock that was left behind knows which it was.
+        left = [lock.name for lock in holders(used.lock_path) if lock.run == run.id]
+        if left and left[0] not in (lock_name(where.file), run.task):
+            return None, None, used
+        return where, load_flow(where, used), used
+    except (ScflowsError, OSError):
+        return None, None, used
