@@ -105,7 +105,7 @@ STEP_PROPERTIES = _by_name(
         "result_key",
         ("text",),
         "the key its result is stored under; else its name",
-        shape={"minLength": 1, "not": {"pattern": "^__.*__$"}},
+        shape={"minLength": 1, "not": {"type": "string", "pattern": "^__.*__$"}},
     ),
     Property("jq_expression", ("text",), "a jq program that shapes the result before it is stored"),
     Property(

@@ -67,6 +67,8 @@ class StepReader:
             return None
         try:
             found = find_step(kind)
+            if found is not None:
+                options_of(found)
         except ScflowsError as error:
             self.wrong(f"{title}: {error}", *at, "type")
             return None

@@ -28,8 +28,8 @@ class FileStep(Step):
     """
 
     path: str = option(template=True, help="in DATA_PATH; what begins with flow: is read beside the flow file")
-    mode: str = option("read", choices=("read", *WRITING))
-    type: str = option("yaml", choices=("yaml", "json", "text"))
+    mode: str = option("read", choices=("read", *WRITING), help="append adds to what is there")
+    type: str = option("yaml", choices=("yaml", "json", "text"), help="text is read and written as it is")
     data_key: str | None = option(None, help="what to write")
 
     @classmethod

@@ -25,7 +25,7 @@ class SleepStep(Step):
       sleep: {seconds: 1.5}
     """
 
-    seconds: float = option(minimum=0)
+    seconds: float = option(minimum=0, help="how long")
 
     @classmethod
     def check(cls, options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

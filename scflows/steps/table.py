@@ -49,7 +49,7 @@ class TableStep(Step):
       table: {mode: append, path: output/warm.csv, data_key: warm, unique: [station, time]}
     """
 
-    mode: str = option("read", choices=tuple(USED))
+    mode: str = option("read", choices=tuple(USED), help="what to do; filter and group work on data alone")
     path: str | None = option(None, template=True, help="in DATA_PATH; csv, tsv, jsonl, ndjson, parquet, xlsx")
     format: str | None = option(
         None, choices=("csv", "tsv", "jsonl", "parquet", "excel"), help="where the path's ending does not say it"
