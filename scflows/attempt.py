@@ -116,6 +116,7 @@ def result_of(
             ctx.log.info(told)
             result = step.dry_result()
         else:
+            told = step.intention() if ctx.dry_run else ""
             result = step.run(ctx)
     finally:
         ctx.jq_output = before

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from scflows.config import HOOKS, hooks_of, pings_of
+from scflows.config import hooks_of, pings_of
 from scflows.errors import FlowError, ScflowsError
 from scflows.flow import MAX_STEPS, RESERVED, Flow, StepSpec
 from scflows.kind import described, nearest
 from scflows.located import Located
+from scflows.property import FLOW_PROPERTIES, SCHEDULE_PROPERTIES
 from scflows.step_file import StepReader
 from scflows.steps import find_step, json_value
 
@@ -16,25 +17,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from scflows.errors import Mistake
-
-FLOW_PROPERTIES = (
-    "name",
-    "description",
-    "steps",
-    "finally_step",
-    "max_steps",
-    "max_parallel",
-    "strict",
-    "timeout",
-    "schedule",
-    "cron",
-    "every_seconds",
-    "timeout_seconds",
-    "params",
-    "ping",
-    *HOOKS,
-)
-SCHEDULE_PROPERTIES = ("cron", "every", "every_seconds", "timezone", "catch_up", "overlap")
 
 
 def parse_flow(content: bytes, path: str, file: str, shown: str | None = None) -> tuple[Flow, list[Mistake]]:
@@ -65,27 +47,31 @@ class _Reader:
             return None
         self.document.left_aside(top, FLOW_PROPERTIES)
         specs = self._steps(top)
-        finally_step = self.document.typed(top, "finally_step", "text", None)
+        finally_step = self._typed(top, "finally_step")
         self._jumps(top, specs, finally_step)
         if any(spec.needs is not None for spec in specs):
             self._graph(specs, finally_step)
         return Flow(
             path=path,
             file=file,
-            name=self.document.typed(top, "name", "text", None) or path.rpartition("/")[2].rpartition(".")[0] or path,
+            name=self._typed(top, "name") or path.rpartition("/")[2].rpartition(".")[0] or path,
             steps=specs,
             finally_step=finally_step,
-            max_steps=int(self.document.typed(top, "max_steps", "integer", MAX_STEPS, least=1)),
-            max_parallel=self.document.typed(top, "max_parallel", "integer", None, least=1),
-            strict=self.document.typed(top, "strict", "boolean", False),
-            timeout=self.document.typed(top, "timeout", "number", None, least=0.001)
-            or self.document.typed(top, "timeout_seconds", "number", None, least=0.001),
+            max_steps=int(self._typed(top, "max_steps", MAX_STEPS)),
+            max_parallel=self._typed(top, "max_parallel"),
+            strict=self._typed(top, "strict", False),
+            timeout=self._typed(top, "timeout") or self._typed(top, "timeout_seconds"),
             schedule=self._schedule(top),
             params=self._params(top),
-            description=self.document.typed(top, "description", "text", ""),
+            description=self._typed(top, "description", ""),
             hooks=hooks_of(self.document, top),
             ping=pings_of(self.document, top),
         )
+
+    def _typed(self, top: dict[Any, Any], name: str, default: Any = None) -> Any:
+        """The value of a property of one kind, or `default`."""
+        known = FLOW_PROPERTIES[name]
+        return self.document.typed(top, name, known.kinds[0], default, least=known.minimum)
 
     def _steps(self, top: dict[Any, Any]) -> list[StepSpec]:
         if "steps" not in top:

@@ -6,6 +6,7 @@ from scflows.errors import ScflowsError, StepError
 from scflows.expression import Expressions
 from scflows.flow import StepSpec
 from scflows.kind import KIND_WORDS, described, fits, nearest, texts
+from scflows.property import STEP_PROPERTIES
 from scflows.steps import find_step, json_value, options_of, step_types
 
 TYPE_CHECKING = False
@@ -18,21 +19,6 @@ if TYPE_CHECKING:
 
     At = tuple[str | int, ...]
 
-STEP_PROPERTIES = (
-    "name",
-    "type",
-    "when",
-    "result_key",
-    "jq_expression",
-    "jq_output",
-    "ignore_errors",
-    "on_error_goto",
-    "timeout",
-    "retry",
-    "needs",
-    "target",
-    "sources",
-)
 #: What a step inside another's options may have; the rest is the outer step's.
 INNER_PROPERTIES = ("name", "type", "jq_expression", "jq_output")
 
@@ -70,10 +56,10 @@ class StepReader:
             when=self._when(written, title, at),
             result_key=self._result_key(written, name, title, at),
             jq_expression=self._jq(written, title, at),
-            jq_output=self._choice(written, "jq_output", ("auto", "list", "first"), title, at),
+            jq_output=self._choice(written, "jq_output", title, at),
             ignore_errors=self._patterns(written, "ignore_errors", title, at),
-            on_error_goto=self.document.typed(written, "on_error_goto", "text", None, title, at),
-            timeout=self.document.typed(written, "timeout", "number", None, title, at, least=0.001),
+            on_error_goto=self._typed(written, "on_error_goto", title, at),
+            timeout=self._typed(written, "timeout", title, at),
             retry=self._retry(written, title, at),
             needs=self._needs(written, title, at),
             target=self._paths(written, "target", title, at),
@@ -107,6 +93,8 @@ class StepReader:
             return None
         try:
             found = find_step(kind)
+            if found is not None:
+                options_of(found)
         except ScflowsError as error:
             self.wrong(f"{title}: {error}", *at, "type")
             return None
@@ -182,7 +170,7 @@ class StepReader:
         return conditions
 
     def _result_key(self, written: dict[Any, Any], name: str, title: str, at: At) -> str:
-        key = self.document.typed(written, "result_key", "text", None, title, at)
+        key = self._typed(written, "result_key", title, at)
         used = name if key is None else key
         if used.startswith("__") and used.endswith("__"):
             self.wrong(
@@ -195,7 +183,7 @@ class StepReader:
         return key or ""
 
     def _jq(self, written: dict[Any, Any], title: str, at: At) -> str | None:
-        expression: str | None = self.document.typed(written, "jq_expression", "text", None, title, at)
+        expression: str | None = self._typed(written, "jq_expression", title, at)
         if expression is not None:
             told = f"{title}: jq_expression"
             self._compiles(self.expressions.check_filter, expression, told, (*at, "jq_expression"))
@@ -261,8 +249,13 @@ class StepReader:
             self.wrong(f"{title}: sources are looked at for a target, and there is none", *at, key)
         return list(paths)
 
-    def _choice(self, mapping: dict[Any, Any], key: str, choices: tuple[str, ...], title: str, at: At) -> str | None:
-        value = mapping.get(key)
+    def _typed(self, written: dict[Any, Any], key: str, title: str, at: At) -> Any:
+        """The value of a property of one kind, or None."""
+        known = STEP_PROPERTIES[key]
+        return self.document.typed(written, key, known.kinds[0], None, title, at, least=known.minimum)
+
+    def _choice(self, mapping: dict[Any, Any], key: str, title: str, at: At) -> str | None:
+        value, choices = mapping.get(key), STEP_PROPERTIES[key].choices
         if value is None or value in choices:
             return value
         self.wrong(f"{title}: {key} is {value!r}; it may be {', '.join(choices)}", *at, key)

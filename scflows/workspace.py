@@ -85,12 +85,19 @@ def shipped_flows() -> str:
 
 
 def _fill(top: str, force: bool) -> Iterator[Placed]:
+    import json
     import secrets
+
+    from scflows.schema import SCHEMA_FILE, flow_schema
 
     source = shipped_flows()
     for relative in _files(source):
+        if relative == SCHEMA_FILE:
+            continue  # Of a checkout: this workspace's own is made below.
         with open(os.path.join(source, relative), "rb") as file:
             yield _put(os.path.join(top, "tasks", relative), file.read(), 0o644, force)
+    schema = json.dumps(flow_schema(), indent=2) + "\n"
+    yield _put(os.path.join(top, "tasks", SCHEMA_FILE), schema.encode(), 0o644, force)
     os.makedirs(os.path.join(top, "data"), exist_ok=True)
     env = ENV_FILE.format(api_token=secrets.token_urlsafe(32), secret_key=secrets.token_urlsafe(48))
     yield _put(os.path.join(top, ".env"), env.encode(), 0o600, force)

@@ -11,7 +11,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from scflows.cli import check, cron, flow, locks, logs, run, runs, schedule, tasks, workspace
+from scflows.cli import check, cron, flow, locks, logs, run, runs, schedule, tasks, workspace, writers
 from scflows.cli.failure import bug, usage_error
 from scflows.cli.options import HELP, Options, take_options
 from scflows.cli.output import Output
@@ -65,6 +65,9 @@ PANELS: dict[str, dict[str, Command | Group]] = {
     "FLOWS": {
         "validate": flow.validate,
         "list-flows": flow.list_flows,
+        "steps": writers.steps,
+        "schema": writers.schema,
+        "graph": writers.graph,
     },
     "SERVICES": {
         "cron": Group("Start the tasks where there is no cron.", {"run": cron.run, "status": cron.status}),

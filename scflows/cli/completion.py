@@ -42,6 +42,11 @@ def locks(incomplete: str) -> list[str]:
     return _offered(_locks, incomplete)
 
 
+def step_types(incomplete: str) -> list[str]:
+    """Step types, without those of other packages: to look for them takes longer than one waits for an offer."""
+    return _offered(_step_types, incomplete)
+
+
 def _offered(find: object, incomplete: str) -> list[str]:
     try:
         from scflows.settings import read_settings
@@ -72,6 +77,12 @@ def _flows(settings: Settings) -> Iterable[str]:
     from scflows.loader import flow_files
 
     return [each.written for each in flow_files(settings)]
+
+
+def _step_types(settings: Settings) -> Iterable[str]:
+    from scflows.steps import step_types
+
+    return step_types()
 
 
 def _runs(settings: Settings) -> Iterable[str]:

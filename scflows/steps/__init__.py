@@ -80,7 +80,7 @@ class Step:
         return False
 
     def intention(self) -> str:
-        """What it would do, in a dry run's words: `write report.md`."""
+        """What it does, in a dry run's words: `write report.md`. What `writes` has `would` put before it."""
         return "run"
 
     def dry_result(self) -> Any:
@@ -273,17 +273,13 @@ def options_of(step_class: type[Step]) -> dict[str, Option]:
     found = {}
     for each in step_class.__dataclass_fields__.values():
         told = each.metadata
-        annotation = str(each.type)
-        kinds: tuple[str, ...] = ()
-        if annotation != "Any":
-            kinds = tuple(KINDS[part.partition("[")[0].strip()] for part in annotation.split("|"))
         default = each.default
         if default is MISSING and each.default_factory is not MISSING:
             default = each.default_factory()
         required = default is MISSING
         found[each.name] = Option(
             each.name,
-            kinds,
+            _kinds(step_class, each),
             required,
             None if required else default,
             told.get("template", False),
@@ -293,6 +289,25 @@ def options_of(step_class: type[Step]) -> dict[str, Option]:
             told.get("help", ""),
         )
     return found
+
+
+def _kinds(step_class: type[Step], each: Any) -> tuple[str, ...]:
+    # A module without postponed annotations has classes where others have texts.
+    written = each.type.__name__ if isinstance(each.type, type) else str(each.type)
+    outside, depth = "", 0
+    for letter in written:
+        depth += (letter == "[") - (letter == "]")
+        outside += letter if depth == 0 and letter != "]" else ""
+    parts = [part.strip().removeprefix("typing.") for part in outside.split("|")]
+    if "Any" in parts:
+        return ()
+    try:
+        return tuple(KINDS[part] for part in parts)
+    except KeyError as error:
+        raise UsageError(
+            f"step class {step_class.__name__!r}: {each.name!r} is a {written}, which no option can be",
+            f"an option is Any or one of {', '.join(KINDS)}, or some of them with | between",
+        ) from error
 
 
 def step_types() -> list[str]:
@@ -316,6 +331,15 @@ def find_step(name: str) -> type[Step] | None:
         found: type[Step] = getattr(module, class_name)
         return found
     return _find_foreign(name)
+
+
+def foreign_step_types() -> dict[str, str]:
+    """The names of the step types that other packages bring, and which package; none of them is loaded."""
+    from importlib.metadata import entry_points
+
+    built_in = step_types()
+    found = entry_points(group=ENTRY_POINTS)
+    return {each.name: each.dist.name if each.dist else each.value for each in found if each.name not in built_in}
 
 
 def _find_foreign(name: str) -> type[Step] | None:

@@ -28,8 +28,8 @@ class FileStep(Step):
     """
 
     path: str = option(template=True, help="in DATA_PATH; what begins with flow: is read beside the flow file")
-    mode: str = option("read", choices=("read", *WRITING))
-    type: str = option("yaml", choices=("yaml", "json", "text"))
+    mode: str = option("read", choices=("read", *WRITING), help="append adds to what is there")
+    type: str = option("yaml", choices=("yaml", "json", "text"), help="text is read and written as it is")
     data_key: str | None = option(None, help="what to write")
 
     @classmethod
@@ -41,7 +41,7 @@ class FileStep(Step):
         return self.mode in WRITING
 
     def intention(self) -> str:
-        return f"append to {self.path}" if self.mode == "append" else f"write {self.path}"
+        return f"append to {self.path}" if self.mode == "append" else f"{self.mode} {self.path}"
 
     def run(self, ctx: Context) -> Any:
         try:

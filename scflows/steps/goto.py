@@ -28,5 +28,8 @@ class GotoStep(Step):
     def jumps(cls, options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "step_name", options["step_name"]
 
+    def intention(self) -> str:
+        return f"go on at {self.step_name!r}"
+
     def run(self, ctx: Context) -> Goto:
         return Goto(self.step_name)

@@ -24,12 +24,15 @@ class SleepStep(Step):
       sleep: {seconds: 1.5}
     """
 
-    seconds: float = option(minimum=0)
+    seconds: float = option(minimum=0, help="how long")
 
     @classmethod
     def check(cls, options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         if not options["seconds"] <= MOST_SECONDS:
             yield "seconds", f"'seconds' is {options['seconds']}; the most is {MOST_SECONDS:g}"
+
+    def intention(self) -> str:
+        return f"wait {self.seconds:g} s, left out"
 
     def run(self, ctx: Context) -> Any:
         if not ctx.dry_run:

@@ -49,7 +49,7 @@ class TableStep(Step):
       table: {mode: append, path: output/warm.csv, data_key: warm, unique: [station, time]}
     """
 
-    mode: str = option("read", choices=tuple(USED))
+    mode: str = option("read", choices=tuple(USED), help="what to do; filter and group work on data alone")
     path: str | None = option(None, template=True, help="in DATA_PATH; csv, tsv, jsonl, ndjson, parquet, xlsx")
     format: str | None = option(
         None, choices=("csv", "tsv", "jsonl", "parquet", "excel"), help="where the path's ending does not say it"
@@ -88,7 +88,11 @@ class TableStep(Step):
         return self.mode in ("write", "append")
 
     def intention(self) -> str:
-        return f"append to {self.path}" if self.mode == "append" else f"write {self.path}"
+        if self.mode == "group":
+            return f"sum up {self.data_key!r}" + (f" by {', '.join(map(str, self.by))}" if self.by else "")
+        if self.mode == "filter":
+            return f"sift {self.data_key!r}"
+        return f"append to {self.path}" if self.mode == "append" else f"{self.mode} {self.path}"
 
     def dry_result(self) -> Any:
         return {"rows": 0, "skipped": 0}
