@@ -41,7 +41,7 @@ class StepClasses:
     """The classes of step types, with the names of the options that are templates; looked up once in a run."""
 
     def __init__(self) -> None:
-        self._known: dict[str, tuple[type[Step], list[str]]] = {}
+        self._known: dict[str, tuple[type[Step], list[tuple[str, bool]]]] = {}
 
     def built(self, ctx: Context, kind: str, written: dict[str, Any]) -> Step:
         """A step with its templates rendered. Raises StepError."""
@@ -50,13 +50,13 @@ class StepClasses:
             found = find_step(kind)
             if found is None:
                 raise StepError(f"step type {kind!r} is not installed any more")
-            templates = [option.name for option in options_of(found).values() if option.template]
+            templates = [(option.name, option.secrets) for option in options_of(found).values() if option.template]
             known = self._known[kind] = (found, templates)
         step_class, templates = known
         options = dict(written)
-        for name in templates:
+        for name, secrets in templates:
             if name in options:
-                options[name] = ctx.expressions.render_all(options[name], ctx.data)
+                options[name] = ctx.rendered(options[name], secrets)
         return step_class(**options)
 
 

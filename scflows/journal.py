@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from typing import Any
 
+    from scflows.mask import Mask
     from scflows.settings import Settings
 
 NAME = "journal.jsonl"
@@ -29,7 +30,7 @@ class Journal:
         self.problem = ""
         #: Finds what may not lie in a file: a note in which it changes any text is kept without its value, and
         #: the step is run again by who goes on from here.
-        self.mask: Callable[[str], str] | None = None
+        self.mask: Mask | None = None
         self.has_past = False  #: whether it begins with what an earlier run has done
         self._descriptor = descriptor
 
@@ -51,7 +52,7 @@ class Journal:
         if errors:
             note["errors"] = errors
         if stored is not None:
-            if self.mask is not None and (_is_masked(stored[1], self.mask) or _is_masked(errors, self.mask)):
+            if self.mask and (_is_masked(stored[1], self.mask.text) or _is_masked(errors, self.mask.text)):
                 note = {key: value for key, value in note.items() if key != "errors"} | {"withheld": True}
             else:
                 note["key"], note["value"] = stored

@@ -89,7 +89,7 @@ class Session:
         child = Context(
             self._settings, data, self.expressions(flow), log, flow.file, ctx.dry_run, line.remaining
         )
-        child.line, child.depth = line, ctx.depth + 1
+        child.line, child.depth, child.kept = line, ctx.depth + 1, ctx.kept
         limit = line.bound(flow.timeout, "flow")
         was_blocked, line.blocked = line.blocked, True
         try:

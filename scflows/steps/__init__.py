@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from scflows.crew import Crew
     from scflows.expression import Expressions
     from scflows.logfile import TaskLog
+    from scflows.secrets import Secret, Secrets
     from scflows.settings import Settings
 
     class Host(Protocol):
@@ -130,6 +131,7 @@ class Context:
         self.line: Line | None = None  #: the thread that runs the step, and what bounds it
         self.host: Host | None = None  #: who runs the step
         self.depth = 0  #: how many flows stand around this one
+        self.kept: dict[str, Secrets] = {}  #: what all contexts of a run share
         self.errors: list[dict[str, Any]] = []  #: those of child flows; they are listed before the step's own
 
     def branch(self, data: dict[str, Any], line: Line) -> Context:
@@ -137,7 +139,7 @@ class Context:
         ctx = Context(
             self.settings, data, self.expressions, self.log.branch(), self.flow_file, self.dry_run, line.remaining
         )
-        ctx.line, ctx.host, ctx.depth = line, self.host, self.depth
+        ctx.line, ctx.host, ctx.depth, ctx.kept = line, self.host, self.depth, self.kept
         return ctx
 
     def run_flow(self, path: str, given: Any, loop_index: int | None = None, line: Line | None = None) -> ChildEnd:
@@ -176,6 +178,39 @@ class Context:
             import time
 
             time.sleep(seconds)
+
+    @property
+    def secrets(self) -> Secrets:
+        """All secrets of the run; its flows and threads have them together, so that none is fetched twice."""
+        found = self.kept.get("secrets")
+        if found is None:
+            from scflows.secrets import Secrets
+
+            made = Secrets(self.settings, self.log.mask, self.log.warning, self.expressions.filter)
+            found = self.kept.setdefault("secrets", made)
+        return found
+
+    def secret(self, name: str) -> Secret:
+        """A secret's fields: `ctx.secret("portal")["token"]`. From here on they are masked wherever they appear.
+
+        Raises StepError when there is none of that name, or it cannot be fetched.
+        """
+        return self.secrets.find(name)
+
+    def masked(self, text: str) -> str:
+        """The text without secrets. Needed only before it is cut: logs, errors and results are masked anyway."""
+        return self.log.mask.text(text)
+
+    def rendered(self, value: Any, secrets: bool = False) -> Any:
+        """An option with its templates filled in; with `secrets` they may call `secret('name')`."""
+        if not secrets or not _mentions_secret(value):
+            return self.expressions.render_all(value, self.data)
+        made = self.expressions.render_all(value, {**self.data, "secret": self.secret})
+        if not isinstance(value, str):
+            for text in _changed_texts(made, value):
+                # A filter may have turned the secret into something that is as secret and looks different.
+                self.secrets.remember(text)
+        return made
 
     def value(self, data_key: str) -> Any:
         """A copy of what the data holds under a top-level key; `.` is all of it.
@@ -223,6 +258,7 @@ def option(
     *,
     help: str = "",
     template: bool = False,
+    secrets: bool = False,
     choices: tuple[str, ...] = (),
     any_case: bool = False,
     minimum: float | None = None,
@@ -230,10 +266,18 @@ def option(
 ) -> Any:
     """A dataclass field that says more of itself.
 
-    `template`: its text, also inside lists and the values of mappings, is rendered before the step is built.
+    `template`: its text, also inside lists and the values of mappings, is rendered before the step is built;
+    with `secrets` it may call `secret('name').field`.
     `choices`: the texts it may be, in `any_case` if so said. `minimum`: the least number.
     """
-    told = {"help": help, "template": template, "choices": choices, "any_case": any_case, "minimum": minimum}
+    told = {
+        "help": help,
+        "template": template,
+        "secrets": secrets,
+        "choices": choices,
+        "any_case": any_case,
+        "minimum": minimum,
+    }
     if default_factory is not MISSING:
         return field(default_factory=default_factory, metadata=told)
     if default is MISSING:
@@ -250,6 +294,7 @@ class Option:
     required: bool
     default: Any
     template: bool
+    secrets: bool  #: whether its templates may call `secret('name')`
     choices: tuple[str, ...]
     any_case: bool
     minimum: float | None
@@ -283,6 +328,7 @@ def options_of(step_class: type[Step]) -> dict[str, Option]:
             required,
             None if required else default,
             told.get("template", False),
+            told.get("secrets", False),
             told.get("choices", ()),
             told.get("any_case", False),
             told.get("minimum"),
@@ -358,6 +404,24 @@ def _find_foreign(name: str) -> type[Step] | None:
             return found
         raise UsageError(f"step type {name!r}: {entry.value} is no Step")
     return None
+
+
+def _mentions_secret(value: Any) -> bool:
+    if isinstance(value, str):
+        return "secret" in value
+    if isinstance(value, dict | list):
+        return any(_mentions_secret(item) for item in (value.values() if isinstance(value, dict) else value))
+    return False
+
+
+def _changed_texts(made: Any, written: Any) -> Iterator[str]:
+    """The texts that templates with a secret have made."""
+    if isinstance(written, str):
+        if _mentions_secret(written) and made != written:
+            yield made
+    elif isinstance(written, dict | list):
+        for key in written if isinstance(written, dict) else range(len(written)):
+            yield from _changed_texts(made[key], written[key])
 
 
 def json_copy(value: Any) -> Any:
