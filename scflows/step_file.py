@@ -84,7 +84,7 @@ class StepReader:
         self.document.left_aside(written, (*STEP_PROPERTIES, kind), title, at)
         self._options(written, kind, step_class, title, at)
         self._jq(written, title, at)
-        self._choice(written, "jq_output", ("auto", "list", "first"), title, at)
+        self._choice(written, "jq_output", title, at)
 
     def _step_class(self, kind: Any, title: str, at: At) -> type[Step] | None:
         if not isinstance(kind, str):
