@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 from scflows import __version__
@@ -143,17 +144,19 @@ class RestStep(Step):
             raise self._failed(str(error)) from error
 
     def _result(self, response: Response) -> Any:
-        from scflows.answer import answered
+        from scflows.answer import answered, retry_after
 
         succeeded = 200 <= response.status_code < 300
         content, is_whole = self._content(response, self.max_bytes if succeeded else ERROR_BYTES)
         if not succeeded:
             reason = f" {response.reason}" if response.reason else ""
-            raise StepError(
+            refused = StepError(
                 f"{self._shown()}: {response.status_code}{reason}",
                 status_code=response.status_code,
                 response_content=answered(content, response),
             )
+            refused.retry_after = retry_after(response, time.time())
+            raise refused
         if not is_whole:
             raise self._failed(f"the answer has more than {self.max_bytes} bytes (max_bytes)")
         return answered(content, response)
