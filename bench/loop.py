@@ -83,7 +83,9 @@ def measure(count: int, parallel: int) -> None:
             before = resource.getrusage(resource.RUSAGE_CHILDREN)
             begun = time.perf_counter()
             flow = ("run", "parent.yml", "--timeout", "1h")
-            subprocess.run((PYTHON, "-P", "-m", "scflows", *flow), cwd=tasks.parent, env=environment, check=True, **QUIET)
+            subprocess.run(
+                (PYTHON, "-P", "-m", "scflows", *flow), cwd=tasks.parent, env=environment, check=True, **QUIET
+            )
             took = time.perf_counter() - begun
             after = resource.getrusage(resource.RUSAGE_CHILDREN)
             time.sleep(0.5)

@@ -42,9 +42,7 @@ class Mistake:
 
     __slots__ = ("column", "line", "message", "path", "severity")
 
-    def __init__(
-        self, path: str, message: str, line: int = 0, column: int = 0, severity: str = "error"
-    ) -> None:
+    def __init__(self, path: str, message: str, line: int = 0, column: int = 0, severity: str = "error") -> None:
         self.path = path
         self.message = message
         self.line = line

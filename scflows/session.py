@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from threading import Lock
+from _thread import allocate_lock
 
 from scflows.attempt import StepClasses
 from scflows.clock import Interrupted, Line
@@ -42,7 +42,7 @@ class Session:
         self.tell_final = tell_final
         self._settings = settings
         self._load = load
-        self._loading = Lock()
+        self._loading = allocate_lock()
         self._flows: dict[str, Flow] = {}
         self._expressions: dict[tuple[str, bool], Expressions] = {}
 
@@ -86,9 +86,7 @@ class Session:
             data["params"] = _params(flow, given)
         log = ctx.log.branch()
         log.within(flow.name if loop_index is None else f"{flow.name} {loop_index}")
-        child = Context(
-            self._settings, data, self.expressions(flow), log, flow.file, ctx.dry_run, line.remaining
-        )
+        child = Context(self._settings, data, self.expressions(flow), log, flow.file, ctx.dry_run, line.remaining)
         child.line, child.depth = line, ctx.depth + 1
         limit = line.bound(flow.timeout, "flow")
         was_blocked, line.blocked = line.blocked, True

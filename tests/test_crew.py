@@ -49,10 +49,14 @@ def test_a_limit_ends_the_wait_and_the_work():
     def work(line):
         line.sleep(30)
 
-    with pytest.raises(Interrupted), Crew(clock.line, 2) as crew:
-        crew.hand_in("x", work)
-        while True:
-            assert all(isinstance(result, Interrupted) for _, result in crew.ended())
+    def wait():
+        with Crew(clock.line, 2) as crew:
+            crew.hand_in("x", work)
+            while True:
+                assert all(isinstance(result, Interrupted) for _, result in crew.ended())
+
+    with pytest.raises(Interrupted):
+        wait()
     assert time.monotonic() - begun < 5
     assert clock.lines == {}
 

@@ -32,7 +32,9 @@ def test_a_strict_child_is_strict_by_itself(run_flow, workspace):
     (workspace / "tasks" / "child.yml").write_text(
         "strict: true\nsteps: [{name: s, type: set_fact, set_fact: {value: '{{ unknown }}'}}]"
     )
-    run = run_flow("steps: [{name: s, type: flow, ignore_errors: undefined, when: not unknown, flow: {path: child.yml}}]")
+    run = run_flow(
+        "steps: [{name: s, type: flow, ignore_errors: undefined, when: not unknown, flow: {path: child.yml}}]"
+    )
     assert run.status == "success"
     assert run.errors[0]["step"] == "s"
 

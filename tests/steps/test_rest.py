@@ -282,7 +282,13 @@ def test_a_refused_connection_is_tried_again(run_flow):
 
 @pytest.mark.parametrize(
     ("said", "seconds"),
-    [("7", 7.0), ("Wed, 21 Oct 2015 07:28:30 GMT", 30.0), ("Wed, 21 Oct 2015 07:00:00 GMT", 0.0), ("soon", None), ("", None)],
+    [
+        ("7", 7.0),
+        ("Wed, 21 Oct 2015 07:28:30 GMT", 30.0),
+        ("Wed, 21 Oct 2015 07:00:00 GMT", 0.0),
+        ("soon", None),
+        ("", None),
+    ],
 )
 def test_retry_after_is_a_number_or_a_date(said, seconds):
     from types import SimpleNamespace
