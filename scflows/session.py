@@ -97,6 +97,7 @@ class Session:
             line.blocked = was_blocked
         if outcome.cause is not None and outcome.cause is not limit:
             # What is around this flow is over, too.
+            ctx.errors.extend(_passed_up(data["__errors__"], flow.path, loop_index))
             raise Interrupted(outcome.cause)
         data["__status__"] = {"type": outcome.status, "message": outcome.message}
         return ChildEnd(outcome.status, outcome.message, data, _passed_up(data["__errors__"], flow.path, loop_index))

@@ -272,7 +272,7 @@ def test_a_killed_graph_goes_on_to_the_same_end(moment, workspace, environment, 
     kill_and_resume(moment, workspace, environment, settings, flows)
 
 
-@pytest.mark.slow
+@pytest.mark.skipif("SLOW_TESTS" not in os.environ, reason="takes minutes; set SLOW_TESTS=1")
 @pytest.mark.parametrize("moment", rounds(100))
 def test_a_graph_killed_a_hundred_times_goes_on_to_the_same_end(moment, workspace, environment, settings, flows):
     kill_and_resume(moment, workspace, environment, settings, flows)

@@ -248,6 +248,9 @@ steps:
     """)
     assert (run.status, run.reason) == ("failed", "timeout")
     assert run.result["last"] == 1
+    told = [(entry["step"], entry.get("loop_index")) for entry in run.errors]
+    assert sorted(told[:-1]) == [("slow", 1), ("slow", 2)]
+    assert told[-1] == ("loop", None)
     assert time.monotonic() - begun < 15
 
 
