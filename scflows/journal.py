@@ -27,8 +27,8 @@ class Journal:
 
     def __init__(self, descriptor: int) -> None:
         self.problem = ""
-        #: Finds what may not lie in a file: a note in which it changes any text is kept without its value, and
-        #: the step is run again by who goes on from here.
+        #: Hides what may not lie in a file. A result in which it changes anything is withheld, and the step is run
+        #: again by who goes on from here.
         self.mask: Callable[[str], str] | None = None
         self.has_past = False  #: whether it begins with what an earlier run has done
         self._descriptor = descriptor
@@ -48,18 +48,18 @@ class Journal:
         note["next"], note["to"] = following
         if is_final:
             note["final"] = True
+        if stored is not None and self.mask is not None and _masked(stored[1], self.mask) != stored[1]:
+            self.add({**note, "withheld": True})
+            return
         if errors:
-            note["errors"] = errors
+            note["errors"] = errors if self.mask is None else _masked(errors, self.mask)
         if stored is not None:
-            if self.mask is not None and (_is_masked(stored[1], self.mask) or _is_masked(errors, self.mask)):
-                note = {key: value for key, value in note.items() if key != "errors"} | {"withheld": True}
-            else:
-                note["key"], note["value"] = stored
+            note["key"], note["value"] = stored
         self.add(note)
 
     def note_end(self, status: str, message: str) -> None:
         """Note how the flow ended."""
-        self.add({"ended": status, "message": message})
+        self.add({"ended": status, "message": message if self.mask is None else self.mask(message)})
 
     def note_heir(self, run: str) -> None:
         """Note that another run has gone on from here."""
@@ -190,12 +190,15 @@ def _heirs(file: Any) -> Iterator[dict[str, Any]]:
             yield json.loads(line)
 
 
-def _is_masked(value: Any, mask: Callable[[str], str]) -> bool:
-    """Whether a mask changes any text in a value."""
+def _masked(value: Any, mask: Callable[[str], str]) -> Any:
+    """A value with every text in it masked; a number that a mask hides becomes the text it leaves."""
     if isinstance(value, str):
-        return mask(value) != value
+        return mask(value)
     if isinstance(value, dict):
-        return any(mask(key) != key or _is_masked(item, mask) for key, item in value.items())
+        return {mask(key): _masked(item, mask) for key, item in value.items()}
     if isinstance(value, list):
-        return any(_is_masked(item, mask) for item in value)
-    return isinstance(value, int | float) and mask(str(value)) != str(value)
+        return [_masked(item, mask) for item in value]
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        text = str(value)
+        return value if mask(text) == text else mask(text)
+    return value
