@@ -43,6 +43,24 @@ def reason_of(error: BaseException, wait: float, masked: Callable[[str], str] = 
     return text[:200] or type(last).__name__
 
 
+def retry_after(response: Response, now: float) -> float | None:
+    """Seconds that an answer asks to wait before the next attempt (RFC 9110, 10.2.3); None when it does not.
+
+    `now` is in seconds since the epoch.
+    """
+    said = (response.headers.get("retry-after") or "").strip()
+    if said.isascii() and said.isdigit():
+        return float(said[:9])
+    if not said:
+        return None
+    from email.utils import parsedate_to_datetime
+
+    try:
+        return max(0.0, parsedate_to_datetime(said).timestamp() - now)
+    except (ValueError, OverflowError):
+        return None
+
+
 def _decoded(content: bytes, response: Response) -> str:
     from email.message import Message
 

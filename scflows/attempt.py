@@ -135,9 +135,7 @@ def error_texts(message: str, details: Mapping[str, Any]) -> list[str]:
     return [" ".join(text.splitlines()) for text in texts]
 
 
-def _attempts(
-    spec: StepSpec, ctx: Context, classes: StepClasses, ended: Ended, judge: bool, force: bool
-) -> None:
+def _attempts(spec: StepSpec, ctx: Context, classes: StepClasses, ended: Ended, judge: bool, force: bool) -> None:
     if judge and spec.when:
         for condition in spec.when:
             if not ctx.expressions.judge(condition, ctx.data):

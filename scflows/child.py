@@ -209,7 +209,7 @@ class _Once:
                 os.dup2(output, 1)
                 os.dup2(output, 2)
 
-        mask.told = learn
+        mask.told.append(learn)
         if mask:
             learn(mask.texts())
         follows = self.child.tell is not None
@@ -384,6 +384,7 @@ class FlowBody:
         ctx = Context(self.settings, self.data, expressions, log, self.flow.file, dry_run, clock.line.remaining)
         ctx.line = clock.line
         self.journal.mask = log.mask
+        log.mask.told.append(lambda texts: self.journal.conceal())
         runner = Runner(self.flow, ctx, session, _Teller(send), self.journal)
         clock.watch()
         if self._final_only:

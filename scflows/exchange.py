@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 from scflows import __version__
@@ -116,17 +117,19 @@ class Exchange:
             raise self._failed(uri, f"the header {name!r} may only have Latin-1 characters") from None
 
     def _value(self, uri: str, response: Response) -> Any:
-        from scflows.answer import answered
+        from scflows.answer import answered, retry_after
 
         succeeded = 200 <= response.status_code < 300
         content, is_whole = self._content(uri, response, self.max_bytes if succeeded else ERROR_BYTES)
         if not succeeded:
             reason = f" {response.reason}" if response.reason else ""
-            raise StepError(
+            refused = StepError(
                 f"{self.shown(uri)}: {response.status_code}{reason}",
                 status_code=response.status_code,
                 response_content=answered(content, response),
             )
+            refused.retry_after = retry_after(response, time.time())
+            raise refused
         if not is_whole:
             raise self._failed(uri, f"the answer has more than {self.max_bytes} bytes (max_bytes)")
         return answered(content, response)

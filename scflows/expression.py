@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from _thread import allocate_lock
+from collections import ChainMap
 
 from scflows.errors import StepError
 
@@ -44,7 +45,7 @@ class Expressions:
         if not is_template(text):
             return text
         template = self._template(text)
-        return str(self._guarded(lambda: template.render(names), text))
+        return str(self._guarded(lambda: _rendered(template, names), text))
 
     def render_all(self, value: Any, names: Mapping[str, Any]) -> Any:
         """The value with every text in it rendered; lists and mappings keep their shape, keys stay."""
@@ -149,11 +150,12 @@ class Expressions:
         if not condition.strip():
             raise StepError("an empty condition")
         try:
-            return self._jinja().compile_expression(condition, undefined_to_none=not self._strict)
+            expression = self._jinja().compile_expression(condition, undefined_to_none=False)
         except TemplateSyntaxError as error:
             raise StepError(f"condition {_short(condition)!r}: {error.message}") from error
         except (RecursionError, MemoryError) as error:
             raise StepError(f"condition {_short(condition)!r}: nested too deeply") from error
+        return lambda names: _evaluated(expression._template, names)
 
     def _jinja(self) -> SandboxedEnvironment:
         if self._environment is None:
@@ -181,6 +183,20 @@ class Expressions:
         except Exception as error:
             # A filter or operator applied to a value it cannot take raises whatever Python raises.
             raise StepError(f"template {_short(text)!r}: {type(error).__name__}: {error}") from error
+
+
+def _rendered(template: Template, names: Mapping[str, Any]) -> str:
+    """What `template.render(names)` gives, without a copy of all names: that would grow with every step."""
+    context = template.new_context(ChainMap(names, template.globals), shared=True)  # type: ignore[arg-type]
+    return "".join(template.root_render_func(context))
+
+
+def _evaluated(template: Template, names: Mapping[str, Any]) -> Any:
+    """What an expression that jinja2 compiled gives: its template puts the value under `result`."""
+    context = template.new_context(ChainMap(names, template.globals), shared=True)  # type: ignore[arg-type]
+    for _ in template.root_render_func(context):
+        pass
+    return context.vars["result"]
 
 
 def is_template(text: str) -> bool:

@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import json
 import os
+from _thread import allocate_lock
 
 from scflows.errors import NotFound
+from scflows.mask import Mask
 from scflows.run import EXIT, SUCCESS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
     from typing import Any
 
-    from scflows.mask import Mask
     from scflows.settings import Settings
 
 NAME = "journal.jsonl"
+#: What stays of the note of a step whose result held a secret.
+KEPT = ("at", "step", "done", "next", "to", "final")
 
 
 class Journal:
@@ -28,11 +31,13 @@ class Journal:
 
     def __init__(self, descriptor: int) -> None:
         self.problem = ""
-        #: Finds what may not lie in a file: a note in which it changes any text is kept without its value, and
-        #: the step is run again by who goes on from here.
-        self.mask: Mask | None = None
+        #: Hides what may not lie in a file. A result in which it changes anything is withheld, and the step is run
+        #: again by who goes on from here.
+        self.mask = Mask()
         self.has_past = False  #: whether it begins with what an earlier run has done
         self._descriptor = descriptor
+        # A secret may be learned by one step while another one beside it ends.
+        self._lock = allocate_lock()
 
     def note_step(
         self,
@@ -52,10 +57,7 @@ class Journal:
         if errors:
             note["errors"] = errors
         if stored is not None:
-            if self.mask and (_is_masked(stored[1], self.mask.text) or _is_masked(errors, self.mask.text)):
-                note = {key: value for key, value in note.items() if key != "errors"} | {"withheld": True}
-            else:
-                note["key"], note["value"] = stored
+            note["key"], note["value"] = stored
         self.add(note)
 
     def note_end(self, status: str, message: str) -> None:
@@ -67,15 +69,31 @@ class Journal:
         self.add({"heir": run})
 
     def add(self, note: dict[str, Any]) -> None:
-        if self.problem or self._descriptor < 0:
+        with self._lock:
+            if self.problem or self._descriptor < 0:
+                return
+            try:
+                if self.mask:
+                    note = _concealed(note, self.mask)
+                content = json.dumps(note).encode() + b"\n"
+                while content:
+                    content = content[os.write(self._descriptor, content) :]
+            except (OSError, ValueError, RecursionError) as error:
+                reason = error.strerror if isinstance(error, OSError) else str(error)
+                self.problem = f"the run cannot be resumed from here on: {reason}"
+
+    def conceal(self) -> None:
+        """Take out of what is noted already what the mask hides by now; what was asked for is part of that."""
+        if self._descriptor < 0:
             return
-        try:
-            content = json.dumps(note).encode() + b"\n"
-            while content:
-                content = content[os.write(self._descriptor, content) :]
-        except (OSError, ValueError, RecursionError) as error:
-            reason = error.strerror if isinstance(error, OSError) else str(error)
-            self.problem = f"the run cannot be resumed from here on: {reason}"
+        with self._lock:
+            try:
+                # Opened anew, since what is open for adding writes at the end wherever one tells it to.
+                with open(f"/proc/self/fd/{self._descriptor}", "r+b", buffering=0) as file:
+                    _conceal(file, self.mask)
+            except OSError as error:
+                os.ftruncate(self._descriptor, 0)
+                self.problem = f"the run cannot be resumed: {error.strerror}"
 
     def take_over(self, path: str) -> None:
         """Copy from another journal what was done; all of it, with its end, if the flow ended well."""
@@ -191,12 +209,33 @@ def _heirs(file: Any) -> Iterator[dict[str, Any]]:
             yield json.loads(line)
 
 
-def _is_masked(value: Any, mask: Callable[[str], str]) -> bool:
-    """Whether a mask changes any text in a value."""
-    if isinstance(value, str):
-        return mask(value) != value
-    if isinstance(value, dict):
-        return any(mask(key) != key or _is_masked(item, mask) for key, item in value.items())
-    if isinstance(value, list):
-        return any(_is_masked(item, mask) for item in value)
-    return isinstance(value, int | float) and mask(str(value)) != str(value)
+def _conceal(file: Any, mask: Mask) -> None:
+    """Write over the lines that show a secret. They keep their length, so that the others stay where they are."""
+    place = 0
+    for line in file.read().splitlines(keepends=True):
+        after = place + len(line)
+        try:
+            note = json.loads(line)
+        except ValueError:
+            note = None
+        if isinstance(note, dict):
+            hidden = _concealed(note, mask)
+            if hidden is not note:
+                content = json.dumps(hidden).encode()
+                if len(content) >= len(line):
+                    content = b""  # A line of blanks says nothing.
+                file.seek(place)
+                file.write(content.ljust(len(line) - 1) + b"\n")
+        place = after
+
+
+def _concealed(note: dict[str, Any], mask: Mask) -> dict[str, Any]:
+    """A note without what the mask hides; the same one if that is nothing."""
+    hidden = mask.value(note)
+    if hidden == note:
+        return note
+    if "content" in note and "flow" in note:
+        return {name: note[name] for name in ("flow", "task", "home", "slot", "content")} | {"withheld": True}
+    if "step" not in note or "value" not in note or hidden["value"] == note["value"]:
+        return hidden
+    return {name: note[name] for name in KEPT if name in note} | {"withheld": True}

@@ -33,14 +33,20 @@ class Asked:
 
 
 def read_earlier(settings: Settings, run: str) -> Asked:
-    """What a run was asked for. Raises NotFound when nothing is kept of it."""
-    return Asked(run=run, **read_asked(settings, run))
+    """What a run was asked for. Raises NotFound when nothing is kept of it, Refused when that held a secret."""
+    asked = read_asked(settings, run)
+    if asked.get("withheld"):
+        raise Refused(
+            f"what run {run} was given held a secret, and was not kept",
+            f"start it anew, with its input and parameters: flows run {asked['task'] or asked['flow']}",
+        )
+    return Asked(run=run, **asked)
 
 
 def asked_of(run: str, where: FlowPath, settings: Settings, force: bool) -> Asked | None:
     """What the run was asked for that is to be gone on from; None without an id.
 
-    Of a run that was gone on from already it is the last one in that row. Raises NotFound, and FlowError for a
+    Of a run that was gone on from already it is the last one in that row. Raises as `read_earlier`, and FlowError for a
     flow that is another one or was changed since, unless forced.
     """
     if not run:

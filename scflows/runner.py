@@ -52,7 +52,8 @@ class Runner(Stepper):
             return outcome
         if first_position is not None:
             self.position = first_position
-        self.shared.tell_final()
+        if self.listener is not None or self.line.due() is not None:
+            self.shared.tell_final()
         before = self.line.start_final()
         record = self.started(self.final)
         ended = self.performed(self.final, self.ctx, judge=False)

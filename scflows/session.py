@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from threading import Lock
+from _thread import allocate_lock
 
 from scflows.attempt import StepClasses
 from scflows.clock import Interrupted, Line
@@ -42,7 +42,7 @@ class Session:
         self.tell_final = tell_final
         self._settings = settings
         self._load = load
-        self._loading = Lock()
+        self._loading = allocate_lock()
         self._flows: dict[str, Flow] = {}
         self._expressions: dict[tuple[str, bool], Expressions] = {}
 
@@ -86,9 +86,7 @@ class Session:
             data["params"] = _params(flow, given)
         log = ctx.log.branch()
         log.within(flow.name if loop_index is None else f"{flow.name} {loop_index}")
-        child = Context(
-            self._settings, data, self.expressions(flow), log, flow.file, ctx.dry_run, line.remaining
-        )
+        child = Context(self._settings, data, self.expressions(flow), log, flow.file, ctx.dry_run, line.remaining)
         child.line, child.depth, child.kept = line, ctx.depth + 1, ctx.kept
         limit = line.bound(flow.timeout, "flow")
         was_blocked, line.blocked = line.blocked, True
@@ -99,6 +97,7 @@ class Session:
             line.blocked = was_blocked
         if outcome.cause is not None and outcome.cause is not limit:
             # What is around this flow is over, too.
+            ctx.errors.extend(_passed_up(data["__errors__"], flow.path, loop_index))
             raise Interrupted(outcome.cause)
         data["__status__"] = {"type": outcome.status, "message": outcome.message}
         return ChildEnd(outcome.status, outcome.message, data, _passed_up(data["__errors__"], flow.path, loop_index))

@@ -68,11 +68,14 @@ def test_a_step_skipped_by_its_condition_and_an_ignored_error_count_as_ended(run
     assert run.result["c"] == 1
 
 
-@pytest.mark.parametrize(("step", "status"), [
-    ("goto, goto: {step_name: __end__}", "success"),
-    ("goto, goto: {step_name: __exit__}", "exit"),
-    ("exit, exit: {message: enough}", "exit"),
-])
+@pytest.mark.parametrize(
+    ("step", "status"),
+    [
+        ("goto, goto: {step_name: __end__}", "success"),
+        ("goto, goto: {step_name: __exit__}", "exit"),
+        ("exit, exit: {message: enough}", "exit"),
+    ],
+)
 def test_a_jump_to_the_end_starts_nothing_more(run_flow, step, status):
     run = run_flow(f"""
         max_parallel: 1

@@ -42,20 +42,22 @@ class FlowLoopStep(Step):
         if len(items) > self.max_items:
             raise StepError(f"{self.data_key!r} has {len(items)} items; the most is {self.max_items} (max_items)")
         ctx.check_flow(self.path)
-        ends = self._ends(ctx, list(items))
-        failed = 0
-        for end in ends:
-            if end is not None:
-                failed += end.status == "failed"
-                ctx.errors.extend(end.errors)
+        ends: list[ChildEnd | None] = [None] * len(items)
+        try:
+            self._run_items(ctx, list(items), ends)
+        finally:
+            for end in ends:
+                if end is not None:
+                    ctx.errors.extend(end.errors)
+        failed = sum(end is not None and end.status == "failed" for end in ends)
         if failed and self.on_item_error != "continue":
             left = sum(end is None for end in ends)
             told = f"; {left} were not started" if left else ""
             raise StepError(f"{failed} of {len(items)} items failed{told}", failed=failed)
         return [end.data for end in ends if end is not None]
 
-    def _ends(self, ctx: Context, items: list[Any]) -> list[ChildEnd | None]:
-        ends: list[ChildEnd | None] = [None] * len(items)
+    def _run_items(self, ctx: Context, items: list[Any], ends: list[ChildEnd | None]) -> None:
+        """Run the flow for the items; how it ended for each that was run goes into `ends`, at its place."""
         most = min(self.max_parallel or ctx.settings.max_workers, len(items))
         handed = ended = 0
         with ctx.crew(most) as crew:
@@ -72,7 +74,6 @@ class FlowLoopStep(Step):
                     if end.status == "failed" and self.on_item_error == "stop":
                         handed -= crew.drop()
                         items = items[:handed]
-        return ends
 
 
 def _run_item(ctx: Context, path: str, item: Any, index: int, line: Any) -> ChildEnd:

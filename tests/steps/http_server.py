@@ -16,6 +16,7 @@ from urllib.parse import parse_qs, urlsplit
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    calls = 0  #: of /busy
 
     def answer(self) -> None:
         path = self.path.partition("?")[0]
@@ -81,6 +82,12 @@ class Handler(BaseHTTPRequestHandler):
             self.say(302, b"", None, ("location", "/round"))
         elif path == "/cookie":
             self.say(200, b"{}", None, ("set-cookie", "session=1; path=/"))
+        elif path == "/busy":
+            Handler.calls += 1
+            if Handler.calls % 3:
+                self.say(429, b"{}", "application/json", ("retry-after", "0"))
+            else:
+                self.say(200, b"[]", "application/json")
         elif path == "/slow":
             time.sleep(30)
         elif path == "/cut":

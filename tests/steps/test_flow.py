@@ -61,7 +61,12 @@ def test_a_path_is_always_from_the_flows_folder(run_flow, child):
 
 @pytest.mark.parametrize(
     ("path", "told"),
-    [("none.yml", "there is no flow"), ("../out.yml", "leads out"), ("/etc/passwd", "leads out"), ("bad.yml", "refused")],
+    [
+        ("none.yml", "there is no flow"),
+        ("../out.yml", "leads out"),
+        ("/etc/passwd", "leads out"),
+        ("bad.yml", "refused"),
+    ],
 )
 def test_a_missing_or_refused_child_is_a_step_error(run_flow, child, path, told):
     child("steps: [{name: s, type: nonsense}]", "bad.yml")
@@ -91,7 +96,8 @@ def test_a_failed_child_is_a_step_error_and_its_data_is_stored_all_the_same(run_
 
 
 def test_an_exit_ends_only_the_child(run_flow, child):
-    child("steps: [{name: out, type: exit, exit: {message: enough}}, {name: never, type: set_fact, set_fact: {value: 1}}]")
+    never = "{name: never, type: set_fact, set_fact: {value: 1}}"
+    child(f"steps: [{{name: out, type: exit, exit: {{message: enough}}}}, {never}]")
     run = run_flow("""
         steps:
           - {name: sub, type: flow, jq_expression: .__status__, flow: {path: child.yml}}
@@ -127,9 +133,11 @@ def test_a_childs_parameters_are_taken_from_its_input(run_flow, child):
 
 
 def test_a_childs_time_limit_bounds_it_and_its_own_children(run_flow, child):
-    child("timeout: 0.2\nfinally_step: last\nsteps:\n"
-          "  - {name: down, type: flow, flow: {path: leaf.yml}}\n"
-          "  - {name: last, type: set_fact, set_fact: {value: ran}}\n")
+    child(
+        "timeout: 0.2\nfinally_step: last\nsteps:\n"
+        "  - {name: down, type: flow, flow: {path: leaf.yml}}\n"
+        "  - {name: last, type: set_fact, set_fact: {value: ran}}\n"
+    )
     child("steps: [{name: slow, type: sleep, ignore_errors: '.*', sleep: {seconds: 30}}]", "leaf.yml")
     run = run_flow("steps: [{name: sub, type: flow, ignore_errors: 'interrupted', flow: {path: child.yml}}]")
     assert run.status == "success", run.message
@@ -216,7 +224,8 @@ steps:
     run = run_flow("""
         steps:
           - {name: rows, type: jq, jq: {expression: "[range(40)]"}}
-          - {name: loop, type: flow_loop, jq_expression: "map(.loop) | add", flow_loop: {path: child.yml, data_key: rows}}
+          - {name: loop, type: flow_loop, jq_expression: "map(.loop) | add",
+             flow_loop: {path: child.yml, data_key: rows}}
     """)
     assert run.result["loop"] == 240
 
@@ -239,19 +248,24 @@ steps:
     """)
     assert (run.status, run.reason) == ("failed", "timeout")
     assert run.result["last"] == 1
+    told = [(entry["step"], entry.get("loop_index")) for entry in run.errors]
+    assert sorted(told[:-1]) == [("slow", 1), ("slow", 2)]
+    assert told[-1] == ("loop", None)
     assert time.monotonic() - begun < 15
 
 
 def test_a_step_limit_ends_a_loop_with_its_programs(run_flow, child):
     mark = f"8{os.getpid()}"
     child(f"steps: [{{name: slow, type: shell, shell: {{command: [sleep, '{mark}']}}}}]")
-    run = run_flow("""
+    run = run_flow(
+        """
         steps:
           - {name: rows, type: set_fact, set_fact: {value: [1, 2, 3, 4]}}
           - {name: loop, type: flow_loop, timeout: 0.5, on_error_goto: after,
              flow_loop: {path: child.yml, data_key: rows}}
           - {name: after, type: shell, shell: {command: "pgrep -f '^sleep MARK$' || true"}}
-    """.replace("MARK", mark))
+    """.replace("MARK", mark)
+    )
     assert run.status == "success", run.message
     assert run.errors[-1]["error"]["message"] == "took longer than 0.5 s"
     assert run.result["after"] == ""

@@ -7,7 +7,12 @@ import pytest
 from scflows.errors import StepError
 
 FOUND = {
-    "names": {"customfield_1": "Due-Date v.2", "customfield_2": "summary", "customfield_3": "Same", "customfield_4": "same"},
+    "names": {
+        "customfield_1": "Due-Date v.2",
+        "customfield_2": "summary",
+        "customfield_3": "Same",
+        "customfield_4": "same",
+    },
     "issues": [
         {
             "key": "A-1",

@@ -257,3 +257,44 @@ def test_a_dry_run_reads_and_does_not_send(run_flow, server):
 )
 def test_values_that_cannot_be_sent_are_mistakes(mistakes, options, told):
     assert [found.startswith(told) for found in mistakes("rest", {"uri": "http://a", **options})] == [True]
+
+
+def test_a_wait_that_the_api_asks_for_wins(run_flow, server):
+    run = run_flow(f"""
+        steps:
+          - {{name: s, type: rest, retry: {{attempts: 3, delay: 60}}, rest: {{uri: "{server}/busy"}}}}
+    """)
+    assert run.status == "success", run.message
+    assert run.result["s"] == []
+    assert run.errors == []
+
+
+def test_a_refused_connection_is_tried_again(run_flow):
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        port = closed.getsockname()[1]
+        run = run_flow(f"""
+            steps:
+              - {{name: s, type: rest, retry: {{attempts: 2, delay: 0}}, rest: {{uri: "http://127.0.0.1:{port}/"}}}}
+        """)
+    assert run.errors[0]["error"]["attempts"] == 2
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [
+        ("7", 7.0),
+        ("Wed, 21 Oct 2015 07:28:30 GMT", 30.0),
+        ("Wed, 21 Oct 2015 07:00:00 GMT", 0.0),
+        ("soon", None),
+        ("", None),
+    ],
+)
+def test_retry_after_is_a_number_or_a_date(said, seconds):
+    from types import SimpleNamespace
+    from typing import Any
+
+    from scflows.answer import retry_after
+
+    answer: Any = SimpleNamespace(headers={"retry-after": said})
+    assert retry_after(answer, 1445412480.0) == seconds

@@ -61,7 +61,10 @@ def test_the_default_runs_when_no_case_matches(run_flow):
           - name: s
             type: switch
             jq_expression: ". + 1"
-            switch: {data_key: __input__, cases: [], default: {type: jq, jq: {expression: "[5]"}, jq_expression: ".[0]"}}
+            switch:
+              data_key: __input__
+              cases: []
+              default: {type: jq, jq: {expression: "[5]"}, jq_expression: ".[0]"}
     """)
     assert run.result["s"] == 6
 
@@ -79,7 +82,9 @@ def test_errors_inside_are_those_of_the_switch(run_flow):
 
 
 def test_a_failed_child_inside_is_stored_under_the_key_of_the_switch(run_flow, workspace):
-    (workspace / "tasks" / "child.yml").write_text("steps: [{name: x, type: jq, jq: {data_key: missing, expression: .}}]")
+    (workspace / "tasks" / "child.yml").write_text(
+        "steps: [{name: x, type: jq, jq: {data_key: missing, expression: .}}]"
+    )
     run = run_flow("""
         steps:
           - name: s
@@ -106,7 +111,11 @@ def test_a_failed_child_inside_is_stored_under_the_key_of_the_switch(run_flow, w
     ids=lambda each: each if isinstance(each, str) else "",
 )
 def test_what_is_inside_is_checked_before_anything_runs(run_flow, inside, told):
-    flow = {"steps": [{"name": "s", "type": "switch", "switch": {"data_key": ".", "cases": [{"when": "x", "step": inside}]}}]}
+    flow = {
+        "steps": [
+            {"name": "s", "type": "switch", "switch": {"data_key": ".", "cases": [{"when": "x", "step": inside}]}}
+        ]
+    }
     run = run_flow(json.dumps(flow))
     assert run.reason == "refused"
     assert told in run.message

@@ -1,0 +1,97 @@
+"""Work side by side, and its end when the run is told to stop."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from scflows import crew as crew_module
+from scflows.clock import Clock, Interrupted
+from scflows.crew import Crew
+
+
+def test_what_is_handed_in_is_done_and_told_once():
+    clock = Clock()
+    found = {}
+    with Crew(clock.line, 4) as crew:
+        for number in range(50):
+            crew.hand_in(number, lambda line, number=number: number * 2)
+        while len(found) < 50:
+            found.update(crew.ended())
+    assert found == {number: number * 2 for number in range(50)}
+    assert clock.lines == {}
+
+
+def test_an_exception_is_a_result():
+    with Crew(Clock().line, 1) as crew:
+        crew.hand_in("x", lambda line: 1 / 0)
+        (told,) = crew.ended()
+    assert isinstance(told[1], ZeroDivisionError)
+
+
+def test_without_threads_to_be_had_the_work_is_done_all_the_same(monkeypatch):
+    monkeypatch.setattr(crew_module, "MOST_THREADS", 0)
+    with Crew(Clock().line, 4) as crew:
+        crew.hand_in("x", lambda line: 7)
+        assert crew.ended() == [("x", 7)]
+
+
+def test_a_limit_ends_the_wait_and_the_work():
+    clock = Clock(limit=0.2)
+    begun = time.monotonic()
+
+    def work(line):
+        line.sleep(30)
+
+    def wait():
+        with Crew(clock.line, 2) as crew:
+            crew.hand_in("x", work)
+            while True:
+                assert all(isinstance(result, Interrupted) for _, result in crew.ended())
+
+    with pytest.raises(Interrupted):
+        wait()
+    assert time.monotonic() - begun < 5
+    assert clock.lines == {}
+
+
+def test_a_stop_ends_a_loop_with_what_its_items_started(workspace, environment):
+    mark = f"9{os.getpid()}"
+    tasks = workspace / "tasks"
+    (tasks / "child.yml").write_text(f"""
+finally_step: last
+steps:
+  - {{name: s, type: shell, shell: {{command: "touch begun; sleep {mark}"}}}}
+  - {{name: last, type: shell, shell: {{command: "echo child >> last"}}}}
+""")
+    (tasks / "flow.yml").write_text("""
+finally_step: last
+steps:
+  - {name: rows, type: set_fact, set_fact: {value: [1, 2, 3, 4, 5, 6]}}
+  - {name: loop, type: flow_loop, flow_loop: {path: child.yml, data_key: rows, max_parallel: 2}}
+  - {name: last, type: shell, shell: {command: "echo parent >> last"}}
+""")
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "scflows", "run", "flow.yml", "--json"],
+        cwd=workspace,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    ends = time.monotonic() + 30
+    while not (workspace / "data" / "begun").exists():
+        assert time.monotonic() < ends
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    out, _ = process.communicate(timeout=30)
+    assert json.loads(out)["status"] == "cancelled"
+    assert (workspace / "data" / "last").read_text().split() == ["child", "child", "parent"]
+    left = subprocess.run(["pgrep", "-f", f"^sleep {mark}$"], capture_output=True, text=True).stdout
+    assert left == ""
