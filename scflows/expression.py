@@ -39,6 +39,7 @@ class Expressions:
         self._filters: dict[str, Any] = {}
         # Compiled things may be used by several threads at once; what is kept of them is changed by one at a time.
         self._compiling = allocate_lock()
+        self._altering: dict[str, bool] = {}
 
     def render(self, text: str, names: Mapping[str, Any]) -> str:
         """The text with its templates filled in; plain text as it is. Raises StepError."""
@@ -135,14 +136,29 @@ class Expressions:
             self._keep(self._templates, text, found)
         return found
 
+    def alters_secret(self, text: str) -> bool:
+        """Whether a template does more with a secret than to put a field of it as it is: filters, conditions."""
+        found = self._altering.get(text)
+        if found is None:
+            from jinja2 import nodes
+
+            parsed = self._jinja().parse(text)
+            calls = [call for call in parsed.find_all(nodes.Call) if _is_secret(call)]
+            fields = [each for output in parsed.find_all(nodes.Output) for each in output.nodes]
+            plain = [
+                each for each in fields if isinstance(each, nodes.Getattr | nodes.Getitem) and _is_secret(each.node)
+            ]
+            found = len(plain) < len(calls) or not calls
+            self._keep(self._altering, text, found)
+        return found
+
     def _refuse_secrets(self, text: str) -> None:
         if SECRET not in text:
             return
         from jinja2 import nodes
 
-        for call in self._jinja().parse(text).find_all(nodes.Call):
-            if isinstance(call.node, nodes.Name) and call.node.name == SECRET:
-                raise StepError(NO_SECRETS)
+        if any(_is_secret(call) for call in self._jinja().parse(text).find_all(nodes.Call)):
+            raise StepError(NO_SECRETS)
 
     def _compile_condition(self, condition: str) -> Any:
         from jinja2 import TemplateSyntaxError
@@ -197,6 +213,13 @@ def _evaluated(template: Template, names: Mapping[str, Any]) -> Any:
     for _ in template.root_render_func(context):
         pass
     return context.vars["result"]
+
+
+def _is_secret(node: Any) -> bool:
+    """Whether a node of a template calls `secret`."""
+    from jinja2 import nodes
+
+    return isinstance(node, nodes.Call) and isinstance(node.node, nodes.Name) and node.node.name == SECRET
 
 
 def is_template(text: str) -> bool:
