@@ -7,6 +7,7 @@ from scflows.errors import StepError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from requests import Response
@@ -22,8 +23,8 @@ def answered(content: bytes, response: Response) -> Any:
         return _decoded(content, response)
 
 
-def reason_of(error: BaseException, wait: float) -> str:
-    """What lies at the bottom of an error of requests, in a few words."""
+def reason_of(error: BaseException, wait: float, masked: Callable[[str], str] = str) -> str:
+    """What lies at the bottom of an error of requests, in a few words; `masked` takes secrets out of a text."""
     import requests
 
     if isinstance(error, requests.exceptions.ConnectTimeout):
@@ -37,7 +38,8 @@ def reason_of(error: BaseException, wait: float) -> str:
         if isinstance(found, OSError) and found.strerror:
             return found.strerror
         last, found = found, found.__context__
-    text = " ".join(str(last).split())
+    # Masked before it is cut: half of a secret would not be found any more.
+    text = masked(" ".join(str(last).split()))
     return text[:200] or type(last).__name__
 
 

@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 
+from scflows.mask import MaskedOutput
 from scflows.run import CANCELLED, CRASHED, EXIT, FAILED, SUCCESS, StepRecord
 
 TYPE_CHECKING = False
@@ -46,6 +47,8 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 #: Why a child is asked to stop.
 STOPPED = "stopped"
 TIMEOUT = "timeout"
+#: Of what the child tells, that which may hold the text of a secret.
+SHOWN = ("data", "message", "line")
 #: `fcntl` command that chooses the signal of O_ASYNC (Linux, see fcntl(2)).
 F_SETSIG = 10
 #: The exit status of a child that met a bug of ours; its traceback is in the log.
@@ -113,6 +116,7 @@ class _Once:
         self.record = child.run_record
         self.pid = 0
         self._rest = b""
+        self._final = False  #: whether it has begun its final step
         self._ended: dict[str, Any] | None = None
         self._asked = ""  #: why it was asked to stop
         self._killed = False
@@ -120,6 +124,7 @@ class _Once:
     def run(self) -> bool:
         """True when the child came to its end by itself."""
         messages, messages_in = os.pipe2(os.O_CLOEXEC)
+        output, output_in = os.pipe2(os.O_CLOEXEC)
         lifeline, lifeline_in = os.pipe2(os.O_CLOEXEC)
         sys.stdout.flush()
         sys.stderr.flush()
@@ -128,8 +133,9 @@ class _Once:
             status = BUG
             try:
                 os.close(messages)
+                os.close(output)
                 os.close(lifeline_in)
-                status = self._in_child(messages_in, lifeline)
+                status = self._in_child(messages_in, output_in, lifeline)
             except BaseException:
                 # The one place where everything is caught: a child must never return into its parent's code.
                 from traceback import format_exc
@@ -138,21 +144,30 @@ class _Once:
             finally:
                 os._exit(status)
         os.close(messages_in)
+        os.close(output_in)
         os.close(lifeline)
+        os.set_blocking(messages, False)
+        os.set_blocking(output, False)
+        log = self.child.log
+        passed_on = MaskedOutput(log.mask, lambda content: _write(log.descriptor, content))
         try:
             os.setpgid(self.pid, self.pid)
         except OSError:
             pass  # The child has done it, or is gone.
         try:
-            self._watch(messages)
+            self._watch(messages, output, passed_on)
             _, status = os.waitpid(self.pid, 0)
         finally:
             self._kill_group()
+            while content := _read(output):
+                passed_on.feed(content)
+            passed_on.close()
             os.close(messages)
+            os.close(output)
             os.close(lifeline_in)
         return self._judge(status)
 
-    def _in_child(self, messages: int, lifeline: int) -> int:
+    def _in_child(self, messages: int, output: int, lifeline: int) -> int:
         os.setpgid(0, 0)
         signal.set_wakeup_fd(-1)
         for number in STOP_SIGNALS:
@@ -169,35 +184,57 @@ class _Once:
         os.dup2(target, 1)
         os.dup2(target, 2)
 
+        mask = self.child.log.mask
+
         def send(event: str, values: dict[str, Any]) -> None:
             if event == "end" and not self.child.wants_data:
                 values = {**values, "data": {}}
+            if mask and event != "secret":
+                # What leaves the child is what people see: only here it still knows the secrets' texts.
+                values = {key: mask.value(value) if key in SHOWN else value for key, value in values.items()}
             content = json.dumps([event, values]).encode() + b"\n"
             while content:
                 content = content[os.write(messages, content) :]
 
+        def learn(texts: list[str]) -> None:
+            # The parent masks what libraries and the interpreter itself put out: it outlives every end of this one.
+            send("secret", {"texts": texts})
+            if target != nothing:
+                os.dup2(output, 1)
+                os.dup2(output, 2)
+
+        mask.told = learn
+        if mask:
+            learn(mask.texts())
         follows = self.child.tell is not None
         self.child.log.echo = (lambda line: send("log", {"line": line})) if follows else None
         return self.body.run(self.child.log, send, self.checkpoint, self.record.dry_run)
 
-    def _watch(self, messages: int) -> None:
+    def _watch(self, messages: int, output: int, passed_on: MaskedOutput) -> None:
         """Read what the child tells until it closes its end; ask it to stop, then kill it, when it is time."""
         poll = select.poll()
-        poll.register(messages, select.POLLIN)
-        poll.register(self.child.wake, select.POLLIN)
+        for descriptor in (messages, output, self.child.wake):
+            poll.register(descriptor, select.POLLIN)
         ends = time.monotonic() + self.body.limit + (GRACE if self.body.own_clock else 0.0)
         while True:
             for descriptor, _ in poll.poll(max(0, int((ends - time.monotonic()) * 1000) + 1)):
-                if descriptor == messages:
-                    content = os.read(messages, 1 << 16)
-                    if not content:
-                        return
-                    if self._take(content):
-                        from scflows.runner import FINAL_SECONDS
-
-                        ends = max(ends, time.monotonic() + FINAL_SECONDS + GRACE)
-                else:
+                if descriptor == self.child.wake:
                     os.read(self.child.wake, 64)
+                    continue
+                content = _read(output) if descriptor == output else b""
+                # A secret is told before it can be put out: first the messages, then the output read before them.
+                if not self._take_all(messages):
+                    passed_on.feed(content or b"")
+                    return
+                if content:
+                    passed_on.feed(content)
+                elif descriptor == output and content is not None:
+                    poll.unregister(output)
+            if self._final:
+                from scflows.runner import FINAL_SECONDS
+
+                ends = max(ends, time.monotonic() + FINAL_SECONDS + GRACE)
+                self._final = False
             if self.child.stop_signal and self._asked != STOPPED:
                 self._ask(STOPPED)
                 ends = time.monotonic() + GRACE
@@ -220,9 +257,13 @@ class _Once:
         except OSError:
             pass
 
-    def _take(self, content: bytes) -> bool:
-        """Take in what the child tells; True when it has begun its final step."""
-        final = False
+    def _take_all(self, messages: int) -> bool:
+        """Take in all that the child has told; False when it has closed its end."""
+        while content := _read(messages):
+            self._take(content)
+        return content is None
+
+    def _take(self, content: bytes) -> None:
         lines = (self._rest + content).split(b"\n")
         self._rest = lines.pop()
         for line in lines:
@@ -230,7 +271,9 @@ class _Once:
             if event == "end":
                 self._ended = values
             elif event == "final":
-                final = True
+                self._final = True
+            elif event == "secret":
+                self._learn(values["texts"])
             elif event == "step_started":
                 self.record.steps.append(StepRecord(**values))
                 self.child.recorder.progress(self.record)
@@ -238,7 +281,13 @@ class _Once:
                 self.record.steps[-1] = StepRecord(**values)
             if self.child.tell is not None and event in ("log", "step_started", "step_ended"):
                 self.child.tell(event, values)
-        return final
+
+    def _learn(self, texts: list[str]) -> None:
+        mask = self.child.log.mask
+        mask.add(texts)
+        self.record.params = mask.value(self.record.params)
+        for step in self.record.steps:
+            step.message = mask.text(step.message)
 
     def _judge(self, status: int) -> bool:
         record = self.record
@@ -368,6 +417,23 @@ class _Teller:
             key = self._keys[record.name]
             note = {"errors": data["__errors__"], **({"key": key, "value": data[key]} if key in data else {})}
             os.write(self.checkpoint, json.dumps(note).encode() + b"\n")
+
+
+def _read(descriptor: int) -> bytes | None:
+    """What a pipe holds: `b""` when its other end is closed, None when there is nothing yet."""
+    try:
+        return os.read(descriptor, 1 << 16)
+    except BlockingIOError:
+        return None
+
+
+def _write(descriptor: int, content: bytes) -> None:
+    """Append to the log, if there is one; no failure of it fails a run."""
+    try:
+        if descriptor >= 0:
+            os.write(descriptor, content)
+    except OSError:
+        pass
 
 
 def _read_checkpoint(checkpoint: int, data: dict[str, Any]) -> dict[str, Any]:

@@ -70,3 +70,11 @@ def _migrate(connection: sqlite3.Connection, path: str, migrations: tuple[str, .
 
 def _version(connection: sqlite3.Connection) -> int:
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def shown_url(url: str) -> str:
+    """A database's URL as messages may show it: without its login."""
+    scheme, separator, rest = url.partition("://")
+    if scheme == "sqlite" or "@" not in rest:
+        return url
+    return f"{scheme}{separator}***@{rest.rpartition('@')[2]}"

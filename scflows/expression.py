@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 #: How many compiled templates, conditions and filters are kept, of each; the oldest goes first.
 KEPT = 2000
+#: The function that gives templates a secret, where the language allows it.
+SECRET = "secret"
+NO_SECRETS = "secret() is refused here; it works in uri, query and headers of rest, and in the settings of a login"
 TRUE_WORDS = ("true", "1", "yes")
 # jq has no option to hide the environment, so its names are taken: `env` and `$ENV` are empty, modules are out
 # of reach. `import` and `include` are syntax errors anywhere but at the start, which this is not any more.
@@ -93,18 +96,22 @@ class Expressions:
             return outputs[0] if outputs else None
         return outputs
 
-    def check_template(self, text: str) -> None:
-        """Raises StepError when a text is a template that does not compile."""
+    def check_template(self, text: str, secrets: bool = False) -> None:
+        """Raises StepError when a text is a template that does not compile, or calls `secret` where it may not."""
         if is_template(text):
             self._template(text)
+            if not secrets:
+                self._refuse_secrets(text)
 
     def check_condition(self, condition: Any) -> None:
         """Raises StepError when a condition does not compile."""
         if isinstance(condition, str):
             if is_template(condition):
                 self._template(condition)
+                self._refuse_secrets(condition)
             else:
                 self._compile_condition(condition)
+                self._refuse_secrets("{{ " + condition + " }}")
 
     def check_filter(self, expression: str) -> None:
         """Raises StepError when a jq expression does not compile."""
@@ -123,6 +130,15 @@ class Expressions:
                 raise StepError(f"template {_short(text)!r}: nested too deeply") from error
             _keep(self._templates, text, found)
         return found
+
+    def _refuse_secrets(self, text: str) -> None:
+        if SECRET not in text:
+            return
+        from jinja2 import nodes
+
+        for call in self._jinja().parse(text).find_all(nodes.Call):
+            if isinstance(call.node, nodes.Name) and call.node.name == SECRET:
+                raise StepError(NO_SECRETS)
 
     def _compile_condition(self, condition: str) -> Any:
         from jinja2 import TemplateSyntaxError
@@ -197,6 +213,11 @@ def _environment(folders: tuple[str, ...], strict: bool) -> SandboxedEnvironment
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     class Sandbox(ImmutableSandboxedEnvironment):
+        def call(self, context: Any, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
+            if isinstance(obj, Undefined) and obj._undefined_name == SECRET:
+                raise SecurityError(NO_SECRETS)
+            return super().call(context, obj, *args, **kwargs)
+
         def unsafe_undefined(self, obj: Any, attribute: str) -> Undefined:
             # The library's own renders as nothing; reaching for the host language shall be an error.
             raise SecurityError(f"{attribute!r} is out of reach for templates")

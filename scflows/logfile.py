@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import time
 
+from scflows.mask import Mask
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,6 +24,7 @@ class TaskLog:
         self.path = path
         self.echo = echo  #: is given every line, without its end
         self.problem = ""
+        self.mask = Mask()  #: what no line may show
         self._least = LEVELS[level]
         self._prefix = ""
         self._descriptor = -1
@@ -62,6 +65,8 @@ class TaskLog:
     def _write(self, level: str, message: str, echo: bool = True) -> None:
         if LEVELS[level] < self._least:
             return
+        if self.mask:
+            message = self.mask.text(message)
         stamp = timestamp(time.time())
         lines = [f"{stamp} {level:<7} {self._prefix}{line}" for line in message.splitlines() or [""]]
         if self._descriptor >= 0:

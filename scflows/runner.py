@@ -119,7 +119,7 @@ class Runner:
         self._final = next((step for step in flow.steps if step.name == flow.finally_step), None)
         self._sequence = [step for step in flow.steps if step is not self._final]
         self._position = 0
-        self._classes: dict[str, tuple[type[Step], list[str]]] = {}
+        self._classes: dict[str, tuple[type[Step], list[tuple[str, bool]]]] = {}
 
     def run(self) -> Outcome:
         """Walk the flow to its end, the final step included."""
@@ -250,21 +250,22 @@ class Runner:
             found = find_step(spec.type)
             if found is None:
                 raise StepError(f"step type {spec.type!r} is not installed any more")
-            templates = [option.name for option in options_of(found).values() if option.template]
+            templates = [(option.name, option.secrets) for option in options_of(found).values() if option.template]
             known = self._classes[spec.type] = (found, templates)
         step_class, templates = known
         options = dict(spec.options)
-        for name in templates:
+        for name, secrets in templates:
             if name in options:
-                options[name] = self.ctx.expressions.render_all(options[name], self.ctx.data)
+                options[name] = self.ctx.rendered(options[name], secrets)
         return step_class(**options)
 
     def _handle(
         self, spec: StepSpec, record: StepRecord, error: StepError, final: bool = False
     ) -> tuple[str | None, str]:
         """List an error and decide by the step's own rules: (where to jump, the message if nothing handled it)."""
-        message = str(error)
-        details = _details(error.details)
+        # Masked here already: the errors are data, which a step may send or write.
+        message = self.ctx.masked(str(error))
+        details = self.ctx.log.mask.value(_details(error.details))
         entry: dict[str, Any] = {"step": spec.name, "error": {"message": message, **details}}
         self.ctx.data["__errors__"].append(entry)
         record.message = message

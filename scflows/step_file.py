@@ -138,7 +138,12 @@ class StepReader:
             self.wrong(f"{title}: {option.name!r} is {value}; the least is {option.minimum:g}", *at)
         if option.template:
             for text in texts(value):
-                self._compiles(self.expressions.check_template, text, f"{title}: {option.name!r}", at)
+                self._compiles(
+                    lambda each: self.expressions.check_template(each, option.secrets),
+                    text,
+                    f"{title}: {option.name!r}",
+                    at,
+                )
 
     def _when(self, written: dict[Any, Any], title: str, at: At) -> list[Any]:
         given = written.get("when", [])

@@ -7,6 +7,7 @@ import os
 import sqlite3
 import time
 
+from scflows.database import shown_url
 from scflows.errors import ScflowsError
 from scflows.history import open_store
 from scflows.run import SKIPPED, Run, StepRecord
@@ -109,7 +110,7 @@ class Recorder:
             action(self._store)
         except FAULTS as error:
             if not self.problem:
-                self.problem = f"history {self._settings.database_url}: {error}"
+                self.problem = f"history {shown_url(self._settings.database_url)}: {error}"
             return False
         return True
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from scflows.expression import Expressions
     from scflows.logfile import TaskLog
+    from scflows.secrets import Secret, Secrets
     from scflows.settings import Settings
 
 ENTRY_POINTS = "scflows.steps"
@@ -82,6 +83,7 @@ class Context:
         flow_file: str,
         dry_run: bool = False,
         remaining: Callable[[], float | None] = lambda: None,
+        secrets: Secrets | None = None,
     ) -> None:
         self.settings = settings
         self.data = data  #: the run's data; read it, never change it
@@ -91,6 +93,38 @@ class Context:
         self.dry_run = dry_run
         self.jq_output: str | None = None  #: the step's own property of that name
         self.remaining = remaining  #: seconds until the step is interrupted; None without a limit
+        self._secrets = secrets
+
+    @property
+    def secrets(self) -> Secrets:
+        """All secrets; a sub-flow's context is given its parent's, so that none is fetched twice."""
+        if self._secrets is None:
+            from scflows.secrets import Secrets
+
+            self._secrets = Secrets(self.settings, self.log.mask, self.log.warning, self.expressions.filter)
+        return self._secrets
+
+    def secret(self, name: str) -> Secret:
+        """A secret's fields: `ctx.secret("portal")["token"]`. From here on they are masked wherever they appear.
+
+        Raises StepError when there is none of that name, or it cannot be fetched.
+        """
+        return self.secrets.find(name)
+
+    def masked(self, text: str) -> str:
+        """The text without secrets. Needed only before it is cut: logs, errors and results are masked anyway."""
+        return self.log.mask.text(text)
+
+    def rendered(self, value: Any, secrets: bool = False) -> Any:
+        """An option with its templates filled in; with `secrets` they may call `secret('name')`."""
+        if not secrets or not _mentions_secret(value):
+            return self.expressions.render_all(value, self.data)
+        made = self.expressions.render_all(value, {**self.data, "secret": self.secret})
+        if not isinstance(value, str):
+            for text in _changed_texts(made, value):
+                # A filter may have turned the secret into something that is as secret and looks different.
+                self.secrets.remember(text)
+        return made
 
     def value(self, data_key: str) -> Any:
         """A copy of what the data holds under a top-level key; `.` is all of it.
@@ -138,6 +172,7 @@ def option(
     *,
     help: str = "",
     template: bool = False,
+    secrets: bool = False,
     choices: tuple[str, ...] = (),
     any_case: bool = False,
     minimum: float | None = None,
@@ -145,10 +180,18 @@ def option(
 ) -> Any:
     """A dataclass field that says more of itself.
 
-    `template`: its text, also inside lists and the values of mappings, is rendered before the step is built.
+    `template`: its text, also inside lists and the values of mappings, is rendered before the step is built;
+    with `secrets` it may call `secret('name').field`.
     `choices`: the texts it may be, in `any_case` if so said. `minimum`: the least number.
     """
-    told = {"help": help, "template": template, "choices": choices, "any_case": any_case, "minimum": minimum}
+    told = {
+        "help": help,
+        "template": template,
+        "secrets": secrets,
+        "choices": choices,
+        "any_case": any_case,
+        "minimum": minimum,
+    }
     if default_factory is not MISSING:
         return field(default_factory=default_factory, metadata=told)
     if default is MISSING:
@@ -165,6 +208,7 @@ class Option:
     required: bool
     default: Any
     template: bool
+    secrets: bool  #: whether its templates may call `secret('name')`
     choices: tuple[str, ...]
     any_case: bool
     minimum: float | None
@@ -202,6 +246,7 @@ def options_of(step_class: type[Step]) -> dict[str, Option]:
             required,
             None if required else default,
             told.get("template", False),
+            told.get("secrets", False),
             told.get("choices", ()),
             told.get("any_case", False),
             told.get("minimum"),
@@ -249,6 +294,24 @@ def _find_foreign(name: str) -> type[Step] | None:
             return found
         raise UsageError(f"step type {name!r}: {entry.value} is no Step")
     return None
+
+
+def _mentions_secret(value: Any) -> bool:
+    if isinstance(value, str):
+        return "secret" in value
+    if isinstance(value, dict | list):
+        return any(_mentions_secret(item) for item in (value.values() if isinstance(value, dict) else value))
+    return False
+
+
+def _changed_texts(made: Any, written: Any) -> Iterator[str]:
+    """The texts that templates with a secret have made."""
+    if isinstance(written, str):
+        if _mentions_secret(written) and made != written:
+            yield made
+    elif isinstance(written, dict | list):
+        for key in written if isinstance(written, dict) else range(len(written)):
+            yield from _changed_texts(made[key], written[key])
 
 
 def json_copy(value: Any) -> Any:

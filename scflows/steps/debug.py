@@ -29,7 +29,8 @@ class DebugStep(Step):
 
     def run(self, ctx: Context) -> Any:
         value = ctx.data if self.data_key == "." else ctx.data.get(self.data_key)
-        text = self._text(value)
+        # Masked before it is cut: half of a secret would not be found any more.
+        text = ctx.masked(self._text(value))
         left_out = len(text) - SHOWN_CHARACTERS
         if left_out > 0:
             text = f"{text[:SHOWN_CHARACTERS]}\n… {left_out} characters more"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from scflows import __version__
 from scflows.errors import StepError
 from scflows.steps import Context, Step, option
 
@@ -13,28 +12,21 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from typing import Any
 
-    from requests import Response, Session
+    from scflows.exchange import Exchange
 
-#: Seconds that a connection, and each wait for more of the answer, may take.
-WAIT = 60.0
-CHUNK = 64 * 1024
-#: How much of an answer that is an error is kept: it goes into the data and the run's record.
-ERROR_BYTES = 256 * 1024
 #: What has a body even if none is given.
 WITH_BODY = ("POST", "PUT", "PATCH")
 
 #: What the name of a header may have besides letters and digits (RFC 9110, 5.6.2).
 HEADER_SIGNS = "!#$%&'*+-.^_`|~"
 
-#: One for each thread: connections are used again, by one request at a time.
-_sessions: dict[int, Session] = {}
-
 
 @dataclass(frozen=True)
 class RestStep(Step):
     """Call an HTTP API. The result is the answer's JSON, its text where it is no JSON, null without a body.
 
-    Certificates are verified. Any status but 2xx is an error with `status_code` and `response_content`.
+    Any status but 2xx is an error with `status_code` and `response_content`. What is secret is sent to the
+    server of `uri` alone, wherever redirects and pages lead.
 
     - name: readings
       type: rest
@@ -43,15 +35,32 @@ class RestStep(Step):
         query: {limit: 100, fields: [temp, hum]}
     - name: tell
       type: rest
-      rest: {uri: "https://api.example.org/reports", method: post, data_key: readings}
+      rest:
+        uri: "https://api.example.org/reports"
+        method: post
+        data_key: readings
+        authentication: {type: token, secret: portal}
+    - name: rows
+      type: rest
+      rest:
+        uri: "https://api.example.org/rows"
+        headers: {X-Auth: "{{ secret('portal').token }}"}
+        paginate: {by: cursor, param: cursor, next: ".next", items: ".rows", max_pages: 100}
     """
 
-    uri: str = option(template=True)
+    uri: str = option(template=True, secrets=True)
     method: str = option("GET", choices=("GET", "POST", "PUT", "PATCH", "DELETE"), any_case=True)
-    query: dict[str, Any] | None = option(None, template=True, help="added to what the uri already has")
-    headers: dict[str, Any] | None = option(None, template=True)
+    query: dict[str, Any] | None = option(None, template=True, secrets=True, help="added to what the uri already has")
+    headers: dict[str, Any] | None = option(None, template=True, secrets=True)
     body: dict[str, Any] | list[Any] | None = option(None, help="sent as JSON exactly as written")
     data_key: str | None = option(None, help="key whose value is the body; wins over `body`")
+    authentication: dict[str, Any] | None = option(
+        None, help="{type: basic, token or api-key, secret: NAME, bearer: the word before a token}"
+    )
+    verify: bool | str = option(True, help="false, or a file in DATA_PATH with the certificates to trust")
+    paginate: dict[str, Any] | None = option(
+        None, help="{by: link, page, offset or cursor, param, next, items, max_pages}"
+    )
     max_bytes: int = option(64 * 1024 * 1024, minimum=1, help="the most an answer may have")
 
     @classmethod
@@ -68,29 +77,59 @@ class RestStep(Step):
             if any(isinstance(item, list | dict) for item in items):
                 yield "query", f"the parameter {name!r} must be a text, a number, true or false, or a list of those"
 
+        if options.get("authentication") is not None:
+            from scflows import authentication
+
+            for message in authentication.mistakes_of(options["authentication"]):
+                yield "authentication", f"authentication: {message}"
+        if options.get("verify") == "":
+            yield "verify", "'verify' is true, false or the path of a file"
+        if options.get("paginate") is not None:
+            from scflows import pages
+            from scflows.expression import compile_filter
+
+            for message in pages.mistakes_of(options["paginate"], compile_filter):
+                yield "paginate", f"paginate: {message}"
+
     def writes(self) -> bool:
         return self.method.upper() != "GET"
 
     def intention(self) -> str:
-        return f"send {self._shown()}"
+        from scflows.exchange import shown
+
+        return f"send {self.method.upper()} {shown(self.uri)}"
 
     def run(self, ctx: Context) -> Any:
-        from urllib.parse import urlsplit
+        exchange = self._exchange(ctx)
+        parameters = list(self._parameters())
+        if self.paginate is None:
+            value, _ = exchange.fetch(self.uri, parameters)
+            return value
+        from scflows.pages import all_items
 
-        try:
-            parts = urlsplit(self.uri)
-        except ValueError as error:
-            raise StepError(f"{self.uri!r} is no uri: {error}") from error
-        if parts.scheme not in ("http", "https") or not parts.netloc:
-            raise StepError(f"{self._shown()}: only http:// and https:// can be called")
-        body = self._body(ctx)
-        limit = ctx.remaining()
-        wait = WAIT if limit is None else max(0.001, min(WAIT, limit))
-        response = self._send(body, wait)
-        try:
-            return self._result(response)
-        finally:
-            response.close()
+        return all_items(self.paginate, self.uri, parameters, exchange.fetch, ctx.expressions.filter)
+
+    def _exchange(self, ctx: Context) -> Exchange:
+        from scflows.exchange import Exchange
+
+        login = None
+        if self.authentication is not None:
+            from scflows.authentication import header
+
+            login = header(self.authentication, ctx.secret(self.authentication["secret"]))
+        if self.verify is False:
+            ctx.log.warning("the server's certificate is not verified (verify: false)")
+        return Exchange(
+            method=self.method.upper(),
+            uri=self.uri,
+            headers={name: _text(value) for name, value in (self.headers or {}).items() if value is not None},
+            authorization=login,
+            body=self._body(ctx),
+            verify=ctx.readable(self.verify) if isinstance(self.verify, str) else self.verify,
+            max_bytes=self.max_bytes,
+            remaining=ctx.remaining,
+            mask=ctx.log.mask,
+        )
 
     def _body(self, ctx: Context) -> bytes | None:
         from scflows import document
@@ -105,106 +144,11 @@ class RestStep(Step):
             raise StepError(f"the body must be a mapping or a list; parse {self.data_key!r} first")
         return document.json_bytes(value)
 
-    def _send(self, body: bytes | None, wait: float) -> Response:
-        import requests
-        from requests.auth import HTTPBasicAuth
-        from requests.utils import get_auth_from_url
-
-        from scflows.answer import reason_of
-
-        headers = {"User-Agent": f"scflows/{__version__}"}
-        if body is not None:
-            headers["Content-Type"] = "application/json"
-        given = {name: _text(value) for name, value in (self.headers or {}).items() if value is not None}
-        names = {name.lower() for name in given}
-        headers = {name: value for name, value in headers.items() if name.lower() not in names} | given
-        user, password = get_auth_from_url(self.uri)
-        session = _session()
-        # An API's cookies belong to one call with its redirects, not to the calls that come after.
-        session.cookies.clear()
-        try:
-            return session.request(
-                self.method.upper(),
-                self.uri,
-                params=list(self._parameters()),
-                data=body,
-                headers={name: value.encode("latin-1") for name, value in headers.items()},
-                # Without any, requests would take a login from ~/.netrc and put it over the given header.
-                auth=HTTPBasicAuth(user, password) if user else _as_it_is,
-                timeout=wait,
-                stream=True,
-            )
-        except requests.RequestException as error:
-            raise self._failed(reason_of(error, wait)) from error
-        except UnicodeEncodeError as error:
-            raise self._failed("a header may only have Latin-1 characters") from error
-        except ValueError as error:
-            # What urllib3 finds wrong in a uri, such as a host label that is too long.
-            raise self._failed(str(error)) from error
-
-    def _result(self, response: Response) -> Any:
-        from scflows.answer import answered
-
-        succeeded = 200 <= response.status_code < 300
-        content, is_whole = self._content(response, self.max_bytes if succeeded else ERROR_BYTES)
-        if not succeeded:
-            reason = f" {response.reason}" if response.reason else ""
-            raise StepError(
-                f"{self._shown()}: {response.status_code}{reason}",
-                status_code=response.status_code,
-                response_content=answered(content, response),
-            )
-        if not is_whole:
-            raise self._failed(f"the answer has more than {self.max_bytes} bytes (max_bytes)")
-        return answered(content, response)
-
-    def _content(self, response: Response, most: int) -> tuple[bytes, bool]:
-        """The body up to `most` bytes, unpacked, and whether that is all."""
-        import requests
-
-        from scflows.answer import reason_of
-
-        content = bytearray()
-        try:
-            for chunk in response.iter_content(CHUNK):
-                content.extend(chunk)
-                if len(content) > most:
-                    return bytes(content[:most]), False
-        except requests.RequestException as error:
-            raise self._failed(f"the answer broke off: {reason_of(error, WAIT)}") from error
-        return bytes(content), True
-
     def _parameters(self) -> Iterator[tuple[str, str]]:
         for name, value in (self.query or {}).items():
             for item in value if isinstance(value, list) else [value]:
                 if item is not None:
                     yield name, _text(item)
-
-    def _failed(self, reason: str) -> StepError:
-        return StepError(f"{self._shown()}: {reason}", status_code=None, response_content=None)
-
-    def _shown(self) -> str:
-        """Method and uri without what may be secret in it: login and query."""
-        before, _, rest = self.uri.partition("://")
-        place = rest.partition("?")[0].partition("#")[0]
-        host, slash, path = place.partition("/")
-        return f"{self.method.upper()} {before}://{host.rpartition('@')[2]}{slash}{path}"
-
-
-def _session() -> Session:
-    import threading
-
-    import requests
-
-    thread = threading.get_ident()
-    found = _sessions.get(thread)
-    if found is None:
-        found = _sessions[thread] = requests.Session()
-    return found
-
-
-def _as_it_is(request: Any) -> Any:
-    return request
 
 
 def _text(value: Any) -> str:

@@ -37,7 +37,7 @@ class ShellStep(Step):
 
     command: list[Any] | str = option(help="a list of program and arguments, or a text for /bin/sh")
     stdin_key: str | None = option(None, help="what it reads: text as it is, other values as JSON")
-    env: dict[str, Any] | None = option(None, template=True, help="its variables, besides PATH")
+    env: dict[str, Any] | None = option(None, template=True, secrets=True, help="its variables, besides PATH")
     parse: str = option("text", choices=("text", "lines", "json"), help="what to make of its output")
     max_bytes: int = option(16 * 1024 * 1024, minimum=1, help="the most it may put out")
 
@@ -84,7 +84,7 @@ class ShellStep(Step):
             raise StepError(f"{self._shown()}: {error.strerror}", exit_code=126, stderr="") from error
         except (StepError, ValueError) as error:
             raise StepError(f"{self._shown()}: {error}") from error
-        said = ended.errors.decode("utf-8", "replace")[-STDERR_CHARACTERS:]
+        said = ctx.masked(ended.errors.decode("utf-8", "replace"))[-STDERR_CHARACTERS:]
         if ended.code != 0:
             told = f"killed by signal {-ended.code}" if ended.code < 0 else f"exit status {ended.code}"
             # A program that a signal ended has the exit code that a shell gives it.

@@ -1,0 +1,109 @@
+"""Connections to HTTP servers, shared by all the threads of a run; what is secret stays with the server it is for."""
+
+from __future__ import annotations
+
+import threading
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import Any
+
+    from requests import PreparedRequest, Response, Session
+    from requests.adapters import HTTPAdapter
+
+#: How many connections to one server, and to how many servers, are kept for the next call.
+KEPT = 64
+
+_lock = threading.Lock()
+_shared: dict[str, HTTPAdapter] = {}
+#: A session for each thread: its cookies are nobody else's. The connections below it are shared.
+_own = threading.local()
+
+
+def call(
+    method: str,
+    uri: str,
+    headers: Mapping[str, bytes],
+    *,
+    secret_headers: Iterable[str] = (),
+    parameters: Iterable[tuple[str, str]] = (),
+    body: bytes | None = None,
+    verify: bool | str = True,
+    timeout: float,
+) -> Response:
+    """The answer to a call, redirects followed, its body not read yet.
+
+    `secret_headers`, and `Authorization` in any case, are left out where a redirect leads to another server.
+    `verify`: False, or the path of a file with certificates. Raises what requests raises.
+    """
+    from requests.auth import HTTPBasicAuth
+    from requests.utils import get_auth_from_url
+
+    user, password = get_auth_from_url(uri)
+    session = _session()
+    # An API's cookies belong to one call with its redirects, not to the calls that come after.
+    session.cookies.clear()
+    session.secret_headers = tuple(secret_headers)  # type: ignore[attr-defined]
+    if verify is False:
+        import urllib3
+
+        # The step's own warning says it, once a step and not once a call.
+        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+    # Without any, requests would take a login from ~/.netrc and put it over the given header.
+    login = HTTPBasicAuth(user.encode(), password.encode()) if user else _as_it_is
+    return session.request(
+        method,
+        uri,
+        params=list(parameters),
+        data=body,
+        headers=dict(headers),
+        auth=login,
+        timeout=timeout,
+        verify=verify,
+        stream=True,
+    )
+
+
+def is_same_server(first: str, second: str) -> bool:
+    """Whether what is secret for one uri may be sent to another."""
+    return not _session().should_strip_auth(first, second)  # type: ignore[no-untyped-call]
+
+
+def _session() -> Session:
+    found: Session | None = getattr(_own, "session", None)
+    if found is None:
+        found = _own.session = _new_session()
+    return found
+
+
+def _new_session() -> Session:
+    import requests
+
+    class OneServer(requests.Session):
+        secret_headers: tuple[str, ...] = ()
+
+        def rebuild_auth(self, prepared_request: PreparedRequest, response: Response) -> None:
+            # Not the library's own, which leaves all but Authorization in place and looks into ~/.netrc.
+            before, after = str(response.request.url), str(prepared_request.url)
+            if self.should_strip_auth(before, after):  # type: ignore[no-untyped-call]
+                for name in ("Authorization", *self.secret_headers):
+                    prepared_request.headers.pop(name, None)
+
+    session = OneServer()
+    for scheme in ("https://", "http://"):
+        session.mount(scheme, _adapter())
+    return session
+
+
+def _adapter() -> HTTPAdapter:
+    with _lock:
+        if "adapter" not in _shared:
+            from requests.adapters import HTTPAdapter
+
+            _shared["adapter"] = HTTPAdapter(pool_connections=KEPT, pool_maxsize=KEPT)
+        return _shared["adapter"]
+
+
+def _as_it_is(request: Any) -> Any:
+    return request

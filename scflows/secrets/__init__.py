@@ -1,0 +1,154 @@
+"""Where secrets come from, what a step is given of one, and what of it must not be shown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from scflows.errors import StepError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from typing import Any, Protocol
+
+    from scflows.mask import Mask
+    from scflows.settings import Settings
+
+    Filter = Callable[[str, Any], Any]
+
+    class SecretStore(Protocol):
+        """One place that secrets come from."""
+
+        def find(self, name: str) -> Entry | None:
+            """What it has under a name. Raises StepError when it cannot be read."""
+
+        def names(self) -> Iterable[str]:
+            """The names it has, as far as it can tell."""
+
+
+CREDENTIAL = "credential"
+TOKEN = "token"
+API_KEY = "api-key"
+VAULT = "hashicorp-vault"
+#: The types of secrets, with the fields that each must have.
+TYPES = {CREDENTIAL: (), TOKEN: ("token",), API_KEY: ("key", "value"), "api_key": ("key", "value"), VAULT: ("uri",)}
+#: Fields that say where, not what: the name of a header, a port.
+SHOWN = {API_KEY: ("key", "port")}
+SHORTEST = 4  #: characters; what is shorter would be found in every other word
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A secret as its store has it."""
+
+    name: str
+    type: str  #: a key of TYPES, `api-key` for both of its spellings
+    fields: Mapping[str, str]
+
+
+class Secret:
+    """A secret in the hands of a step or template: its fields, by `secret['token']` or `secret.token`."""
+
+    def __init__(self, entry: Entry) -> None:
+        self._entry = entry
+
+    @property
+    def _type(self) -> str:
+        return self._entry.type
+
+    def __getitem__(self, field: str) -> str:
+        """A field. Raises StepError, naming those there are, for one that is not there."""
+        try:
+            return self._entry.fields[field]
+        except KeyError:
+            told = ", ".join(self._entry.fields) or "none"
+            message = f"the secret {self._entry.name!r} ({self._type}) has no field {field!r}; it has {told}"
+            raise StepError(message) from None
+
+    def __getattr__(self, field: str) -> str:
+        if field.startswith("_"):
+            raise AttributeError(field)
+        return self[field]
+
+    def __contains__(self, field: object) -> bool:
+        return field in self._entry.fields
+
+    def __iter__(self) -> Any:
+        return iter(self._entry.fields)
+
+    def __str__(self) -> str:
+        example = next(iter(self._entry.fields), "token")
+        raise StepError(f"say which field of the secret is meant: secret({self._entry.name!r}).{example}")
+
+    def __repr__(self) -> str:
+        return f"<secret {self._entry.name!r}>"
+
+
+def kind_of(secret: Secret) -> str:
+    """The type of a secret, `hashicorp-vault` where only its fields can tell."""
+    return secret._type
+
+
+class Secrets:
+    """All the secrets of a workspace, as one run sees them: looks them up, and has them masked from then on."""
+
+    def __init__(self, settings: Settings, mask: Mask, warn: Callable[[str], None], filter: Filter) -> None:
+        """`warn` is given what is unwise about a secret, `filter` applies a jq expression."""
+        from scflows.secrets.env import EnvironmentStore
+        from scflows.secrets.file import FileStore
+        from scflows.secrets.vault import Vault
+
+        self._mask = mask
+        self._warn = warn
+        # What is set for one process or container goes over what lies in a file.
+        self._stores: tuple[SecretStore, ...] = (EnvironmentStore(settings), FileStore(settings, warn))
+        self._vault = Vault(settings, self.remember, filter)
+        self._warned: set[str] = set()
+
+    def find(self, name: str) -> Secret:
+        """The secret of that name. Raises StepError when nobody has it or it cannot be fetched."""
+        if not isinstance(name, str):
+            raise StepError(f"the name of a secret is a text, not {type(name).__name__!r}")
+        for store in self._stores:
+            entry = store.find(name)
+            if entry is not None:
+                break
+        else:
+            raise StepError(f"there is no secret {name!r}{self._near(name)}")
+        if entry.type == VAULT:
+            entry = self._vault.fetched(entry)
+        self._remember_entry(entry)
+        return Secret(entry)
+
+    def remember(self, text: str) -> None:
+        """Never show this text, however it is written."""
+        from scflows.secrets.forms import forms
+
+        self._mask.add(forms(text))
+
+    def _remember_entry(self, entry: Entry) -> None:
+        from scflows.secrets.forms import basic, forms
+
+        found: set[str] = set()
+        for field, value in entry.fields.items():
+            if field in SHOWN.get(entry.type, ("port",)):
+                continue
+            made = forms(value)
+            found.update(made)
+            # Words such as true, and numbers that count something, are settings beside a secret.
+            place = f"{entry.name}.{field}"
+            if not made and value.strip() and place not in self._warned:
+                self._warned.add(place)
+                self._warn(f"the field {field!r} of the secret {entry.name!r} is too short to be masked")
+        if "username" in entry.fields and "password" in entry.fields:
+            found.update(basic(entry.fields["username"], entry.fields["password"]))
+        self._mask.add(found)
+
+    def _near(self, name: str) -> str:
+        from difflib import get_close_matches
+
+        known = sorted({each for store in self._stores for each in store.names()})
+        near = get_close_matches(name, known, 1)
+        if near:
+            return f"; did you mean {near[0]!r}?"
+        return f"; there are {', '.join(known)}" if known else "; there are none at all"

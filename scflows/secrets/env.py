@@ -1,0 +1,89 @@
+"""Secrets in the environment and `.env`: `SECRET_NAME`, `SECRET_NAME__FIELD`, each also with `_FILE`."""
+
+from __future__ import annotations
+
+import os
+
+from scflows.errors import StepError
+from scflows.secrets import API_KEY, CREDENTIAL, TOKEN, Entry
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from scflows.settings import Settings
+
+#: Without it every variable of the service would be within a flow's reach.
+PREFIX = "SECRET_"
+FIELD = "__"
+FILE = "_FILE"
+LARGEST = 1024 * 1024  #: bytes of a file that holds a secret
+
+
+class EnvironmentStore:
+    """See `SecretStore`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._found: dict[str, Entry | None] = {}
+
+    def find(self, name: str) -> Entry | None:
+        if name not in self._found:
+            self._found[name] = self._read(name)
+        return self._found[name]
+
+    def names(self) -> Iterable[str]:
+        for variable in self._settings.environment:
+            if variable.startswith(PREFIX):
+                yield variable.removeprefix(PREFIX).removesuffix(FILE).partition(FIELD)[0].lower()
+
+    def _read(self, name: str) -> Entry | None:
+        variable = variable_of(name)
+        fields = {}
+        alone = self._value(variable)
+        if alone is not None:
+            fields[TOKEN] = alone
+        beginning = variable + FIELD
+        for other in self._settings.environment:
+            if other.startswith(beginning) and other != beginning:
+                field = other.removeprefix(beginning).removesuffix(FILE)
+                value = self._value(beginning + field)
+                if field and value is not None:
+                    fields[field.lower()] = value
+        if not fields:
+            return None
+        kind = TOKEN if TOKEN in fields else API_KEY if {"key", "value"} <= set(fields) else CREDENTIAL
+        return Entry(name, kind, fields)
+
+    def _value(self, variable: str) -> str | None:
+        value = self._settings.environment.get(variable)
+        return value if value else from_file(self._settings, variable)
+
+
+def variable_of(name: str) -> str:
+    """The variable of a secret: its name in capitals, `_` for all that is no letter or digit of ASCII."""
+    letters = (letter if letter.isascii() and letter.isalnum() else "_" for letter in name)
+    return PREFIX + "".join(letters).upper()
+
+
+def from_file(settings: Settings, variable: str) -> str | None:
+    """What stands in the file that `<variable>_FILE` names, without the end of its last line; None without one.
+
+    Raises StepError when the file cannot be read.
+    """
+    named = settings.environment.get(variable + FILE)
+    if not named:
+        return None
+    path = os.path.join(settings.home, os.path.expanduser(named))
+    try:
+        with open(path, "rb") as file:
+            content = file.read(LARGEST + 1)
+    except OSError as error:
+        raise StepError(f"{variable}{FILE}: the file it names cannot be read: {error.strerror}") from error
+    if len(content) > LARGEST:
+        raise StepError(f"{variable}{FILE}: the file it names is larger than a secret can be")
+    try:
+        text = content.decode()
+    except UnicodeDecodeError:
+        raise StepError(f"{variable}{FILE}: the file it names is not UTF-8") from None
+    return text.removesuffix("\n").removesuffix("\r")

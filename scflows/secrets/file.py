@@ -1,0 +1,132 @@
+"""Secrets in `secrets.yml`: a list of mappings, read when a secret is first needed."""
+
+from __future__ import annotations
+
+import os
+
+from scflows.errors import FlowError, StepError
+from scflows.secrets import API_KEY, CREDENTIAL, TYPES, Entry
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
+
+    from scflows.located import Located
+    from scflows.settings import Settings
+
+#: The bits of a file's mode that let others than its owner read or write it.
+OTHERS = 0o077
+
+
+class FileStore:
+    """See `SecretStore`."""
+
+    def __init__(self, settings: Settings, warn: Callable[[str], None]) -> None:
+        self._path = settings.secrets_path
+        self._warn = warn
+        self._entries: dict[str, Entry] | None = None
+
+    def find(self, name: str) -> Entry | None:
+        return self._all().get(name)
+
+    def names(self) -> Iterable[str]:
+        return self._all()
+
+    def _all(self) -> dict[str, Entry]:
+        if self._entries is None:
+            self._entries = self._read()
+        return self._entries
+
+    def _read(self) -> dict[str, Entry]:
+        shown = os.path.basename(self._path)
+        try:
+            with open(self._path, "rb") as file:
+                mode = os.fstat(file.fileno()).st_mode & 0o777
+                content = file.read()
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+        except OSError as error:
+            raise StepError(f"{shown}: cannot be read: {error.strerror}") from error
+        if mode & OTHERS:
+            self._warn(f"{shown} is open to others (mode {mode:04o}): chmod 600 {shown}")
+        from scflows.located import Located
+
+        try:
+            document = Located(content, shown)
+        except FlowError as error:
+            raise _refused(error.mistakes) from None
+        entries = _entries(document)
+        mistakes = [mistake for mistake in document.mistakes if mistake.severity == "error"]
+        if mistakes:
+            raise _refused(mistakes)
+        return entries
+
+
+def _entries(document: Located) -> dict[str, Entry]:
+    entries: dict[str, Entry] = {}
+    if document.value is None:
+        return entries
+    if not isinstance(document.value, list):
+        document.mistake("secrets are a list of mappings: - {name: portal, type: token, token: …}")
+        return entries
+    for index, written in enumerate(document.value):
+        entry = _entry(document, written, index)
+        if entry is None:
+            continue
+        if entry.name in entries:
+            document.mistake(f"there are two secrets of the name {entry.name!r}", index, "name")
+        entries[entry.name] = entry
+    return entries
+
+
+def _entry(document: Located, written: Any, index: int) -> Entry | None:
+    from scflows.kind import nearest
+
+    if not isinstance(written, dict):
+        document.mistake(f"secret {index + 1} must be a mapping", index)
+        return None
+    name = written.get("name")
+    if not isinstance(name, str) or not name:
+        document.mistake(f"secret {index + 1} needs a text as its `name`", index, "name")
+        return None
+    kind = written.get("type", CREDENTIAL)
+    if kind not in TYPES if isinstance(kind, str) else True:
+        near = nearest(kind, TYPES) if isinstance(kind, str) else ""
+        document.mistake(f"secret {name!r}: `type` is one of {', '.join(TYPES)}{near}", index, "type")
+        return None
+    fields = {}
+    for key, value in written.items():
+        if key in ("name", "type") or value is None:
+            continue
+        text = _text(value)
+        if not isinstance(key, str) or text is None:
+            # Its value is not told: it is a secret, if a malformed one.
+            document.mistake(f"secret {name!r}: {key!r} must be a text", index, key)
+        else:
+            fields[key] = text
+    for needed in TYPES[kind]:
+        if not fields.get(needed):
+            told = f"{needed!r} is missing" if written.get(needed) is None else f"{needed!r} is empty or no text"
+            document.mistake(f"secret {name!r} ({kind}): {told}", index, needed)
+    if not fields:
+        document.mistake(f"secret {name!r} has no fields, such as username and password", index)
+    return Entry(name, API_KEY if kind == "api_key" else kind, fields)
+
+
+def _text(value: Any) -> str | None:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return str(value)
+    if hasattr(value, "isoformat"):
+        text: str = value.isoformat()
+        return text
+    return None
+
+
+def _refused(mistakes: list[Any]) -> StepError:
+    more = f" (and {len(mistakes) - 1} more)" if len(mistakes) > 1 else ""
+    return StepError(f"{mistakes[0]}{more}")
