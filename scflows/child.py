@@ -142,6 +142,7 @@ class _Once:
 
                 self.child.log.error(format_exc())
             finally:
+                _flush()
                 os._exit(status)
         os.close(messages_in)
         os.close(output_in)
@@ -417,6 +418,15 @@ class _Teller:
             key = self._keys[record.name]
             note = {"errors": data["__errors__"], **({"key": key, "value": data[key]} if key in data else {})}
             os.write(self.checkpoint, json.dumps(note).encode() + b"\n")
+
+
+def _flush() -> None:
+    """Let out what libraries have printed and Python still holds."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            pass
 
 
 def _read(descriptor: int) -> bytes | None:

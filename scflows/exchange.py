@@ -75,6 +75,8 @@ class Exchange:
         except ValueError as error:
             # What urllib3 finds wrong in a uri, such as a host label that is too long.
             raise self._failed(uri, str(error)) from error
+        except OSError as error:
+            raise self._failed(uri, "the certificates to trust cannot be read") from error
 
     def _check(self, uri: str) -> None:
         from urllib.parse import urlsplit

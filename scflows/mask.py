@@ -9,6 +9,9 @@ if TYPE_CHECKING:
 
 #: What stands in the place of a secret.
 MASK = "***"
+#: What follows a text that was cut.
+CUT_SIGNS = ("...", "…")
+SHORTEST = 4  #: characters; what is shorter would be found in every other word
 #: How much of a line that never ends is held back, in bytes, before it is passed on in parts.
 LONGEST_LINE = 64 * 1024
 
@@ -46,7 +49,25 @@ class Mask:
         for each in self._texts:
             if each in text:
                 text = text.replace(each, MASK)
+        if self._texts:
+            for sign in CUT_SIGNS:
+                if sign in text:
+                    text = self._without_beginnings(text, sign)
         return text
+
+    def _without_beginnings(self, text: str, sign: str) -> str:
+        """Some libraries show the beginning of a value that goes wrong: `string ("abcdefgh...) is no number`."""
+        parts = text.split(sign)
+        for number, part in enumerate(parts[:-1]):
+            shown = part.rstrip("\ufffd")  # of a character that was cut in two
+            for each in self._texts:
+                if each[:SHORTEST] not in shown:
+                    continue
+                for length in range(min(len(each), len(shown)), SHORTEST - 1, -1):
+                    if shown.endswith(each[:length]):
+                        parts[number] = shown = shown[:-length] + MASK
+                        break
+        return sign.join(parts)
 
     def value(self, value: Any) -> Any:
         """A JSON value without secrets, those in keys included; the names of special variables stay."""

@@ -34,7 +34,6 @@ VAULT = "hashicorp-vault"
 TYPES = {CREDENTIAL: (), TOKEN: ("token",), API_KEY: ("key", "value"), "api_key": ("key", "value"), VAULT: ("uri",)}
 #: Fields that say where, not what: the name of a header, a port.
 SHOWN = {API_KEY: ("key", "port")}
-SHORTEST = 4  #: characters; what is shorter would be found in every other word
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scflows.secrets import SHORTEST
+from scflows.mask import SHORTEST
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -38,8 +38,9 @@ class Vault:
     def fetched(self, entry: Entry) -> Entry:
         """The fields that lie at the entry's uri. Raises StepError."""
         with self._lock:
+            seconds = self._ttl()
             kept = self._kept.get(entry.name)
-            if kept is not None and time.monotonic() - kept[0] < self._ttl():
+            if kept is not None and time.monotonic() - kept[0] < seconds:
                 return kept[1]
             answer = Entry(entry.name, entry.type, self._fields(entry))
             self._kept[entry.name] = (time.monotonic(), answer)

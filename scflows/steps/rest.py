@@ -125,11 +125,21 @@ class RestStep(Step):
             headers={name: _text(value) for name, value in (self.headers or {}).items() if value is not None},
             authorization=login,
             body=self._body(ctx),
-            verify=ctx.readable(self.verify) if isinstance(self.verify, str) else self.verify,
+            verify=self._trusted(ctx),
             max_bytes=self.max_bytes,
             remaining=ctx.remaining,
             mask=ctx.log.mask,
         )
+
+    def _trusted(self, ctx: Context) -> bool | str:
+        import os
+
+        if isinstance(self.verify, bool):
+            return self.verify
+        path = ctx.readable(self.verify)
+        if not os.path.isfile(path):
+            raise StepError(f"verify: there is no file {self.verify!r}")
+        return path
 
     def _body(self, ctx: Context) -> bytes | None:
         from scflows import document

@@ -1,12 +1,17 @@
-"""A small HTTP server for the tests of `rest`; prints its port. One path for each thing an API may do."""
+"""A small HTTP server for the tests of `rest`; prints its port. One path for each thing an API may do.
+
+With a certificate and its key as arguments it speaks HTTPS.
+"""
 
 from __future__ import annotations
 
 import gzip
 import json
+import ssl
 import sys
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, urlsplit
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -25,6 +30,9 @@ class Handler(BaseHTTPRequestHandler):
                 "port": self.client_address[1],
             }
             self.say(200, json.dumps(seen).encode(), "application/json")
+        elif path in ("/echo-500", "/fail-echo"):
+            seen = {"headers": dict(self.headers.items()), "path": self.path, "body": str(body)}
+            self.say(500, json.dumps(seen).encode(), "application/json")
         elif path == "/unicode":
             self.say(200, '{"name": "Plaça de l’Àngel 😀"}'.encode(), "application/json")
         elif path == "/text":
@@ -61,6 +69,10 @@ class Handler(BaseHTTPRequestHandler):
             self.say(302, b"", None, ("location", "/echo?moved=1"))
         elif path == "/moved-307":
             self.say(307, b"", None, ("location", "/echo"))
+        elif path == "/moved-away":
+            self.say(302, b"", None, ("location", f"http://localhost:{self.server.server_port}/echo"))
+        elif path.startswith("/rows/"):
+            self.rows(path.removeprefix("/rows/"))
         elif path == "/moved-to-file":
             self.say(302, b"", None, ("location", "file:///etc/hostname"))
         elif path == "/moved-to-error":
@@ -79,6 +91,40 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
         else:
             self.say(404, b"{}")
+
+    def rows(self, by: str) -> None:
+        """Five rows, two at a time."""
+        query = {name: values[-1] for name, values in parse_qs(urlsplit(self.path).query).items()}
+        here = f"http://{self.headers['host']}/rows/{by}"
+        rows = [1, 2, 3, 4, 5]
+        headers = []
+        following = None
+        if by == "page":
+            start = (int(query.get("p", "1")) - 1) * 2
+        elif by == "page-fails":
+            start = (int(query.get("p", "1")) - 1) * 2
+            if start:
+                self.say(503, b"{}")
+                return
+        else:
+            start = int(query.get("at", "0"))
+        if start + 2 < len(rows):
+            following = start + 2
+        if by in ("link", "link-relative", "link-away"):
+            place = {"link": here, "link-relative": "/rows/link-relative", "link-away": here}[by]
+            if by == "link-away":
+                place = f"http://localhost:{self.server.server_port}/rows/link-away"
+            if following is not None:
+                headers = [("link", f'<{place}?at={following}>; rel="next", <{here}>; rel="first"')]
+        answer = {
+            "rows": rows[start : start + 2],
+            "next": following,
+            "uri": None if following is None else f"{here}?at={following}",
+            "login": [self.headers.get("authorization"), self.headers.get("x-auth"), self.headers.get("x-plain")],
+            "same": 0,
+            "path": self.path,
+        }
+        self.say(200, json.dumps(answer).encode(), "application/json", *headers)
 
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = answer
 
@@ -103,6 +149,10 @@ class Handler(BaseHTTPRequestHandler):
 if __name__ == "__main__":
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
+    if len(sys.argv) > 1:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*sys.argv[1:])
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     sys.stdout.write(f"{server.server_port}\n")
     sys.stdout.flush()
     server.serve_forever()
