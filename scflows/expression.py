@@ -35,6 +35,7 @@ class Expressions:
         self._templates: dict[str, Template] = {}
         self._conditions: dict[str, Any] = {}
         self._filters: dict[str, Any] = {}
+        self._altering: dict[str, bool] = {}
 
     def render(self, text: str, names: Mapping[str, Any]) -> str:
         """The text with its templates filled in; plain text as it is. Raises StepError."""
@@ -131,14 +132,29 @@ class Expressions:
             _keep(self._templates, text, found)
         return found
 
+    def alters_secret(self, text: str) -> bool:
+        """Whether a template does more with a secret than to put a field of it as it is: filters, conditions."""
+        found = self._altering.get(text)
+        if found is None:
+            from jinja2 import nodes
+
+            parsed = self._jinja().parse(text)
+            calls = [call for call in parsed.find_all(nodes.Call) if _is_secret(call)]
+            fields = [each for output in parsed.find_all(nodes.Output) for each in output.nodes]
+            plain = [
+                each for each in fields if isinstance(each, nodes.Getattr | nodes.Getitem) and _is_secret(each.node)
+            ]
+            found = len(plain) < len(calls) or not calls
+            _keep(self._altering, text, found)
+        return found
+
     def _refuse_secrets(self, text: str) -> None:
         if SECRET not in text:
             return
         from jinja2 import nodes
 
-        for call in self._jinja().parse(text).find_all(nodes.Call):
-            if isinstance(call.node, nodes.Name) and call.node.name == SECRET:
-                raise StepError(NO_SECRETS)
+        if any(_is_secret(call) for call in self._jinja().parse(text).find_all(nodes.Call)):
+            raise StepError(NO_SECRETS)
 
     def _compile_condition(self, condition: str) -> Any:
         from jinja2 import TemplateSyntaxError
@@ -171,6 +187,13 @@ class Expressions:
         except Exception as error:
             # A filter or operator applied to a value it cannot take raises whatever Python raises.
             raise StepError(f"template {_short(text)!r}: {type(error).__name__}: {error}") from error
+
+
+def _is_secret(node: Any) -> bool:
+    """Whether a node of a template calls `secret`."""
+    from jinja2 import nodes
+
+    return isinstance(node, nodes.Call) and isinstance(node.node, nodes.Name) and node.node.name == SECRET
 
 
 def is_template(text: str) -> bool:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+# Of `threading`, which cron's path has no use for, only the lock.
+from _thread import allocate_lock
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -20,6 +23,7 @@ class Mask:
     """The texts that one run must not show; none to begin with."""
 
     def __init__(self) -> None:
+        self._lock = allocate_lock()
         self._texts: tuple[str, ...] = ()
         self.told: Callable[[list[str]], None] | None = None  #: is given what was added, before anybody can use it
 
@@ -28,12 +32,13 @@ class Mask:
 
     def add(self, texts: Iterable[str]) -> None:
         """Never show these texts from now on."""
-        new = set(texts).difference(self._texts)
-        if new:
-            # The longest first: what is left of it could not be found any more once a part of it is replaced.
-            self._texts = tuple(sorted({*self._texts, *new}, key=lambda text: (-len(text), text)))
-            if self.told is not None:
-                self.told(sorted(new))
+        with self._lock:
+            new = set(texts).difference(self._texts)
+            if new:
+                # The longest first: what is left of it could not be found any more once a part of it is replaced.
+                self._texts = tuple(sorted({*self._texts, *new}, key=lambda text: (-len(text), text)))
+                if self.told is not None:
+                    self.told(sorted(new))
 
     def texts(self) -> list[str]:
         """All of them."""

@@ -32,6 +32,8 @@ API_KEY = "api-key"
 VAULT = "hashicorp-vault"
 #: The types of secrets, with the fields that each must have.
 TYPES = {CREDENTIAL: (), TOKEN: ("token",), API_KEY: ("key", "value"), "api_key": ("key", "value"), VAULT: ("uri",)}
+#: The bits of a file's mode that let others than its owner read or write it.
+OTHERS = 0o077
 #: Fields that say where, not what: the name of a header, a port.
 SHOWN = {API_KEY: ("key", "port")}
 
@@ -100,9 +102,10 @@ class Secrets:
         self._mask = mask
         self._warn = warn
         # What is set for one process or container goes over what lies in a file.
-        self._stores: tuple[SecretStore, ...] = (EnvironmentStore(settings), FileStore(settings, warn))
+        self._stores: tuple[SecretStore, ...] = (EnvironmentStore(settings, warn), FileStore(settings, warn))
         self._vault = Vault(settings, self.remember, filter)
         self._warned: set[str] = set()
+        self._known: set[tuple[str, ...]] = set()  #: what is masked already, of secrets the values of their fields
 
     def find(self, name: str) -> Secret:
         """The secret of that name. Raises StepError when nobody has it or it cannot be fetched."""
@@ -123,18 +126,22 @@ class Secrets:
         """Never show this text, however it is written."""
         from scflows.secrets.forms import forms
 
-        self._mask.add(forms(text))
+        if (text,) not in self._known:
+            self._mask.add(forms(text))
+            self._known.add((text,))
 
     def _remember_entry(self, entry: Entry) -> None:
         from scflows.secrets.forms import basic, forms
 
+        values = (entry.name, *entry.fields.values())
+        if values in self._known:
+            return
         found: set[str] = set()
         for field, value in entry.fields.items():
             if field in SHOWN.get(entry.type, ("port",)):
                 continue
             made = forms(value)
             found.update(made)
-            # Words such as true, and numbers that count something, are settings beside a secret.
             place = f"{entry.name}.{field}"
             if not made and value.strip() and place not in self._warned:
                 self._warned.add(place)
@@ -142,6 +149,7 @@ class Secrets:
         if "username" in entry.fields and "password" in entry.fields:
             found.update(basic(entry.fields["username"], entry.fields["password"]))
         self._mask.add(found)
+        self._known.add(values)
 
     def _near(self, name: str) -> str:
         from difflib import get_close_matches

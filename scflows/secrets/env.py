@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 
 from scflows.errors import StepError
-from scflows.secrets import API_KEY, CREDENTIAL, TOKEN, Entry
+from scflows.secrets import API_KEY, CREDENTIAL, OTHERS, TOKEN, Entry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from scflows.settings import Settings
 
@@ -23,8 +23,10 @@ LARGEST = 1024 * 1024  #: bytes of a file that holds a secret
 class EnvironmentStore:
     """See `SecretStore`."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, warn: Callable[[str], None]) -> None:
         self._settings = settings
+        self._warn = warn
+        self._looked_at_file = False
         self._found: dict[str, Entry | None] = {}
 
     def find(self, name: str) -> Entry | None:
@@ -57,7 +59,19 @@ class EnvironmentStore:
 
     def _value(self, variable: str) -> str | None:
         value = self._settings.environment.get(variable)
-        return value if value else from_file(self._settings, variable)
+        if not value:
+            return from_file(self._settings, variable)
+        if self._settings.given is not None and variable not in self._settings.given:
+            self._look_at_file()
+        return value
+
+    def _look_at_file(self) -> None:
+        """Warn once when others may read the `.env` that a secret comes from."""
+        if not self._looked_at_file:
+            self._looked_at_file = True
+            mode = os.stat(self._settings.env_file).st_mode & 0o777
+            if mode & OTHERS:
+                self._warn(f".env is open to others (mode {mode:04o}): chmod 600 .env")
 
 
 def variable_of(name: str) -> str:

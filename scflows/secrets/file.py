@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from scflows.errors import FlowError, StepError
-from scflows.secrets import API_KEY, CREDENTIAL, TYPES, Entry
+from scflows.secrets import API_KEY, CREDENTIAL, OTHERS, TYPES, Entry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,9 +14,6 @@ if TYPE_CHECKING:
 
     from scflows.located import Located
     from scflows.settings import Settings
-
-#: The bits of a file's mode that let others than its owner read or write it.
-OTHERS = 0o077
 
 
 class FileStore:

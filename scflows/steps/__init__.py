@@ -121,9 +121,10 @@ class Context:
             return self.expressions.render_all(value, self.data)
         made = self.expressions.render_all(value, {**self.data, "secret": self.secret})
         if not isinstance(value, str):
-            for text in _changed_texts(made, value):
+            for text, written in _changed_texts(made, value):
                 # A filter may have turned the secret into something that is as secret and looks different.
-                self.secrets.remember(text)
+                if self.expressions.alters_secret(written):
+                    self.secrets.remember(text)
         return made
 
     def value(self, data_key: str) -> Any:
@@ -304,11 +305,11 @@ def _mentions_secret(value: Any) -> bool:
     return False
 
 
-def _changed_texts(made: Any, written: Any) -> Iterator[str]:
-    """The texts that templates with a secret have made."""
+def _changed_texts(made: Any, written: Any) -> Iterator[tuple[str, str]]:
+    """The texts that templates with a secret have made, each with its template."""
     if isinstance(written, str):
         if _mentions_secret(written) and made != written:
-            yield made
+            yield made, written
     elif isinstance(written, dict | list):
         for key in written if isinstance(written, dict) else range(len(written)):
             yield from _changed_texts(made[key], written[key])

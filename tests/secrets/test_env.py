@@ -42,6 +42,16 @@ def test_the_env_file_counts_and_the_environment_wins(opened, workspace):
     assert secrets.find("other").token == "also"
 
 
+def test_an_env_file_that_others_may_read_is_warned_of_when_it_is_used(opened, workspace):
+    (workspace / ".env").write_text("SECRET_PORTAL=of the file\n")
+    (workspace / ".env").chmod(0o644)
+    secrets = opened(SECRET_OTHER="of the process")
+    secrets.find("other")
+    assert secrets.warnings == []
+    secrets.find("portal")
+    assert secrets.warnings == [".env is open to others (mode 0644): chmod 600 .env"]
+
+
 def test_the_environment_goes_over_secrets_yml(opened, secrets_file):
     secrets_file("- {name: portal, type: token, token: of the file}")
     assert opened(SECRET_PORTAL="of the process").find("portal").token == "of the process"
