@@ -20,7 +20,7 @@ VALUES = {
     "blanks": "  two  words and\ta tab  ",
     "lines": "-----BEGIN KEY-----\nQUJDREVGR0hJSktMTU5P\nUFFSU1RVVldYWVo=\n-----END KEY-----\n",
     "unicode": "contraseña-ключ-秘密-😀",
-    "braces": "{{ __input__ }}{% raw %}{#x#}",
+    "braces": "{{ hidden }}{% raw %}{#x#}",
     "signs": "a/b+c=d&e?f#g%h@i:j;k,l<m>n",
     "long": "0x23456789abcdef" * 12,
 }
