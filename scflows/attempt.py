@@ -139,7 +139,8 @@ def _attempts(spec: StepSpec, ctx: Context, classes: StepClasses, ended: Ended, 
         for condition in spec.when:
             if not ctx.expressions.judge(condition, ctx.data):
                 ended.status = SKIPPED
-                ctx.log.info(f"skipped, since this does not hold: {condition}")
+                ended.message = f"does not hold: {condition}"
+                ctx.log.info(f"skipped, since this does not hold: {condition}", echo=False)
                 return
     if spec.target:
         from scflows.target import Targets
@@ -149,7 +150,7 @@ def _attempts(spec: StepSpec, ctx: Context, classes: StepClasses, ended: Ended, 
         if not force and targets.are_done():
             ended.status = SKIPPED
             ended.message = "its target is there"
-            ctx.log.info("skipped, since its target is there")
+            ctx.log.info("skipped, since its target is there", echo=False)
             ended.stores, ended.value = True, {"target": target, "skipped": True}
             return
         if not ctx.dry_run:

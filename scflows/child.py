@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 #: Seconds between asking a child to stop and killing its process group.
 GRACE = 5.0
+#: What asks a run to stop.
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 #: Why a child is asked to stop.
 STOPPED = "stopped"
@@ -81,12 +82,15 @@ class Child:
         self.wake, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         before = {number: signal.signal(number, self._on_signal) for number in STOP_SIGNALS}
         wakeup = signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
+        # `launch` holds them back until somebody listens.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
         try:
             body: Body | None = self._body
             while body is not None:
                 whole = _Once(self, body).run()
                 body = None if whole else body.after(self.run_record)
         finally:
+            signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
             signal.set_wakeup_fd(wakeup)
             for number, handler in before.items():
                 signal.signal(number, handler)

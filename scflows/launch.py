@@ -7,16 +7,18 @@ So a hard limit, a stop, a C library that never returns and a crash all end in a
 from __future__ import annotations
 
 import os
+import signal
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from scflows.child import STOP_SIGNALS, Child, CommandBody, FlowBody
 from scflows.errors import FlowError, ScflowsError, UsageError
 from scflows.history.recorder import Recorder
 from scflows.loader import FlowPath, find_flow, load_flow
 from scflows.lock import lock_name, me
 from scflows.lock.file import FileLock, holder
 from scflows.logfile import TaskLog, log_path, scheduler_log, timestamp
-from scflows.run import CANCELLED, EXIT, FAILED, SKIPPED, SUCCESS, Run, new_run_id
+from scflows.run import EXIT, FAILED, SKIPPED, SUCCESS, Run, new_run_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -103,19 +105,19 @@ class _Launch:
         lock = FileLock(self.settings.lock_path, self._lock_name(where))
         if not self._take(lock):
             return self._ended()
+        # From the claim to the final record a signal must not end this process: it waits, or stops the child.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
         try:
             taken = self.recorder.claim(self.record, self.request.again)
             if taken is not None:
                 self._skip("slot", f"run {taken} has answered for this slot")
                 return self._ended()
-            try:
-                self._start(where)
-            except KeyboardInterrupt:
-                self._end(CANCELLED, "interrupted", "interrupted before its first step")
+            self._start(where)
             self._log_end()
             self.recorder.finish(self.record)
         finally:
             lock.release()
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return self._ended()
 
     def _start(self, where: FlowPath | None) -> None:
@@ -127,8 +129,6 @@ class _Launch:
             self._end(FAILED, "refused", str(error))
             self.log.error(str(error))
             return
-        from scflows.child import Child
-
         self.recorder.close()
         try:
             Child(body, self.record, self.log, self.recorder, self.tell, self.request.wants_data, self.data).run()
@@ -138,14 +138,14 @@ class _Launch:
 
     def _body(self, where: FlowPath | None) -> Any:
         """What the child shall do. Raises FlowError or UsageError for what cannot be run."""
-        from scflows.child import CommandBody, FlowBody
-
         task = self.request.task
         if task is not None and task.command:
             self._log_start(" ".join(task.command))
             limit = self.request.timeout or task.timeout or self.settings.timeout_seconds
             return CommandBody(task.command, self.settings, limit)
-        where = where or find_flow(task.flow if task is not None else self.request.flow, self.settings)
+        if where is None:
+            # Nobody typed a task's path; its messages name the flow as its folder does.
+            where = replace(find_flow(task.flow if task is not None else "", self.settings), typed="")
         self.record.flow = where.written
         flow = load_flow(where, self.settings)
         from scflows.rerun import asked_of, begin_journal
@@ -239,14 +239,14 @@ class _Launch:
     def _log_start(self, what: str) -> None:
         slot = f", slot {timestamp(self.record.slot)}" if self.record.slot is not None else ""
         dry = ", dry run" if self.record.dry_run else ""
-        self.log.info(f"run {self.record.id} started: {what}{slot}{dry}")
+        self.log.info(f"run {self.record.id} started: {what}{slot}{dry}", echo=False)
 
     def _log_end(self) -> None:
         record = self.record
         told = f": {record.message}" if record.message else ""
         line = f"run {record.id} {record.status} after {record.took or 0:.1f} s{told}"
         if record.status in (SUCCESS, EXIT):
-            self.log.info(line)
+            self.log.info(line, echo=False)
         else:
             self.log.error(line)
 

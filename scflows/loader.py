@@ -30,6 +30,7 @@ class FlowPath:
     file: str  #: absolute, links resolved
     written: str
     folder: str  #: the flows folder, or the flow's own where it lies outside
+    typed: str = ""  #: how somebody named it just now, for messages that an editor can jump by
 
 
 def find_flow(path: str, settings: Settings) -> FlowPath:
@@ -46,7 +47,7 @@ def find_flow(path: str, settings: Settings) -> FlowPath:
         for ending in ("", *ENDINGS):
             file = os.path.realpath(os.path.join(base, os.path.expanduser(path) + ending))
             if os.path.isfile(file):
-                return _placed(file, flows, path, settings)
+                return _placed(file, flows, path + ending, settings)
     if any(os.path.isdir(os.path.join(base, path)) for base in bases):
         raise FlowError([Mistake(path, "is a folder, not a flow file")], "list the flows with: flows list-flows")
     raise FlowError([Mistake(path, "there is no such flow file")], _near(path, settings))
@@ -81,10 +82,10 @@ def load_flow(where: FlowPath, settings: Settings, keep: bool = True) -> Flow:
                 return flow
             content = file.read()
     except OSError as error:
-        raise FlowError([Mistake(where.written, f"cannot be read: {error.strerror}")]) from error
+        raise FlowError([Mistake(where.typed or where.written, f"cannot be read: {error.strerror}")]) from error
     from scflows.flow_file import parse_flow
 
-    flow, _ = parse_flow(content, where.written, where.file)
+    flow, _ = parse_flow(content, where.written, where.file, where.typed or where.written)
     if keep and time.time() - max(state.st_mtime, state.st_ctime) > SETTLED:
         _keep(kept, key, flow)
     return flow
@@ -103,10 +104,10 @@ def flow_files(settings: Settings) -> Iterator[FlowPath]:
 
 def _placed(file: str, flows: str, typed: str, settings: Settings) -> FlowPath:
     if file.startswith(flows.rstrip("/") + "/"):
-        return FlowPath(file, os.path.relpath(file, flows), flows)
+        return FlowPath(file, os.path.relpath(file, flows), flows, typed)
     if settings.flows_path_is_set:
         raise FlowError([Mistake(typed, "leads out of the flows folder")], "flows are found inside FLOWS_PATH only")
-    return FlowPath(file, os.path.basename(file), os.path.dirname(file))
+    return FlowPath(file, os.path.basename(file), os.path.dirname(file), typed)
 
 
 def _near(path: str, settings: Settings) -> str:

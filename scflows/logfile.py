@@ -40,8 +40,9 @@ class TaskLog:
     def debug(self, message: str) -> None:
         self._write("DEBUG", message)
 
-    def info(self, message: str) -> None:
-        self._write("INFO", message)
+    def info(self, message: str, echo: bool = True) -> None:
+        """`echo`: whether who follows the run is told, too."""
+        self._write("INFO", message, echo)
 
     def warning(self, message: str) -> None:
         self._write("WARNING", message)
@@ -69,7 +70,7 @@ class TaskLog:
             os.close(self._descriptor)
             self._descriptor = -1
 
-    def _write(self, level: str, message: str) -> None:
+    def _write(self, level: str, message: str, echo: bool = True) -> None:
         if LEVELS[level] < self._least:
             return
         stamp = timestamp(time.time())
@@ -80,7 +81,7 @@ class TaskLog:
                 os.write(self._descriptor, ("\n".join(lines) + "\n").encode("utf-8", "backslashreplace"))
             except OSError as error:
                 self._fail(error)
-        if self.echo is not None:
+        if echo and self.echo is not None:
             for line in lines:
                 self.echo(line)
 

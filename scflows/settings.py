@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 #: What a scheduled task remembers of the settings that were in force; none of them is a secret.
 REMEMBERED = (
     "CONFIG_FILE",
+    "CRONTAB_PROGRAM",
     "DATA_PATH",
     "FLOWS_PATH",
     "FLOW_MAX_WORKERS",
@@ -24,9 +25,9 @@ REMEMBERED = (
     "TASKS_PATH",
     "TEMPLATES_PATH",
     "TIMEZONE",
-    "XDG_CACHE_HOME",
-    "XDG_STATE_HOME",
 )
+#: The same, where the history is a file: other URLs may hold a password.
+DATABASES = ("SCFLOWS_DATABASE_URL", "SQLALCHEMY_DATABASE_URI")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
@@ -142,6 +143,12 @@ class Settings:
             if value:
                 is_path = name.endswith(("_PATH", "_FILE", "_HOME"))
                 kept[name] = self._absolute(value) if is_path else value
+        for name in DATABASES:
+            if given.get(name, "").startswith("sqlite:"):
+                kept[name] = given[name]
+        # Cron's home is that of the password file, which need not be the one in force here.
+        kept["XDG_STATE_HOME"] = self._base("XDG_STATE_HOME", os.path.join(".local", "state"))
+        kept["XDG_CACHE_HOME"] = self._base("XDG_CACHE_HOME", ".cache")
         return kept
 
     def _absolute(self, path: str) -> str:

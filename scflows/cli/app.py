@@ -11,10 +11,11 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from scflows.cli import flow, locks, logs, run, runs, schedule, tasks
+from scflows.cli import check, cron, flow, locks, logs, run, runs, schedule, tasks, workspace
 from scflows.cli.failure import bug, usage_error
 from scflows.cli.options import HELP, Options, take_options
-from scflows.cli.output import Output, ReaderGone
+from scflows.cli.output import Output
+from scflows.cli.stream import ReaderGone, drop_output, open_streams
 from scflows.errors import ScflowsError
 
 Command = Callable[..., int | None]
@@ -65,7 +66,14 @@ PANELS: dict[str, dict[str, Command | Group]] = {
         "validate": flow.validate,
         "list-flows": flow.list_flows,
     },
-    "SETUP": {},
+    "SERVICES": {
+        "cron": Group("Start the tasks where there is no cron.", {"run": cron.run, "status": cron.status}),
+    },
+    "SETUP": {
+        "init": workspace.init,
+        "check": check.check,
+        "config": workspace.config,
+    },
 }
 #: Other names of commands, not shown in the help.
 ALIASES = {"doctor": "check", "ls": "list-tasks"}
@@ -88,7 +96,7 @@ class PanelGroup(TyperGroup):
 
 def run_app(arguments: list[str]) -> int:
     """Run a command line, given without the program's name; the exit code."""
-    _open_streams()
+    open_streams()
     out = Output(Options(json="--json" in arguments))
     words: list[str] = []
     try:
@@ -105,7 +113,7 @@ def run_app(arguments: list[str]) -> int:
         return 130
     except (ReaderGone, BrokenPipeError):
         # Such as `flows history | head`: no failure, and nothing more to write to.
-        _drop_output()
+        drop_output()
         return 0
     except Exception as error:
         return _failed(bug(error, out), out, code=3)
@@ -178,27 +186,5 @@ def _failed(error: ScflowsError, out: Output, code: int | None = None) -> int:
         out.fail(error, trace)
     except (ReaderGone, ScflowsError):
         pass  # stderr is gone; the exit code still tells.
-    _drop_output()
+    drop_output()
     return error.exit_code if code is None else code
-
-
-def _open_streams() -> None:
-    for name in ("stdin", "stdout", "stderr"):
-        stream = getattr(sys, name)
-        if stream is None:
-            # Python has None for what was closed before it started.
-            setattr(sys, name, open(os.devnull, "r+", encoding="utf-8"))  # noqa: SIM115 — stays open
-        elif name != "stdin" and hasattr(stream, "reconfigure"):
-            # A file name that is not UTF-8, or a dot between two words in an ASCII locale, is no reason to fail.
-            stream.reconfigure(errors="backslashreplace")
-
-
-def _drop_output() -> None:
-    """Let what is still buffered go nowhere, so that the interpreter does not complain at its end."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except OSError:
-            os.dup2(nowhere, stream.fileno())
-    os.close(nowhere)

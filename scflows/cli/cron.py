@@ -27,7 +27,7 @@ def run(
     by no more than five minutes is made up; an older one is in the history as skipped.
     """
     from scflows.cli.moment import parse_duration
-    from scflows.cli.output import ReaderGone
+    from scflows.cli.stream import ReaderGone
     from scflows.health.daemon import second_scheduler
     from scflows.health.installation import Installation
     from scflows.tick import serve

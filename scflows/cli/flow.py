@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from scflows.cli import completion
-from scflows.cli.output import Output, escaped, mistake_item
+from scflows.cli.output import Output, mistake_item
+from scflows.cli.stream import escaped
 from scflows.errors import FlowError, Mistake, NotFound, ScflowsError, UsageError
 
 TYPE_CHECKING = False
@@ -27,10 +28,10 @@ def validate(
     ctx: typer.Context,
     paths: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[FILE|FOLDER]...", help="else the flows folder", autocompletion=completion.flows),
+        typer.Argument(metavar="[FILE|FOLDER]...", help="Else the flows folder.", autocompletion=completion.flows),
     ] = None,
-    format: Annotated[str, typer.Option("--format", help="text, json, or github for its annotations")] = "text",
-    strict: Annotated[bool, typer.Option("--strict", help="fail on warnings too")] = False,
+    format: Annotated[str, typer.Option("--format", help="How to tell them: text, json, or github.")] = "text",
+    strict: Annotated[bool, typer.Option("--strict", help="Fail on warnings too.")] = False,
 ) -> int:
     """Check flow files without running them; every mistake with its file, line and column.
 

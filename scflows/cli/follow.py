@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from scflows.cli.moment import Moment, Seconds, Status, in_zone, iso, words
-from scflows.cli.output import Output, ReaderGone, escaped
+from scflows.cli.output import Output
+from scflows.cli.stream import ReaderGone, drop_output, escaped
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class Follower:
                 self._step(values)
         except ReaderGone:
             self._is_read = False
+            drop_output()
 
     def _log(self, line: str) -> None:
         self.out.line(escaped(line) if self.out.is_terminal else line)

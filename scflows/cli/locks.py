@@ -30,7 +30,7 @@ def locks(ctx: typer.Context) -> None:
 def clear(
     ctx: typer.Context,
     lock: Annotated[str, typer.Argument(metavar="LOCK", autocompletion=completion.locks)],
-    yes: Annotated[bool, typer.Option("-y", "--yes", help="do not ask")] = False,
+    yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")] = False,
 ) -> None:
     """Free a lock: the next run is let in, one that holds it goes on beside it."""
     from scflows.cli.opened import nearest

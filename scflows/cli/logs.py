@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from scflows.cli import completion, exit_code
-from scflows.cli.output import Output, escaped
+from scflows.cli.output import Output
+from scflows.cli.stream import escaped
 from scflows.errors import NotFound, UsageError
 
 TYPE_CHECKING = False
@@ -27,19 +28,19 @@ ASK_EVERY = 2.0
 def logs(
     ctx: typer.Context,
     name: Annotated[
-        str, typer.Argument(metavar="TASK|RUN", help="a task, or a run's id", autocompletion=completion.logged)
+        str, typer.Argument(metavar="TASK|RUN", help="A task, or a run's id.", autocompletion=completion.logged)
     ],
-    follow: Annotated[bool, typer.Option("-f", "--follow", help="go on with the lines as they come")] = False,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with the lines as they come.")] = False,
     lines: Annotated[
-        int | None, typer.Option("-n", "--lines", min=0, help="the last N lines; 0 is none, for --follow")
+        int | None, typer.Option("-n", "--lines", min=0, help="The last N lines; 0 is none, for --follow.")
     ] = None,
     since: Annotated[
-        str | None, typer.Option("--since", metavar="TIME", help="written then or later: 2h, 2026-11-20")
+        str | None, typer.Option("--since", metavar="TIME", help="Written then or later: 2h, 2026-11-20.")
     ] = None,
     grep: Annotated[
-        str | None, typer.Option("--grep", metavar="PATTERN", help="lines that match a regular expression")
+        str | None, typer.Option("--grep", metavar="PATTERN", help="Lines that match a regular expression.")
     ] = None,
-    path: Annotated[bool, typer.Option("--path", help="only print where the log is")] = False,
+    path: Annotated[bool, typer.Option("--path", help="Only print where the log is.")] = False,
 ) -> int:
     """Show the end of a task's log (200 lines), or all that one run wrote.
 

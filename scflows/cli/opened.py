@@ -36,7 +36,7 @@ def opened_history(settings: Settings) -> Iterator[RunStore]:
         raise Unreachable(
             f"history {path}: {reason}",
             # A log of SQLite's that stays behind would be played into the new file.
-            f"if it is broken, move it away, and a new one is begun: mkdir {path}.broken; mv {path} {path}-* {path}.broken",
+            f"if it is broken, put it away, a new one is begun: mkdir {path}.broken; mv {path} {path}-* {path}.broken",
         ) from error
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 COLORS = ("auto", "always", "never")
 #: Each with what stands for its value, and what it does.
 HELP = (
-    ("-v", "say more; twice: tracebacks of errors"),
+    ("-v", "log more; twice: tracebacks of errors"),
     ("-q", "say only what was asked for, and errors"),
     ("--json", "results and errors as JSON"),
     ("--color WHEN", "auto, always or never"),

@@ -8,6 +8,7 @@ import time
 
 from scflows.cli.moment import Moment, Seconds, Status, clock, iso, words
 from scflows.cli.options import Options
+from scflows.cli.stream import ReaderGone, escaped, write
 from scflows.errors import FlowError, ScflowsError, UsageError
 
 TYPE_CHECKING = False
@@ -28,10 +29,6 @@ COLORS = {
     RED: ("failed", "crashed", "failing", "error", "FAIL", "ERROR"),
     CYAN: ("running", "queued"),
 }
-
-
-class ReaderGone(Exception):
-    """Whoever read our output has had enough."""
 
 
 class Output:
@@ -70,7 +67,7 @@ class Output:
 
     def line(self, text: str) -> None:
         """Print a line of the results."""
-        _write(sys.stdout, text + "\n")
+        write(sys.stdout, text + "\n")
 
     def say(self, text: str, item: Mapping[str, Any] | None = None) -> None:
         """Say in a line what was done; with `--json` the `item` instead."""
@@ -83,7 +80,7 @@ class Output:
     def hint(self, text: str) -> None:
         """Tell a person what else there is; nobody in a pipe."""
         if self.is_terminal and not self.json and not self.options.quiet:
-            _write(sys.stderr, self._styled(sys.stderr, "2", text) + "\n")
+            write(sys.stderr, self._styled(sys.stderr, "2", text) + "\n")
 
     def object(self, item: Mapping[str, Any]) -> None:
         """Print one JSON object on a line of its own."""
@@ -112,7 +109,7 @@ class Output:
     def warn(self, text: str) -> None:
         """Tell on stderr, in a line, what did not stop the command."""
         if not self.options.quiet:
-            _write(sys.stderr, f"{self._styled(sys.stderr, YELLOW, 'warning')}: {escaped(text)}\n")
+            write(sys.stderr, f"{self._styled(sys.stderr, YELLOW, 'warning')}: {escaped(text)}\n")
 
     def fail(self, error: ScflowsError, trace: str = "") -> None:
         """Tell on stderr what went wrong and what to do; `trace` is the traceback, where it is wanted."""
@@ -120,7 +117,7 @@ class Output:
             told: dict[str, Any] = {"code": error.code, "message": str(error), "help": error.help}
             if isinstance(error, FlowError):
                 told["mistakes"] = [mistake_item(mistake) for mistake in error.mistakes]
-            _write(sys.stderr, self._dumped({"error": told}) + "\n")
+            write(sys.stderr, self._dumped({"error": told}) + "\n")
             return
         word = self._styled(sys.stderr, RED, "error")
         lines = []
@@ -133,7 +130,7 @@ class Output:
             lines += [f"{word}: {escaped(first)}", *(f"  {escaped(line)}" for line in others)]
         if error.help:
             lines.append(f"  help: {escaped(error.help)}")
-        _write(sys.stderr, trace + "\n".join(lines) + "\n")
+        write(sys.stderr, trace + "\n".join(lines) + "\n")
 
     def confirm(self, count: int, what: str, yes: bool, option: str = "--yes") -> bool:
         """Whether to go on with what destroys something: `what` says it, such as `remove 12 tasks`.
@@ -146,7 +143,7 @@ class Output:
         if not answers or self.options.no_input or self.environment.get("CI"):
             raise UsageError(f"this would {what}, and nobody can be asked", f"add {option} to do it")
         question = f"{what}? type {count} to go on: " if count > MANY else f"{what}? [y/N] "
-        _write(sys.stderr, question)
+        write(sys.stderr, question)
         answer = sys.stdin.readline().strip().lower()
         return answer == str(count) if count > MANY else answer in ("y", "yes")
 
@@ -184,7 +181,7 @@ class Output:
         has_color = self.has_color(sys.stdout)
         console = Console(color_system="standard" if has_color else None, highlight=False, markup=False)
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold" if has_color else "")
-        zone_told = False
+        zone_told, least = False, 0
         for title, key in columns.items():
             values = [item.get(key) for item in items]
             moments = [value for value in values if isinstance(value, Moment)]
@@ -192,8 +189,11 @@ class Output:
                 zone_told = True
                 title = f"{title} ({self._zone(moments[0])})"
             is_number = any(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
-            # Folded, never cut: a name that is cut cannot be copied.
-            table.add_column(title, justify="right" if is_number else "left", overflow="fold")
+            # Neither cut nor folded: a name in pieces cannot be copied. What does not fit is at the end of a row.
+            is_last = key == list(columns.values())[-1]
+            width = None if is_last else max(len(title), *(len(self.cell(value)) for value in values))
+            least += 2 + (width or len(title))
+            table.add_column(title, justify="right" if is_number else "left", overflow="fold", min_width=width)
         for item in items:
             cells = []
             for key in columns.values():
@@ -201,6 +201,8 @@ class Output:
                 text = self.cell(value)
                 cells.append(Text.from_ansi(self.colored(text)) if isinstance(value, Status) else Text(text))
             table.add_row(*cells)
+        # In a window that is too narrow the rows run on; a last column of words needs some room to be folded in.
+        console.width = max(console.width, least + 24)
         try:
             console.print(table)
         except BrokenPipeError as error:
@@ -235,35 +237,9 @@ def mistake_item(mistake: Any) -> dict[str, Any]:
     return {name: getattr(mistake, name) for name in names}
 
 
-def escaped(text: str) -> str:
-    """The text on one line, its control characters visible: they could move the cursor, or fake a line."""
-    if text.isprintable():
-        return text
-    return "".join(each if each.isprintable() else _visible(each) for each in text)
-
-
-def _visible(character: str) -> str:
-    named = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}.get(character)
-    if named:
-        return named
-    if character.isspace() and ord(character) > 127:
-        return character  # A no-break space and its like do no harm.
-    return character.encode("unicode_escape").decode("ascii")
-
-
 def _text(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
     return str(value)
-
-
-def _write(stream: TextIO, text: str) -> None:
-    try:
-        stream.write(text)
-        stream.flush()
-    except BrokenPipeError as error:
-        raise ReaderGone from error
-    except OSError as error:
-        raise ScflowsError(f"cannot print: {error.strerror}") from error

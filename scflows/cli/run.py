@@ -23,34 +23,34 @@ def run(
     flow: Annotated[
         str,
         typer.Argument(
-            metavar="FLOW|TASK", help="a flow file, or the name of a task", autocompletion=completion.runnable
+            metavar="FLOW|TASK", help="A flow file, or the name of a task.", autocompletion=completion.runnable
         ),
     ] = "",
     param: Annotated[
         list[str] | None,
-        typer.Option("-p", "--param", metavar="NAME=VALUE", help="a parameter of the flow; may be repeated"),
+        typer.Option("-p", "--param", metavar="NAME=VALUE", help="A parameter of the flow; may be repeated."),
     ] = None,
     data: Annotated[
         str | None,
-        typer.Option("--data", metavar="FILE", help="JSON or YAML that becomes __input__; - is stdin"),
+        typer.Option("--data", metavar="FILE", help="JSON or YAML that becomes __input__; - is stdin."),
     ] = None,
-    device: Annotated[str | None, typer.Option("--device", metavar="ID", help="the same as --param device=ID")] = None,
+    device: Annotated[str | None, typer.Option("--device", metavar="ID", help="The same as --param device=ID.")] = None,
     slot: Annotated[
-        str | None, typer.Option("--slot", metavar="TIME", help="the due time to answer for, ISO 8601")
+        str | None, typer.Option("--slot", metavar="TIME", help="The due time to answer for, ISO 8601.")
     ] = None,
     timeout: Annotated[
-        str | None, typer.Option("--timeout", metavar="TIME", help="how long it may take: 90s, 30m, 2h")
+        str | None, typer.Option("--timeout", metavar="TIME", help="How long it may take: 90s, 30m, 2h.")
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="run, but post, send and write nothing; say what would be done")
+        bool, typer.Option("--dry-run", help="Run, but post, send and write nothing; say what would be done.")
     ] = False,
-    follow: Annotated[bool, typer.Option("--follow", help="show each step as it ends, and the log")] = False,
+    follow: Annotated[bool, typer.Option("--follow", help="Show each step as it ends, and the log.")] = False,
     force: Annotated[
         bool,
-        typer.Option("--force", help="run also for a slot that has its run, a target that is there, a changed flow"),
+        typer.Option("--force", help="Run also for a slot that has its run, a target that is there, a changed flow."),
     ] = False,
     resume: Annotated[
-        str | None, typer.Option("--resume", metavar="RUN", help="go on from this run, at the first step not finished")
+        str | None, typer.Option("--resume", metavar="RUN", help="Go on from this run, at the first step not finished.")
     ] = None,
     task: Annotated[str | None, typer.Option("--task", hidden=True)] = None,
     state: Annotated[str | None, typer.Option("--state", hidden=True)] = None,
@@ -131,8 +131,6 @@ def _wanted(out: Output, flow: str, task: str | None, state: str | None) -> tupl
     settings = out.settings
     if state:
         settings = replace(settings, environment={**settings.environment, "XDG_STATE_HOME": os.path.dirname(state)})
-    if out.options.verbose:
-        settings = replace(settings, environment={**settings.environment, "LOG_LEVEL": "DEBUG"})
     name = task or flow
     if not name:
         raise UsageError("missing FLOW or TASK", "such as: flows run weather/daily.yml; see: flows list-flows")
@@ -142,8 +140,14 @@ def _wanted(out: Output, flow: str, task: str | None, state: str | None) -> tupl
         from scflows.due import task_settings
 
         found = TaskStore(settings).read(name)
-        return Request(task=found), task_settings(found)
-    return Request(flow=flow), settings
+        return Request(task=found), _verbose(task_settings(found), out)
+    return Request(flow=flow), _verbose(settings, out)
+
+
+def _verbose(settings: Settings, out: Output) -> Settings:
+    if not out.options.verbose:
+        return settings
+    return replace(settings, environment={**settings.environment, "LOG_LEVEL": "DEBUG"})
 
 
 def _launched(request: Request, settings: Settings, out: Output, follow: bool) -> Outcome:

@@ -16,21 +16,21 @@ if TYPE_CHECKING:
     from scflows.history import RunStore
     from scflows.run import Run, StepRecord
 
-RunId = Annotated[str, typer.Argument(metavar="RUN", help="its id, or how it begins", autocompletion=completion.runs)]
+RunId = Annotated[str, typer.Argument(metavar="RUN", help="Its id, or how it begins.", autocompletion=completion.runs)]
 
 
 def history(
     ctx: typer.Context,
     task: Annotated[str | None, typer.Argument(metavar="[TASK]", autocompletion=completion.tasks)] = None,
     status: Annotated[
-        list[str] | None, typer.Option("--status", help="only runs that ended so; may be repeated")
+        list[str] | None, typer.Option("--status", help="Only runs that ended so; may be repeated.")
     ] = None,
     since: Annotated[
-        str | None, typer.Option("--since", metavar="TIME", help="started then or later: 7d, 2026-11-20")
+        str | None, typer.Option("--since", metavar="TIME", help="Started then or later: 7d, 2026-11-20.")
     ] = None,
-    until: Annotated[str | None, typer.Option("--until", metavar="TIME", help="started before")] = None,
-    slot: Annotated[str | None, typer.Option("--slot", metavar="TIME", help="for this due time")] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="so many of the newest")] = 50,
+    until: Annotated[str | None, typer.Option("--until", metavar="TIME", help="Started before.")] = None,
+    slot: Annotated[str | None, typer.Option("--slot", metavar="TIME", help="For this due time.")] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="So many of the newest.")] = 50,
 ) -> None:
     """List runs, the newest first."""
     from scflows.cli.moment import parse_moment, parse_since
@@ -108,9 +108,9 @@ def resume(
     ctx: typer.Context,
     id: RunId,
     force: Annotated[
-        bool, typer.Option("--force", help="also when its flow was changed; targets are made again")
+        bool, typer.Option("--force", help="Also when its flow was changed; targets are made again.")
     ] = False,
-    follow: Annotated[bool, typer.Option("--follow", help="show each step as it ends, and the log")] = False,
+    follow: Annotated[bool, typer.Option("--follow", help="Show each step as it ends, and the log.")] = False,
 ) -> int:
     """Go on from a run that broke: at its first step not finished, with the results of those before."""
     return _run_again(ctx, id, follow, resume=True, force=force)
@@ -119,8 +119,8 @@ def resume(
 def retry(
     ctx: typer.Context,
     id: RunId,
-    force: Annotated[bool, typer.Option("--force", help="run steps though their target is there")] = False,
-    follow: Annotated[bool, typer.Option("--follow", help="show each step as it ends, and the log")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Run steps though their target is there.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", help="Show each step as it ends, and the log.")] = False,
 ) -> int:
     """Do a run again from the start: same flow, parameters and input."""
     return _run_again(ctx, id, follow, resume=False, force=force)
@@ -128,9 +128,9 @@ def retry(
 
 def prune(
     ctx: typer.Context,
-    older_than: Annotated[str, typer.Option("--older-than", metavar="TIME", help="such as 90d")],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="only say how many")] = False,
-    yes: Annotated[bool, typer.Option("-y", "--yes", help="do not ask")] = False,
+    older_than: Annotated[str, typer.Option("--older-than", metavar="TIME", help="Such as 90d.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how many.")] = False,
+    yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")] = False,
 ) -> None:
     """Remove the records of runs that started longer ago, and the head of logs that grew too large."""
     from scflows.cli.moment import iso, parse_duration

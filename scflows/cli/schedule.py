@@ -9,11 +9,11 @@ import typer
 from scflows.errors import Busy, Unreachable, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from scflows.cli.output import Output
     from scflows.cron.task import Task
-    from scflows.planner import Change, Plan
+    from scflows.planner import Change, Plan, Planner
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan as a diff; change nothing.")]
 ExitCode = Annotated[bool, typer.Option("--exit-code", help="With --dry-run: end with 10 when there are changes.")]
@@ -174,19 +174,12 @@ def remove_task(
     exit_code: ExitCode = False,
 ) -> int:
     """Take tasks off the crontab. Their logs and history stay."""
-    from scflows.planner import planning
-
     out: Output = ctx.obj
-    with planning(out.settings, dry_run) as planner:
-        names = list(dict.fromkeys(task))
-        removed = [planner.removal(name) for name in names]
-        if not dry_run and len(removed) > 1 and not out.confirm(len(removed), f"remove {len(removed)} tasks", yes):
-            out.say("nothing was removed")
-            return 0
-        plan = planner.change(removed)
-        if not dry_run:
-            planner.write(plan, overwrite)
-    return _tell(out, plan, dry_run, exit_code, "flows remove-task")
+
+    def chosen(planner: Planner) -> list[Change]:
+        return [planner.removal(name) for name in dict.fromkeys(task)]
+
+    return _remove(out, chosen, yes or len(task) == 1, overwrite, dry_run, exit_code, "flows remove-task")
 
 
 def clear_tasks(
@@ -200,23 +193,10 @@ def clear_tasks(
     """Take all tasks off the crontab; lines of yours that are not ours stay as they are."""
     from fnmatch import fnmatchcase
 
-    from scflows.planner import planning
+    def chosen(planner: Planner) -> list[Change]:
+        return [planner.removal(name) for name in planner.names() if fnmatchcase(name, pattern)]
 
-    out: Output = ctx.obj
-    with planning(out.settings, dry_run) as planner:
-        removed = [planner.removal(name) for name in planner.names() if fnmatchcase(name, pattern)]
-        if not removed:
-            out.say("no task to remove", {"schema": 1, "items": []})
-            return 0
-        count = len(removed)
-        what = f"remove {count} task{'s' if count > 1 else ''}"
-        if not dry_run and not out.confirm(count, what, yes):
-            out.say("nothing was removed")
-            return 0
-        plan = planner.change(removed)
-        if not dry_run:
-            planner.write(plan, overwrite)
-    return _tell(out, plan, dry_run, exit_code, "flows clear-tasks")
+    return _remove(ctx.obj, chosen, yes, overwrite, dry_run, exit_code, "flows clear-tasks")
 
 
 def parse_params(given: list[str] | None, may_be_empty: bool = False) -> dict[str, Any]:
@@ -228,6 +208,33 @@ def parse_params(given: list[str] | None, may_be_empty: bool = False) -> dict[st
             raise UsageError(f"-p {text!r} is not of the form NAME=VALUE")
         params[name] = None if may_be_empty and not value else value
     return params
+
+
+def _remove(
+    out: Output,
+    chosen: Callable[[Planner], list[Change]],
+    yes: bool,
+    overwrite: bool,
+    dry_run: bool,
+    exit_code: bool,
+    command: str,
+) -> int:
+    from scflows.planner import planning
+
+    with planning(out.settings, dry_run) as planner:
+        removed = chosen(planner)
+        count = len(removed)
+        if not removed:
+            out.say("no task to remove", {"schema": 1, "items": []})
+            return 0
+        what = f"remove {count} task{'s' if count > 1 else ''}"
+        if not dry_run and not out.confirm(count, what, yes):
+            out.say("nothing was removed")
+            return 0
+        plan = planner.change(removed)
+        if not dry_run:
+            planner.write(plan, overwrite)
+    return _tell(out, plan, dry_run, exit_code, command)
 
 
 def _switch(out: Output, names: Iterable[str], enabled: bool, dry_run: bool, exit_code: bool) -> int:

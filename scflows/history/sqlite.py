@@ -82,9 +82,19 @@ class SqliteStore:
         # A run that started while the history could not be written has no row yet.
         with self._transaction() as connection:
             changed = connection.execute(
-                "UPDATE runs SET status = ?, reason = ?, message = ?, ended = ?, log = ?"
+                "UPDATE runs SET status = ?, reason = ?, message = ?, ended = ?, params = ?, log = ?"
                 " WHERE id = ? AND status IN (?, ?)",
-                (run.status, run.reason, run.message, run.ended, run.log, run.id, QUEUED, RUNNING),
+                (
+                    run.status,
+                    run.reason,
+                    run.message,
+                    run.ended,
+                    json.dumps(run.params),
+                    run.log,
+                    run.id,
+                    QUEUED,
+                    RUNNING,
+                ),
             ).rowcount
             if not changed:
                 known = connection.execute("SELECT 1 FROM runs WHERE id = ?", (run.id,)).fetchone()

@@ -114,7 +114,8 @@ def test_a_bug_is_told_in_a_line_and_its_traceback_is_kept(
 ) -> None:
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setitem(PANELS["RUN"], "history", lambda: {}["surprise"])
+    nothing: dict[str, None] = {}
+    monkeypatch.setitem(PANELS["RUN"], "history", lambda: nothing["surprise"])
     assert run_app(["history"]) == 3
     said = capsys.readouterr()
     assert said.err.splitlines()[0] == "error: a bug of flows: KeyError: 'surprise'"
@@ -170,9 +171,7 @@ def test_a_closed_stdout_does_not_matter(shipped: Path, environment: dict[str, s
         ("flows locks clear ", []),
     ],
 )
-def test_the_shell_is_offered_names(
-    shipped: Path, flows: Callable[..., Any], line: str, offered: list[str]
-) -> None:
+def test_the_shell_is_offered_names(shipped: Path, flows: Callable[..., Any], line: str, offered: list[str]) -> None:
     flows("run", "greet.yml")
     number = str(len(line.split(" ")) - 1)
     answer = flows(_FLOWS_COMPLETE="complete_bash", COMP_WORDS=line, COMP_CWORD=number)

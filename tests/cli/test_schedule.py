@@ -354,3 +354,21 @@ def test_a_broken_task_file_is_told_and_its_line_stays(flows, crontab, tree, set
     assert not path.exists()
     assert os.listdir(path.parent)
     assert not any(line.endswith("# daily") for line in crontab.read_text().splitlines())
+
+
+def test_a_home_that_is_not_the_one_of_the_password_file_is_remembered(flows, crontab, tree, environment, tmp_path):
+    # As under sudo with HOME kept, or in a shell with another HOME.
+    given = {"HOME": str(tmp_path / "other home"), "XDG_STATE_HOME": "", "XDG_CACHE_HOME": ""}
+    (tmp_path / "other home").mkdir()
+    answer = flows("auto-schedule", "--once", **given)
+    assert answer.code == 5
+    assert "cannot stand in a crontab" in answer.err
+    given["HOME"] = str(tmp_path / "other")
+    (tmp_path / "other").mkdir()
+    assert flows("auto-schedule", "--once", **given).code == 0
+    (line,) = [line for line in crontab.read_text().splitlines() if line.endswith("# air-minute")]
+    bare = {"HOME": str(tmp_path / "home"), "PATH": "/usr/bin:/bin"}
+    done = subprocess.run(["/bin/sh", "-c", line.split(" ", 5)[5]], env=bare, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert flows("history", "air-minute", **given).out.count("\tsuccess\t") == 1
+    assert not list((tmp_path / "home").iterdir())

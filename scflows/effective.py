@@ -1,0 +1,104 @@
+"""Which settings are in force, where each comes from, and how it may be shown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from scflows.errors import NotFound
+from scflows.settings import read_env_file
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from scflows.settings import Settings
+
+#: Words in a name that make its value nobody's business.
+SECRET_WORDS = ("TOKEN", "SECRET", "PASSWORD", "PASSWD", "BEARER", "KEY", "AUTH", "CREDENTIAL")
+#: Names of paths, whatever words are in them: `API_TOKEN_FILE` says where a secret is.
+PATH_ENDINGS = ("_PATH", "_FILE")
+MASK = "***"
+ENVIRONMENT = "environment"
+ENV_FILE = ".env"
+DEFAULT = "default"
+WORKSPACE = "--home or here"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting as it is in force."""
+
+    name: str
+    value: str  #: fit to be shown: secrets are masked
+    source: str  #: `environment`, `.env` or `default`
+
+
+def effective(settings: Settings, environment: Mapping[str, str]) -> list[Setting]:
+    """The settings in force: those we know, then whatever else `.env` sets.
+
+    `environment` is that of the process alone, without `.env`. Raises UsageError for a value that cannot be.
+    """
+    from_file = read_env_file(settings.env_file)
+
+    def source(*names: str) -> str:
+        for name in names:
+            if environment.get(name):
+                return ENVIRONMENT
+            if from_file.get(name) and name not in environment:
+                return ENV_FILE
+        return DEFAULT
+
+    known = [Setting("WORKSPACE", settings.home, WORKSPACE)]
+    for name, value in _values(settings).items():
+        names = ("SCFLOWS_DATABASE_URL", "SQLALCHEMY_DATABASE_URI") if name.endswith("DATABASE_URL") else (name,)
+        known.append(Setting(name, masked(name, value), source(*names)))
+    done = {setting.name for setting in known} | {"SQLALCHEMY_DATABASE_URI"}
+    rest = [name for name in from_file if name not in done]
+    return known + [Setting(name, masked(name, settings.environment.get(name, "")), source(name)) for name in rest]
+
+
+def find_setting(settings: Settings, environment: Mapping[str, str], name: str) -> Setting:
+    """The setting of that name. Raises NotFound, naming the nearest."""
+    found = effective(settings, environment)
+    for setting in found:
+        if setting.name == name.upper():
+            return setting
+    from difflib import get_close_matches
+
+    near = get_close_matches(name.upper(), [setting.name for setting in found], 1)
+    raise NotFound(
+        f"there is no setting {name!r}", f"did you mean {near[0]!r}?" if near else "see them with: flows config"
+    )
+
+
+def masked(name: str, value: str) -> str:
+    """A value as it may be shown: secrets, and the login within a URL, as `***`."""
+    if not value:
+        return value
+    if not name.endswith(PATH_ENDINGS) and any(word in name.upper() for word in SECRET_WORDS):
+        return MASK
+    import re
+
+    if not value.startswith("sqlite:"):
+        # Up to the last @: a password may hold one, or a slash, although it should not.
+        value = re.sub(r"(?<=://)\S+@", f"{MASK}@", value)
+    return re.sub(r"(?i)([?&][^=&]*(?:token|secret|password|key)[^=&]*=)[^&\s]+", rf"\1{MASK}", value)
+
+
+def _values(settings: Settings) -> dict[str, str]:
+    return {
+        "DATA_PATH": settings.data_path,
+        "FLOWS_PATH": settings.flows_path,
+        "TEMPLATES_PATH": settings.templates_path,
+        "SECRETS_PATH": settings.secrets_path,
+        "CONFIG_FILE": settings.config_file,
+        "TASKS_PATH": settings.tasks_path,
+        "TABFILE": settings.tabfile,
+        "STATE_PATH": settings.state_path,
+        "LOCK_PATH": settings.lock_path,
+        "SCFLOWS_DATABASE_URL": settings.database_url,
+        "TIMEZONE": settings.timezone,
+        "FLOW_TIMEOUT_SECONDS": f"{settings.timeout_seconds:g}",
+        "FLOW_MAX_WORKERS": str(settings.max_workers),
+        "LOG_LEVEL": settings.log_level,
+    }

@@ -1,0 +1,227 @@
+"""Who starts the tasks: the crontab program, the system's cron, our own scheduler; and whether they do."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from scflows.errors import ScflowsError
+from scflows.health import FAIL, OK, SKIP, WARN, Finding, counted
+from scflows.heartbeat import STALE, last_beat
+from scflows.logfile import timestamp
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from scflows.cron.install import Crontab
+    from scflows.health.installation import Installation
+    from scflows.heartbeat import Heartbeat
+
+RUN = "flows cron run"
+DEBIAN, CRONIE, BUSYBOX, UNKNOWN = "Debian cron", "cronie", "busybox", "unknown"
+START_ONE = "start the system's cron (service cron start), or: flows cron run"
+#: Seconds after which a slot that was due is expected to have its run: cron itself takes up to two minutes.
+PATIENCE = 150
+
+
+@dataclass(frozen=True)
+class Status:
+    """Who drives the tasks. Times are seconds since the epoch."""
+
+    driver: str  #: `flows cron run`, `cron`, or empty when nobody does
+    scheduler: int  #: the process of `flows cron run`; 0 when it does not run
+    heartbeat: Heartbeat | None  #: of that scheduler
+    program: str  #: the crontab program, empty where there is none
+    implementation: str
+    daemon: str  #: the process of the system's cron, empty when it does not run
+    daemon_pid: int
+    in_crontab: int  #: entries of ours
+    in_tabfile: int
+
+
+def status(installation: Installation) -> Status:
+    """Who drives the tasks. Raises Refused for a tabfile that cannot be read."""
+    crontab, daemon, scheduler = installation.crontab, installation.daemon, installation.scheduler
+    in_crontab, in_tabfile = _in_crontab(installation), len(installation.entries)
+    # A cron that has none of our tasks drives nothing, however alive it is.
+    by_cron = daemon is not None and crontab is not None and (in_crontab > 0 or not in_tabfile)
+    return Status(
+        driver=RUN if scheduler is not None else "cron" if by_cron else "",
+        scheduler=scheduler.pid if scheduler is not None else 0,
+        heartbeat=_heartbeat(installation),
+        program=crontab.program if crontab else "",
+        implementation=implementation(crontab) if crontab else "",
+        daemon=daemon.name if daemon else "",
+        daemon_pid=daemon.pid if daemon else 0,
+        in_crontab=in_crontab,
+        in_tabfile=in_tabfile,
+    )
+
+
+def program(installation: Installation) -> Iterator[Finding]:
+    """The program `crontab`: there, permitted, and whose."""
+    crontab, account = installation.crontab, installation.account
+    if crontab is None:
+        if installation.scheduler is not None:
+            yield Finding(
+                SKIP, "crontab", "no crontab program; not needed, the scheduler of `flows cron run` is at work"
+            )
+        else:
+            help = "install cron (apt install cron), or run the tasks without it: flows cron run"
+            yield Finding(WARN, "crontab", "there is no crontab program", help)
+        return
+    if not account.is_listed:
+        told = f"user {account.name} is not in the system's list of users: cron starts nothing for it"
+        yield Finding(FAIL, "crontab", told, "add the user to /etc/passwd, or: flows cron run")
+    elif _shell(account.name).endswith(("nologin", "/false")):
+        told = f"user {account.name} has no login shell: some systems keep cron from starting anything for it"
+        yield Finding(WARN, "crontab", told, f"if nothing starts: chsh -s /bin/sh {account.name}")
+    error = installation.crontab_error
+    if error is not None:
+        yield Finding(FAIL, "crontab", str(error), error.help or "")
+        return
+    by = f", become by {crontab.by} with sudo" if crontab.by else ""
+    yield Finding(OK, "crontab", f"{crontab.program} ({implementation(crontab)}) for user {crontab.user}{by}")
+
+
+def schedulers(installation: Installation) -> Iterator[Finding]:
+    """Somebody starts the tasks, and only one does."""
+    now, daemon, scheduler = installation.now, installation.daemon, installation.scheduler
+    if scheduler is not None:
+        named = f"`{RUN}` (process {scheduler.pid})"
+        beat = _heartbeat(installation)
+        silent = now - (beat.tick if beat is not None else scheduler.since)
+        if silent > STALE:
+            told = f"{named} has not looked at the clock for {silent / 60:.0f} min"
+            yield Finding(FAIL, "cron", told, f"stop it and start it again: kill {scheduler.pid}")
+        else:
+            doing = (
+                f"; {counted(len(beat.running), 'task')} running, {beat.waiting} waiting" if beat is not None else ""
+            )
+            yield Finding(OK, "cron", f"{named} looked at the clock {max(0.0, silent):.0f} s ago{doing}")
+        warning = second_scheduler(installation)
+        if warning:
+            yield Finding(WARN, "cron", warning, "stop one of them, so that it is plain who starts what")
+    elif daemon is not None and installation.crontab is None and installation.scheduled:
+        told = f"the system's cron is alive ({daemon.name}, process {daemon.pid}), and without a crontab has no tasks"
+        yield Finding(FAIL, "cron", told, "install the program crontab and schedule again, or: flows cron run")
+    elif daemon is not None:
+        yield Finding(OK, "cron", f"the system's cron is alive ({daemon.name}, process {daemon.pid})")
+    elif installation.scheduled:
+        yield Finding(
+            FAIL, "cron", "neither the system's cron nor `flows cron run` is alive: no task starts", START_ONE
+        )
+    else:
+        yield Finding(WARN, "cron", "neither the system's cron nor `flows cron run` is alive", START_ONE)
+
+
+def slots(installation: Installation) -> Iterator[Finding]:
+    """The newest slot that was due has been seen."""
+    from scflows.history import Query
+
+    due = _expected(installation)
+    if due is None:
+        if installation.scheduled:
+            yield Finding(SKIP, "slots", "no slot has been due since the tasks were scheduled")
+        return
+    slot, name = due
+    store = installation.open_history()
+    runs = []
+    if store is not None:
+        try:
+            runs = [
+                run for run in store.find(Query(since=slot - 60, limit=1000)) if run.trigger in ("cron", "scheduler")
+            ]
+        finally:
+            store.close()
+    if runs:
+        last = runs[0].started
+        yield Finding(OK, "slots", f"last start by cron {timestamp(last)}, {_ago(installation.now - last)} ago")
+    else:
+        told = f"no slot seen for {_ago(installation.now - slot)}: {name} was due {timestamp(slot)} and nothing started"
+        yield Finding(FAIL, "slots", told, "is cron alive, and may it start something? flows check --as-cron")
+
+
+def second_scheduler(installation: Installation) -> str:
+    """What is to be told when the system's cron has our tasks too; empty when it has not."""
+    daemon = installation.daemon
+    try:
+        count = _in_crontab(installation)
+    except ScflowsError:
+        return ""
+    if daemon is None or not count:
+        return ""
+    return (
+        f"two schedulers: the system's cron ({daemon.name}, process {daemon.pid}) has {counted(count, 'task')} in the"
+        " crontab as well; a slot is claimed once, so nothing runs twice"
+    )
+
+
+def implementation(crontab: Crontab) -> str:
+    """Whose `crontab` it is: `Debian cron`, `cronie`, `busybox` or `unknown`."""
+    if os.path.basename(os.path.realpath(crontab.program)) == "busybox":
+        return BUSYBOX
+    import subprocess
+
+    try:
+        # Only cronie knows -V; the others answer with how they are used, and change nothing.
+        done = subprocess.run(
+            [crontab.program, "-V"], stdin=subprocess.DEVNULL, capture_output=True, timeout=10, env={"LC_ALL": "C"}
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return UNKNOWN
+    told = (done.stdout + done.stderr).decode("utf-8", "replace").lower()
+    for sign, name in (("cronie", CRONIE), ("busybox", BUSYBOX), ("per 1003.2", DEBIAN)):
+        if sign in told:
+            return name
+    return UNKNOWN
+
+
+def _heartbeat(installation: Installation) -> Heartbeat | None:
+    """The heartbeat of the scheduler that runs; None when it has only just begun."""
+    beat, scheduler = last_beat(installation.settings), installation.scheduler
+    return beat if scheduler is not None and beat is not None and beat.pid == scheduler.pid else None
+
+
+def _in_crontab(installation: Installation) -> int:
+    """How many live lines of ours the crontab holds, in the block and outside."""
+    from scflows.cron.line import parse_line
+
+    parts = installation.parts
+    return sum(parse_line(line) is not None for line in parts.lines or []) + len(parts.strays)
+
+
+def _expected(installation: Installation) -> tuple[float, str] | None:
+    """The newest slot that should have its start by now, and its task."""
+    alive = [each.since for each in (installation.scheduler, installation.daemon) if each is not None]
+    since = max(_changed(installation.settings.tabfile) + 60, installation.booted + 60, min(alive, default=0.0) + 60)
+    newest: tuple[float, str] | None = None
+    for task in installation.scheduled:
+        slot = task.schedule.latest_epoch(installation.now - PATIENCE)
+        if slot is not None and slot > since:
+            newest = max(newest or (slot, task.name), (slot, task.name))
+    return newest
+
+
+def _changed(path: str) -> float:
+    try:
+        return os.stat(path).st_mtime
+    except OSError:
+        return 0.0
+
+
+def _shell(name: str) -> str:
+    import pwd
+
+    try:
+        return pwd.getpwnam(name).pw_shell
+    except KeyError:
+        return ""
+
+
+def _ago(seconds: float) -> str:
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(0.0, seconds):.0f} s"

@@ -1,0 +1,112 @@
+"""Crontab, tabfile and task files say the same, and cron can start what they say."""
+
+from __future__ import annotations
+
+import os
+
+from scflows.cron.block import drift
+from scflows.errors import Refused
+from scflows.health import FAIL, OK, SKIP, WARN, Finding, counted, some
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from scflows.health.installation import Installation
+
+#: How many lines of a diff are shown.
+MOST_LINES = 40
+WRITE_AGAIN = "to write the block as it should be: flows auto-schedule --overwrite"
+
+
+def block(installation: Installation) -> Iterator[Finding]:
+    """Our block in the crontab against the tabfile."""
+    if installation.crontab is None or installation.crontab_error is not None:
+        return
+    parts = installation.parts
+    lines = installation.tabfile.lines
+    foreign = sum(bool(line.strip()) for line in parts.foreign.split(b"\n")) - len(parts.strays)
+    beside = f"; {counted(foreign, 'foreign line')} left alone" if foreign else ""
+    if parts.strays:
+        names = ", ".join(entry.name for entry in parts.strays[:5])
+        told = f"{counted(len(parts.strays), 'line')} of ours outside the block in the crontab: {names}"
+        yield Finding(WARN, "crontab", told, "take them out with: crontab -e; the block has those of the tabfile")
+    if parts.lines is None and lines:
+        told = f"the crontab has no block of scflows, and the tabfile {counted(len(lines), 'task')}"
+        if installation.scheduler is not None:
+            yield Finding(SKIP, "crontab", f"{told}: `flows cron run` starts them")
+        else:
+            yield Finding(FAIL, "crontab", told, WRITE_AGAIN)
+        return
+    changed = drift(installation.raw, lines)
+    if changed:
+        hidden = len(changed) - MOST_LINES
+        shown = (*changed[:MOST_LINES], *([f"… {hidden} more lines"] if hidden > 0 else []))
+        yield Finding(FAIL, "crontab", "the block in the crontab is not what the tabfile has", WRITE_AGAIN, shown)
+    else:
+        yield Finding(OK, "crontab", f"{counted(len(installation.entries), 'task')}, same as the tabfile{beside}")
+
+
+def task_files(installation: Installation) -> Iterator[Finding]:
+    """The tabfile against the tasks' own files."""
+    findings = [Finding(FAIL, "tasks", str(each), each.help or "") for each in installation.task_problems]
+    listed = {entry.name for entry in installation.entries}
+    # A broken file is told of already.
+    broken = {name for name in listed if any(f"/{name}.json" in str(each) for each in installation.task_problems)}
+    for name in sorted(listed - set(installation.tasks) - broken):
+        told = f"{name} is on the tabfile and has no task file: nothing starts"
+        findings.append(Finding(FAIL, "tasks", told, f"flows remove-task {name}; then schedule it again"))
+    for name, task in installation.tasks.items():
+        if task.enabled and name not in listed:
+            told = f"{name} has a task file and is not on the tabfile: nothing starts it"
+            findings.append(Finding(FAIL, "tasks", told, f"flows disable {name}; then: flows enable {name}"))
+        elif not task.enabled and name in listed:
+            told = f"{name} is paused and still on the tabfile"
+            findings.append(Finding(WARN, "tasks", told, f"flows enable {name}; then: flows disable {name}"))
+    yield from some(findings)
+    if not findings and installation.tasks:
+        paused = sum(not task.enabled for task in installation.tasks.values())
+        yield Finding(OK, "tasks", f"{counted(len(installation.tasks), 'task')}, {paused} paused")
+
+
+def lines(installation: Installation) -> Iterator[Finding]:
+    """The tabfile's lines against what the tasks would have there."""
+    from scflows.cron.line import line
+
+    findings = []
+    for entry in installation.entries:
+        task = installation.tasks.get(entry.name)
+        if task is None:
+            continue
+        try:
+            wanted = line(task, entry.python, entry.state)
+        except Refused as error:
+            findings.append(Finding(FAIL, "lines", str(error), error.help or ""))
+            continue
+        if wanted != entry.text:
+            told = f"the line of {entry.name} is not what its task says: changed by hand, or before a change of zone"
+            help = f"to write it anew: flows disable {entry.name}; flows enable {entry.name}"
+            findings.append(Finding(WARN, "lines", told, help, (f"-{entry.text}", f"+{wanted}")))
+    yield from some(findings)
+
+
+def interpreters(installation: Installation) -> Iterator[Finding]:
+    """Each Python that the lines name is there, has scflows, and comes to the same state folder."""
+    from scflows import __version__
+    from scflows.health.bare import ask_python
+
+    found = {(entry.python, entry.state) for entry in installation.entries}
+    for python, state in sorted(found, key=str):
+        said = ask_python(installation.account, python, state)
+        ours = installation.settings.state_path
+        again = "schedule the tasks again with the flows command that is to run them: flows auto-schedule --overwrite"
+        if said.problem:
+            yield Finding(FAIL, "python", f"{python}: {said.problem}", said.help or again)
+        elif os.path.realpath(said.state) != os.path.realpath(ours):
+            told = f"under cron {python} looks for tasks in {said.state}, and they are in {ours}"
+            yield Finding(FAIL, "python", told, again)
+        elif said.version != __version__:
+            told = f"{python} has scflows {said.version}, and this is {__version__}"
+            yield Finding(WARN, "python", told, again)
+        else:
+            yield Finding(OK, "python", f"{python} has scflows {said.version}, also in cron's environment")

@@ -1,0 +1,74 @@
+"""The flows that the tasks run: there, sound, and with their programs in reach of cron."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+from scflows.errors import FlowError, ScflowsError
+from scflows.health import FAIL, OK, Finding, counted, some
+from scflows.health.bare import PATH, environment
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from scflows.cron.task import Task
+    from scflows.flow import Flow
+    from scflows.health.installation import Installation
+
+
+def flows(installation: Installation) -> Iterator[Finding]:
+    """Tasks whose workspace or flow is gone, cannot be read or is refused."""
+    findings = []
+    count = 0
+    for task in installation.scheduled:
+        try:
+            load(installation, task)
+            count += bool(task.flow)
+        except FlowError as error:
+            more = f" (and {len(error.mistakes) - 1} more)" if len(error.mistakes) > 1 else ""
+            help = error.help or f"see: flows validate {task.flow}"
+            findings.append(Finding(FAIL, "flows", f"{task.name}: {error.mistakes[0]}{more}", help))
+        except ScflowsError as error:
+            findings.append(Finding(FAIL, "flows", f"{task.name}: {error}", error.help or ""))
+    yield from some(findings)
+    if not findings and count:
+        yield Finding(OK, "flows", f"the flows of {counted(count, 'task')} are sound")
+
+
+def programs(installation: Installation) -> Iterator[Finding]:
+    """Programs of shell steps that cron does not find, whose PATH is short."""
+    if installation.scheduler is not None:
+        return  # It gives its own PATH.
+    findings = []
+    for task in installation.scheduled:
+        try:
+            flow = load(installation, task)
+        except ScflowsError:
+            continue  # Told of already.
+        findings += [Finding(FAIL, "PATH", f"{task.name}: {told}", help) for told, help in lacking(flow)]
+    yield from some(findings)
+
+
+def load(installation: Installation, task: Task) -> Flow | None:
+    """The flow of a task, as cron would load it; None for a task that is a command. Raises ScflowsError."""
+    from scflows.loader import find_flow, load_flow
+    from scflows.settings import read_settings
+
+    settings = read_settings(task.workspace, {**environment(installation.account), **task.settings})
+    if not task.flow:
+        return None
+    return load_flow(find_flow(task.flow, settings), settings, keep=False)
+
+
+def lacking(flow: Flow | None) -> Iterator[tuple[str, str]]:
+    """The programs of a flow's shell steps that cron's PATH does not have: what is wrong, and what to do."""
+    for step in flow.steps if flow is not None else ():
+        command = step.options.get("command") if step.type == "shell" else None
+        word = str(command[0]) if isinstance(command, list) and command else ""
+        if not word or ("/" in word and not os.path.isabs(word)) or shutil.which(word, path=PATH):
+            continue
+        elsewhere = shutil.which(word)
+        where = f"write {elsewhere} in the step" if elsewhere and elsewhere != word else f"install {word}"
+        yield f"step {step.name!r}: cron does not find the program {word!r} (its PATH is {PATH})", where

@@ -1,0 +1,220 @@
+"""What the checks look at, each part read once."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from dataclasses import dataclass
+from functools import cached_property
+
+from scflows.cron.block import Parts, split
+from scflows.cron.install import Crontab, find_crontab
+from scflows.cron.line import Entry
+from scflows.cron.tabfile import Tabfile
+from scflows.cron.task import TaskStore
+from scflows.errors import ScflowsError
+from scflows.heartbeat import scheduler
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from scflows.cron.task import Task
+    from scflows.history import RunStore
+    from scflows.lock import Holder
+    from scflows.settings import Settings
+
+
+@dataclass(frozen=True)
+class Account:
+    """The user whose crontab it is, as the system's list of users has it."""
+
+    name: str
+    home: str
+    is_listed: bool = True  #: cron starts nothing for a user that is not
+
+
+@dataclass(frozen=True)
+class Daemon:
+    """A process of the system's cron."""
+
+    name: str
+    pid: int
+    since: float = 0.0  #: seconds since the epoch; 0 when it cannot be told
+
+
+#: As their processes are named: Debian's, then cronie's and busybox's.
+DAEMONS = ("cron", "crond")
+PID_FILES = ("crond.pid", "cron.pid")
+
+
+class Installation:
+    """One user's installation of scflows on this machine."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        environment: Mapping[str, str] | None = None,
+        now: float | None = None,
+        account: Account | None = None,
+        proc: str = "/proc",
+        run: str = "/run",
+    ) -> None:
+        self.settings = settings
+        self.environment = os.environ if environment is None else environment
+        self.now = time.time() if now is None else now
+        self.account = account or this_account()
+        self.proc = proc
+        self.run = run
+
+    @cached_property
+    def tabfile(self) -> Tabfile:
+        """Raises Refused when it cannot be read."""
+        return Tabfile.read(self.settings.tabfile)
+
+    @cached_property
+    def entries(self) -> list[Entry]:
+        """The lines of the tabfile that are tasks. Raises Refused."""
+        return self.tabfile.entries
+
+    @cached_property
+    def _read_tasks(self) -> tuple[list[Task], list[ScflowsError]]:
+        return TaskStore(self.settings).read_all()
+
+    @property
+    def tasks(self) -> dict[str, Task]:
+        """All tasks that can be read, by name."""
+        return {task.name: task for task in self._read_tasks[0]}
+
+    @property
+    def task_problems(self) -> list[ScflowsError]:
+        return self._read_tasks[1]
+
+    @cached_property
+    def scheduled(self) -> list[Task]:
+        """The tasks that should start by themselves. Raises Refused."""
+        names = {entry.name for entry in self.entries}
+        return [task for name, task in self.tasks.items() if name in names and task.enabled]
+
+    @cached_property
+    def crontab(self) -> Crontab | None:
+        return find_crontab(self.environment)
+
+    @cached_property
+    def _read_crontab(self) -> tuple[bytes, ScflowsError | None]:
+        if self.crontab is None:
+            return b"", None
+        try:
+            return self.crontab.read(), None
+        except ScflowsError as error:
+            return b"", error
+
+    @property
+    def raw(self) -> bytes:
+        """The crontab; empty where there is none or it cannot be read."""
+        return self._read_crontab[0]
+
+    @property
+    def crontab_error(self) -> ScflowsError | None:
+        """Why the crontab cannot be read."""
+        return self._read_crontab[1]
+
+    @cached_property
+    def parts(self) -> Parts:
+        """The crontab taken apart. Raises Refused for marks that are no pair."""
+        return split(self.raw)
+
+    @cached_property
+    def scheduler(self) -> Holder | None:
+        """Our own scheduler, `flows cron run`, when it runs."""
+        return scheduler(self.settings)
+
+    @cached_property
+    def daemon(self) -> Daemon | None:
+        """The system's cron, when it runs."""
+        pids = (int(name) for name in _names(self.proc) if name.isdigit())
+        for pid in sorted(pids):
+            name = _daemon_name(os.path.join(self.proc, str(pid)))
+            if name:
+                return Daemon(name, pid, self.booted + _ticks(os.path.join(self.proc, str(pid), "stat")))
+        for name in PID_FILES:
+            # Where the processes of others are hidden, only a signal tells.
+            pid = _number(os.path.join(self.run, name))
+            if pid and not os.path.exists(os.path.join(self.proc, str(pid))) and _is_hidden(pid):
+                return Daemon(name.removesuffix(".pid"), pid)
+        return None
+
+    @cached_property
+    def booted(self) -> float:
+        """When the machine was started; 0 when it cannot be told."""
+        lines = _text(os.path.join(self.proc, "stat"), 1 << 20).splitlines()
+        times = [line.split()[1] for line in lines if line.startswith("btime ")]
+        return float(times[0]) if times else 0.0
+
+    def open_history(self) -> RunStore | None:
+        """The history to read from; None where there is none yet or it cannot be read. The caller closes it."""
+        from scflows.database import sqlite_path
+        from scflows.history import open_store
+
+        try:
+            if not os.path.exists(sqlite_path(self.settings.database_url, self.settings.home)):
+                return None
+            return open_store(self.settings)
+        except (sqlite3.Error, OSError, ScflowsError):
+            return None
+
+
+def this_account() -> Account:
+    """The account of this process."""
+    import pwd
+
+    try:
+        found = pwd.getpwuid(os.geteuid())
+    except KeyError:
+        return Account(str(os.geteuid()), os.path.expanduser("~"), False)
+    return Account(found.pw_name, found.pw_dir)
+
+
+def _daemon_name(folder: str) -> str:
+    name = _text(os.path.join(folder, "comm"))
+    if name in DAEMONS:
+        return name
+    words = _text(os.path.join(folder, "cmdline")).split("\0")
+    return "crond" if name == "busybox" and words[1:2] == ["crond"] else ""
+
+
+def _names(folder: str) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []
+
+
+def _number(path: str) -> int:
+    text = _text(path)
+    return int(text) if text.isascii() and text.isdigit() else 0
+
+
+def _ticks(path: str) -> float:
+    """After how many seconds since the boot a process was started."""
+    words = _text(path).rpartition(")")[2].split()
+    return int(words[19]) / os.sysconf("SC_CLK_TCK") if len(words) > 19 else 0.0
+
+
+def _text(path: str, most: int = 4096) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read(most).strip()
+    except OSError:
+        return ""
+
+
+def _is_hidden(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return False

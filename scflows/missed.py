@@ -1,0 +1,76 @@
+"""Slots that nobody answered for, on their way into the history."""
+
+from __future__ import annotations
+
+from scflows.due import task_settings
+from scflows.errors import ScflowsError
+from scflows.history.recorder import Recorder
+from scflows.run import SKIPPED, Run, new_run_id
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from scflows.agenda import Slot
+    from scflows.cron.task import Task
+
+ASLEEP = "the scheduler did not look at the clock in time: it was held up, the machine slept, or the clock was set"
+STOPPED = "the scheduler was stopped before its turn came"
+CROWDED = "later slots of it were waiting for a place already"
+
+
+class Missed:
+    """Keeps missed slots until there is time to record each as a run that was skipped."""
+
+    def __init__(self) -> None:
+        self._slots: list[tuple[Slot, Task, str]] = []
+
+    def __len__(self) -> int:
+        return len(self._slots)
+
+    def add(self, slots: Iterable[Slot], tasks: Mapping[str, Task], why: str) -> None:
+        """Slots whose task is gone are nobody's business any more."""
+        self._slots += [(slot, tasks[slot.name], why) for slot in slots if slot.name in tasks]
+
+    def record(self, now: float, most: int | None = None) -> list[str]:
+        """Record the first of them, `most` at once; what went wrong.
+
+        A history that cannot be written is tried once: what it should have taken is given up, since the next
+        slot must not wait for it.
+        """
+        chosen = self._slots[:most]
+        del self._slots[:most]
+        recorders: dict[str, Recorder] = {}
+        problems: dict[str, str] = {}
+        for slot, task, why in chosen:
+            home = task.workspace
+            if home in problems:
+                continue
+            try:
+                recorder = recorders.get(home) or Recorder(task_settings(task))
+                recorders[home] = recorder
+                recorder.claim(_run(slot, task, why, now))
+                if recorder.problem:
+                    problems[home] = recorder.problem
+            except ScflowsError as error:
+                problems[home] = str(error)
+        for recorder in recorders.values():
+            recorder.close()
+        self._slots = [each for each in self._slots if each[1].workspace not in problems]
+        return list(problems.values())
+
+
+def _run(slot: Slot, task: Task, why: str, now: float) -> Run:
+    return Run(
+        id=new_run_id(now),
+        flow=task.flow or " ".join(task.command),
+        task=task.name,
+        trigger="scheduler",
+        slot=float(slot.due),
+        status=SKIPPED,
+        reason="missed",
+        message=why,
+        started=now,
+        ended=now,
+        dry_run=task.dry,
+    )

@@ -1,0 +1,599 @@
+"""The scheduler in the foreground, on a clock of the test's own; and a few times as a real process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from itertools import pairwise
+from pathlib import Path
+from textwrap import dedent
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from scflows.cron.line import line
+from scflows.cron.schedule import Schedule
+from scflows.cron.tabfile import Tabfile
+from scflows.cron.task import Task, TaskStore
+from scflows.heartbeat import Heartbeat, beat, last_beat, only_scheduler, scheduler
+from scflows.history import Query, open_store
+from scflows.processes import Processes
+from scflows.run import Run
+from scflows.settings import Settings
+from scflows.tick import Scheduler
+
+MINUTE = 60
+HOUR = 3600
+#: A Monday, 12:00 UTC.
+NOON = int(datetime(2026, 6, 1, 12, tzinfo=ZoneInfo("UTC")).timestamp())
+EVERY_MINUTE = Schedule("* * * * *")
+
+
+@dataclass
+class World:
+    """A clock that goes when it is waited for, and processes that take as long as they are told."""
+
+    clock: float = NOON
+    takes: dict[str, float] = field(default_factory=dict)  #: seconds that a task runs; else a moment
+    begun: list[tuple[str, int]] = field(default_factory=list)  #: (task, slot) in the order of the starts
+    times: list[float] = field(default_factory=list)  #: when each was started
+    arguments: list[list[str]] = field(default_factory=list)
+    stopped: list[str] = field(default_factory=list)
+    plan: list[tuple[float, Callable[[], None]]] = field(default_factory=list)
+    ends: dict[int, float] = field(default_factory=dict)
+    heard: list[int] = field(default_factory=list)
+    fails: int = 0  #: how many starts go wrong
+    most: int = 0  #: the most that ran side by side
+
+    def at(self, moment: float, action: Callable[[], None]) -> None:
+        self.plan.append((moment, action))
+        self.plan.sort(key=lambda each: each[0])
+
+    def send(self, moment: float, number: int = signal.SIGTERM) -> None:
+        self.at(moment, lambda: self.heard.append(number))
+
+    def jump(self, moment: float, to: float) -> None:
+        def set_clock() -> None:
+            self.clock = to
+
+        self.at(moment, set_clock)
+
+    def now(self) -> float:
+        return self.clock
+
+    def wait(self, seconds: float) -> None:
+        until = min([self.clock + seconds, *self.ends.values()])
+        while self.plan and self.plan[0][0] <= until:
+            moment, action = self.plan.pop(0)
+            self.clock = max(self.clock, moment)
+            action()
+            return
+        self.clock = max(self.clock, until)
+
+    def signals(self) -> list[int]:
+        heard, self.heard = self.heard, []
+        return heard
+
+    def start(self, arguments: list[str]) -> int:
+        if self.fails:
+            self.fails -= 1
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+        name = arguments[arguments.index("--task") + 1]
+        pid = 1000 + len(self.begun)
+        self.begun.append((name, int(arguments[-1])))
+        self.times.append(self.clock)
+        self.arguments.append(arguments)
+        self.ends[pid] = self.clock + self.takes.get(name, 0.5)
+        self.most = max(self.most, len(self.ends))
+        return pid
+
+    def ended(self) -> list[tuple[int, int]]:
+        over = [pid for pid, end in self.ends.items() if end <= self.clock]
+        for pid in over:
+            del self.ends[pid]
+        # A child that is ours only because we are the first process.
+        return [*((pid, 0) for pid in over), (1, 0)]
+
+    def stop(self, pid: int) -> None:
+        self.stopped.append(self.begun[pid - 1000][0])
+        self.ends[pid] = self.clock + 1
+
+    def slots(self, name: str) -> list[int]:
+        return [slot for each, slot in self.begun if each == name]
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+@pytest.fixture(autouse=True)
+def own_environment(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]) -> None:
+    """What is started here must not see the environment of whoever runs the tests."""
+    for name in set(os.environ) - set(environment):
+        monkeypatch.delenv(name)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def put(settings: Settings, workspace: Path) -> Callable[..., Task]:
+    """Put a task on the tabfile, or change it there."""
+
+    def put(name: str, schedule: Schedule = EVERY_MINUTE, **given: object) -> Task:
+        flow = given.pop("flow", str(workspace / "tasks" / f"{name}.yml"))
+        task = Task(
+            name=name,
+            schedule=schedule,
+            flow=str(flow),
+            workspace=str(workspace),
+            settings=settings.remembered(),
+            created="2026-01-01T00:00:00+00:00",
+        )
+        task = replace(task, **given)  # type: ignore[arg-type]
+        TaskStore(settings).write(task)
+        tabfile = Tabfile.read(settings.tabfile)
+        tabfile.put(name, line(task, sys.executable, settings.state_path))
+        tabfile.write(settings.tabfile)
+        return task
+
+    return put
+
+
+@pytest.fixture
+def serve(settings: Settings, world: World) -> Callable[..., list[str]]:
+    """Run the scheduler until a time of its clock; what it said."""
+
+    def serve(until: float, places: int = 10, grace: float = 60.0) -> list[str]:
+        world.send(until)
+        said: list[str] = []
+        Scheduler(settings, world, said.append, places, grace).run()
+        return said
+
+    return serve
+
+
+def history(settings: Settings, **wanted: object) -> list[Run]:
+    store = open_store(settings)
+    try:
+        return store.find(Query(limit=10_000, **wanted))  # type: ignore[arg-type]
+    finally:
+        store.close()
+
+
+def test_each_slot_is_started_once_at_its_minute(world, put, serve, settings) -> None:
+    task = put("often")
+    put("hourly", Schedule("30 * * * *", every=HOUR))
+    world.clock = NOON + 20.0
+    said = serve(NOON + 2 * HOUR + 1)
+    assert world.slots("often") == list(range(NOON + MINUTE, NOON + 2 * HOUR + 1, MINUTE))
+    assert world.slots("hourly") == [NOON + 30 * MINUTE, NOON + 90 * MINUTE]
+    assert all(0 <= at - slot < 1 for at, (_, slot) in zip(world.times, world.begun, strict=True))
+    assert world.arguments[0] == [
+        *("run", task.flow, "--task", "often", "--state", settings.state_path),
+        *("--slot", str(NOON + MINUTE)),
+    ]
+    assert "started often (slot 2026-06-01T12:01:00+00:00)" in "\n".join(said)
+    assert "ended often (slot 2026-06-01T12:01:00+00:00): status 0 after 0.5 s" in "\n".join(said)
+
+
+def test_a_stall_of_minutes_is_made_up_one_after_another(world, put, serve) -> None:
+    put("often")
+    world.takes["often"] = 5.0
+    world.jump(NOON + 90, NOON + 5 * MINUTE + 30)
+    serve(NOON + 7 * MINUTE + 1)
+    assert world.slots("often") == list(range(NOON + MINUTE, NOON + 7 * MINUTE + 1, MINUTE))
+    made_up = world.times[1:5]
+    assert [late - early for early, late in pairwise(made_up)] == [5.0, 5.0, 5.0]
+
+
+def test_slots_of_a_night_asleep_are_recorded_as_missed(world, put, serve, settings) -> None:
+    put("often")
+    put("hourly", Schedule("30 * * * *", every=HOUR))
+    world.jump(NOON + 90, NOON + 8 * HOUR)
+    said = serve(NOON + 8 * HOUR + MINUTE + 1)
+    assert world.slots("hourly") == []
+    # Those of the last five minutes are made up.
+    morning = NOON + 8 * HOUR
+    assert world.slots("often") == [NOON + MINUTE, *range(morning - 5 * MINUTE, morning + 61, MINUTE)]
+    missed = history(settings, task="hourly")
+    assert sorted(run.slot for run in missed) == [NOON + 30 * MINUTE + hour * HOUR for hour in range(8)]
+    assert {(run.status, run.reason, run.trigger) for run in missed} == {("skipped", "missed", "scheduler")}
+    often = sorted(run.slot for run in history(settings, task="often"))
+    assert often == list(range(morning - 105 * MINUTE, morning - 5 * MINUTE, MINUTE))
+    assert any("slots missed: 108" in each for each in said)
+
+
+def test_a_missed_slot_can_still_be_claimed(world, put, serve, settings) -> None:
+    put("hourly", Schedule("30 * * * *", every=HOUR))
+    world.jump(NOON + 90, NOON + HOUR)
+    serve(NOON + HOUR + 1)
+    store = open_store(settings)
+    try:
+        later = Run(id="0" * 16, flow="f", task="hourly", slot=float(NOON + 30 * MINUTE))
+        assert store.claim(later) is None
+    finally:
+        store.close()
+
+
+def test_slots_from_before_a_task_was_made_are_not_missed(world, put, serve, settings) -> None:
+    put("new", Schedule("30 * * * *", every=HOUR), created="2026-06-01T14:00:00+00:00")
+    world.jump(NOON + 90, NOON + 4 * HOUR)
+    serve(NOON + 4 * HOUR + 1)
+    slots = sorted(run.slot - NOON for run in history(settings, task="new"))
+    assert slots == [2.5 * HOUR, 3.5 * HOUR]
+
+
+def test_a_clock_that_is_set_back_starts_no_slot_again(world, put, serve) -> None:
+    put("often")
+    world.jump(NOON + 10 * MINUTE + 1, NOON + 5 * MINUTE)
+    said = serve(NOON + 15 * MINUTE + 1)
+    assert world.slots("often") == list(range(NOON + MINUTE, NOON + 15 * MINUTE + 1, MINUTE))
+    assert any("set back by 5 min" in each for each in said)
+
+
+def test_a_clock_that_was_days_ahead_does_not_stop_the_tasks(world, put, serve) -> None:
+    put("often")
+    before = NOON - 3 * 86400
+
+    def set_right() -> None:
+        world.clock = before
+        world.send(before + 2 * MINUTE + 1)
+
+    world.at(NOON + 2 * MINUTE + 1, set_right)
+    serve(NOON + HOUR)
+    assert world.slots("often") == [
+        *(NOON + MINUTE, NOON + 2 * MINUTE),
+        *(before + MINUTE, before + 2 * MINUTE),
+    ]
+
+
+def test_what_waits_for_a_place_is_started_in_the_order_of_the_slots(world, put, serve) -> None:
+    for name in ("c", "a", "b"):
+        put(name, Schedule("1 * * * *"))
+    put("early", Schedule("0 * * * *"))
+    world.takes = {"early": 100.0, "a": 30.0, "b": 30.0, "c": 30.0}
+    world.clock = NOON - 30.0
+    serve(NOON + 10 * MINUTE, places=1)
+    assert [name for name, _ in world.begun] == ["early", "a", "b", "c"]
+    assert world.most == 1
+    assert world.times == [NOON, NOON + 100, NOON + 130, NOON + 160]
+
+
+def test_a_slot_that_meets_a_run_of_its_task_is_left_to_the_lock(world, put, serve) -> None:
+    put("slow")
+    world.takes["slow"] = 90.0
+    serve(NOON + 3 * MINUTE + 1)
+    assert world.times == [NOON + MINUTE, NOON + 2 * MINUTE, NOON + 3 * MINUTE]
+
+
+def test_slots_that_wait_in_vain_are_recorded_and_do_not_pile_up(world, put, serve, settings) -> None:
+    put("often")
+    put("hog", Schedule("0 12 * * *"))
+    world.clock = NOON - 30.0
+    world.takes["hog"] = 8.5 * MINUTE
+    serve(NOON + 10 * MINUTE + 1, places=1)
+    missed = history(settings, statuses=("skipped",))
+    assert sorted(run.slot for run in missed) == [NOON + number * MINUTE for number in (0, 1, 2)]
+    assert world.slots("often") == [NOON + number * MINUTE for number in range(3, 11)]
+
+
+def test_a_start_that_fails_is_tried_again(world, put, serve) -> None:
+    put("often", Schedule("1 * * * *"))
+    world.fails = 2
+    said = serve(NOON + 3 * MINUTE)
+    assert world.slots("often") == [NOON + MINUTE]
+    assert sum("cannot start often: Resource temporarily unavailable" in each for each in said) == 2
+
+
+@pytest.mark.parametrize("told", [False, True], ids=["at the next minute", "on SIGHUP"])
+def test_changes_of_tabfile_and_tasks_are_taken_in(world, put, serve, settings, told) -> None:
+    put("stays")
+    put("goes")
+    put("pauses")
+    put("moves", Schedule("5 * * * *"))
+
+    def change() -> None:
+        put("comes")
+        put("pauses", enabled=False)
+        put("moves", Schedule("4 * * * *"))
+        TaskStore(settings).remove("goes")
+        tabfile = Tabfile.read(settings.tabfile)
+        tabfile.remove("goes")
+        tabfile.write(settings.tabfile)
+
+    world.at(NOON + 2 * MINUTE + 10, change)
+    if told:
+        world.send(NOON + 2 * MINUTE + 20, signal.SIGHUP)
+    serve(NOON + 5 * MINUTE + 1)
+    assert world.slots("stays") == [NOON + number * MINUTE for number in range(1, 6)]
+    assert world.slots("goes") == world.slots("pauses") == [NOON + MINUTE, NOON + 2 * MINUTE]
+    assert world.slots("comes") == [NOON + number * MINUTE for number in range(3, 6)]
+    assert world.slots("moves") == [NOON + 4 * MINUTE]
+
+
+def test_a_task_file_that_cannot_be_read_is_told_and_stops_no_other(world, put, serve, settings) -> None:
+    put("good")
+    put("bad")
+    Path(TaskStore(settings).path("bad")).write_text("{")
+    put("gone")
+    TaskStore(settings).remove("gone")
+    said = "\n".join(serve(NOON + MINUTE + 1))
+    assert "cannot schedule bad: " in said
+    assert "cannot schedule gone: there is no task 'gone'" in said
+    assert [name for name, _ in world.begun] == ["good"]
+
+
+def test_it_starts_nothing_more_when_told_to_stop_and_waits(world, put, serve, settings) -> None:
+    put("often")
+    world.takes = {"often": 150.0}
+    said = serve(NOON + 3 * MINUTE + 5, places=2, grace=200.0)
+    assert world.slots("often") == [NOON + MINUTE, NOON + 2 * MINUTE]
+    assert world.stopped == []
+    assert world.ends == {}
+    waited = history(settings, statuses=("skipped",))
+    assert [(run.slot, run.reason) for run in waited] == [(NOON + 3 * MINUTE, "missed")]
+    assert "2 tasks at work may go on for 200 s" in said[-4]
+    assert "ended" in said[-1]
+
+
+def test_the_minutes_of_the_grace_are_those_of_the_next_scheduler(world, put, serve) -> None:
+    put("often")
+    world.takes = {"often": 130.0}
+    serve(NOON + MINUTE + 5, grace=200.0)
+    assert world.clock == NOON + 190
+    world.takes.clear()
+    serve(NOON + 5 * MINUTE + 1)
+    assert world.slots("often") == [NOON + number * MINUTE for number in range(1, 6)]
+
+
+def test_it_asks_what_still_runs_to_stop_after_the_grace(world, put, serve) -> None:
+    put("long")
+    world.takes["long"] = 10_000.0
+    serve(NOON + MINUTE + 5, grace=30.0)
+    assert world.stopped == ["long"]
+    assert world.clock == pytest.approx(NOON + MINUTE + 36, abs=1)
+
+
+def test_a_second_signal_asks_at_once(world, put, serve) -> None:
+    put("long")
+    world.takes["long"] = 10_000.0
+    world.send(NOON + MINUTE + 8, signal.SIGINT)
+    serve(NOON + MINUTE + 5, grace=3000.0)
+    assert world.stopped == ["long"]
+    assert world.clock == pytest.approx(NOON + MINUTE + 9, abs=1)
+
+
+def test_a_task_that_does_not_stop_is_left_behind_in_the_end(world, put, serve, monkeypatch) -> None:
+    put("deaf")
+    world.takes["deaf"] = 10_000.0
+    monkeypatch.setattr(world, "stop", lambda pid: None)
+    said = serve(NOON + MINUTE + 5, grace=30.0)
+    assert "1 task still at work" in said[-1]
+
+
+def test_minutes_between_two_schedulers_are_made_up(world, put, serve) -> None:
+    put("often")
+    serve(NOON + 2 * MINUTE + 30)
+    world.clock = NOON + 4 * MINUTE + 10.0
+    serve(NOON + 5 * MINUTE + 1)
+    assert world.slots("often") == [NOON + number * MINUTE for number in range(1, 6)]
+
+
+def test_a_scheduler_that_was_away_for_long_begins_anew(world, put, serve, settings) -> None:
+    put("often")
+    serve(NOON + MINUTE + 30)
+    world.clock = NOON + HOUR + 10.0
+    serve(NOON + HOUR + 2 * MINUTE + 1)
+    assert world.slots("often") == [NOON + each * MINUTE for each in (1, 61, 62)]
+    assert history(settings) == []
+
+
+@pytest.mark.parametrize(
+    ("day", "cron", "hours"),
+    [
+        ("2026-03-29", "30 2 * * *", [1]),  # made up at the jump
+        ("2026-03-29", "30 * * * *", list(range(23))),
+        ("2026-10-25", "30 2 * * *", [0]),  # the first of the two
+        ("2026-10-25", "30 * * * *", list(range(25))),
+    ],
+    ids=["forward, fixed", "forward, hourly", "back, fixed", "back, hourly"],
+)
+def test_a_change_of_the_clocks_brings_one_start_a_slot(world, put, serve, day, cron, hours) -> None:
+    madrid = ZoneInfo("Europe/Madrid")
+    midnight = datetime.fromisoformat(day).replace(tzinfo=madrid).timestamp()
+    schedule = Schedule(cron, timezone="Europe/Madrid")
+    put("task", schedule)
+    world.clock = midnight - 30
+    serve(midnight + len(range(25)) * HOUR - (2 * HOUR if day == "2026-03-29" else 0))
+    slots = world.slots("task")
+    assert len(slots) == len(set(slots)) == len(hours)
+    if cron.startswith("30 *"):
+        assert slots == [midnight + 30 * MINUTE + hour * HOUR for hour in hours]
+    else:
+        local = datetime.fromtimestamp(slots[0], madrid)
+        assert f"{local:%H:%M}" == ("03:00" if day == "2026-03-29" else "02:30")
+
+
+def test_the_heartbeat_says_what_goes_on(world, put, serve, settings) -> None:
+    put("slow")
+    world.takes["slow"] = 1000.0
+    seen: list[Heartbeat | None] = []
+    world.at(NOON + 3 * MINUTE + 5, lambda: seen.append(last_beat(settings)))
+    serve(NOON + 3 * MINUTE + 10, places=2, grace=1)
+    assert seen == [Heartbeat(os.getpid(), NOON + 3 * MINUTE, NOON + 3 * MINUTE, ("slow", "slow"), 1)]
+
+
+def test_a_state_that_cannot_be_written_stops_no_task(world, put, serve, settings, monkeypatch) -> None:
+    def refuse(*given: object, **named: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    put("often")
+    monkeypatch.setattr("scflows.heartbeat.replace", refuse)
+    said = serve(NOON + 3 * MINUTE + 1)
+    assert world.slots("often") == [NOON + MINUTE, NOON + 2 * MINUTE, NOON + 3 * MINUTE]
+    assert sum("cannot write the heartbeat: No space left" in each for each in said) == 1
+
+
+class FastClock(Processes):
+    """Real processes on a clock that is set to the next minute whenever it is waited for."""
+
+    def __init__(self, until: float) -> None:
+        self.until = until
+        self.ahead = 0.0
+
+    def now(self) -> float:
+        return time.time() + self.ahead
+
+    def wait(self, seconds: float) -> None:
+        super().wait(0.02)
+        if not self.children:
+            self.ahead += seconds
+
+    def signals(self) -> list[int]:
+        return [*super().signals(), *([signal.SIGTERM] if self.now() >= self.until else [])]
+
+    children = 0
+
+    def start(self, arguments: list[str]) -> int:
+        self.children += 1
+        return super().start(arguments)
+
+    def ended(self) -> list[tuple[int, int]]:
+        ended = super().ended()
+        self.children -= len(ended)
+        return ended
+
+
+def test_a_real_run_answers_for_its_slot(put, settings, workspace) -> None:
+    (workspace / "tasks" / "real.yml").write_text(
+        "steps: [{name: at, type: file, file: {path: at.json, mode: write, type: json, data_key: __slot__}}]\n"
+    )
+    put("real")
+    said: list[str] = []
+    now = time.time()
+    with FastClock(until=now // 60 * 60 + 125) as world:
+        Scheduler(settings, world, said.append, 2).run()
+    runs = history(settings, task="real")
+    first = int(now // 60 * 60) + 60
+    assert [(run.slot, run.status, run.trigger) for run in runs] == [
+        (first + 60, "success", "scheduler"),
+        (first, "success", "scheduler"),
+    ], "\n".join(said)
+    assert (workspace / "data" / "at.json").exists()
+
+
+@pytest.fixture
+def foreground(
+    put: Callable[..., Task], settings: Settings, workspace: Path, environment: dict[str, str]
+) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """`flows cron run` with a task that naps, of which a slot is to be made up at once."""
+    processes: list[subprocess.Popen[str]] = []
+
+    def start(*arguments: str) -> subprocess.Popen[str]:
+        (workspace / "tasks" / "nap.yml").write_text(
+            dedent("""
+                steps:
+                  - {name: nap, type: sleep, sleep: {seconds: 3}}
+                """)
+        )
+        put("nap")
+        minute = time.time() // 60 * 60
+        beat(settings, Heartbeat(0, minute - 20, minute - 60, (), 0))
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "scflows", "cron", "run", *arguments],
+            cwd=workspace,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        processes.append(process)
+        read_until(process, "started nap")
+        wait_for(lambda: any(run.steps for run in running(settings)))
+        return process
+
+    yield start
+    for process in processes:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def read_until(process: subprocess.Popen[str], text: str) -> None:
+    assert process.stdout
+    said = ""
+    while text not in said:
+        read = process.stdout.readline()
+        assert read, said
+        said += read
+
+
+def running(settings: Settings) -> list[Run]:
+    store = open_store(settings)
+    try:
+        return [run for each in store.unfinished() if (run := store.run(each.id)) is not None]
+    finally:
+        store.close()
+
+
+def wait_for(holds: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_sigterm_waits_for_the_run_and_ends_well(foreground, settings) -> None:
+    process = foreground()
+    process.send_signal(signal.SIGTERM)
+    said, _ = process.communicate(timeout=30)
+    assert process.returncode == 0, said
+    assert [run.status for run in history(settings, task="nap")][-1] == "success"
+    assert scheduler(settings) is None
+
+
+def test_the_second_sigterm_cancels_the_run(foreground, settings) -> None:
+    process = foreground()
+    process.send_signal(signal.SIGTERM)
+    read_until(process, "told to stop")
+    process.send_signal(signal.SIGTERM)
+    said, _ = process.communicate(timeout=30)
+    assert process.returncode == 0, said
+    assert [run.status for run in history(settings, task="nap")][-1] == "cancelled"
+
+
+def test_a_run_gets_no_more_than_the_grace(foreground, settings) -> None:
+    process = foreground("--grace", "0.1")
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert [run.status for run in history(settings, task="nap")][-1] == "cancelled"
+
+
+def test_only_one_scheduler_runs(flows, settings) -> None:
+    lock = only_scheduler(settings)
+    try:
+        answer = flows("cron", "run")
+    finally:
+        lock.release()
+    assert answer.code == 6
+    assert f"a scheduler runs already (process {os.getpid()})" in answer.err
+
+
+def test_children_of_others_are_reaped(settings) -> None:
+    with Processes() as world:
+        pid = os.fork()
+        if not pid:
+            os._exit(7)
+        found: list[tuple[int, int]] = []
+        while not found:
+            world.wait(10)
+            found = world.ended()
+    assert found == [(pid, 7)]
