@@ -6,7 +6,7 @@ import os
 from binascii import crc32
 from dataclasses import dataclass
 
-from scflows.errors import FlowError, Mistake, Refused
+from scflows.errors import FlowError, Mistake, NotFound, UsageError
 from scflows.journal import Journal, journal_path, latest_heir, note_heir, open_journal, read_asked
 
 TYPE_CHECKING = False
@@ -46,12 +46,16 @@ def read_earlier(settings: Settings, run: str) -> Asked:
 def asked_of(run: str, where: FlowPath, settings: Settings, force: bool) -> Asked | None:
     """What the run was asked for that is to be gone on from; None without an id.
 
-    Of a run that was gone on from already it is the last one in that row. Raises as `read_earlier`, and FlowError for a
-    flow that is another one or was changed since, unless forced.
+    Of a run that was gone on from already it is the last one in that row. Raises UsageError when nothing is kept
+    of it, Refused when that held a secret, FlowError for a flow that is another one or was changed since, unless
+    forced.
     """
     if not run:
         return None
-    earlier = read_earlier(settings, latest_heir(settings, run))
+    try:
+        earlier = read_earlier(settings, latest_heir(settings, run))
+    except NotFound as error:
+        raise UsageError(str(error), error.help) from error
     if earlier.flow != where.file:
         raise FlowError([Mistake(where.written, f"run {run} was one of another flow: {earlier.flow}")])
     if earlier.content != _content(where.file) and not force:
@@ -90,7 +94,7 @@ def begin_journal(
             journal.problem = f"run {earlier.run} cannot be read: {error.strerror}"
         if journal.problem:
             journal.close()
-            raise Refused(journal.problem, "what was done before cannot be kept; is the disk full?")
+            raise UsageError(journal.problem, "what was done before cannot be kept; is the disk full?")
         if is_kept:
             note_heir(settings, earlier.run, run.id)
     return journal

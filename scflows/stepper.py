@@ -86,7 +86,7 @@ class Stepper:
         ctx.log.at_step(spec.name)
         ended = perform(spec, ctx, self.shared.classes, judge, self.shared.force)
         if ended.status == SUCCESS:
-            ctx.log.info(f"done in {time.time() - begun:.2f} s", echo=False)
+            ctx.log.info(f"done in {time.time() - begun:.2f} s", echo=ctx.depth > 0)
         ctx.log.at_step("")
         return ended
 

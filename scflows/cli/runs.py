@@ -108,9 +108,9 @@ def resume(
     ctx: typer.Context,
     id: RunId,
     force: Annotated[
-        bool, typer.Option("--force", help="also when its flow was changed; targets are made again")
+        bool, typer.Option("--force", help="Also when its flow was changed; targets are made again.")
     ] = False,
-    follow: Annotated[bool, typer.Option("--follow", help="show each step as it ends, and the log")] = False,
+    follow: Annotated[bool, typer.Option("--follow", help="Show each step as it ends, and the log.")] = False,
 ) -> int:
     """Go on from a run that broke: at its first step not finished, with the results of those before."""
     return _run_again(ctx, id, follow, resume=True, force=force)
@@ -119,8 +119,8 @@ def resume(
 def retry(
     ctx: typer.Context,
     id: RunId,
-    force: Annotated[bool, typer.Option("--force", help="run steps though their target is there")] = False,
-    follow: Annotated[bool, typer.Option("--follow", help="show each step as it ends, and the log")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Run steps though their target is there.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", help="Show each step as it ends, and the log.")] = False,
 ) -> int:
     """Do a run again from the start: same flow, parameters and input."""
     return _run_again(ctx, id, follow, resume=False, force=force)
