@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from scflows.errors import FlowError, Mistake, UsageError
 from scflows.kind import described, nearest
+from scflows.settings import RUN_LOG_BYTES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class Retention:
     days: float = 90  #: how long runs, logs and run folders are kept
     runs: int = 10_000  #: the newest runs of a task
     log_bytes: int = 10 * 2**20  #: a task's log
-    run_log_bytes: int = 4 * 2**20  #: what one run writes into it
+    run_log_bytes: int = RUN_LOG_BYTES  #: what one run writes into it
     total_bytes: int = 2**30  #: all run folders together
 
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 
-from scflows.config import NOTHING, Config, read_config
 from scflows.errors import ScflowsError, UsageError
-from scflows.notify import BAD, GOOD, Call, calls, is_told
+from scflows.run import BAD, GOOD
+from scflows.settings import RUN_LOG_BYTES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
 
+    from scflows.config import Config
     from scflows.flow import Flow
     from scflows.loader import FlowPath
+    from scflows.notify import Call
     from scflows.run import Run
     from scflows.settings import Settings
 
@@ -34,7 +36,8 @@ class FollowUp:
         self._own: Mapping[str, str] = {}
         self._folder = ""
         self._ping: Mapping[str, str] = {}
-        self._config: Config | None = None
+        self._config = self._read_config()
+        self._shared: Mapping[str, str] = {} if self._config is None else self._config.hooks
 
     def settled(self, where: FlowPath | None, flow: Flow | None) -> None:
         """The run was found to have ended long ago; with the flow it ran, where that is known."""
@@ -44,7 +47,7 @@ class FollowUp:
     def began(self, where: FlowPath | None = None, flow: Flow | None = None) -> None:
         """The run is about to begin with this flow; without one it is a command, or was refused."""
         self._know(where, flow)
-        if self._ping.get("start") and is_told(self.run):
+        if self._ping.get("start") and self.run.is_told:
             from scflows.ping import ping_aside
 
             try:
@@ -54,7 +57,7 @@ class FollowUp:
 
     def ended(self) -> None:
         """The run has ended, is recorded, and its lock is free."""
-        if is_told(self.run) and (self._own or self.config.hooks):
+        if self.run.is_told and (self._own or self._shared):
             # First what happened first: a task that crashed before it went well again has failed, then recovered.
             settle_and_pay(self.settings, self._start)
         self._tell()
@@ -62,19 +65,21 @@ class FollowUp:
     def _know(self, where: FlowPath | None, flow: Flow | None) -> None:
         if where is not None and flow is not None:
             self._own, self._folder = flow.hooks, where.folder
-        self._ping = {**self.config.ping, **(flow.ping if flow is not None else {})}
+        self._ping = {
+            **({} if self._config is None else self._config.ping),
+            **({} if flow is None else flow.ping),
+        }
 
     def _tell(self) -> None:
-        if not is_told(self.run) or self.run.status not in (*GOOD, *BAD):
+        if not self.run.is_told or self.run.status not in (*GOOD, *BAD):
             return
         self._send_ping()
-        shared = self.config
-        if not self._own and not shared.hooks:
+        if not self._own and not self._shared:
             return
-        from scflows.notify import previous_run, told_of
+        from scflows.notify import calls, previous_run, told_of
 
         previous = previous_run(self.run, self.settings)
-        for call in calls(self.run, previous, self._own, shared.hooks):
+        for call in calls(self.run, previous, self._own, self._shared):
             self._call(call, told_of(self.run, previous, call.hook, self.settings))
 
     def _call(self, call: Call, told: dict[str, Any]) -> None:
@@ -114,15 +119,21 @@ class FollowUp:
         return log_tail(self.run.log, self.run.id) if self.run.log else []
 
     @property
-    def config(self) -> Config:
-        """The settings of the workspace; the defaults where they are broken, which is told once."""
-        if self._config is None:
-            try:
-                self._config = read_config(self.settings)
-            except UsageError as error:
-                self._config = NOTHING
-                self.problems.append(str(error))
-        return self._config
+    def run_log_bytes(self) -> int:
+        """How much the run may write into its log."""
+        return RUN_LOG_BYTES if self._config is None else self._config.retention_of(self.run.task).run_log_bytes
+
+    def _read_config(self) -> Config | None:
+        """The settings of the workspace; None where there are none, or they are broken, which is told."""
+        if not os.path.exists(self.settings.config_file):
+            return None
+        from scflows.config import read_config
+
+        try:
+            return read_config(self.settings)
+        except UsageError as error:
+            self.problems.append(str(error))
+            return None
 
 
 def settle_and_pay(settings: Settings, start: Start) -> None:

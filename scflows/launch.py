@@ -19,8 +19,7 @@ from scflows.loader import FlowPath, find_flow, load_flow
 from scflows.lock import lock_name, me
 from scflows.lock.file import FileLock, holder
 from scflows.logfile import TaskLog, log_path, scheduler_log, timestamp
-from scflows.notify import GOOD, HOOK
-from scflows.run import EXIT, FAILED, SKIPPED, SUCCESS, Run, new_run_id
+from scflows.run import EXIT, FAILED, GOOD, HOOK, SKIPPED, SUCCESS, Run, new_run_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -256,8 +255,7 @@ class _Launch:
             path = log_path(self.settings.tasks_path, self.record.task)
         tell = self.tell
         echo = None if tell is None else lambda line: tell("log", {"line": line})
-        limit = self.follow_up.config.retention_of(self.record.task).run_log_bytes
-        self.log = TaskLog(path, self.settings.log_level, echo, limit)
+        self.log = TaskLog(path, self.settings.log_level, echo, self.follow_up.run_log_bytes)
         if self.log.problem:
             self._problem(self.log.problem)
         else:

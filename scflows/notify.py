@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from scflows.run import CRASHED, EXIT, FAILED, SUCCESS, Run
+from scflows.run import BAD, FAILED, GOOD, Run
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,11 +14,6 @@ if TYPE_CHECKING:
 
     from scflows.settings import Settings
 
-#: Ends that a task's state follows. Others say nothing of it: skipped, or stopped by somebody on purpose.
-GOOD = (SUCCESS, EXIT)
-BAD = (FAILED, CRASHED)
-#: Who started a run that tells of another.
-HOOK = "hook"
 #: How much of the log goes along.
 TAIL_LINES = 50
 TAIL_BYTES = 8_000
@@ -33,11 +28,6 @@ class Call:
     hook: str  #: `on_failure`, `on_success` or `on_recovery`
     path: str  #: of the flow, as written
     shared: bool  #: whether it is the settings' or the flow's own
-
-
-def is_told(run: Run) -> bool:
-    """Whether a run has hooks and pings at all: not one that tells of another, and no dry one."""
-    return run.trigger != HOOK and not run.dry_run
 
 
 def calls(run: Run, previous: Run | None, own: Mapping[str, str], shared: Mapping[str, str]) -> list[Call]:
@@ -74,7 +64,7 @@ def previous_run(run: Run, settings: Settings) -> Run | None:
             store.close()
     except FAULTS:
         return None
-    return next((each for each in found if is_told(each) and each.id != run.id), None)
+    return next((each for each in found if each.is_told and each.id != run.id), None)
 
 
 def told_of(run: Run, previous: Run | None, hook: str, settings: Settings) -> dict[str, Any]:

@@ -21,6 +21,7 @@ def ping(address: str, run: str, task: str, body: str = "") -> str:
     `{task}` in it stands for the task's name. The parameter `rid` ties start and end of a run together: such
     services want a UUID, so it is one made of the run's id.
     """
+    from http.client import HTTPException
     from urllib.error import HTTPError
     from urllib.request import Request, urlopen
 
@@ -40,9 +41,9 @@ def ping(address: str, run: str, task: str, body: str = "") -> str:
             problem = f"status {error.code}"
             if error.code < 500:
                 break
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, HTTPException) as error:
             problem = str(getattr(error, "reason", error)) or type(error).__name__
-    return f"ping {_shown(url)}: {problem}"
+    return f"ping {_shown(url)}: {' '.join(problem.split())[:200]}"
 
 
 def ping_aside(address: str, run: str, task: str) -> int:

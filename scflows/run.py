@@ -28,6 +28,10 @@ CANCELLED = "cancelled"
 CRASHED = "crashed"  #: its process died; found out by whoever looks next
 STATUSES = (QUEUED, RUNNING, SUCCESS, FAILED, EXIT, SKIPPED, CANCELLED, CRASHED)
 FINAL = (SUCCESS, FAILED, EXIT, SKIPPED, CANCELLED, CRASHED)  #: written once, never changed
+#: Ends that a task's state follows. Others say nothing of it: skipped, or stopped by somebody on purpose.
+GOOD = (SUCCESS, EXIT)
+BAD = (FAILED, CRASHED)
+HOOK = "hook"  #: who started a run that tells of another
 
 #: Crockford's base 32: sorts as text, no letters that are mistaken for digits.
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -66,6 +70,11 @@ class Run:
     log: str = ""  #: path of the log file, empty when none could be opened
     unclaimed: bool = False  #: neither history nor claim file could be written
     steps: list[StepRecord] = field(default_factory=list)
+
+    @property
+    def is_told(self) -> bool:
+        """Whether hooks and pings tell of it: not of a run that tells of another itself, and of no dry one."""
+        return self.trigger != HOOK and not self.dry_run
 
     @property
     def took(self) -> float | None:

@@ -28,6 +28,8 @@ REMEMBERED = (
 )
 #: The same, where the history is a file: other URLs may hold a password.
 DATABASES = ("SCFLOWS_DATABASE_URL", "SQLALCHEMY_DATABASE_URI")
+#: How much a run may write into its log, in bytes, unless `config.yml` says otherwise.
+RUN_LOG_BYTES = 4 * 2**20
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 

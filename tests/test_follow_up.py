@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -335,6 +336,24 @@ def test_an_address_that_does_not_answer_is_told(run_flow):
     run = run_flow('ping: {start: "http://127.0.0.1:9/x", success: "http://127.0.0.1:9/x"}\n' + GOOD)
     assert run.status == "success"
     assert "Connection refused" in run.outcome.problems[0]
+
+
+def test_an_answer_that_is_no_http_is_told(run_flow):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def babble() -> None:
+            for _ in range(2):
+                connection, _ = server.accept()
+                with connection:
+                    connection.recv(1000)
+                    connection.sendall(b"what?\r\n\r\n")
+
+        thread = threading.Thread(target=babble)
+        thread.start()
+        run = run_flow(f'ping: {{failure: "http://127.0.0.1:{server.getsockname()[1]}/x"}}\n' + BAD)
+        thread.join()
+    assert run.status == "failed"
+    assert run.outcome.problems == ["ping http://127.0.0.1/…: what?"]
 
 
 def test_dry_runs_and_hooks_are_not_pinged(run_flow, service, configure, told):

@@ -41,6 +41,7 @@ def checks() -> list[Callable[[Installation], Iterator[Finding]]]:
     return [
         place.env_file,
         place.values,
+        place.config,
         place.folders,
         place.logs,
         place.disk,

@@ -80,6 +80,32 @@ def values(installation: Installation) -> Iterator[Finding]:
             yield Finding(FAIL, "settings", told, error.help or f"set {name} in {settings.env_file}")
 
 
+def config(installation: Installation) -> Iterator[Finding]:
+    """`config.yml`: mistakes in it, and names that nobody knows."""
+    from scflows.config import read_config
+
+    settings = installation.settings
+    if not os.path.exists(settings.config_file):
+        return
+    try:
+        found = read_config(settings)
+    except UsageError as error:
+        yield Finding(FAIL, "settings", str(error), error.help or "")
+        return
+    findings = []
+    for warning in found.warnings:
+        place = f"{warning.path}:{warning.line}:{warning.column}"
+        findings.append(Finding(WARN, "settings", f"{place}: {warning.message}", "see docs/notifications.md"))
+    yield from some(findings)
+    for hook, path in found.hooks.items():
+        from scflows.loader import find_flow
+
+        try:
+            find_flow(path, settings)
+        except ScflowsError as error:
+            yield Finding(FAIL, "settings", f"{hook} in {settings.config_file}: {error}", error.help or "")
+
+
 def folders(installation: Installation) -> Iterator[Finding]:
     """The folders that runs write to."""
     settings = installation.settings

@@ -122,3 +122,21 @@ def test_records_that_wait_are_told(machine) -> None:
     (folder / "B.json.broken").write_text("{")
     findings = list(place.pending(machine.installation()))
     assert [finding.level for finding in findings] == [WARN, WARN]
+
+
+def test_mistakes_in_the_settings_file_are_told(machine, workspace, one) -> None:
+    path = workspace / "data/config.yml"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("allow: 5\n")
+    finding = one(place.config)
+    assert finding.level == FAIL
+    assert f"{path}:1:1: error: allow must be a list" in finding.text
+    path.write_text("on_failur: x.yml\n")
+    finding = one(place.config)
+    assert finding.level == WARN
+    assert "did you mean 'on_failure'?" in finding.text
+    path.write_text("on_failure: gone.yml\n")
+    finding = one(place.config)
+    assert finding.level == FAIL
+    assert "on_failure in " in finding.text
+    assert "gone.yml: error: there is no such flow file" in finding.text
