@@ -50,7 +50,7 @@ def slugify(packages: Path) -> Path:
 
 @pytest.mark.usefixtures("slugify")
 def test_the_flow_of_the_page_runs_its_step(workspace: Path, flows: Flows) -> None:
-    (workspace / "tasks/report.yml").write_text(block("yaml"), encoding="utf-8")
+    (workspace / "tasks/report.yml").write_text(block("yml"), encoding="utf-8")
     assert flows("validate", "tasks/report.yml").code == 0
     answer = flows("run", "report.yml", "--json")
     assert (answer.code, answer.err) == (0, "")

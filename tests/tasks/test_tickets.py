@@ -219,6 +219,7 @@ def test_no_login_is_in_what_a_run_leaves(
     services.fail("POST", "HELP-1/transitions", 400)
     run_task(DESK)
     run_task(TRACKER)
+    assert {each["path"].split("/")[1] for each in services.state["seen"]} == {"desk", "automation", "tracker"}
     for path in tmp_path.rglob("*"):
         if path.is_file() and path.name != "secrets.yml":
             content = path.read_bytes()
