@@ -80,11 +80,13 @@ PARAM_PROPERTIES = _by_name(
     Property("help", ("text",), "what it is for"),
 )
 RETRY_PROPERTIES = _by_name(
-    Property("attempts", ("integer",), "how often it is tried in all", minimum=1),
-    Property("delay", ("number",), "seconds before the second attempt", minimum=0),
-    Property("backoff", ("number",), "each wait is this many times the one before", minimum=0),
-    Property("max_delay", ("number",), "the longest wait, in seconds", minimum=0),
-    Property("jitter", ("number",), "by which part a wait is spread at random", minimum=0),
+    Property("attempts", ("integer",), "how often it is tried in all", default=3, minimum=1),
+    Property("delay", ("number",), "seconds before the second attempt", default=1, minimum=0),
+    Property("backoff", ("number",), "each wait is this many times the one before", default=2, minimum=1),
+    Property("max_delay", ("number",), "the longest wait, in seconds", default=60, minimum=0),
+    Property(
+        "jitter", ("number",), "by which part a wait is spread at random", default=0, minimum=0, shape={"maximum": 1}
+    ),
     Property(
         "on",
         ("text", "integer", "list"),

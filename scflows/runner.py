@@ -227,6 +227,7 @@ class Runner:
             record.message = intention
             result = step.dry_result()
         else:
+            record.message = step.intention() if ctx.dry_run else ""
             result = step.run(ctx)
         record.status = SUCCESS
         if isinstance(result, Goto):

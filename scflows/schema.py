@@ -37,8 +37,8 @@ WORDS = {
     "mapping": "object",
     "null": "null",
 }
-#: What a step inside a step may not have: it is the outer one's.
-OUTER = ("when", "result_key", "ignore_errors", "on_error_goto", "retry", "needs", "target", "sources")
+#: What a step inside a step may have; the rest is the outer one's.
+INNER = ("name", "type", "jq_expression", "jq_output")
 INNER_STEP = {"$ref": "#/$defs/inner_step"}
 
 
@@ -99,7 +99,7 @@ def flow_schema(types: Iterable[StepType] | None = None) -> Schema:
     top["steps"]["items"] = {"$ref": "#/$defs/step"}
     top["schedule"] |= {"properties": _properties(SCHEDULE_PROPERTIES), "additionalProperties": False}
     top["params"]["additionalProperties"] = {"$ref": "#/$defs/param"}
-    inner = {name: each for name, each in _step(known).items() if name not in OUTER}
+    inner = {name: each for name, each in _step(known).items() if name in INNER}
     return {
         "$schema": DIALECT,
         "title": "A flow of scflows",

@@ -42,7 +42,7 @@ def edges(flow: Flow) -> list[tuple[str, str, str]]:
 class Ordered(StepSpec):
     """A step of a graph."""
 
-    needs: list[str] = field(default_factory=list)
+    needs: list[str] | None = field(default_factory=list)
 
 
 def graph(*steps: tuple[str, list[str]]) -> Flow:

@@ -9,12 +9,14 @@ from typing import Annotated, Any
 import typer
 
 from scflows.cli import completion, exit_code
+from scflows.cli.moment import Status
 from scflows.cli.output import Output
 from scflows.errors import FlowError, Mistake, NotFound, ScflowsError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from scflows.launch import Outcome, Request
+    from scflows.run import StepRecord
     from scflows.settings import Settings
 
 
@@ -154,8 +156,16 @@ def _report(out: Output, outcome: Outcome, follow: bool) -> None:
         "cancelled": f"stopped after {took}",
     }.get(run.status, "refused" if run.reason == "refused" else f"{run.status} after {took}")
     dry = "dry run " if run.dry_run else ""
+    if run.dry_run and not (out.json or follow or out.options.quiet):
+        _plan(out, run.steps)
     if not out.json:
         out.say(f"{dry}{told} · run {run.id} · flows runs show {run.id}")
+
+
+def _plan(out: Output, steps: list[StepRecord]) -> None:
+    """What a dry run found that each step does, or would do."""
+    items = [{"name": step.name, "status": Status(step.status), "what": step.message} for step in steps]
+    out.table({"STEP": "name", "STATUS": "status", "WHAT": "what"}, items)
 
 
 def _where_more(run: str, log: str) -> str | None:

@@ -68,7 +68,7 @@ def graph(
 ) -> None:
     """Draw a flow: the order of its steps, its jumps, the flows it runs.
 
-    For a picture: flows graph FLOW --format dot | dot -Tsvg > flow.svg
+    Graphviz makes a picture of the form dot: dot -Tsvg -o flow.svg
     """
     from scflows.drawing import draw
     from scflows.loader import find_flow, load_flow

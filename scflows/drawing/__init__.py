@@ -62,7 +62,7 @@ def draw(flow: Flow) -> Drawing:
     specs = [spec for spec in flow.steps if spec is not final]
     drawing = Drawing(flow.path, flow.name)
     drawing.hooks = {name: path for name in HOOKS if (path := getattr(flow, name, None))}
-    is_graph = any(_needs(spec) for spec in specs)
+    is_graph = any(getattr(spec, "needs", None) is not None for spec in specs)
     if is_graph:
         specs = _sorted(specs)
     ids = {spec.name: str(number) for number, spec in reversed(list(enumerate(specs, 1)))}

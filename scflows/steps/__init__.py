@@ -54,7 +54,7 @@ class Step:
         return False
 
     def intention(self) -> str:
-        """What it would do, in a dry run's words: `write report.md`."""
+        """What it does, in a dry run's words: `write report.md`. What `writes` has `would` put before it."""
         return "run"
 
     def dry_result(self) -> Any:

@@ -27,6 +27,9 @@ class DebugStep(Step):
     data_key: str = option(".", help="what to show; null is shown for a key that is not there")
     type: str = option("yaml", choices=("yaml", "json", "text"), help="the form it is shown in")
 
+    def intention(self) -> str:
+        return "show all data" if self.data_key == "." else f"show {self.data_key!r}"
+
     def run(self, ctx: Context) -> Any:
         value = ctx.data if self.data_key == "." else ctx.data.get(self.data_key)
         text = self._text(value)

@@ -19,5 +19,8 @@ class ExitStep(Step):
 
     message: str = option(template=True, help="why")
 
+    def intention(self) -> str:
+        return f"end the flow: {self.message}"
+
     def run(self, ctx: Context) -> Exit:
         return Exit(self.message)

@@ -41,7 +41,7 @@ class FileStep(Step):
         return self.mode in WRITING
 
     def intention(self) -> str:
-        return f"append to {self.path}" if self.mode == "append" else f"write {self.path}"
+        return f"append to {self.path}" if self.mode == "append" else f"{self.mode} {self.path}"
 
     def run(self, ctx: Context) -> Any:
         try:

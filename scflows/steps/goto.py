@@ -19,5 +19,8 @@ class GotoStep(Step):
 
     step_name: str = option(template=True, help="where to go on")
 
+    def intention(self) -> str:
+        return f"go on at {self.step_name!r}"
+
     def run(self, ctx: Context) -> Goto:
         return Goto(self.step_name)

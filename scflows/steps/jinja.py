@@ -27,6 +27,9 @@ class JinjaStep(Step):
     data_key: str = option(".", help="what the template is given")
     parse: str | None = option(None, choices=("json", "yaml"), help="read the text as a value")
 
+    def intention(self) -> str:
+        return f"fill in {self.path}"
+
     def run(self, ctx: Context) -> Any:
         text = ctx.expressions.render_file(self.path, self._names(ctx))
         if self.parse is None:

@@ -33,5 +33,8 @@ class JqStep(Step):
         except StepError as error:
             yield "expression", str(error)
 
+    def intention(self) -> str:
+        return "shape all data" if self.data_key == "." else f"shape {self.data_key!r}"
+
     def run(self, ctx: Context) -> Any:
         return ctx.expressions.filter(self.expression, ctx.look(self.data_key), ctx.jq_output)

@@ -32,6 +32,9 @@ class SetFactStep(Step):
         if options.get("parse") is not None and not isinstance(options["value"], str):
             yield "parse", "'parse' reads a text, and the value is none"
 
+    def intention(self) -> str:
+        return "set a value"
+
     def run(self, ctx: Context) -> Any:
         if self.parse is None:
             return self.value

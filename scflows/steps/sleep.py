@@ -32,6 +32,9 @@ class SleepStep(Step):
         if not options["seconds"] <= MOST_SECONDS:
             yield "seconds", f"'seconds' is {options['seconds']}; the most is {MOST_SECONDS:g}"
 
+    def intention(self) -> str:
+        return f"wait {self.seconds:g} s, left out"
+
     def run(self, ctx: Context) -> Any:
         if not ctx.dry_run:
             time.sleep(self.seconds)

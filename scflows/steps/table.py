@@ -88,7 +88,11 @@ class TableStep(Step):
         return self.mode in ("write", "append")
 
     def intention(self) -> str:
-        return f"append to {self.path}" if self.mode == "append" else f"write {self.path}"
+        if self.mode == "group":
+            return f"sum up {self.data_key!r}" + (f" by {', '.join(map(str, self.by))}" if self.by else "")
+        if self.mode == "filter":
+            return f"sift {self.data_key!r}"
+        return f"append to {self.path}" if self.mode == "append" else f"{self.mode} {self.path}"
 
     def dry_result(self) -> Any:
         return {"rows": 0, "skipped": 0}
