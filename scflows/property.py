@@ -149,6 +149,15 @@ FLOW_PROPERTIES = _by_name(
     Property("on_failure", ("text",), "a flow that is run after a failure"),
     Property("on_success", ("text",), "a flow that is run after a success"),
     Property("on_recovery", ("text",), "a flow that is run after the first success since a failure"),
+    Property(
+        "ping",
+        ("mapping",),
+        "addresses to call when a run starts, succeeds, fails",
+        shape={
+            "properties": {name: {"type": ["string", "null"]} for name in ("start", "success", "failure")},
+            "additionalProperties": False,
+        },
+    ),
     Property("cron", ("text",), "the older form of schedule: {cron: …}"),
     Property("every_seconds", ("integer",), "the older form of schedule: {every_seconds: …}", minimum=60),
 )

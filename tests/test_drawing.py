@@ -123,6 +123,18 @@ def test_a_graph_stands_in_the_order_of_its_needs() -> None:
     ]
 
 
+@dataclass(frozen=True)
+class Hooked(Flow):
+    """A flow that others follow."""
+
+    hooks: dict[str, str] = field(default_factory=dict)
+
+
+def test_the_flows_that_follow_a_run_stand_at_the_end() -> None:
+    flow = Hooked("a.yml", "/a.yml", "A", [], hooks={"on_failure": "tell.yml"})
+    assert list(text(draw(flow))) == ["A · a.yml", "on failure: tell.yml"]
+
+
 def test_a_flow_without_steps_is_drawn_too() -> None:
     flow = flow_of("steps: []")
     assert list(text(draw(flow))) == ["orders · orders.yml"]

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 START, END, EXIT = RESERVED
 #: The option that names the flow that a step runs, by step type.
 SUB_FLOWS = {"flow": "path", "flow_loop": "path"}
-HOOKS = ("on_failure", "on_success", "on_recovery")
 
 NEXT, JUMP, ERROR, NEEDS, CHILD, FINALLY = "next", "jump", "error", "needs", "child", "finally"
 
@@ -61,7 +60,7 @@ def draw(flow: Flow) -> Drawing:
     final = next((spec for spec in flow.steps if spec.name == flow.finally_step), None)
     specs = [spec for spec in flow.steps if spec is not final]
     drawing = Drawing(flow.path, flow.name)
-    drawing.hooks = {name: path for name in HOOKS if (path := getattr(flow, name, None))}
+    drawing.hooks = dict(getattr(flow, "hooks", {}))
     is_graph = any(getattr(spec, "needs", None) is not None for spec in specs)
     if is_graph:
         specs = _sorted(specs)
