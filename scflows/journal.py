@@ -231,7 +231,7 @@ def _conceal(file: Any, mask: Mask) -> None:
 
 def _concealed(note: dict[str, Any], mask: Mask) -> dict[str, Any]:
     """A note without what the mask hides; the same one if that is nothing."""
-    hidden = mask.value(note)
+    hidden: dict[str, Any] = mask.value(note)
     if hidden == note:
         return note
     if "content" in note and "flow" in note:

@@ -6,7 +6,7 @@ import os
 from binascii import crc32
 from dataclasses import dataclass
 
-from scflows.errors import FlowError, Mistake, NotFound, UsageError
+from scflows.errors import FlowError, Mistake, NotFound, Refused, UsageError
 from scflows.journal import Journal, journal_path, latest_heir, note_heir, open_journal, read_asked
 
 TYPE_CHECKING = False
