@@ -9,11 +9,11 @@ from scflows.clock import Deadline, Interrupted
 from scflows.errors import ChildFailed, StepError
 from scflows.flow import StepSpec
 from scflows.run import CANCELLED, SKIPPED, SUCCESS
-from scflows.steps import Exit, Goto, Nothing, find_step, json_value, options_of
+from scflows.steps import Exit, Goto, Nothing, find_step, json_value, once, options_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from typing import Any
 
     from scflows.steps import Context, Step
@@ -157,18 +157,28 @@ def _attempts(spec: StepSpec, ctx: Context, classes: StepClasses, ended: Ended, 
         if not ctx.dry_run:
             targets.begin()
             ended.targets = targets
+    ctx.tried = lambda call: _tried(spec.retry, ctx, ended, call)
+    try:
+        ctx.tried(lambda: _once(spec, ctx, classes, ended))
+    finally:
+        ctx.tried = once
+
+
+def _tried(retry: dict[str, Any] | None, ctx: Context, ended: Ended, call: Callable[[], Any]) -> Any:
+    """What a call gives, tried as often as the step says."""
     attempt = 0
     while True:
         attempt += 1
         try:
-            _once(spec, ctx, classes, ended)
-            return
+            return call()
         except StepError as error:
-            if spec.retry is None:
+            if retry is None or error.is_tried:
                 raise
             ended.attempts = attempt
-            wait = _wait(spec.retry, attempt, error)
+            wait = _wait(retry, attempt, error)
             if wait is None:
+                # Nobody around this one tries again what was tried in here.
+                error.is_tried = True
                 raise
             ctx.log.warning(f"{error}; attempt {attempt} failed, the next one in {wait:.3g} s")
         ctx.errors.clear()

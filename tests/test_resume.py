@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from scflows.journal import Journal, journal_path, open_journal, restored
+from scflows.journal import Journal, journal_path, open_journal, read_asked, restored
 from scflows.lock.file import holders
 
 STEPS = """
@@ -152,18 +152,23 @@ def test_the_journal_is_private(flows, write, data, settings):
     assert os.stat(os.path.dirname(path)).st_mode & 0o077 == 0
 
 
-def test_pruning_removes_journals(flows, write, data, settings):
+def test_a_journal_is_kept_as_long_as_its_run(flows, write, data, settings):
     write(SIMPLE)
     run = told(flows("run", "flow.yml", "--json"))["run_id"]
-    path = Path(journal_path(settings, run))
-    os.utime(path, (1, 1))
-    flows("runs", "prune", "--older-than", "90d", "--yes")
-    assert not path.parent.exists()
+    folder = Path(journal_path(settings, run)).parent
+    os.utime(folder, (1, 1))
+    assert flows("runs", "prune", "--older-than", "1d", "--yes").code == 0
+    assert folder.exists()
+    begun = time.time()
+    while time.time() < begun + 1.1:
+        time.sleep(0.05)
+    assert flows("runs", "prune", "--older-than", "1s", "--yes").code == 0
+    assert not folder.exists()
 
 
 def test_a_result_that_holds_a_secret_is_not_kept(settings):
     journal = open_journal(settings, "01", {}, True)
-    journal.mask = lambda text: text.replace("hunter2", "***")
+    journal.mask.add(["hunter2"])
     journal.note_step(0, "a", True, (1, "b"), [], ("a", {"deep": ["my hunter2"]}))
     journal.note_step(1, "b", True, (2, None), [], ("b", "plain"))
     journal.note_step(2, "c", False, (None, None), [{"error": {"message": "not hunter2", "status_code": 1}}], None)
@@ -171,6 +176,44 @@ def test_a_result_that_holds_a_secret_is_not_kept(settings):
     assert "hunter2" not in Path(journal_path(settings, "01")).read_text()
     assert [note.get("withheld", False) for note in journal.past()] == [True, False, False, False]
     journal.close()
+
+
+def test_what_is_noted_already_loses_a_secret_that_is_learned_later(settings):
+    asked = {"flow": "/f.yml", "task": "", "home": "/", "slot": None, "content": [1, 2]}
+    journal = open_journal(settings, "01", {**asked, "params": {"who": "hunter2"}, "data": {}}, True)
+    journal.note_step(0, "a", True, (1, "b"), [], ("a", {"deep": ["my hunter2"]}))
+    journal.note_step(1, "b", False, (2, None), [{"error": {"message": "no hunter2"}}], None)
+    journal.note_step(2, "c", True, (None, None), [], ("c", "plain"))
+    path = Path(journal_path(settings, "01"))
+    before = path.read_bytes()
+    journal.conceal()
+    assert path.read_bytes() == before
+    journal.mask.add(["hunter2"])
+    journal.conceal()
+    journal.note_end("failed", "")
+    assert "hunter2" not in path.read_text()
+    assert read_asked(settings, "01") == {**asked, "withheld": True}
+    notes = journal.past()
+    assert [note.get("withheld", False) for note in notes] == [True, False, False, False]
+    assert notes[1]["errors"] == [{"error": {"message": "no ***"}}]
+    assert restored(notes, {"__errors__": []})["c"] == "plain"
+    journal.close()
+
+
+def test_a_run_that_was_given_a_secret_is_not_gone_on_from(flows, write, data, settings):
+    write("""
+params: {who: {type: text}}
+steps:
+  - {name: a, type: shell, shell: {command: "false", env: {X: "{{ secret('leak').token }}"}}}
+""")
+    secret = {"SECRET_LEAK": "hunter22"}
+    run = told(flows("run", "flow.yml", "--param", "who=hunter22", "--json", **secret))["run_id"]
+    assert "hunter22" not in Path(journal_path(settings, run)).read_text()
+    for command in (("runs", "resume", run), ("runs", "retry", run), ("run", "flow.yml", "--resume", run)):
+        answer = flows(*command, **secret)
+        assert answer.code == 5, answer
+        assert f"what run {run} was given held a secret, and was not kept" in answer.err
+        assert "start it anew, with its input and parameters: flows run" in answer.err
 
 
 def test_a_line_that_was_cut_short_says_nothing(settings):

@@ -107,6 +107,11 @@ class Step:
         return iter(())
 
 
+def once(call: Callable[[], Any]) -> Any:
+    """What a call gives."""
+    return call()
+
+
 class Context:
     """All that a running step may see."""
 
@@ -132,6 +137,8 @@ class Context:
         self.host: Host | None = None  #: who runs the step
         self.depth = 0  #: how many flows stand around this one
         self.kept: dict[str, Secrets] = {}  #: what all contexts of a run share
+        #: Gives what a call gives, tried as the step's `retry` says: for a part of the work that stands alone.
+        self.tried: Callable[[Callable[[], Any]], Any] = once
         self.errors: list[dict[str, Any]] = []  #: those of child flows; they are listed before the step's own
 
     def branch(self, data: dict[str, Any], line: Line) -> Context:

@@ -40,14 +40,14 @@ class EmailStep(Step):
 
     secret: str = option(help="the name of the secret that has the server")
     to: list[Any] | str = option(template=True, help="addresses: a list, or a text with commas")
-    subject: str = option(template=True)
+    subject: str = option(template=True, help="one line")
     body: str | None = option(None, template=True, help="the text")
     template: str | None = option(None, help="a template file for the text, as for jinja")
     data_key: str = option(".", help="what the template file is given")
-    cc: list[Any] | str | None = option(None, template=True)
-    bcc: list[Any] | str | None = option(None, template=True)
+    cc: list[Any] | str | None = option(None, template=True, help="addresses, as in `to`")
+    bcc: list[Any] | str | None = option(None, template=True, help="addresses that the others do not see")
     sender: str | None = option(None, template=True, help="else the secret's `from`, or its username")
-    reply_to: str | None = option(None, template=True)
+    reply_to: str | None = option(None, template=True, help="the address for answers")
     format: str = option("text", choices=("text", "html"))
     attach: list[Any] | None = option(None, template=True, help="files in DATA_PATH")
     max_bytes: int = option(20 * 1024 * 1024, minimum=1, help="the most that all files together may have")
@@ -68,10 +68,7 @@ class EmailStep(Step):
         return {"message_id": None, "refused": []}
 
     def run(self, ctx: Context) -> Any:
-        lookup = getattr(ctx, "secret", None)
-        if lookup is None:
-            raise StepError("there are no secrets here")
-        secret = lookup(self.secret)
+        secret = ctx.secret(self.secret)
         if "host" not in secret:
             raise StepError(f"the secret {self.secret!r} has no field 'host'")
         sender = self.sender or _field(secret, "from") or _field(secret, "username")

@@ -107,7 +107,11 @@ class RestStep(Step):
             return value
         from scflows.pages import all_items
 
-        return all_items(self.paginate, self.uri, parameters, exchange.fetch, ctx.expressions.filter)
+        def page(uri: str, parameters: list[tuple[str, str]]) -> tuple[Any, str | None]:
+            found: tuple[Any, str | None] = ctx.tried(lambda: exchange.fetch(uri, parameters))
+            return found
+
+        return all_items(self.paginate, self.uri, parameters, page, ctx.expressions.filter)
 
     def _exchange(self, ctx: Context) -> Exchange:
         from scflows.exchange import Exchange

@@ -17,6 +17,7 @@ from urllib.parse import parse_qs, urlsplit
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     calls = 0  #: of /busy
+    seen: set[str] = set()  # noqa: RUF012  # what was asked of /rows/flaky
 
     def answer(self) -> None:
         path = self.path.partition("?")[0]
@@ -108,6 +109,14 @@ class Handler(BaseHTTPRequestHandler):
         following = None
         if by == "page":
             start = (int(query.get("p", "1")) - 1) * 2
+        elif by == "flaky":
+            start = (int(query.get("p", "1")) - 1) * 2
+            if self.path not in Handler.seen:
+                Handler.seen.add(self.path)
+                self.say(503, b"{}")
+                return
+            # Asked for again, a page is another one: nothing but its retry may ask.
+            Handler.seen.remove(self.path)
         elif by == "page-fails":
             start = (int(query.get("p", "1")) - 1) * 2
             if start:

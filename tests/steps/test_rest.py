@@ -269,6 +269,31 @@ def test_a_wait_that_the_api_asks_for_wins(run_flow, server):
     assert run.errors == []
 
 
+def test_each_page_is_tried_again_by_itself(run_flow, server):
+    run = run_flow(f"""
+        steps:
+          - name: s
+            type: rest
+            retry: {{attempts: 2, delay: 0}}
+            rest: {{uri: "{server}/rows/flaky", paginate: {{by: page, param: p, items: .rows}}}}
+    """)
+    assert run.status == "success", run.message
+    assert run.result["s"] == [1, 2, 3, 4, 5]
+    assert run.log.count("attempt 1 failed") == 4
+
+
+def test_a_page_that_fails_for_good_is_tried_as_often_as_any_call(run_flow, server):
+    run = run_flow(f"""
+        steps:
+          - name: s
+            type: rest
+            retry: {{attempts: 3, delay: 0}}
+            rest: {{uri: "{server}/rows/page-fails", paginate: {{by: page, param: p, items: .rows}}}}
+    """)
+    assert run.errors[0]["error"]["attempts"] == 3
+    assert run.log.count("failed, the next one") == 2
+
+
 def test_a_refused_connection_is_tried_again(run_flow):
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
