@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+#: A FIFO that nobody reads would be waited for.
+OPENING = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 LEVELS = {"DEBUG": 10, "INFO": 20, "WARNING": 30, "ERROR": 40}
 
 
@@ -28,7 +32,12 @@ class TaskLog:
         if path:
             try:
                 os.makedirs(os.path.dirname(path), exist_ok=True)
-                self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
+                self._descriptor = os.open(path, OPENING, 0o640)
+                kind = os.fstat(self._descriptor).st_mode
+                if not stat.S_ISREG(kind):
+                    if not stat.S_ISCHR(kind):
+                        raise OSError(errno.EINVAL, "it is no regular file", path)
+                    os.set_blocking(self._descriptor, True)
             except OSError as error:
                 self._fail(error)
 

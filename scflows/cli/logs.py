@@ -54,6 +54,8 @@ def logs(
     if path:
         out.say(file, {"path": file})
         return 0
+    if os.path.exists(file) and not os.path.isfile(file):
+        raise UsageError(f"{file}: is no regular file", f"move it away: mv {file} {file}.old")
     chosen = _filter(grep)
     start = None if since is None else parse_since(since, "--since", out.settings.timezone, out.now)
     end = 0
