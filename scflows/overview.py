@@ -102,11 +102,12 @@ def view_of(task: Task, last: Run | None, now: float, store: RunStore | None) ->
     elif failures:
         state = "failing"
     else:
-        state = "late" if _is_late(task, last, now) else "enabled"
+        state = "late" if is_late(task, last, now) else "enabled"
     return TaskView(task, state, last, failures, upcoming)
 
 
-def _is_late(task: Task, last: Run | None, now: float) -> bool:
+def is_late(task: Task, last: Run | None, now: float) -> bool:
+    """Whether a slot of a task was due and has no run."""
     due = task.schedule.latest_epoch(now - LATE_AFTER)
     if due is None or due <= _created(task):
         return False
@@ -126,6 +127,8 @@ def _created(task: Task) -> float:
 def _failures(task: Task, store: RunStore) -> int:
     count = 0
     for run in store.find(Query(task=task.name, limit=MOST_FAILURES)):
+        if run.trigger == "manual" and (run.dry_run or run.reason == "refused"):
+            continue
         if run.status in (FAILED, CRASHED):
             count += 1
         elif run.status not in (SKIPPED, CANCELLED):
@@ -158,13 +161,14 @@ def one_task(settings: Settings, name: str) -> tuple[TaskView, list[Run], str | 
     """A task's view, its last 20 runs, its line in the tabfile, the path of its log. Raises NotFound."""
     task = find_task(settings, name)
     runs: list[Run] = []
+    last: Run | None = None
     store: RunStore | None = None
     try:
         store = read_store(settings)
         runs = store.find(Query(task=name, limit=20))
+        last = store.latest([name]).get(name)
     except FAULTS:
         store = None  # `flows check` tells; the task itself can be shown.
-    last = next((run for run in runs if run.status != SKIPPED), None)
     view = view_of(task, last, time.time(), store)
     if store is not None:
         store.close()

@@ -105,13 +105,11 @@ def test_input_that_json_has_no_word_for_is_refused(flows: Flows, workspace: Pat
 def test_a_flow_that_holds_nan_is_refused(flows: Flows, workspace: Path, more: str) -> None:
     text = SOUND if more else SOUND.replace("value: 1", "value: .nan")
     (workspace / "tasks" / "nan.yml").write_text(text + more)
-        SOUND.replace("value: 1", "value: 1" if more else "value: .nan") + more
-    )
 
     answer = flows("validate", "tasks/nan.yml")
 
     assert answer.code == 1
-    assert "NaN" in answer.out
+    assert "nan" in answer.out.lower()
 
 
 def test_mistakes_of_the_input_get_no_advice_on_the_flow(flows: Flows, workspace: Path) -> None:

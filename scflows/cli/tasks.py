@@ -84,12 +84,16 @@ def show(
 def next_slots(
     ctx: typer.Context,
     hours: Annotated[float, typer.Option(min=0.01, max=24 * 366, help="How far to look ahead.")] = 24.0,
-    limit: Annotated[int, typer.Option("--limit", min=0, help="How many at most; 0 for all.")] = 50,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=0, help="How many at most; 0 for all. On a terminal 50, else all.")
+    ] = None,
 ) -> None:
     """What starts when, all tasks together."""
     from scflows.overview import coming
 
     out: Output = ctx.obj
+    if limit is None:
+        limit = 50 if out.is_terminal and not out.json else 0
     now = time.time()
     items: list[dict[str, Any]] = []
     for slot, task in coming(out.settings, now, now + hours * 3600):
