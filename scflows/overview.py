@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from scflows.run import Run
     from scflows.settings import Settings
 
-STATES = ("enabled", "paused", "running", "failing", "late")
+STATES = ("enabled", "paused", "running", "failing", "late", "broken")
 ORDERS = ("name", "next", "last")
 #: Seconds after its slot from which on a task without a run is late: cron itself takes up to two minutes.
 LATE_AFTER = 150.0
@@ -49,6 +49,7 @@ class Overview:
     views: list[TaskView] = field(default_factory=list)
     total: int = 0
     problems: list[str] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)  #: the tasks whose files cannot be read; cron starts them anyway
 
 
 def overview(
@@ -67,7 +68,10 @@ def overview(
     if order not in ORDERS:
         raise UsageError(f"--sort {order!r} is none of {', '.join(ORDERS)}")
     tasks, broken = TaskStore(settings).read_all()
-    found = Overview(total=len(tasks), problems=[str(problem) for problem in broken])
+    found = Overview(total=len(tasks) + len(broken), problems=[str(problem) for problem in broken])
+    if broken and device is None and state in (None, "broken"):
+        lost = _names(TaskStore(settings).folder) - {task.name for task in tasks}
+        found.broken = sorted(name for name in lost if pattern is None or fnmatchcase(name, pattern))
     chosen = [
         task
         for task in tasks
@@ -87,6 +91,15 @@ def overview(
         store.close()
     found.views = _sorted([view for view in views if state is None or _is_in(view, state)], order)
     return found
+
+
+def _names(folder: str) -> set[str]:
+    import os
+
+    try:
+        return {name[:-5] for name in os.listdir(folder) if name.endswith(".json") and name[0] != "."}
+    except OSError:
+        return set()
 
 
 def view_of(task: Task, last: Run | None, now: float, store: RunStore | None) -> TaskView:

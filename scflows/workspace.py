@@ -43,7 +43,7 @@ API_TOKEN={api_token}
 FLASK_SECRET_KEY={secret_key}
 """
 CONFIG_FILE = """\
-# What the flows of this workspace may do, and which of them start by themselves.
+# What the flows of this workspace may do.
 
 # Step types that reach beyond the data folder. Flow files that belong to you and that nobody else can write
 # may use them anyway.

@@ -155,9 +155,7 @@ def test_a_log_of_an_id_that_several_runs_have_says_so(flows: Flows, task: Task)
 @pytest.mark.parametrize(
     ("name", "value"), [("FLOW_TIMEOUT_SECONDS", "x"), ("TIMEZONE", "Mars/Base"), ("LOG_LEVEL", "LOUD")]
 )
-def test_a_setting_no_run_could_use_is_not_remembered(
-    flows: Flows, workspace: Path, name: str, value: str
-) -> None:
+def test_a_setting_no_run_could_use_is_not_remembered(flows: Flows, workspace: Path, name: str, value: str) -> None:
     (workspace / "tasks" / "one.yml").write_text("schedule: {every: 1h}\n" + SOUND)
 
     answer = flows("auto-schedule", "--dry-run", **{name: value})
@@ -180,3 +178,29 @@ def test_a_history_is_read_without_writing_to_it(flows: Flows, task: Task, setti
     with pytest.raises(sqlite3.OperationalError, match="readonly"):
         store.prune(9e9)
     store.close()
+
+
+def test_a_task_whose_file_is_broken_is_listed(flows: Flows, settings: Settings, task: Task) -> None:
+    TaskStore(settings).write(Task(**{**task.__dict__, "name": "two"}))
+    Path(TaskStore(settings).path("one")).write_text("{")
+
+    answer = flows("list-tasks")
+    items = json.loads(flows("list-tasks", "--state", "broken", "--json").out)["items"]
+
+    assert len(answer.out.splitlines()) == 2
+    assert "one.json: the task file is broken" in answer.err
+    assert [(item["name"], item["state"]) for item in items] == [("one", "broken")]
+
+
+@pytest.mark.parametrize("name", ["CRONTAB_PROGRAM", "XDG_STATE_HOME", "XDG_CACHE_HOME", "SQLALCHEMY_DATABASE_URI"])
+def test_every_documented_setting_can_be_asked_for(flows: Flows, name: str) -> None:
+    answer = flows("config", name, **{name: "/x"} if name.startswith("SQL") else {})
+
+    assert answer.code in (0, 2)
+    assert "no setting" not in answer.err
+
+
+def test_paths_that_follow_from_another_setting_come_from_there(flows: Flows) -> None:
+    items = {each["name"]: each["source"] for each in json.loads(flows("config", "--json").out)["items"]}
+
+    assert (items["STATE_PATH"], items["TASKS_PATH"], items["DATA_PATH"]) == ("environment", "environment", "default")

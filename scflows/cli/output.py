@@ -26,7 +26,7 @@ GREEN, YELLOW, RED, CYAN = "32", "33", "31", "36"
 COLORS = {
     GREEN: ("success", "succeeded", "ok", "exit", "enabled", "held"),
     YELLOW: ("skipped", "cancelled", "paused", "late", "warn", "warning", "ignored", "handled", "left behind"),
-    RED: ("failed", "crashed", "failing", "error", "FAIL", "ERROR"),
+    RED: ("failed", "crashed", "failing", "broken", "error", "FAIL", "ERROR"),
     CYAN: ("running", "queued"),
 }
 
