@@ -72,7 +72,8 @@ def make_workspace(folder: str, force: bool = False) -> list[Placed]:
     try:
         return list(_fill(top, force))
     except OSError as error:
-        raise Refused(f"{error.filename or top}: cannot be written: {error.strerror}", "see: ls -ld") from error
+        told = f"{error.filename or top}: cannot be written: {error.strerror}"
+        raise Refused(told, f"see: ls -ld {os.path.dirname(top)}") from error
 
 
 def shipped_flows() -> str:

@@ -131,3 +131,15 @@ def test_a_folder_that_is_gone_is_told(environment: dict[str, str], tmp_path: Pa
 
     assert done.returncode == 2
     assert "the current folder is gone" in done.stderr
+
+
+def test_a_new_workspace_is_told_without_an_empty_column(flows: Flows, tmp_path: Path) -> None:
+    answer = flows("init", str(tmp_path / "new"))
+
+    assert answer.code == 0
+    assert all(len(line.split("\t")) == 2 for line in answer.out.splitlines())
+
+
+def test_a_time_that_is_none_is_told_with_what_may_stand_there(flows: Flows) -> None:
+    assert "7d" in flows("history", "--since", "7x").err
+    assert "queued" not in flows("history", "--status", "none").err

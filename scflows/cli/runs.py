@@ -199,11 +199,12 @@ def _field(out: Output, name: str, value: Any) -> None:
 def _statuses(given: list[str] | tuple[()]) -> tuple[str, ...]:
     from scflows.cli.opened import nearest
     from scflows.errors import UsageError
-    from scflows.run import STATUSES
+    from scflows.run import QUEUED, STATUSES
 
+    known = [each for each in STATUSES if each != QUEUED]
     for each in given:
         if each not in STATUSES:
-            raise UsageError(f"--status {each!r} is none of {', '.join(STATUSES)}", nearest(each, STATUSES) or None)
+            raise UsageError(f"--status {each!r} is none of {', '.join(known)}", nearest(each, known) or None)
     return tuple(given)
 
 
