@@ -372,3 +372,76 @@ def test_a_home_that_is_not_the_one_of_the_password_file_is_remembered(flows, cr
     assert (done.returncode, done.stderr) == (0, "")
     assert flows("history", "air-minute", **given).out.count("\tsuccess\t") == 1
     assert not list((tmp_path / "home").iterdir())
+
+
+def test_a_flows_folder_that_is_away_changes_nothing(flows, crontab, tree):
+    flows("auto-schedule")
+    flows("disable", "daily")
+    before = crontab.read_bytes()
+    listed = flows("list-tasks").out
+    away = tree.with_name("away")
+    tree.rename(away)
+    answer = flows("auto-schedule")
+    assert (answer.code, "there is no flows folder" in answer.err) == (7, True)
+    # As a mount point without its disk.
+    tree.mkdir()
+    answer = flows("auto-schedule")
+    assert (answer.code, "is empty" in answer.err) == (7, True)
+    assert crontab.read_bytes() == before
+    tree.rmdir()
+    away.rename(tree)
+    assert flows("auto-schedule").code == 0
+    assert flows("list-tasks").out == listed
+
+
+def test_a_folder_that_is_no_workspace_gets_no_search(flows, crontab, tmp_path):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    answer = flows("auto-schedule", cwd=empty)
+    assert (answer.code, "there is no flows folder" in answer.err) == (7, True)
+    assert not crontab.exists()
+
+
+def test_a_paused_task_outlives_its_flow(flows, crontab, tree):
+    flows("auto-schedule")
+    flows("disable", "daily")
+    (tree / "daily.yml").unlink()
+    answer = flows("auto-schedule")
+    assert (answer.code, "kept daily: paused" in answer.out) == (0, True)
+    assert names(flows("list-tasks", "--state", "paused")) == ["daily"]
+
+
+def test_a_flow_named_like_the_search_is_told_and_takes_nothing(flows, crontab, tree):
+    (tree / "auto-schedule.yml").write_text("schedule: {every: 1h}\n" + QUICK)
+    answer = flows("auto-schedule")
+    assert (answer.code, "is that of the search" in answer.err) == (1, True)
+    assert json.loads(flows("show", "auto-schedule", "--json").out)["command"]
+    assert len(names(flows("list-tasks"))) == 6
+
+
+def test_what_was_scheduled_by_hand_stays_so(flows, crontab, tree):
+    flows("manual-schedule", "daily.yml")
+    answer = flows("auto-schedule", "--overwrite")
+    assert (answer.code, "kept daily: scheduled by hand" in answer.out) == (0, True)
+
+
+def test_a_task_folder_that_cannot_be_written_is_refused(flows, crontab, tree, settings):
+    folder = Path(settings.state_path) / "tasks"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.write_text("no folder")
+    answer = flows("auto-schedule", "--once")
+    assert (answer.code, "cannot be written" in answer.err) == (5, True)
+    assert not crontab.exists()
+
+
+def test_a_removal_that_is_killed_leaves_no_line_without_its_task(flows, crontab, tree, settings, environment):
+    flows("auto-schedule", "--once")
+    (crontab.parent / "mode").write_text("kills")
+    program = crontab.parent / "crontab"
+    program.write_text(
+        program.read_text().replace(
+            "case $1 in\n-l)", "case $1$mode in\n-kills) kill -9 $PPID ;;\nesac\ncase $1 in\n-l)"
+        )
+    )
+    assert flows("clear-tasks", "--yes").code < 0
+    assert len(list((Path(settings.state_path) / "tasks").glob("*.json"))) == 5
