@@ -138,6 +138,15 @@ class Planner:
                 plan.tasks[change.task.name] = change.task
         return self._finished(plan)
 
+    def repaired(self) -> Plan:
+        """A plan that changes no task and writes all lines anew: in their slots, inside of the block."""
+        strays = {entry.name for entry in self.custody.parts.strays}
+        changes = []
+        for task in self.before.values():
+            why = "its line outside the block is taken in" if task.name in strays else task.schedule.words()
+            changes.append(Change(KEEP, task, why if task.enabled else "paused", fresh=True))
+        return self.change(changes)
+
     def drop(self, plan: Plan, removed: Iterable[Change]) -> Plan:
         """The plan with tasks removed besides."""
         for change in removed:

@@ -262,9 +262,10 @@ def test_a_block_changed_by_hand_is_shown_and_not_overwritten(flows, crontab, tr
 
 
 def test_without_a_crontab_program_the_tabfile_is_written_and_the_way_shown(flows, tree, settings):
-    answer = flows("auto-schedule", "--once")
+    answer = flows("auto-schedule", "--once", CRONTAB_PROGRAM="no-such-program")
     assert answer.code == 0
     assert "flows cron run" in answer.err
+    assert flows("auto-schedule", "--once").err == ""
     assert sum("scflows run" in line for line in Path(settings.tabfile).read_text().splitlines()) == 5
 
 
@@ -445,3 +446,44 @@ def test_a_removal_that_is_killed_leaves_no_line_without_its_task(flows, crontab
     )
     assert flows("clear-tasks", "--yes").code < 0
     assert len(list((Path(settings.state_path) / "tasks").glob("*.json"))) == 5
+
+
+def test_a_write_that_was_cut_off_and_a_lost_tabfile_block_nothing(flows, crontab, tree, settings):
+    flows("auto-schedule", "--once")
+    before = crontab.read_bytes()
+    flows("disable", "daily")
+    # As if the process had ended between the tabfile and the crontab.
+    crontab.write_bytes(before)
+    (Path(settings.state_path) / "block").write_text(json.dumps([before.decode().splitlines()[1:-1]]))
+    assert flows("disable", "odd").code == 0
+    assert not any(line.endswith(("# daily", "# odd")) for line in crontab.read_text().splitlines())
+    Path(settings.tabfile).unlink()
+    assert flows("enable", "odd", "daily").code == 0
+    assert sorted(crontab.read_bytes().splitlines()) == sorted(before.splitlines())
+    crontab.unlink()
+    assert "was missing" in flows("disable", "odd").err
+
+
+def test_a_repair_writes_the_lines_and_changes_no_task(flows, crontab, tree):
+    flows("auto-schedule", "--once")
+    flows("edit", "daily", "--cron", "1 2 * * *")
+    good = crontab.read_bytes()
+    line = next(line for line in good.decode().splitlines() if line.endswith("# odd"))
+    changed = good.replace(b"# daily", b"# daily2") + f"{line}\n".encode()
+    crontab.write_bytes(changed)
+    assert "would end with 6" in flows("disable", "odd", "--dry-run").err
+    assert flows("repair", "--dry-run").code == 0
+    assert crontab.read_bytes() == changed
+    assert flows("repair").code == 0
+    assert crontab.read_bytes() == good
+
+
+def test_a_plan_says_how_to_apply_it_and_quiet_hides_no_error(flows, crontab, tree):
+    answer = flows("edit", "--dry-run", "nope", "--every", "1h")
+    assert answer.code == 4
+    told = flows("manual-schedule", "plain.yml", "--dry-run", "--cron", "1 2 * * *").out
+    assert "apply it: flows manual-schedule plain.yml --cron '1 2 * * *'" in told
+    (tree / "daily.yml").write_text("schedule: {every: 1d}\nsteps: [{name: s, type: jqq}]\n")
+    answer = flows("auto-schedule", "--once", "-q")
+    assert (answer.code, answer.out) == (1, "")
+    assert answer.err.startswith("daily.yml:2:")
