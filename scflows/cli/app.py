@@ -44,6 +44,7 @@ PANELS: dict[str, dict[str, Command | Group]] = {
         "disable": schedule.disable,
         "remove-task": schedule.remove_task,
         "clear-tasks": schedule.clear_tasks,
+        "repair": schedule.repair,
     },
     "RUN": {
         "run": run.run,
