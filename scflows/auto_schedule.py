@@ -9,11 +9,12 @@ from scflows.cron.asked import Asked
 from scflows.cron.task import task_name
 from scflows.errors import Unreachable
 from scflows.planner import KEEP, REMOVE, Change, Plan, Planner
+from scflows.safefile import is_below
 from scflows.source import Found, Wish, find_source, sources
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    pass
+    from scflows.cron.task import Task
 
 #: The name of the task that searches again, and its source: nobody else's searches touch it.
 NAME = "auto-schedule"
@@ -62,14 +63,27 @@ def auto_schedule(planner: Planner, search: Search) -> Plan:
         except Unreachable as error:
             unreachable.append(f"{name}: {error}")
             continue
-        wishes.extend(_as_searched(wish, search) for wish in found[name].wishes)
+        for wish in found[name].wishes:
+            if wish.name == NAME:
+                # The search has this name, also where it is only put on the crontab later.
+                found[name].problems.append(f"{wish.flow}: its task {NAME!r} is that of the search; rename the file")
+                found[name].unclear.add(NAME)
+            else:
+                wishes.append(_as_searched(wish, search))
+    if unreachable and not found:
+        raise Unreachable("; ".join(unreachable), "nothing was changed; make a workspace with: flows init DIR")
+    gone = list(_gone(planner, found))
+    for name, answer in found.items():
+        if answer.is_bare and any(change.task.source == name for change in gone):
+            told = f"{name}: {planner.settings.flows_path} is empty"
+            help = "is it mounted? nothing was changed; if all flows are meant to be gone: flows clear-tasks"
+            raise Unreachable(told, help)
     if not search.once:
         wishes.append(_search_again(planner, search))
     plan = planner.wish(wishes, search.overwrite, search.balance)
     plan.unreachable = unreachable
     for each in found.values():
         plan.problems.extend(each.problems)
-    gone = list(_gone(planner, found))
     return planner.drop(plan, gone) if gone else plan
 
 
@@ -86,7 +100,7 @@ def _as_searched(wish: Wish, search: Search) -> Wish:
 
 def _search_again(planner: Planner, search: Search) -> Wish:
     other = planner.before.get(NAME)
-    own = other is None or other.workspace == planner.settings.home
+    own = other is None or (other.source, other.workspace) == (NAME, planner.settings.home)
     folder = os.path.basename(planner.settings.home)
     name = NAME if own else task_name(f"/{NAME}-{folder}", "/")
     asked = Asked(every=search.interval_days * DAY)
@@ -99,6 +113,19 @@ def _gone(planner: Planner, found: dict[str, Found]) -> list[Change]:
         answer = found.get(task.source)
         if answer is None or task.workspace != planner.settings.home or task.name in answer.unclear:
             continue
-        if all(wish.name != task.name for wish in answer.wishes):
-            removed.append(Change(REMOVE, task, "its flow is gone, or asks for no schedule any more"))
+        if any(wish.name == task.name for wish in answer.wishes) or _is_hidden(task, answer.hidden, planner):
+            continue
+        why = "its flow is gone, or asks for no schedule any more"
+        if task.enabled:
+            removed.append(Change(REMOVE, task, why))
+        else:
+            # Somebody's pause must outlive a flow that comes back.
+            removed.append(Change(KEEP, task, f"paused; {why}; take it off with: flows remove-task {task.name}"))
     return removed
+
+
+def _is_hidden(task: Task, folders: list[str], planner: Planner) -> bool:
+    if not folders:
+        return False
+    # What lies outside came by a link, which may stand in any of the folders.
+    return is_below(task.flow, folders) or not is_below(task.flow, [planner.settings.flows_path])

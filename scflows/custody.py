@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
@@ -11,6 +12,7 @@ from scflows.cron.install import difference, drift, find_crontab, install, split
 from scflows.cron.line import line
 from scflows.cron.tabfile import Tabfile
 from scflows.errors import Busy, Refused, ScflowsError
+from scflows.safefile import replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,6 +36,14 @@ class Custody:
         self.crontab = find_crontab(settings.environment)
         self.raw = b"" if self.crontab is None else self.crontab.read()
         self.parts = split(self.raw)
+        block = self.parts.lines
+        if not self.tabfile.found and block is not None:
+            # A cleaned cache is no change by hand.
+            self.tabfile = Tabfile.parse("".join(f"{each}\n" for each in block))
+            self.tabfile.found = False
+            self.is_ours = True
+        else:
+            self.is_ours = block is not None and block in self._last_written()
 
     @property
     def has_crontab(self) -> bool:
@@ -42,7 +52,7 @@ class Custody:
 
     def drift(self) -> list[str]:
         """How the crontab's block differs from the tabfile, as a unified diff; empty without a block."""
-        if self.parts.lines is None:
+        if self.parts.lines is None or self.is_ours:
             return []
         return drift(self.raw, self.tabfile.lines)
 
@@ -53,7 +63,7 @@ class Custody:
             shown = "\n".join(changed[:40])
             raise Busy(
                 f"the block of scflows in the crontab was changed by hand:\n{shown}",
-                "see: flows check; add --overwrite to write the block as planned",
+                "write it as the tasks say with: flows repair; or add --overwrite to write it as planned",
             )
 
     def lines(self, tasks: Iterable[Task], changed: Collection[str]) -> Tabfile:
@@ -68,8 +78,11 @@ class Custody:
             if entry.name not in wanted and (entry.name in known or entry.name in changed):
                 planned.remove(entry.name)
         state = state_for_cron(self.settings)
+        # After a write that was cut off only the tasks say what is right.
+        block = self.parts.lines if self.is_ours else None
         for name, task in wanted.items():
-            if name in changed or planned.line(name) is None:
+            old = planned.line(name)
+            if name in changed or old is None or (block is not None and old not in block):
                 planned.put(name, line(task, sys.executable, state))
         return planned
 
@@ -89,8 +102,13 @@ class Custody:
         _keep_clear_of_the_tick(self.settings.tabfile)
         planned.write(self.settings.tabfile)
         if self.crontab is None:
-            return [NO_CRONTAB] if planned.lines else []
+            return [NO_CRONTAB] if planned.lines and self._is_missed() else []
+        notes = []
+        if self.parts.lines is None and old.lines and planned.lines:
+            notes.append("the block was missing in the crontab, and is written again")
+        before = self.parts.lines or []
         try:
+            self._note_written(before, planned.lines)
             done = install(self.crontab, self.raw, planned.lines, self.settings, drop=changed)
         except ScflowsError:
             if old.found:
@@ -98,12 +116,43 @@ class Custody:
             else:
                 os.unlink(self.settings.tabfile)
             raise
-        notes = []
+        try:
+            self._note_written(planned.lines)
+        except Refused:
+            pass  # The crontab stands; what was noted before it knows this block too.
         if done.newline_added:
             notes.append("the last line of the crontab had no newline, without which cron takes none; it has one now")
         if done.changed and self.crontab.by:
             notes.append(f"this is the crontab of {self.crontab.user}, not of {self.crontab.by}")
         return notes
+
+    def _is_missed(self) -> bool:
+        """Whether nothing starts the tasks, and nobody meant it so."""
+        from scflows.heartbeat import scheduler
+
+        return self.settings.environment.get("CRONTAB_PROGRAM") != "none" and scheduler(self.settings) is None
+
+    def _last_written(self) -> list[list[str]]:
+        """The blocks that may be ours: what was written last, and while it is written what was there before."""
+        try:
+            with open(self._block_file, encoding="utf-8") as file:
+                blocks = json.load(file)
+        except (OSError, ValueError):
+            return []
+        return blocks if isinstance(blocks, list) else []
+
+    def _note_written(self, *blocks: list[str]) -> None:
+        try:
+            replace(self._block_file, json.dumps(blocks).encode(), mode=0o600)
+        except OSError as error:
+            raise Refused(
+                f"{self._block_file}: cannot be written: {error.strerror}",
+                f"make room, or see who owns {self.settings.state_path}",
+            ) from error
+
+    @property
+    def _block_file(self) -> str:
+        return os.path.join(self.settings.state_path, "block")
 
 
 def _keep_clear_of_the_tick(tabfile: str) -> None:

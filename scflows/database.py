@@ -45,6 +45,26 @@ def connect(path: str, migrations: tuple[str, ...]) -> sqlite3.Connection:
     return connection
 
 
+def connect_to_read(path: str) -> sqlite3.Connection:
+    """An open SQLite database that is only read, also where nothing can be written beside it. Raises sqlite3.Error."""
+    from urllib.parse import quote
+
+    # Without write access to the folder the log of changes cannot be followed: the file alone is read.
+    for mode in ("mode=ro", "mode=ro&immutable=1"):
+        connection = sqlite3.connect(f"file:{quote(path)}?{mode}", uri=True, timeout=5, isolation_level=None)
+        try:
+            connection.execute("SELECT 1 FROM runs LIMIT 1").fetchall()
+            return connection
+        except sqlite3.OperationalError:
+            connection.close()
+            if "immutable" in mode:
+                raise
+        except BaseException:
+            connection.close()
+            raise
+    raise AssertionError
+
+
 def _migrate(connection: sqlite3.Connection, path: str, migrations: tuple[str, ...]) -> None:
     # Changing to WAL does not wait for a busy database as other statements do: one at a time, by a lock of our own.
     import fcntl

@@ -109,7 +109,7 @@ def decode(content: bytes, where: str) -> str:
 def _json(text: str, where: str, several: bool) -> Any:
     import json
 
-    decoder = json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite)
+    decoder = json.JSONDecoder(parse_constant=no_constant, parse_float=finite)
     values: list[Any] = []
     place = 0
     try:
@@ -141,11 +141,13 @@ def _skip_blanks(text: str, place: int) -> int:
     return place
 
 
-def _no_constant(word: str) -> Any:
+def no_constant(word: str) -> Any:
+    """Raises ValueError for `NaN` and `Infinity`: a `parse_constant` for `json`."""
     raise ValueError(f"{word} is no value that JSON has")
 
 
-def _finite(text: str) -> float:
+def finite(text: str) -> float:
+    """The number. Raises ValueError for one that is too large: a `parse_float` for `json`."""
     number = float(text)
     if number - number != 0:
         raise ValueError(f"{text[:40]} is larger than a number can be")

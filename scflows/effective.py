@@ -24,6 +24,22 @@ DEFAULT = "default"
 WORKSPACE = "--home or here"
 
 
+#: What else decides over a path that is not set itself.
+_STATE, _CACHE = ("XDG_STATE_HOME",), ("XDG_CACHE_HOME",)
+BASES = {
+    "TASKS_PATH": _CACHE,
+    "TABFILE": ("TASKS_PATH", *_CACHE),
+    "STATE_PATH": _STATE,
+    "LOCK_PATH": _STATE,
+    "SCFLOWS_DATABASE_URL": _STATE,
+    "TEMPLATES_PATH": ("DATA_PATH",),
+    "SECRETS_PATH": ("DATA_PATH",),
+    "CONFIG_FILE": ("DATA_PATH",),
+}
+#: Settings that are told when somebody asks for them.
+UNLISTED = ("CRONTAB_PROGRAM", "XDG_STATE_HOME", "XDG_CACHE_HOME", "SQLALCHEMY_DATABASE_URI")
+
+
 @dataclass(frozen=True)
 class Setting:
     """One setting as it is in force."""
@@ -51,7 +67,7 @@ def effective(settings: Settings, environment: Mapping[str, str]) -> list[Settin
     known = [Setting("WORKSPACE", settings.home, WORKSPACE)]
     for name, value in _values(settings).items():
         names = ("SCFLOWS_DATABASE_URL", "SQLALCHEMY_DATABASE_URI") if name.endswith("DATABASE_URL") else (name,)
-        known.append(Setting(name, masked(name, value), source(*names)))
+        known.append(Setting(name, masked(name, value), source(*names, *BASES.get(name, ()))))
     done = {setting.name for setting in known} | {"SQLALCHEMY_DATABASE_URI"}
     rest = [name for name in from_file if name not in done]
     return known + [Setting(name, masked(name, settings.environment.get(name, "")), source(name)) for name in rest]
@@ -63,6 +79,11 @@ def find_setting(settings: Settings, environment: Mapping[str, str], name: str) 
     for setting in found:
         if setting.name == name.upper():
             return setting
+    wanted = name.upper()
+    if wanted in UNLISTED:
+        value = settings.environment.get(wanted, "")
+        source = ENVIRONMENT if environment.get(wanted) else ENV_FILE if value else DEFAULT
+        return Setting(wanted, masked(wanted, value), source)
     from difflib import get_close_matches
 
     near = get_close_matches(name.upper(), [setting.name for setting in found], 1)

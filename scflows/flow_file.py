@@ -119,7 +119,11 @@ class _Reader:
             self.wrong(message, "params", *keys)
         if len(self.document.mistakes) > before:
             return {}
-        converted: dict[str, Any] = json_value(given)
+        try:
+            converted: dict[str, Any] = json_value(given)
+        except ScflowsError as error:
+            self.wrong(f"params: {error}", "params")
+            return {}
         return converted
 
     def _jumps(self, top: dict[Any, Any], specs: list[StepSpec], finally_step: str | None) -> None:

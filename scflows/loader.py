@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from scflows import __version__
 from scflows.errors import FlowError, Mistake, StepError
 from scflows.flow import Flow
-from scflows.safefile import inside, replace
+from scflows.safefile import inside, open_regular, replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,8 +65,9 @@ def load_child(path: str, folder: str, settings: Settings) -> Flow:
 
 def load_flow(where: FlowPath, settings: Settings, keep: bool = True) -> Flow:
     """The flow, checked; `keep` notes it as checked. Raises FlowError with every mistake of the file."""
+    check_name(where.file, where.typed or where.written)
     try:
-        with open(where.file, "rb") as file:
+        with open(open_regular(where.file), "rb") as file:
             state = os.fstat(file.fileno())
             key = [
                 __version__,
@@ -80,7 +81,9 @@ def load_flow(where: FlowPath, settings: Settings, keep: bool = True) -> Flow:
             flow = _read_kept(kept, key)
             if flow is not None:
                 return flow
-            content = file.read()
+            from scflows.located import MAX_BYTES
+
+            content = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise FlowError([Mistake(where.typed or where.written, f"cannot be read: {error.strerror}")]) from error
     from scflows.flow_file import parse_flow
@@ -89,6 +92,15 @@ def load_flow(where: FlowPath, settings: Settings, keep: bool = True) -> Flow:
     if keep and time.time() - max(state.st_mtime, state.st_ctime) > SETTLED:
         _keep(kept, key, flow)
     return flow
+
+
+def check_name(file: str, shown: str) -> None:
+    """Raises FlowError for a path that is not UTF-8: no history, no task file and no crontab could hold it."""
+    if not file.isascii():
+        try:
+            file.encode()
+        except UnicodeEncodeError:
+            raise FlowError([Mistake(shown, "its path is not UTF-8")], "give it another name: mv") from None
 
 
 def flow_files(settings: Settings) -> Iterator[FlowPath]:
@@ -103,6 +115,7 @@ def flow_files(settings: Settings) -> Iterator[FlowPath]:
 
 
 def _placed(file: str, flows: str, typed: str, settings: Settings) -> FlowPath:
+    check_name(file, typed)
     if file.startswith(flows.rstrip("/") + "/"):
         return FlowPath(file, os.path.relpath(file, flows), flows, typed)
     if settings.flows_path_is_set:

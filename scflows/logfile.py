@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import time
 
 from scflows.mask import Mask
@@ -11,6 +13,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+#: A FIFO that nobody reads would be waited for.
+OPENING = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 LEVELS = {"DEBUG": 10, "INFO": 20, "WARNING": 30, "ERROR": 40}
 #: How many bytes are written before the size is looked at again.
 LOOK_EVERY = 1 << 16
@@ -39,8 +43,13 @@ class TaskLog:
         if path:
             try:
                 os.makedirs(os.path.dirname(path), exist_ok=True)
-                self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
-                self._start = os.lseek(self._descriptor, 0, os.SEEK_END)
+                self._descriptor = os.open(path, OPENING, 0o640)
+                kind = os.fstat(self._descriptor).st_mode
+                if not stat.S_ISREG(kind):
+                    if not stat.S_ISCHR(kind):
+                        raise OSError(errno.EINVAL, "it is no regular file", path)
+                    os.set_blocking(self._descriptor, True)
+                self._start = os.lseek(self._descriptor, 0, os.SEEK_END) if stat.S_ISREG(kind) else 0
             except OSError as error:
                 self._fail(error)
 

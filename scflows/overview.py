@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from scflows.run import Run
     from scflows.settings import Settings
 
-STATES = ("enabled", "paused", "running", "failing", "late")
+STATES = ("enabled", "paused", "running", "failing", "late", "broken")
 ORDERS = ("name", "next", "last")
 #: Seconds after its slot from which on a task without a run is late: cron itself takes up to two minutes.
 LATE_AFTER = 150.0
@@ -49,6 +49,7 @@ class Overview:
     views: list[TaskView] = field(default_factory=list)
     total: int = 0
     problems: list[str] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)  #: the tasks whose files cannot be read; cron starts them anyway
 
 
 def overview(
@@ -67,7 +68,10 @@ def overview(
     if order not in ORDERS:
         raise UsageError(f"--sort {order!r} is none of {', '.join(ORDERS)}")
     tasks, broken = TaskStore(settings).read_all()
-    found = Overview(total=len(tasks), problems=[str(problem) for problem in broken])
+    found = Overview(total=len(tasks) + len(broken), problems=[str(problem) for problem in broken])
+    if broken and device is None and state in (None, "broken"):
+        lost = _names(TaskStore(settings).folder) - {task.name for task in tasks}
+        found.broken = sorted(name for name in lost if pattern is None or fnmatchcase(name, pattern))
     chosen = [
         task
         for task in tasks
@@ -89,6 +93,15 @@ def overview(
     return found
 
 
+def _names(folder: str) -> set[str]:
+    import os
+
+    try:
+        return {name[:-5] for name in os.listdir(folder) if name.endswith(".json") and name[0] != "."}
+    except OSError:
+        return set()
+
+
 def view_of(task: Task, last: Run | None, now: float, store: RunStore | None) -> TaskView:
     """One task's view. `store` is asked how many runs failed in a row."""
     failures = 0
@@ -102,11 +115,12 @@ def view_of(task: Task, last: Run | None, now: float, store: RunStore | None) ->
     elif failures:
         state = "failing"
     else:
-        state = "late" if _is_late(task, last, now) else "enabled"
+        state = "late" if is_late(task, last, now) else "enabled"
     return TaskView(task, state, last, failures, upcoming)
 
 
-def _is_late(task: Task, last: Run | None, now: float) -> bool:
+def is_late(task: Task, last: Run | None, now: float) -> bool:
+    """Whether a slot of a task was due and has no run."""
     due = task.schedule.latest_epoch(now - LATE_AFTER)
     if due is None or due <= _created(task):
         return False
@@ -126,6 +140,8 @@ def _created(task: Task) -> float:
 def _failures(task: Task, store: RunStore) -> int:
     count = 0
     for run in store.find(Query(task=task.name, limit=MOST_FAILURES)):
+        if run.trigger == "manual" and (run.dry_run or run.reason == "refused"):
+            continue
         if run.status in (FAILED, CRASHED):
             count += 1
         elif run.status not in (SKIPPED, CANCELLED):
@@ -158,13 +174,14 @@ def one_task(settings: Settings, name: str) -> tuple[TaskView, list[Run], str | 
     """A task's view, its last 20 runs, its line in the tabfile, the path of its log. Raises NotFound."""
     task = find_task(settings, name)
     runs: list[Run] = []
+    last: Run | None = None
     store: RunStore | None = None
     try:
         store = read_store(settings)
         runs = store.find(Query(task=name, limit=20))
+        last = store.latest([name]).get(name)
     except FAULTS:
         store = None  # `flows check` tells; the task itself can be shown.
-    last = next((run for run in runs if run.status != SKIPPED), None)
     view = view_of(task, last, time.time(), store)
     if store is not None:
         store.close()

@@ -18,6 +18,7 @@ from scflows.cron.schedule import Schedule
 from scflows.cron.tabfile import Tabfile, file_lock
 from scflows.cron.task import Task, TaskStore, check_name, no_such_task
 from scflows.custody import Custody
+from scflows.errors import Refused
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -95,15 +96,23 @@ class Planner:
         """
         plan = Plan(dict(self.before), problems=list(self.broken), busiest_before=self.load.busiest)
         remembered = self.settings.remembered() if settings is None else settings
+        wished: dict[str, str] = {}
         # Short intervals first: what is left of unevenness is then filled by the long ones.
         for wish in sorted(wishes, key=lambda wish: (wish.asked.every or 0, wish.name)):
             check_name(wish.name)
+            if wish.name in wished:
+                plan.problems.append(f"{wish.flow}: its task {wish.name!r} is that of {wished[wish.name]} already")
+                continue
+            wished[wish.name] = wish.flow or " ".join(("flows", *wish.command))
             old = self.before.get(wish.name)
             if old is None:
                 schedule = placed(wish.asked, self.load, wish.name, balance)
                 task = self._task(wish, schedule, remembered)
                 plan.changes.append(Change(ADD, task, task.schedule.words()))
             elif not _belongs(old, wish, self.settings):
+                if old.source == "manual" and (old.workspace, old.flow) == (self.settings.home, wish.flow):
+                    plan.changes.append(Change(KEEP, old, "scheduled by hand"))
+                    continue
                 whose = f"belongs to the source {old.source!r} in {old.workspace}"
                 plan.changes.append(Change(KEEP, old, f"{whose}; choose another name, or remove it first"))
                 continue
@@ -129,11 +138,21 @@ class Planner:
                 plan.tasks[change.task.name] = change.task
         return self._finished(plan)
 
+    def repaired(self) -> Plan:
+        """A plan that changes no task and writes all lines anew: in their slots, inside of the block."""
+        strays = {entry.name for entry in self.custody.parts.strays}
+        changes = []
+        for task in self.before.values():
+            why = "its line outside the block is taken in" if task.name in strays else task.schedule.words()
+            changes.append(Change(KEEP, task, why if task.enabled else "paused", fresh=True))
+        return self.change(changes)
+
     def drop(self, plan: Plan, removed: Iterable[Change]) -> Plan:
         """The plan with tasks removed besides."""
         for change in removed:
             plan.changes.append(change)
-            plan.tasks.pop(change.task.name, None)
+            if change.action == REMOVE:
+                plan.tasks.pop(change.task.name, None)
         return self._finished(plan)
 
     def task(self, name: str) -> Task:
@@ -176,21 +195,31 @@ class Planner:
         if not overwrite:
             self.custody.check()
         names = {change.task.name for change in plan.changes if change.action != KEEP}
+        wanted = names.intersection(plan.tasks)
         many = len(names) > 20
-        try:
-            for name in names:
-                if name in plan.tasks:
+        with _undisturbed():
+            try:
+                for name in wanted:
                     self.store.write(plan.tasks[name], durable=not many)
-                else:
+                plan.notes.extend(self.custody.write(plan.tabfile, plan.rewritten))
+                # Last, so that no line is ever without its task.
+                for name in names - wanted:
                     self.store.remove(name)
-            plan.notes.extend(self.custody.write(plan.tabfile, plan.rewritten))
-        except BaseException:
-            for name in names:
-                if name in self.before:
-                    self.store.write(self.before[name], durable=not many)
-                else:
-                    self.store.remove(name)
-            raise
+            except BaseException as error:
+                for name in names:
+                    self._put_back(name, durable=not many)
+                if isinstance(error, OSError):
+                    raise _refused(error, self.store.folder) from error
+                raise
+
+    def _put_back(self, name: str, durable: bool) -> None:
+        try:
+            if name in self.before:
+                self.store.write(self.before[name], durable)
+            else:
+                self.store.remove(name)
+        except OSError:
+            pass  # The first error is what is told; the others must not stop the rest.
 
     def _finished(self, plan: Plan) -> Plan:
         plan.rewritten = {change.task.name for change in plan.changes if change.action != KEEP or change.fresh}
@@ -225,6 +254,27 @@ class Planner:
             schedule = placed(wish.asked, self.load, wish.name, balance)
         new = self._task(wish, schedule, remembered)
         return replace(new, enabled=old.enabled, created=old.created)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Have signals that would end the process wait until all is written; also for the program crontab."""
+    import signal
+
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGHUP, signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _refused(error: OSError, folder: str) -> Refused:
+    import errno
+
+    where = error.filename or folder
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    help = f"make room: df -h {folder}" if full else f"see who owns {folder}: ls -ld"
+    return Refused(f"{where}: cannot be written: {error.strerror}; nothing was changed", help)
 
 
 @contextmanager

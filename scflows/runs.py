@@ -27,11 +27,25 @@ PRUNING_EVERY = 24 * 3600.0
 
 
 def read_store(settings: Settings) -> RunStore:
-    """The history, true as of now: records that waited are taken in, runs whose process died are `crashed`."""
-    store = open_store(settings)
-    take_in_pending(settings, store)
-    settle(store, settings)
-    return store
+    """The history, true as of now: records that waited are taken in, runs whose process died are `crashed`.
+
+    One that cannot be written is read as it is.
+    """
+    import sqlite3
+
+    store: RunStore | None = None
+    try:
+        store = open_store(settings)
+        take_in_pending(settings, store)
+        settle(store, settings)
+        return store
+    except (sqlite3.OperationalError, OSError) as error:
+        if store is not None:
+            store.close()
+        try:
+            return open_store(settings, read_only=True)
+        except (sqlite3.Error, OSError):
+            raise error from None
 
 
 def stop(run: Run) -> int:

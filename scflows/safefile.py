@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 
 from scflows.errors import StepError
 
@@ -32,6 +34,21 @@ def is_below(path: str, folders: Iterable[str]) -> bool:
         if path == top or path.startswith(top.rstrip("/") + "/"):
             return True
     return False
+
+
+def open_regular(path: str) -> int:
+    """A descriptor to read a regular file; never waits.
+
+    Raises OSError, also for what is none: a FIFO would be waited for, a device may have no end.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    kind = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(kind):
+        os.close(descriptor)
+        if stat.S_ISDIR(kind):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+        raise OSError(errno.EINVAL, "it is no regular file", path)
+    return descriptor
 
 
 def replace(path: str, content: bytes, mode: int | None = None, durable: bool = True) -> None:

@@ -136,8 +136,10 @@ class Settings:
     def remembered(self) -> dict[str, str]:
         """The settings a scheduled task needs to run as it would now; paths made absolute.
 
-        What `.env` says is not among them: a run reads that file itself, as it is by then.
+        What `.env` says is not among them: a run reads that file itself, as it is by then. Raises UsageError for
+        a value that no run could use.
         """
+        self._check()
         kept = {}
         given = self.environment if self.given is None else self.given
         for name in REMEMBERED:
@@ -152,6 +154,19 @@ class Settings:
         kept["XDG_STATE_HOME"] = self._base("XDG_STATE_HOME", os.path.join(".local", "state"))
         kept["XDG_CACHE_HOME"] = self._base("XDG_CACHE_HOME", ".cache")
         return kept
+
+    def _check(self) -> None:
+        for setting in ("timeout_seconds", "max_workers", "log_level"):
+            getattr(self, setting)
+        if self.timezone != "UTC":
+            from zoneinfo import ZoneInfo
+
+            try:
+                ZoneInfo(self.timezone)
+            except (KeyError, ValueError, OSError):
+                raise UsageError(
+                    f"TIMEZONE {self.timezone!r} is no time zone", "use a name such as Europe/Madrid"
+                ) from None
 
     def _absolute(self, path: str) -> str:
         return os.path.normpath(os.path.join(self.home, os.path.expanduser(path)))

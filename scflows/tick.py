@@ -81,6 +81,7 @@ class Scheduler:
         self._waiting = Waiting()
         self._running: dict[int, Started] = {}
         self._missed = Missed()
+        self._told: tuple[str, ...] = ()  #: the tasks at work, as the heartbeat has them
         self._until: float | None = None  #: when the running tasks are asked to stop, once we are to stop
         self._asked = False
         self._is_told = False
@@ -98,6 +99,8 @@ class Scheduler:
             if int(self.world.now()) // 60 != self._minute:
                 self._tick()
             self._fill()
+            if self._at_work() != self._told:
+                self._beat()
             self._record_missed(RECORDED_AT_ONCE)
         self._record_missed()
         self._beat()
@@ -207,8 +210,11 @@ class Scheduler:
         for problem in self._missed.record(self.world.now(), most):
             self.say(f"cannot record missed slots: {problem}")
 
+    def _at_work(self) -> tuple[str, ...]:
+        return tuple(sorted(started.slot.name for started in self._running.values()))
+
     def _beat(self) -> None:
-        running = tuple(sorted(started.slot.name for started in self._running.values()))
+        running = self._told = self._at_work()
         now, until = self.world.now(), float(self._agenda.until)
         try:
             beat(self.settings, Heartbeat(os.getpid(), now, until, running, len(self._waiting)))

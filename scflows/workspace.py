@@ -43,7 +43,7 @@ API_TOKEN={api_token}
 FLASK_SECRET_KEY={secret_key}
 """
 CONFIG_FILE = """\
-# What the flows of this workspace may do, and which of them start by themselves.
+# What the flows of this workspace may do.
 
 # Step types that reach beyond the data folder. Flow files that belong to you and that nobody else can write
 # may use them anyway.
@@ -72,7 +72,8 @@ def make_workspace(folder: str, force: bool = False) -> list[Placed]:
     try:
         return list(_fill(top, force))
     except OSError as error:
-        raise Refused(f"{error.filename or top}: cannot be written: {error.strerror}", "see: ls -ld") from error
+        told = f"{error.filename or top}: cannot be written: {error.strerror}"
+        raise Refused(told, f"see: ls -ld {os.path.dirname(top)}") from error
 
 
 def shipped_flows() -> str:

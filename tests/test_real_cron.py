@@ -65,9 +65,13 @@ cp -r data "$ROOT/results"
 """
 
 
+#: Where a user's own PATH may not lead: cron is in a folder for the administrator.
+SEARCHED = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))
+
+
 @pytest.fixture
 def namespace(tmp_path: Path) -> dict[str, str]:
-    missing = [name for name in ("cron", "crontab", "unshare") if shutil.which(name) is None]
+    missing = [name for name in ("cron", "crontab", "unshare") if shutil.which(name, path=SEARCHED) is None]
     reason = f"needs {', '.join(missing)}" if missing else "needs root" if os.geteuid() != 0 else ""
     if reason:
         if os.environ.get("SCFLOWS_REQUIRE_SERVICES"):

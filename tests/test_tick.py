@@ -421,6 +421,16 @@ def test_a_change_of_the_clocks_brings_one_start_a_slot(world, put, serve, day, 
         assert f"{local:%H:%M}" == ("03:00" if day == "2026-03-29" else "02:30")
 
 
+def test_the_heartbeat_does_not_keep_what_has_ended(world, put, serve, settings) -> None:
+    put("short", Schedule("1 * * * *"))
+    world.takes["short"] = 10.0
+    seen: list[tuple[str, ...]] = []
+    for second in (5, 45):
+        world.at(NOON + MINUTE + second, lambda: seen.append(last_beat(settings).running))
+    serve(NOON + MINUTE + 50)
+    assert seen == [("short",), ()]
+
+
 def test_the_heartbeat_says_what_goes_on(world, put, serve, settings) -> None:
     put("slow")
     world.takes["slow"] = 1000.0

@@ -49,10 +49,17 @@ def _run_due(name: str, state: str, slot: float | None) -> int:
     except ScflowsError as error:
         sys.stderr.write(f"error: {error}\n" + (f"  help: {error.help}\n" if error.help else ""))
         return error.exit_code
+    except Exception as error:
+        sys.stderr.write(f"error: {name}: a bug of flows: {type(error).__name__}: {error}\n  help: flows logs {name}\n")
+        return 3
     if outcome is None:
         return 0
     for problem in outcome.problems:
         sys.stderr.write(f"warning: {problem}\n")
+    if outcome.run.status in ("failed", "crashed"):
+        # Cron mails it to whoever MAILTO names.
+        told = " ".join(outcome.run.message.split())
+        sys.stderr.write(f"error: {name}: {told} · flows logs {outcome.run.id}\n")
     return exit_code(outcome)
 
 

@@ -16,7 +16,7 @@ from scflows.cli.failure import bug, usage_error
 from scflows.cli.options import HELP, Options, take_options
 from scflows.cli.output import Output
 from scflows.cli.stream import ReaderGone, drop_output, open_streams
-from scflows.errors import ScflowsError
+from scflows.errors import ScflowsError, UsageError
 
 Command = Callable[..., int | None]
 
@@ -44,6 +44,7 @@ PANELS: dict[str, dict[str, Command | Group]] = {
         "disable": schedule.disable,
         "remove-task": schedule.remove_task,
         "clear-tasks": schedule.clear_tasks,
+        "repair": schedule.repair,
     },
     "RUN": {
         "run": run.run,
@@ -103,6 +104,7 @@ def run_app(arguments: list[str]) -> int:
     out = Output(Options(json="--json" in arguments))
     words: list[str] = []
     try:
+        _check_text(arguments)
         options, words = take_options(arguments)
         out = Output(options)
         code = _invoke(words, out)
@@ -119,7 +121,26 @@ def run_app(arguments: list[str]) -> int:
         drop_output()
         return 0
     except Exception as error:
+        if isinstance(error, FileNotFoundError) and not _has_folder():
+            return _failed(UsageError("the current folder is gone", "go to another: cd"), out)
         return _failed(bug(error, out), out, code=3)
+
+
+def _check_text(arguments: list[str]) -> None:
+    """Raises UsageError for an argument that is not UTF-8: nothing could be recorded under it."""
+    for each in arguments:
+        try:
+            each.encode()
+        except UnicodeEncodeError:
+            raise UsageError(f"the argument {each!r} is not UTF-8") from None
+
+
+def _has_folder() -> bool:
+    try:
+        os.getcwd()
+    except OSError:
+        return False
+    return True
 
 
 def build_app(wanted: str | None = None) -> typer.Typer:

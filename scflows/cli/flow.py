@@ -97,7 +97,7 @@ def _named(paths: list[str], settings: Settings) -> Iterator[tuple[str, FlowPath
             for each in flow_files(replace(settings, environment={"FLOWS_PATH": folder})):
                 shown = os.path.join(path if paths else folder, each.written)
                 yield (shown if paths else _near(shown)), each
-        elif os.path.exists(path):
+        elif os.path.exists(path) and "\n" not in path:
             file = os.path.realpath(path)
             yield path, FlowPath(file, os.path.basename(path), os.path.dirname(file))
         else:
@@ -112,10 +112,16 @@ def _named(paths: list[str], settings: Settings) -> Iterator[tuple[str, FlowPath
 def _checked(shown: str, where: FlowPath) -> tuple[list[Mistake], list[str]]:
     """What is wrong with a file, and its lines."""
     from scflows.flow_file import parse_flow
+    from scflows.loader import check_name
+    from scflows.located import MAX_BYTES
+    from scflows.safefile import open_regular
 
     try:
-        with open(where.file, "rb") as file:
-            content = file.read()
+        check_name(where.file, shown)
+        with open(open_regular(where.file), "rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except FlowError as error:
+        return error.mistakes, []
     except OSError as error:
         return [Mistake(shown, f"cannot be read: {error.strerror}")], []
     lines = content.decode("utf-8", "replace").splitlines()

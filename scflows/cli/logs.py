@@ -54,6 +54,8 @@ def logs(
     if path:
         out.say(file, {"path": file})
         return 0
+    if os.path.exists(file) and not os.path.isfile(file):
+        raise UsageError(f"{file}: is no regular file", f"move it away: mv {file} {file}.old")
     chosen = _filter(grep)
     start = None if since is None else parse_since(since, "--since", out.settings.timezone, out.now)
     end = 0
@@ -88,11 +90,13 @@ def _found(name: str, out: Output) -> tuple[str, Run | None]:
     task_log = _task_log(name, out.settings)
     if task_log is not None:
         return task_log, None
-    from scflows.cli.opened import find_run, known_tasks, nearest, opened_history
+    from scflows.cli.opened import Ambiguous, find_run, known_tasks, nearest, opened_history
 
     with opened_history(out.settings) as store:
         try:
             run = find_run(store, name)
+        except Ambiguous:
+            raise
         except NotFound as error:
             near = nearest(name, known_tasks(out.settings, store))
             help = near or (error.help if error.help and "run" in str(error) else None)

@@ -117,4 +117,7 @@ def parse_since(text: str, option: str, zone: str, now: float) -> float:
     """The seconds since the epoch of a time, or of a duration before now: `7d`."""
     if text[-1:] in UNITS and text[:-1].replace(".", "", 1).isdigit():
         return now - parse_duration(text, option)
-    return parse_moment(text, option, zone)
+    try:
+        return parse_moment(text, option, zone)
+    except UsageError as error:
+        raise UsageError(str(error), "such as 7d, 2h or 2026-11-20T13:42, with an offset if in another zone") from None

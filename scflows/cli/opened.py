@@ -15,11 +15,16 @@ if TYPE_CHECKING:
     from scflows.settings import Settings
 
 
+class Ambiguous(NotFound):
+    """A beginning that several ids have."""
+
+
 @contextmanager
 def opened_history(settings: Settings) -> Iterator[RunStore]:
     """The history, true as of now. Raises Unreachable when it cannot be read, Refused when it may not be."""
     import sqlite3
 
+    from scflows.history.advice import advice
     from scflows.runs import read_store
 
     try:
@@ -33,11 +38,7 @@ def opened_history(settings: Settings) -> Iterator[RunStore]:
     except (sqlite3.Error, OSError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         path = _path(settings)
-        raise Unreachable(
-            f"history {path}: {reason}",
-            # A log of SQLite's that stays behind would be played into the new file.
-            f"if it is broken, put it away, a new one is begun: mkdir {path}.broken; mv {path} {path}-* {path}.broken",
-        ) from error
+        raise Unreachable(f"history {path}: {reason}", advice(path, error)) from error
 
 
 def find_run(store: RunStore, id: str) -> Run:
@@ -48,7 +49,7 @@ def find_run(store: RunStore, id: str) -> Run:
 
         several = [each.id for each in store.find(Query(limit=500)) if each.id.startswith(id.upper())]
         if len(several) > 1 and id:
-            raise NotFound(f"more than one run begins with {id!r}", f"such as {', '.join(several[:3])}")
+            raise Ambiguous(f"more than one run begins with {id!r}", f"such as {', '.join(several[:3])}")
         known = [each.id for each in store.find(Query(limit=500))]
         raise NotFound(f"there is no run {id!r}", nearest(id.upper(), known) or "see them with: flows history")
     return run

@@ -26,7 +26,7 @@ GREEN, YELLOW, RED, CYAN = "32", "33", "31", "36"
 COLORS = {
     GREEN: ("success", "succeeded", "ok", "exit", "enabled", "held"),
     YELLOW: ("skipped", "cancelled", "paused", "late", "warn", "warning", "ignored", "handled", "left behind"),
-    RED: ("failed", "crashed", "failing", "error", "FAIL", "ERROR"),
+    RED: ("failed", "crashed", "failing", "broken", "error", "FAIL", "ERROR"),
     CYAN: ("running", "queued"),
 }
 
@@ -225,7 +225,12 @@ class Output:
             return iso(each.epoch, self._zone(each)) if isinstance(each, Moment) else str(each)
 
         is_ascii = (sys.stdout.encoding or "").lower() not in ("utf-8", "utf8")
-        return json.dumps(value, ensure_ascii=is_ascii, default=other)
+        try:
+            return json.dumps(value, ensure_ascii=is_ascii, default=other, allow_nan=False)
+        except ValueError:
+            # JSON has no word for NaN; an older history may hold one.
+            text = json.dumps(value, default=other)
+            return json.dumps(json.loads(text, parse_constant=lambda word: None), ensure_ascii=is_ascii)
 
     def _styled(self, stream: TextIO, code: str, text: str) -> str:
         return f"\x1b[{code}m{text}\x1b[0m" if self.has_color(stream) else text

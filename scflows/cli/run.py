@@ -11,13 +11,17 @@ import typer
 from scflows.cli import completion, exit_code
 from scflows.cli.moment import Status
 from scflows.cli.output import Output
-from scflows.errors import FlowError, Mistake, NotFound, ScflowsError, UsageError
+from scflows.errors import FlowError, Mistake, NotFound, ScflowsError, StepError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from scflows.launch import Outcome, Request
     from scflows.run import StepRecord
     from scflows.settings import Settings
+
+
+#: How many bytes may be given as a run's input.
+MOST_DATA = 64 * 1024 * 1024
 
 
 def run(
@@ -89,7 +93,8 @@ def run(
         if isinstance(error, NotFound):
             # What is not there is wrong usage of this command, be it a flow or a task.
             raise UsageError(str(error), error.help) from error
-        if isinstance(error, FlowError) and not flow.endswith((".yml", ".yaml")):
+        about_flow = isinstance(error, FlowError) and all(each.path == flow for each in error.mistakes)
+        if about_flow and not flow.endswith((".yml", ".yaml")):
             from scflows.cli.opened import nearest
 
             error.help = nearest(flow, completion.runnable("")) or error.help
@@ -240,26 +245,36 @@ def _read_data(path: str) -> Any:
     """The value in a JSON or YAML file. Raises UsageError that names it."""
     import sys
 
+    from scflows.document import finite, no_constant
+    from scflows.safefile import open_regular
+
     shown = "stdin" if path == "-" else path
     try:
         if path == "-":
-            content = sys.stdin.buffer.read()
+            content = sys.stdin.buffer.read(MOST_DATA + 1)
         else:
-            with open(path, "rb") as file:
-                content = file.read()
+            # A shell's <(command) is a pipe, and meant to be waited for.
+            piped = path == "/dev/stdin" or path.startswith("/dev/fd/")
+            with open(path if piped else open_regular(path), "rb") as file:
+                content = file.read(MOST_DATA + 1)
     except OSError as error:
         raise UsageError(f"--data {shown}: cannot be read: {error.strerror}") from error
+    if len(content) > MOST_DATA:
+        raise UsageError(f"--data {shown}: larger than {MOST_DATA >> 20} MiB", "let a step read it as a file")
     import json
 
     try:
-        return json.loads(content)
+        return json.loads(content, parse_constant=no_constant, parse_float=finite)
     except (ValueError, RecursionError) as error:
         if path.endswith(".json"):
             raise FlowError([_json_mistake(shown, error)]) from error
     from scflows.located import Located
     from scflows.steps import json_value
 
-    return json_value(Located(content, shown).value)
+    try:
+        return json_value(Located(content, shown).value)
+    except StepError as error:
+        raise UsageError(f"--data {shown}: {error}") from error
 
 
 def _json_mistake(path: str, error: Exception) -> Mistake:

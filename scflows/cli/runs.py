@@ -30,7 +30,7 @@ def history(
     ] = None,
     until: Annotated[str | None, typer.Option("--until", metavar="TIME", help="Started before.")] = None,
     slot: Annotated[str | None, typer.Option("--slot", metavar="TIME", help="For this due time.")] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="So many of the newest.")] = 50,
+    limit: Annotated[int, typer.Option("--limit", min=0, max=10**9, help="So many of the newest; 0 for all.")] = 50,
 ) -> None:
     """List runs, the newest first."""
     from scflows.cli.moment import parse_moment, parse_since
@@ -59,7 +59,7 @@ def history(
     out.table(columns, items)
     if not items:
         out.hint("no runs" if wanted == Query() else "no such runs")
-    elif len(items) == limit:
+    elif limit and len(items) == limit:
         out.hint(f"the newest {limit}; more with --limit")
 
 
@@ -217,7 +217,10 @@ def _row(run: Run, store: RunStore) -> dict[str, Any]:
         whole = store.run(run.id)
         bad = [each.name for each in (whole.steps if whole else ()) if each.status == "failed"]
         step = bad[0] if bad else ""
-    return {**item, "step": step, "why": run.message.removeprefix(f"{step}: ") if step else run.message}
+    why = run.message.removeprefix(f"{step}: ") if step else run.message
+    if run.dry_run:
+        why = f"dry run: {why}" if why else "dry run"
+    return {**item, "step": step, "why": why}
 
 
 def _field(out: Output, name: str, value: Any) -> None:
@@ -235,11 +238,12 @@ def _field(out: Output, name: str, value: Any) -> None:
 def _statuses(given: list[str] | tuple[()]) -> tuple[str, ...]:
     from scflows.cli.opened import nearest
     from scflows.errors import UsageError
-    from scflows.run import STATUSES
+    from scflows.run import QUEUED, STATUSES
 
+    known = [each for each in STATUSES if each != QUEUED]
     for each in given:
         if each not in STATUSES:
-            raise UsageError(f"--status {each!r} is none of {', '.join(STATUSES)}", nearest(each, STATUSES) or None)
+            raise UsageError(f"--status {each!r} is none of {', '.join(known)}", nearest(each, known) or None)
     return tuple(given)
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from scflows.cli.stream import escaped, write
 from scflows.errors import Busy, Unreachable, UsageError
 
 if TYPE_CHECKING:
@@ -57,14 +60,15 @@ def auto_schedule(
     search = Search(tuple(source or ()), interval_days, once, task_interval_hours, overwrite, dry_tasks, not no_balance)
     with planning(out.settings, dry_run) as planner:
         plan = auto_schedule(planner, search)
-        if not dry_run:
-            planner.write(plan, overwrite)
+        _carry_out(planner, plan, dry_run, overwrite)
     _note_in_log(out, plan, dry_run)
-    code = _tell(out, plan, dry_run, exit_code, "flows auto-schedule")
+    code = _tell(out, plan, dry_run, exit_code)
     if force_first_run:
         code = _run_first(out, plan, dry_run) or code
     for problem in plan.problems:
-        out.warn(problem)
+        # Also with --quiet, since it makes the exit code; one of a flow names its place first, as editors want it.
+        written = problem if ": error: " in problem else f"error: {problem}"
+        write(sys.stderr, "\n".join(escaped(line) for line in written.splitlines()) + "\n")
     taken = refused_names(plan)
     if taken:
         raise Busy(f"names that others have: {', '.join(taken)}", "see: flows show " + taken[0])
@@ -116,10 +120,9 @@ def manual_schedule(
     )
     with planning(out.settings, dry_run) as planner:
         plan = manual_schedule(planner, order)
-        if not dry_run:
-            planner.write(plan, overwrite)
+        _carry_out(planner, plan, dry_run, overwrite)
     _note_in_log(out, plan, dry_run)
-    code = _tell(out, plan, dry_run, exit_code, "flows manual-schedule")
+    code = _tell(out, plan, dry_run, exit_code)
     return (_run_first(out, plan, dry_run) if force_first_run else 0) or code
 
 
@@ -150,19 +153,30 @@ def edit(
             planner, task, cron, every, interval_hours, timezone, parse_params(param, may_be_empty=True), limit
         )
         plan = planner.change([change])
-        if not dry_run:
-            planner.write(plan, overwrite)
-    return _tell(out, plan, dry_run, exit_code, "flows edit")
+        _carry_out(planner, plan, dry_run, overwrite)
+    return _tell(out, plan, dry_run, exit_code)
 
 
-def enable(ctx: typer.Context, task: Tasks, dry_run: DryRun = False, exit_code: ExitCode = False) -> int:
+def enable(
+    ctx: typer.Context,
+    task: Tasks,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Also where the block was changed by hand.")] = False,
+    dry_run: DryRun = False,
+    exit_code: ExitCode = False,
+) -> int:
     """Let paused tasks run again, in the slots they had."""
-    return _switch(ctx.obj, task, True, dry_run, exit_code)
+    return _switch(ctx.obj, task, True, overwrite, dry_run, exit_code)
 
 
-def disable(ctx: typer.Context, task: Tasks, dry_run: DryRun = False, exit_code: ExitCode = False) -> int:
+def disable(
+    ctx: typer.Context,
+    task: Tasks,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Also where the block was changed by hand.")] = False,
+    dry_run: DryRun = False,
+    exit_code: ExitCode = False,
+) -> int:
     """Pause tasks: they stay paused through every scheduling until `flows enable`."""
-    return _switch(ctx.obj, task, False, dry_run, exit_code)
+    return _switch(ctx.obj, task, False, overwrite, dry_run, exit_code)
 
 
 def remove_task(
@@ -179,7 +193,7 @@ def remove_task(
     def chosen(planner: Planner) -> list[Change]:
         return [planner.removal(name) for name in dict.fromkeys(task)]
 
-    return _remove(out, chosen, yes or len(task) == 1, overwrite, dry_run, exit_code, "flows remove-task")
+    return _remove(out, chosen, yes or len(task) == 1, overwrite, dry_run, exit_code)
 
 
 def clear_tasks(
@@ -196,7 +210,17 @@ def clear_tasks(
     def chosen(planner: Planner) -> list[Change]:
         return [planner.removal(name) for name in planner.names() if fnmatchcase(name, pattern)]
 
-    return _remove(ctx.obj, chosen, yes, overwrite, dry_run, exit_code, "flows clear-tasks")
+    return _remove(ctx.obj, chosen, yes, overwrite, dry_run, exit_code)
+
+
+def repair(ctx: typer.Context, dry_run: DryRun = False, exit_code: ExitCode = False) -> int:
+    """Write tabfile and crontab block again as the tasks say; no task is changed."""
+    from scflows.planner import planning
+
+    with planning(ctx.obj.settings, dry_run) as planner:
+        plan = planner.repaired()
+        _carry_out(planner, plan, dry_run, overwrite=True)
+    return _tell(ctx.obj, plan, dry_run, exit_code)
 
 
 def parse_params(given: list[str] | None, may_be_empty: bool = False) -> dict[str, Any]:
@@ -217,7 +241,6 @@ def _remove(
     overwrite: bool,
     dry_run: bool,
     exit_code: bool,
-    command: str,
 ) -> int:
     from scflows.planner import planning
 
@@ -232,22 +255,33 @@ def _remove(
             out.say("nothing was removed")
             return 0
         plan = planner.change(removed)
-        if not dry_run:
-            planner.write(plan, overwrite)
-    return _tell(out, plan, dry_run, exit_code, command)
+        _carry_out(planner, plan, dry_run, overwrite)
+    return _tell(out, plan, dry_run, exit_code)
 
 
-def _switch(out: Output, names: Iterable[str], enabled: bool, dry_run: bool, exit_code: bool) -> int:
+def _switch(out: Output, names: Iterable[str], enabled: bool, overwrite: bool, dry_run: bool, exit_code: bool) -> int:
     from scflows.planner import planning
 
     with planning(out.settings, dry_run) as planner:
         plan = planner.change([planner.switched(name, enabled) for name in dict.fromkeys(names)])
-        if not dry_run:
-            planner.write(plan)
-    return _tell(out, plan, dry_run, exit_code, "flows enable" if enabled else "flows disable")
+        _carry_out(planner, plan, dry_run, overwrite)
+    return _tell(out, plan, dry_run, exit_code)
 
 
-def _tell(out: Output, plan: Plan, dry_run: bool, exit_code: bool, command: str) -> int:
+def _carry_out(planner: Planner, plan: Plan, dry_run: bool, overwrite: bool) -> None:
+    if not dry_run:
+        planner.write(plan, overwrite)
+    elif not overwrite and planner.custody.drift():
+        plan.notes.append("the block in the crontab was changed by hand: without --overwrite this would end with 6")
+
+
+def _as_given() -> str:
+    """The command line of this process as one that is no dry run."""
+    words = [word for word in sys.argv[1:] if word not in ("--dry-run", "--exit-code")]
+    return shlex.join(("flows", *words))
+
+
+def _tell(out: Output, plan: Plan, dry_run: bool, exit_code: bool) -> int:
     """Show what was changed, or with a dry run what would be."""
     if out.json:
         out.object(
@@ -256,7 +290,9 @@ def _tell(out: Output, plan: Plan, dry_run: bool, exit_code: bool, command: str)
     elif dry_run:
         for line in plan.diff:
             out.line(out.diff_line(line))
-        apply = f"; apply it: {command}" if plan.diff else ""
+        for change in plan.of("replace"):
+            out.say(f"replace {change.task.name}: {change.why}")
+        apply = "" if plan.is_empty else f"; apply it: {_as_given()}"
         out.say(f"plan: {_summary(plan)}{apply}")
     else:
         if len(plan.changes) <= 20:
@@ -282,7 +318,7 @@ def _summary(plan: Plan) -> str:
     untouched = len(plan.tasks) - counts["add"] - counts["replace"]
     told = [f"{count} to {action}" for action, count in counts.items() if count and action != "keep"]
     told.append(f"{untouched} unchanged")
-    return f"{', '.join(told)}; busiest minute {plan.busiest_before:g} → {plan.busiest_after:g}"
+    return f"{', '.join(told)}; busiest minute {round(plan.busiest_before, 2):g} → {round(plan.busiest_after, 2):g}"
 
 
 def _item(change: Change) -> dict[str, Any]:

@@ -17,12 +17,14 @@ if TYPE_CHECKING:
     from scflows.run import Run
 
 DAY = 86400
+#: What is told of each task.
+ROW = ("name", "state", "schedule", "cron", "last", "status", "run", "took", "failures", "next")
 
 
 def list_tasks(
     ctx: typer.Context,
     pattern: Annotated[str | None, typer.Argument(metavar="GLOB", help="Only names like this.")] = None,
-    state: Annotated[str | None, typer.Option(help="enabled, paused, running, failing or late.")] = None,
+    state: Annotated[str | None, typer.Option(help="enabled, paused, running, failing, late or broken.")] = None,
     device: Annotated[str | None, typer.Option(help="Only tasks of this device.")] = None,
     sort: Annotated[str, typer.Option(help="name, next or last.")] = "name",
 ) -> None:
@@ -32,6 +34,7 @@ def list_tasks(
     out: Output = ctx.obj
     found = overview(out.settings, pattern, state, device, sort)
     items = [_row(view, out) for view in found.views]
+    items += [{**dict.fromkeys(ROW), "name": name, "state": Status("broken"), "failures": 0} for name in found.broken]
     out.table(
         {"TASK": "name", "STATE": "state", "SCHEDULE": "schedule", "LAST": "last", "STATUS": "status", "NEXT": "next"},
         items,
@@ -39,7 +42,7 @@ def list_tasks(
     for problem in found.problems:
         out.warn(problem)
     failing = next((view.task.name for view in found.views if view.failures), None)
-    count = f"{len(items)} of {found.total} tasks" if len(items) != found.total else f"{found.total} tasks"
+    count = f"{len(items)} of {found.total} tasks" if len(items) != found.total else counted(found.total)
     if not found.total:
         out.hint("no tasks yet · flows auto-schedule puts every flow that has a schedule on the crontab")
     else:
@@ -84,12 +87,16 @@ def show(
 def next_slots(
     ctx: typer.Context,
     hours: Annotated[float, typer.Option(min=0.01, max=24 * 366, help="How far to look ahead.")] = 24.0,
-    limit: Annotated[int, typer.Option("--limit", min=0, help="How many at most; 0 for all.")] = 50,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=0, help="How many at most; 0 for all. On a terminal 50, else all.")
+    ] = None,
 ) -> None:
     """What starts when, all tasks together."""
     from scflows.overview import coming
 
     out: Output = ctx.obj
+    if limit is None:
+        limit = 50 if out.is_terminal and not out.json else 0
     now = time.time()
     items: list[dict[str, Any]] = []
     for slot, task in coming(out.settings, now, now + hours * 3600):
@@ -125,6 +132,10 @@ def load(
         bar = "█" * (round(value / most * 50) if most else 0)
         out.line(f"{':' if by == 'minute' else ''}{index:02} {value:7.4g} {bar}")
     out.hint(f"{told}; fullest {most:.4g}, emptiest {min(values):.4g}")
+
+
+def counted(number: int) -> str:
+    return f"{number} task" if number == 1 else f"{number} tasks"
 
 
 def _row(view: TaskView, out: Output) -> dict[str, Any]:

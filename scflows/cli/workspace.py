@@ -37,7 +37,10 @@ def init(
     more = {"workspace": top}
     # A list of what is as it was says nothing to a person.
     shown = items if out.json or not out.is_terminal else [item for item in items if item["what"] != KEPT]
-    out.table({"WHAT": "what", "FILE": "path", "OLD ONE": "backup"}, shown, more)
+    columns = {"WHAT": "what", "FILE": "path"}
+    if any(item["backup"] for item in items):
+        columns["OLD ONE"] = "backup"
+    out.table(columns, shown, more)
     kept = len([item for item in items if item["what"] == KEPT])
     out.hint(f"workspace {top}" + (f", {kept} files kept as they were" if kept else ""))
     place = "" if top == os.getcwd() else f"cd {top} && "

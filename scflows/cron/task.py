@@ -22,6 +22,20 @@ NAME_CHARACTERS = LETTERS | frozenset("._-")
 LONGEST_NAME = 100
 
 
+#: What a task file's values must be.
+KINDS: dict[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(
+        ("name", "flow", "workspace", "source", "kind", "created", "catch_up", "overlap"),
+        str,
+    ),
+    **dict.fromkeys(("params", "settings", "schedule"), dict),
+    **dict.fromkeys(("dry", "enabled"), bool),
+    "command": list,
+    "timeout": (int, float, type(None)),
+    "catch_up_cap": int,
+}
+
+
 @dataclass(frozen=True)
 class Task:
     """One entry of the crontab."""
@@ -53,8 +67,14 @@ class Task:
 
         Raises UsageError, TypeError or KeyError for what cannot be one.
         """
+        for key, kind in KINDS.items():
+            if key in values and not isinstance(values[key], kind):
+                raise UsageError(f"{key!r} is of the wrong kind")
         known = {each.name for each in fields(cls)}
         kept = {key: value for key, value in values.items() if key in known}
+        texts = [*values.get("command", ()), *values.get("settings", {}).values()]
+        if not all(isinstance(each, str) for each in texts):
+            raise UsageError("'command' or 'settings' holds what is no text")
         kept["schedule"] = Schedule.from_dict(values["schedule"])
         kept["command"] = tuple(values.get("command", ()))
         return cls(**kept)

@@ -9,14 +9,17 @@ from scflows.errors import ScflowsError
 from scflows.health import FAIL, OK, SKIP, WARN, Finding, counted
 from scflows.heartbeat import STALE, last_beat
 from scflows.logfile import timestamp
+from scflows.run import RUNNING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from scflows.cron.install import Crontab
+    from scflows.cron.task import Task
     from scflows.health.installation import Installation
     from scflows.heartbeat import Heartbeat
+    from scflows.run import Run
 
 RUN = "flows cron run"
 DEBIAN, CRONIE, BUSYBOX, UNKNOWN = "Debian cron", "cronie", "busybox", "unknown"
@@ -120,27 +123,43 @@ def slots(installation: Installation) -> Iterator[Finding]:
     """The newest slot that was due has been seen."""
     from scflows.history import Query
 
-    due = _expected(installation)
-    if due is None:
+    expected = _expected(installation)
+    if not expected:
         if installation.scheduled:
-            yield Finding(SKIP, "slots", "no slot has been due since the tasks were scheduled")
+            told = "too early to tell: no slot was due since the tasks were scheduled and cron and machine were started"
+            yield Finding(SKIP, "slots", told)
         return
-    slot, name = due
+    slot, newest = expected[-1]
     store = installation.open_history()
-    runs = []
+    runs: list[Run] = []
+    late: list[tuple[float, Task]] = []
     if store is not None:
         try:
             runs = [
                 run for run in store.find(Query(since=slot - 60, limit=1000)) if run.trigger in ("cron", "scheduler")
             ]
+            latest = store.latest(task.name for _, task in expected)
         finally:
             store.close()
-    if runs:
-        last = runs[0].started
-        yield Finding(OK, "slots", f"last start by cron {timestamp(last)}, {_ago(installation.now - last)} ago")
-    else:
-        told = f"no slot seen for {_ago(installation.now - slot)}: {name} was due {timestamp(slot)} and nothing started"
-        yield Finding(FAIL, "slots", told, "is cron alive, and may it start something? flows check --as-cron")
+        late = [(due, task) for due, task in expected if _is_late(task, latest.get(task.name), installation.now)]
+    if not runs:
+        told = f"no slot seen for {_ago(installation.now - slot)}: {newest.name} was due {timestamp(slot)}"
+        help = "is cron alive, and may it start something? flows check --as-cron"
+        yield Finding(FAIL, "slots", f"{told} and nothing started", help)
+        return
+    if late:
+        due, task = late[0]
+        told = f"{counted(len(late), 'task')} late while others start: {task.name} was due {timestamp(due)}"
+        yield Finding(WARN, "slots", told, f"flows check --as-cron {task.name}")
+        return
+    last = runs[0].started
+    yield Finding(OK, "slots", f"last start by cron {timestamp(last)}, {_ago(installation.now - last)} ago")
+
+
+def _is_late(task: Task, last: Run | None, now: float) -> bool:
+    from scflows.overview import is_late
+
+    return (last is None or last.status != RUNNING) and is_late(task, last, now)
 
 
 def second_scheduler(installation: Installation) -> str:
@@ -192,16 +211,20 @@ def _in_crontab(installation: Installation) -> int:
     return sum(parse_line(line) is not None for line in parts.lines or []) + len(parts.strays)
 
 
-def _expected(installation: Installation) -> tuple[float, str] | None:
-    """The newest slot that should have its start by now, and its task."""
+def _expected(installation: Installation) -> list[tuple[float, Task]]:
+    """The newest slot of each task that should have its start by now, the newest at the end."""
+    from scflows.cron.task import TaskStore
+
     alive = [each.since for each in (installation.scheduler, installation.daemon) if each is not None]
-    since = max(_changed(installation.settings.tabfile) + 60, installation.booted + 60, min(alive, default=0.0) + 60)
-    newest: tuple[float, str] | None = None
+    since = max(installation.booted, min(alive, default=0.0)) + 60
+    files = TaskStore(installation.settings)
+    found = []
     for task in installation.scheduled:
         slot = task.schedule.latest_epoch(installation.now - PATIENCE)
-        if slot is not None and slot > since:
-            newest = max(newest or (slot, task.name), (slot, task.name))
-    return newest
+        # A task that was changed is not asked for slots from before.
+        if slot is not None and slot > max(since, _changed(files.path(task.name))):
+            found.append((float(slot), task))
+    return sorted(found, key=lambda pair: (pair[0], pair[1].name))
 
 
 def _changed(path: str) -> float:

@@ -173,6 +173,7 @@ def disk(installation: Installation) -> Iterator[Finding]:
 def history(installation: Installation) -> Iterator[Finding]:
     """A history that is broken, locked, or made by a later version."""
     from scflows.database import sqlite_path
+    from scflows.history.advice import advice
     from scflows.history.sqlite import MIGRATIONS
 
     settings = installation.settings
@@ -187,7 +188,6 @@ def history(installation: Installation) -> Iterator[Finding]:
     if not os.access(path, os.R_OK | os.W_OK) or not os.access(os.path.dirname(path), os.W_OK):
         yield Finding(FAIL, "history", f"{path} cannot be written", f"see who owns it: ls -l {path}")
         return
-    begin_anew = f"move it away, and a new one is begun: mv {path} {path}.broken"
     connection = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)
     try:
         version = connection.execute("PRAGMA user_version").fetchone()[0]
@@ -197,7 +197,9 @@ def history(installation: Installation) -> Iterator[Finding]:
         size = os.path.getsize(path)
         told = connection.execute("PRAGMA quick_check(1)").fetchone()[0] if size <= READ_WHOLE else "ok"
         if told != "ok":
-            yield Finding(FAIL, "history", f"{path} is damaged: {told}", begin_anew)
+            yield Finding(
+                FAIL, "history", f"{path} is damaged: {told}", advice(path, sqlite3.DatabaseError("malformed"))
+            )
             return
         connection.execute("BEGIN IMMEDIATE")
         connection.execute("ROLLBACK")
@@ -207,9 +209,9 @@ def history(installation: Installation) -> Iterator[Finding]:
             told = f"{path}: another program holds it for more than {PATIENCE:g} s; runs wait for it"
             yield Finding(WARN, "history", told, f"see who: fuser {path}")
         else:
-            yield Finding(FAIL, "history", f"{path}: {error}", begin_anew)
+            yield Finding(FAIL, "history", f"{path}: {error}", advice(path, error))
     except sqlite3.DatabaseError as error:
-        yield Finding(FAIL, "history", f"{path} is damaged: {error}", begin_anew)
+        yield Finding(FAIL, "history", f"{path} is damaged: {error}", advice(path, error))
     finally:
         connection.close()
 

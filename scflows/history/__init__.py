@@ -35,7 +35,7 @@ if TYPE_CHECKING:
             """Runs without their steps, the newest first."""
 
         def latest(self, tasks: Iterable[str]) -> dict[str, Run]:
-            """The newest run of each task that was not skipped."""
+            """The newest run of each task that was not skipped, nor by hand and refused or dry."""
 
         def unfinished(self) -> Iterator[Run]:
             """All runs that are recorded as queued or running."""
@@ -67,11 +67,11 @@ class Query:
     since: float | None = None
     until: float | None = None
     slot: float | None = None
-    limit: int = 50
+    limit: int = 50  #: 0 for all
 
 
-def open_store(settings: Settings) -> RunStore:
+def open_store(settings: Settings, read_only: bool = False) -> RunStore:
     """The store that `database_url` names. Raises UsageError, or whatever the database raises."""
     from scflows.history.sqlite import SqliteStore
 
-    return SqliteStore(settings)
+    return SqliteStore(settings, read_only)

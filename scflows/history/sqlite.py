@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 
-from scflows.database import connect, sqlite_path
+from scflows.database import connect, connect_to_read, sqlite_path
 from scflows.run import FINAL, QUEUED, RUNNING, SKIPPED, Run, StepRecord
 
 TYPE_CHECKING = False
@@ -68,9 +68,9 @@ INCREMENTAL = 2
 class SqliteStore:
     """See `RunStore`."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, read_only: bool = False) -> None:
         self.path = sqlite_path(settings.database_url, settings.home)
-        self._connection = connect(self.path, MIGRATIONS)
+        self._connection = connect_to_read(self.path) if read_only else connect(self.path, MIGRATIONS)
 
     def claim(self, run: Run, again: bool = False) -> Run | None:
         claims = run.slot is not None and run.status != SKIPPED and not again
@@ -145,7 +145,7 @@ class SqliteStore:
             values.extend(wanted.statuses)
         where = "WHERE " + " AND ".join(conditions) if conditions else ""
         rows = self._connection.execute(
-            f"SELECT {RUN_COLUMNS} FROM runs {where} ORDER BY id DESC LIMIT ?", (*values, wanted.limit)
+            f"SELECT {RUN_COLUMNS} FROM runs {where} ORDER BY id DESC LIMIT ?", (*values, wanted.limit or -1)
         )
         return [_run(row) for row in rows]
 
@@ -153,7 +153,9 @@ class SqliteStore:
         found = {}
         for task in tasks:
             row = self._connection.execute(
-                f"SELECT {RUN_COLUMNS} FROM runs WHERE task = ? AND status != ? ORDER BY id DESC LIMIT 1",
+                f"SELECT {RUN_COLUMNS} FROM runs WHERE task = ? AND status != ?"
+                # A typing error and a rehearsal say nothing of how the task does.
+                " AND NOT (trigger = 'manual' AND (dry_run OR reason = 'refused')) ORDER BY id DESC LIMIT 1",
                 (task, SKIPPED),
             ).fetchone()
             if row:
@@ -302,6 +304,13 @@ def _run(row: tuple[Any, ...]) -> Run:
         holder,
         log,
     ) = row
+    try:
+        given = json.loads(params)
+    except (TypeError, ValueError):
+        given = None
+    numbers = [started, *(each for each in (ended, slot) if each is not None)]
+    if not isinstance(given, dict) or not all(isinstance(each, int | float) for each in numbers):
+        raise sqlite3.DatabaseError(f"malformed: the record of run {id} is damaged")
     return Run(
         id=id,
         flow=flow,
@@ -314,7 +323,7 @@ def _run(row: tuple[Any, ...]) -> Run:
         started=started,
         ended=ended,
         dry_run=bool(dry),
-        params=json.loads(params),
+        params=given,
         holder=holder,
         log=log,
         unclaimed=slot is not None and status != SKIPPED and not claimed,

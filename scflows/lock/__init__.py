@@ -48,12 +48,13 @@ def is_alive(process: str) -> bool | None:
 def lock_name(path: str) -> str:
     """A flow's real path as the name of a lock; file names have at most 255 bytes."""
     name = path.strip("/").replace("%", "%25").replace("/", "%2F")
-    if len(name.encode()) <= 200:
+    encoded = os.fsencode(name)
+    if len(encoded) <= 200:
         return name
     import hashlib
 
-    digest = hashlib.sha256(name.encode()).hexdigest()[:16]
-    return name.encode()[-150:].decode(errors="ignore") + "%" + digest
+    digest = hashlib.sha256(encoded).hexdigest()[:16]
+    return encoded[-150:].decode(errors="ignore") + "%" + digest
 
 
 def _boot() -> str:

@@ -43,6 +43,8 @@ class Found:
     wishes: list[Wish] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)  #: what could not be read; the rest stands
     unclear: set[str] = field(default_factory=set)  #: names of tasks that a problem may have hidden
+    hidden: list[str] = field(default_factory=list)  #: folders that could not be read; their tasks are unclear too
+    is_bare: bool = False  #: there was nothing at all to look through, as where a disk is not mounted
 
 
 def sources() -> list[str]:

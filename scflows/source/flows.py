@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
 from scflows.cron.schedule import asked
 from scflows.cron.task import check_name, task_name
-from scflows.errors import FlowError, ScflowsError
+from scflows.errors import FlowError, ScflowsError, Unreachable
 from scflows.loader import flow_files, load_flow
 from scflows.source import Found, Wish
 
@@ -17,7 +19,7 @@ class FlowsSource:
     """See `Source`. It needs nothing but the files."""
 
     def wishes(self, settings: Settings, keep: bool) -> Found:
-        found = Found()
+        found = _looked_through(os.path.realpath(settings.flows_path))
         seen: dict[str, str] = {}
         for where in flow_files(settings):
             name = task_name(where.file, where.folder)
@@ -38,3 +40,26 @@ class FlowsSource:
                 found.problems.append(f"{where.written}: {error}")
                 found.unclear.add(name)
         return found
+
+
+def _looked_through(top: str) -> Found:
+    """What the folders alone tell. Raises Unreachable when the flows folder is away or cannot be read."""
+    if not os.path.isdir(top):
+        raise Unreachable(f"there is no flows folder {top}", "make a workspace with: flows init DIR")
+    found = Found()
+
+    def told(error: OSError) -> None:
+        folder = str(error.filename)
+        if folder == top:
+            raise Unreachable(f"{top}: cannot be read: {error.strerror}", f"see who owns it: ls -ld {top}")
+        written = os.path.relpath(folder, top)
+        found.problems.append(f"{written}: cannot be read: {error.strerror}; its tasks stay as they are")
+        found.hidden.append(folder)
+
+    found.is_bare = True
+    for folder, folders, names in os.walk(top, onerror=told):
+        found.is_bare = found.is_bare and not folders and not names
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        if not os.access(folder, os.X_OK):
+            told(PermissionError(13, "Permission denied", folder))
+    return found

@@ -447,7 +447,11 @@ def json_value(value: Any) -> Any:
     Dates and times become ISO 8601 text, keys that are no text their text, bytes UTF-8 text, sets and tuples
     lists. Raises StepError for a value that has no such form.
     """
-    if value is None or value is True or value is False or type(value) in (str, int, float):
+    if value is None or value is True or value is False or type(value) in (str, int):
+        return value
+    if type(value) is float:
+        if value - value != 0:
+            raise StepError("NaN and Infinity are no values that a flow holds")
         return value
     if isinstance(value, dict):
         return {key if type(key) is str else _key(key): json_value(item) for key, item in value.items()}

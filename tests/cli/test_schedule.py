@@ -262,9 +262,10 @@ def test_a_block_changed_by_hand_is_shown_and_not_overwritten(flows, crontab, tr
 
 
 def test_without_a_crontab_program_the_tabfile_is_written_and_the_way_shown(flows, tree, settings):
-    answer = flows("auto-schedule", "--once")
+    answer = flows("auto-schedule", "--once", CRONTAB_PROGRAM="no-such-program")
     assert answer.code == 0
     assert "flows cron run" in answer.err
+    assert flows("auto-schedule", "--once").err == ""
     assert sum("scflows run" in line for line in Path(settings.tabfile).read_text().splitlines()) == 5
 
 
@@ -372,3 +373,117 @@ def test_a_home_that_is_not_the_one_of_the_password_file_is_remembered(flows, cr
     assert (done.returncode, done.stderr) == (0, "")
     assert flows("history", "air-minute", **given).out.count("\tsuccess\t") == 1
     assert not list((tmp_path / "home").iterdir())
+
+
+def test_a_flows_folder_that_is_away_changes_nothing(flows, crontab, tree):
+    flows("auto-schedule")
+    flows("disable", "daily")
+    before = crontab.read_bytes()
+    listed = flows("list-tasks").out
+    away = tree.with_name("away")
+    tree.rename(away)
+    answer = flows("auto-schedule")
+    assert (answer.code, "there is no flows folder" in answer.err) == (7, True)
+    # As a mount point without its disk.
+    tree.mkdir()
+    answer = flows("auto-schedule")
+    assert (answer.code, "is empty" in answer.err) == (7, True)
+    assert crontab.read_bytes() == before
+    tree.rmdir()
+    away.rename(tree)
+    assert flows("auto-schedule").code == 0
+    assert flows("list-tasks").out == listed
+
+
+def test_a_folder_that_is_no_workspace_gets_no_search(flows, crontab, tmp_path):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    answer = flows("auto-schedule", cwd=empty)
+    assert (answer.code, "there is no flows folder" in answer.err) == (7, True)
+    assert not crontab.exists()
+
+
+def test_a_paused_task_outlives_its_flow(flows, crontab, tree):
+    flows("auto-schedule")
+    flows("disable", "daily")
+    (tree / "daily.yml").unlink()
+    answer = flows("auto-schedule")
+    assert (answer.code, "kept daily: paused" in answer.out) == (0, True)
+    assert names(flows("list-tasks", "--state", "paused")) == ["daily"]
+
+
+def test_a_flow_named_like_the_search_is_told_and_takes_nothing(flows, crontab, tree):
+    (tree / "auto-schedule.yml").write_text("schedule: {every: 1h}\n" + QUICK)
+    answer = flows("auto-schedule")
+    assert (answer.code, "is that of the search" in answer.err) == (1, True)
+    assert json.loads(flows("show", "auto-schedule", "--json").out)["command"]
+    assert len(names(flows("list-tasks"))) == 6
+
+
+def test_what_was_scheduled_by_hand_stays_so(flows, crontab, tree):
+    flows("manual-schedule", "daily.yml")
+    answer = flows("auto-schedule", "--overwrite")
+    assert (answer.code, "kept daily: scheduled by hand" in answer.out) == (0, True)
+
+
+def test_a_task_folder_that_cannot_be_written_is_refused(flows, crontab, tree, settings):
+    folder = Path(settings.state_path) / "tasks"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.write_text("no folder")
+    answer = flows("auto-schedule", "--once")
+    assert (answer.code, "cannot be written" in answer.err) == (5, True)
+    assert not crontab.exists()
+
+
+def test_a_removal_that_is_killed_leaves_no_line_without_its_task(flows, crontab, tree, settings, environment):
+    flows("auto-schedule", "--once")
+    (crontab.parent / "mode").write_text("kills")
+    program = crontab.parent / "crontab"
+    program.write_text(
+        program.read_text().replace(
+            "case $1 in\n-l)", "case $1$mode in\n-kills) kill -9 $PPID ;;\nesac\ncase $1 in\n-l)"
+        )
+    )
+    assert flows("clear-tasks", "--yes").code < 0
+    assert len(list((Path(settings.state_path) / "tasks").glob("*.json"))) == 5
+
+
+def test_a_write_that_was_cut_off_and_a_lost_tabfile_block_nothing(flows, crontab, tree, settings):
+    flows("auto-schedule", "--once")
+    before = crontab.read_bytes()
+    flows("disable", "daily")
+    # As if the process had ended between the tabfile and the crontab.
+    crontab.write_bytes(before)
+    (Path(settings.state_path) / "block").write_text(json.dumps([before.decode().splitlines()[1:-1]]))
+    assert flows("disable", "odd").code == 0
+    assert not any(line.endswith(("# daily", "# odd")) for line in crontab.read_text().splitlines())
+    Path(settings.tabfile).unlink()
+    assert flows("enable", "odd", "daily").code == 0
+    assert sorted(crontab.read_bytes().splitlines()) == sorted(before.splitlines())
+    crontab.unlink()
+    assert "was missing" in flows("disable", "odd").err
+
+
+def test_a_repair_writes_the_lines_and_changes_no_task(flows, crontab, tree):
+    flows("auto-schedule", "--once")
+    flows("edit", "daily", "--cron", "1 2 * * *")
+    good = crontab.read_bytes()
+    line = next(line for line in good.decode().splitlines() if line.endswith("# odd"))
+    changed = good.replace(b"# daily", b"# daily2") + f"{line}\n".encode()
+    crontab.write_bytes(changed)
+    assert "would end with 6" in flows("disable", "odd", "--dry-run").err
+    assert flows("repair", "--dry-run").code == 0
+    assert crontab.read_bytes() == changed
+    assert flows("repair").code == 0
+    assert crontab.read_bytes() == good
+
+
+def test_a_plan_says_how_to_apply_it_and_quiet_hides_no_error(flows, crontab, tree):
+    answer = flows("edit", "--dry-run", "nope", "--every", "1h")
+    assert answer.code == 4
+    told = flows("manual-schedule", "plain.yml", "--dry-run", "--cron", "1 2 * * *").out
+    assert "apply it: flows manual-schedule plain.yml --cron '1 2 * * *'" in told
+    (tree / "daily.yml").write_text("schedule: {every: 1d}\nsteps: [{name: s, type: jqq}]\n")
+    answer = flows("auto-schedule", "--once", "-q")
+    assert (answer.code, answer.out) == (1, "")
+    assert answer.err.startswith("daily.yml:2:")

@@ -80,7 +80,7 @@ class Machine:
     def ran(self, slot: float, trigger: str = "cron") -> None:
         store = open_store(self.settings)
         try:
-            run = Run("0" * 16, "f", "task", trigger, slot, started=slot + 1, ended=slot + 2, status=SUCCESS)
+            run = Run("0" * 16, "f", "report", trigger, slot, started=slot + 1, ended=slot + 2, status=SUCCESS)
             assert store.claim(run) is None
         finally:
             store.close()

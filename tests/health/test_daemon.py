@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from scflows.cron.task import TaskStore
 from scflows.health import FAIL, OK, SKIP, WARN, daemon, entries, examine
 from scflows.health.installation import Account
 from scflows.heartbeat import Heartbeat, beat, only_scheduler
@@ -143,7 +144,7 @@ def due(machine: Machine) -> Machine:
     """A machine on which a slot was due half an hour ago, the last one."""
     machine.task("report")
     machine.now = NOW
-    os.utime(machine.settings.tabfile, (NOW - 86400,) * 2)
+    os.utime(TaskStore(machine.settings).path("report"), (NOW - 86400,) * 2)
     return machine
 
 
@@ -160,9 +161,25 @@ def test_a_slot_is_seen_by_what_a_scheduler_started(due, trigger, level, one) ->
     assert one(daemon.slots).level == level
 
 
-def test_slots_from_before_the_tabfile_was_changed_are_not_asked_for(due, one) -> None:
+def test_slots_from_before_a_task_was_changed_are_not_asked_for(due, one) -> None:
+    os.utime(TaskStore(due.settings).path("report"), (NOW - 600,) * 2)
+    finding = one(daemon.slots)
+    assert finding.level == SKIP
+    assert "too early to tell" in finding.text
+
+
+def test_a_change_of_the_tabfile_does_not_excuse_the_other_tasks(due, one) -> None:
     os.utime(due.settings.tabfile, (NOW - 600,) * 2)
-    assert one(daemon.slots).level == SKIP
+    assert one(daemon.slots).level == FAIL
+
+
+def test_a_task_that_is_late_while_others_start_is_a_warning(due, one) -> None:
+    due.task("other")
+    os.utime(TaskStore(due.settings).path("other"), (NOW - 86400,) * 2)
+    due.ran(NOW - 1800)
+    finding = one(daemon.slots)
+    assert finding.level == WARN
+    assert "1 task late while others start: other was due" in finding.text
 
 
 def test_slots_from_before_the_machine_was_started_are_not_asked_for(due, one) -> None:
