@@ -24,7 +24,7 @@ def scheduled(workspace: Path, flows: Callable) -> Path:
 def test_init_makes_a_workspace_that_can_be_used_at_once(flows, tmp_path) -> None:
     answer = flows("init", str(tmp_path / "mine"))
     assert answer.code == 0, answer.err
-    assert "made\t.env\t" in answer.out
+    assert "made\t.env\n" in answer.out
     home = str(tmp_path / "mine")
     assert flows("list-flows", "--home", home).out
     again = json.loads(flows("init", home, "--json").out)
