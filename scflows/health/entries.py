@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 #: How many lines of a diff are shown.
 MOST_LINES = 40
-WRITE_AGAIN = "to write the block as it should be: flows auto-schedule --overwrite"
+WRITE_AGAIN = "to write the block as the tasks say: flows repair"
 
 
 def block(installation: Installation) -> Iterator[Finding]:
@@ -30,7 +30,7 @@ def block(installation: Installation) -> Iterator[Finding]:
     if parts.strays:
         names = ", ".join(entry.name for entry in parts.strays[:5])
         told = f"{counted(len(parts.strays), 'line')} of ours outside the block in the crontab: {names}"
-        yield Finding(WARN, "crontab", told, "take them out with: crontab -e; the block has those of the tabfile")
+        yield Finding(WARN, "crontab", told, "take them into the block with: flows repair")
     if parts.lines is None and lines:
         told = f"the crontab has no block of scflows, and the tabfile {counted(len(lines), 'task')}"
         if installation.scheduler is not None:
@@ -59,10 +59,10 @@ def task_files(installation: Installation) -> Iterator[Finding]:
     for name, task in installation.tasks.items():
         if task.enabled and name not in listed:
             told = f"{name} has a task file and is not on the tabfile: nothing starts it"
-            findings.append(Finding(FAIL, "tasks", told, f"flows disable {name}; then: flows enable {name}"))
+            findings.append(Finding(FAIL, "tasks", told, WRITE_AGAIN))
         elif not task.enabled and name in listed:
             told = f"{name} is paused and still on the tabfile"
-            findings.append(Finding(WARN, "tasks", told, f"flows enable {name}; then: flows disable {name}"))
+            findings.append(Finding(WARN, "tasks", told, WRITE_AGAIN))
     yield from some(findings)
     if not findings and installation.tasks:
         paused = sum(not task.enabled for task in installation.tasks.values())
@@ -85,8 +85,7 @@ def lines(installation: Installation) -> Iterator[Finding]:
             continue
         if wanted != entry.text:
             told = f"the line of {entry.name} is not what its task says: changed by hand, or before a change of zone"
-            help = f"to write it anew: flows disable {entry.name}; flows enable {entry.name}"
-            findings.append(Finding(WARN, "lines", told, help, (f"-{entry.text}", f"+{wanted}")))
+            findings.append(Finding(WARN, "lines", told, WRITE_AGAIN, (f"-{entry.text}", f"+{wanted}")))
     yield from some(findings)
 
 
@@ -99,7 +98,7 @@ def interpreters(installation: Installation) -> Iterator[Finding]:
     for python, state in sorted(found, key=str):
         said = ask_python(installation.account, python, state)
         ours = installation.settings.state_path
-        again = "schedule the tasks again with the flows command that is to run them: flows auto-schedule --overwrite"
+        again = "write the lines again with the flows command that is to run them: flows repair"
         if said.problem:
             yield Finding(FAIL, "python", f"{python}: {said.problem}", said.help or again)
         elif os.path.realpath(said.state) != os.path.realpath(ours):
