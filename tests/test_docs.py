@@ -237,6 +237,16 @@ def test_a_link_between_the_documents_leads_somewhere(path: Path) -> None:
         assert not anchor or anchor in anchors(there), target
 
 
+def test_every_section_of_the_language_has_its_tests() -> None:
+    text = (DOCS / "language-tests.md").read_text(encoding="utf-8")
+    sections = set(re.findall(r"\(flow-language\.md#([^)]+)\)", text))
+    assert sections == anchors(LANGUAGE) - {"the-flow-language"}
+    for named in re.findall(r"`(tests/[^`]+)`", text):
+        file, _, test = named.partition("::")
+        assert (ROOT / file).exists(), file
+        assert not test or f"def {test}(" in (ROOT / file).read_text(encoding="utf-8"), named
+
+
 def marked(name: str) -> list[str]:
     """The lines of the one block of commands that stands below a mark in the README."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")

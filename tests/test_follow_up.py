@@ -17,6 +17,7 @@ from uuid import UUID
 import pytest
 
 from scflows.history import Query, open_store
+from scflows.lock.file import holders
 from scflows.runs import housekeeping, read_store
 
 TELL = """
@@ -281,6 +282,9 @@ def _start_and_kill(workspace, environment, settings) -> None:
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
+    # The kernel ends what the process started, a moment later.
+    while any(lock.alive for lock in holders(settings.lock_path)):
+        time.sleep(0.01)
 
 
 def test_start_and_success_are_pinged_with_one_run_id(run_flow, service):

@@ -32,7 +32,9 @@ class PythonStep(Step):
     path: str = option(help="in DATA_PATH; what begins with flow: lies beside the flow file")
     function: str = option(help="its name")
     data_key: str = option(".", help="what it is called with")
-    env: dict[str, Any] | None = option(None, template=True, help="its variables, besides PATH, HOME, TZ and language")
+    env: dict[str, Any] | None = option(
+        None, template=True, secrets=True, help="its variables, besides PATH, HOME, TZ and language"
+    )
     max_bytes: int = option(64 * 1024 * 1024, minimum=1, help="the most its answer may have, as JSON")
 
     @classmethod

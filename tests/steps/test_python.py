@@ -170,3 +170,17 @@ def test_a_dry_run_calls_nothing(run_flow, script):
     run = run_flow("steps: [{name: p, type: python, python: {path: fit.py, function: bad}}]", dry_run=True)
     assert run.status == "success"
     assert "would call bad of fit.py" in run.log
+
+
+def test_its_variables_may_hold_a_secret_that_is_masked(run_flow, data_folder, workspace):
+    (data_folder / "secrets.yml").write_text("- {name: portal, type: token, token: s3cr3t-value}\n")
+    (data_folder / "secrets.yml").chmod(0o600)
+    (data_folder / "own.py").write_text("import os\ndef shown(value): return [os.environ['X'], len(os.environ['X'])]\n")
+    (data_folder / "own.py").chmod(0o644)
+    run = run_flow("""
+        steps:
+          - name: p
+            type: python
+            python: {path: own.py, function: shown, env: {X: "{{ secret('portal').token }}"}}
+    """)
+    assert run.result["p"] == ["***", 12], run.message
