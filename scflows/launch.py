@@ -16,7 +16,7 @@ from scflows.errors import FlowError, ScflowsError, UsageError
 from scflows.follow_up import FollowUp
 from scflows.history.recorder import Recorder
 from scflows.loader import FlowPath, find_flow, load_flow
-from scflows.lock import lock_name, me
+from scflows.lock import is_alive, lock_name, me
 from scflows.lock.file import FileLock, holder
 from scflows.logfile import TaskLog, log_path, scheduler_log, timestamp
 from scflows.run import EXIT, FAILED, GOOD, HOOK, SKIPPED, SUCCESS, Run, new_run_id
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from scflows.flow import Flow
     from scflows.journal import Journal
     from scflows.settings import Settings
+
+#: How long the processes of a killed run may take to end, in seconds.
+DYING_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -215,7 +218,7 @@ class _Launch:
 
     def _take(self, lock: FileLock) -> bool:
         try:
-            if lock.acquire(self.record.id):
+            if lock.acquire(self.record.id) or self._outlives(lock):
                 return True
         except OSError as error:
             # Without a lock two runs could meet, but a full or read-only disk must not stop the work.
@@ -224,6 +227,18 @@ class _Launch:
         other = holder(self.settings.lock_path, os.path.basename(lock.path).removesuffix(".lock"))
         by = f" (run {other.run}, since {timestamp(other.since)})" if other is not None and other.run else ""
         self._skip("locked", f"it is already running{by}")
+        return False
+
+    def _outlives(self, lock: FileLock) -> bool:
+        """Whether the lock comes free since its holder is dead: what it started is killed with it, in a moment."""
+        ends = time.monotonic() + DYING_SECONDS
+        while time.monotonic() < ends:
+            other = holder(self.settings.lock_path, os.path.basename(lock.path).removesuffix(".lock"))
+            if other is not None and is_alive(other.process) is not False:
+                return False
+            if lock.acquire(self.record.id):
+                return True
+            time.sleep(0.01)
         return False
 
     def _skip(self, reason: str, message: str) -> None:

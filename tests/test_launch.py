@@ -109,6 +109,16 @@ def test_a_killed_run_shows_as_crashed_and_the_next_one_starts(start, flows, wri
     assert flows("history").out.count("\tsuccess\t") == 1
 
 
+def test_the_next_run_starts_in_the_moment_of_the_kill(start, run_flow, write_flow, settings):
+    for _ in range(5):
+        write_flow(SLOW)
+        process = start("run", "flow.yml")
+        running(settings)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert run_flow(QUICK).status == "success"
+
+
 def test_nothing_of_a_killed_run_stays_behind(start, write_flow, settings, workspace):
     mark = f"7{os.getpid()}"
     write_flow(f"steps: [{{name: s, type: shell, shell: {{command: [sleep, '{mark}']}}}}]")
