@@ -8,6 +8,8 @@ import sys
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 
+from scflows.run import EXIT
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,6 +24,7 @@ class FirstRun:
 
     task: str
     code: int  #: the exit status of `flows run`
+    status: str  #: of the run; empty where there is none
     told: str  #: its last words, on failure those of stderr
 
 
@@ -34,20 +37,31 @@ def first_runs(
 ) -> list[FirstRun]:
     """Run each task's flow once, `at_once` at a time (as many as there are processors); how each ended.
 
-    A dry run goes by the flows alone, since the tasks are not there. `tell` hears of each as it ends, with how
-    many have.
+    One that ended early on purpose is run again once all others had their turn: it may have waited for what they
+    make. A dry run goes by the flows alone, since the tasks are not there. `tell` hears of each as it ends, with
+    how many have.
     """
     flows = [task for task in tasks if task.flow]
-    done = []
+    done: list[FirstRun] = []
+    early: dict[str, FirstRun] = {}
     with ThreadPoolExecutor(at_once or os.cpu_count() or 1) as pool:
-        started = [pool.submit(_run, task, settings, dry_run) for task in flows]
         try:
-            for future in as_completed(started):
-                done.append(future.result())
-                tell(done[-1], len(done))
+            for future in as_completed([pool.submit(_run, task, settings, dry_run) for task in flows]):
+                ended = future.result()
+                if ended.status == EXIT:
+                    early[ended.task] = ended
+                    continue
+                done.append(ended)
+                tell(ended, len(done))
+            again = [task for task in flows if task.name in early] if done else []
+            for future in as_completed([pool.submit(_run, task, settings, dry_run) for task in again]):
+                early[future.result().task] = future.result()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+    for ended in early.values():
+        done.append(ended)
+        tell(ended, len(done))
     return done
 
 
@@ -61,7 +75,12 @@ def _run(task: Task, settings: Settings, dry_run: bool) -> FirstRun:
             command += ["--param", f"{name}={value if isinstance(value, str) else json.dumps(value)}"]
     else:
         command.append(task.name)
-    command += ["--home", settings.home]
+    command += ["--json", "--home", settings.home]
     ended = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
-    told = (ended.stdout if ended.returncode == 0 else ended.stderr or ended.stdout).strip().splitlines()
-    return FirstRun(task.name, ended.returncode, told[-1] if told else "")
+    try:
+        run = json.loads(ended.stdout)
+    except ValueError:
+        run = {}
+    told = str(run.get("message") or ended.stderr).strip().splitlines()
+    status = str(run.get("status") or "")
+    return FirstRun(task.name, ended.returncode, status, ": ".join(filter(None, (status, told[0] if told else ""))))

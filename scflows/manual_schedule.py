@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from scflows.cron.asked import Asked, asked, parse_every
 from scflows.cron.balance import placed
@@ -13,6 +13,11 @@ from scflows.loader import find_flow, load_flow
 from scflows.parameter import convert
 from scflows.planner import KEEP, REPLACE, Change, Plan, Planner
 from scflows.source import Wish
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from scflows.cron.task import Task
 
 HOUR = 3600
 #: How often a flow runs for which nothing is said.
@@ -88,7 +93,23 @@ def edited(
     new = replace(old, schedule=schedule, params=kept, timeout=old.timeout if timeout is None else timeout)
     if new == old:
         return Change(KEEP, old, "nothing to change")
-    return Change(REPLACE, new, new.schedule.words())
+    return Change(REPLACE, new, "; ".join(_differences(old, new)))
+
+
+def _differences(old: Task, new: Task) -> Iterator[str]:
+    """What an edit changes, each as `what: old → new`."""
+    if new.schedule != old.schedule:
+        yield f"{old.schedule.words()} → {new.schedule.words()}"
+    if new.timeout != old.timeout:
+        yield f"timeout {_limit(old.timeout)} → {_limit(new.timeout)}"
+    for name in sorted({*old.params, *new.params}):
+        before, after = old.params.get(name), new.params.get(name)
+        if before != after:
+            yield f"{name} {'none' if before is None else before} → {'none' if after is None else after}"
+
+
+def _limit(seconds: float | None) -> str:
+    return "none" if seconds is None else f"{seconds:g} s"
 
 
 def _wishes(planner: Planner, order: Order) -> list[Wish]:

@@ -213,6 +213,8 @@ def test_editing_a_task(flows, crontab, tree):
     assert planned.code == 0
     assert "+1 2 * * * " in planned.out
     assert crontab.read_bytes() == before
+    told = flows("edit", "plain", "--cron", "1 2 * * *", "--timeout", "30m", "-p", "device=2", "--dry-run").out
+    assert "→ daily at 02:01; timeout none → 1800 s; device 1 → 2" in told
     assert flows("edit", "plain", "--cron", "1 2 * * *", "--timeout", "30m", "-p", "device=2").code == 0
     shown = json.loads(flows("show", "plain", "--json").out)
     assert (shown["cron"], shown["timeout"], shown["params"]) == ("1 2 * * *", 1800.0, {"device": "2"})
@@ -487,3 +489,23 @@ def test_a_plan_says_how_to_apply_it_and_quiet_hides_no_error(flows, crontab, tr
     answer = flows("auto-schedule", "--once", "-q")
     assert (answer.code, answer.out) == (1, "")
     assert answer.err.startswith("daily.yml:2:")
+
+
+def test_a_first_run_that_ended_early_has_a_second_turn(flows, crontab, workspace):
+    made = "file: {path: made.json, mode: write, type: json, data_key: __input__}"
+    needs = """schedule: {every: 5m}
+steps:
+  - {name: look, type: file, ignore_errors: No such file, file: {path: made.json, type: json}}
+  - {name: stop, type: exit, when: look is not defined, exit: {message: there is nothing yet}}
+"""
+    (workspace / "tasks" / "a-reader.yml").write_text(needs)
+    maker = f"""schedule: {{every: 1d}}
+steps:
+  - {{name: wait, type: sleep, sleep: {{seconds: 1}}}}
+  - {{name: make, type: file, {made}}}
+"""
+    (workspace / "tasks" / "maker.yml").write_text(maker)
+    answer = flows("auto-schedule", "--once", "--force-first-run")
+    assert answer.code == 0, answer.err
+    assert "first run of a-reader: success" in answer.out
+    assert answer.out.count("first run of") == 2
