@@ -11,7 +11,8 @@ import signal
 import time
 from dataclasses import dataclass, field, replace
 
-from scflows.child import STOP_SIGNALS, Child, CommandBody, FlowBody
+from scflows.body import CommandBody, FlowBody
+from scflows.child import STOP_SIGNALS, Child
 from scflows.errors import FlowError, ScflowsError, UsageError
 from scflows.follow_up import FollowUp
 from scflows.history.recorder import Recorder
