@@ -105,7 +105,9 @@ class _Reader:
         try:
             asked(given)
         except ScflowsError as error:
-            self.wrong(f"schedule: {error}", *at)
+            # The property that the message is about, where one is.
+            about = next((key for key in given if str(error).startswith(f"{key} ")), None)
+            self.wrong(f"schedule: {error}", *at, *([about] if about and at == ("schedule",) else []))
         return dict(given)
 
     def _params(self, top: dict[Any, Any]) -> dict[str, Any]:

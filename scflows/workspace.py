@@ -38,7 +38,7 @@ ENV_FILE = """\
 #TASKS_PATH=~/.cache/scdata/tasks
 #SCFLOWS_DATABASE_URL=sqlite:////var/lib/scflows/history.sqlite
 
-# Made at random for this workspace; whoever has them may start flows.
+# Made at random for this workspace, for services that take requests; no command uses them so far.
 API_TOKEN={api_token}
 FLASK_SECRET_KEY={secret_key}
 """
