@@ -12,7 +12,8 @@ FROM ${BASE}
 LABEL org.opencontainers.image.title="scflows" \
       org.opencontainers.image.description="Flows in YAML, put on a crontab so that the load stays level" \
       org.opencontainers.image.licenses="MIT"
-# hadolint ignore=DL3013 -- the version is that of the wheel built above
+# The version is that of the wheel built above.
+# hadolint ignore=DL3013
 RUN --mount=type=bind,from=build,source=/wheels,target=/wheels \
     pip install --no-cache-dir --no-index --find-links /wheels scflows \
     && useradd --uid 10001 --create-home --home-dir /state scflows \
