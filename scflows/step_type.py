@@ -83,11 +83,11 @@ def _described(name: str, step_class: type[Step], package: str) -> StepType:
 
 
 def _made_example(name: str, options: tuple[Option, ...]) -> str:
-    required = [f"{each.name}: {_placeholder(each)}" for each in options if each.required]
+    required = [f"{each.name}: {_example_value(each)}" for each in options if each.required]
     return f"- name: {name}\n  type: {name}\n  {name}: {{{', '.join(required)}}}"
 
 
-def _placeholder(option: Option) -> str:
+def _example_value(option: Option) -> str:
     if option.choices:
         return option.choices[0]
     return PLACEHOLDERS[option.kinds[0]] if option.kinds else "VALUE"

@@ -125,6 +125,13 @@ def test_a_broken_file_names_itself_and_what_to_do(settings):
     assert "move it away" in (caught.value.help or "")
 
 
+def test_what_is_no_file_is_told(settings):
+    # Also to root, who may read every file.
+    Path(settings.config_file).mkdir(parents=True)
+    with pytest.raises(UsageError, match="directory"):
+        read_config(settings)
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_a_file_that_may_not_be_read_is_told(settings):
     path = Path(settings.config_file)
