@@ -87,7 +87,7 @@ def _shown(parameter: Any) -> str:
     if not _is_option(parameter):
         return _name(parameter)
     value = "" if parameter.is_flag else " " + (parameter.metavar or _kind(parameter))
-    return ", ".join(parameter.opts) + value
+    return ", ".join((*parameter.opts, *parameter.secondary_opts)) + value
 
 
 def _told(parameter: Any) -> str:

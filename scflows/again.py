@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 
-from scflows.cron.task import TaskStore
-from scflows.due import task_settings
+from scflows.cron.task import TaskStore, task_settings
 from scflows.errors import NotFound
 from scflows.launch import Request
 from scflows.rerun import read_earlier

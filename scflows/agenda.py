@@ -19,15 +19,13 @@ if TYPE_CHECKING:
 
 #: Slots that are at most this many seconds old are made up; older ones were missed.
 MADE_UP = 300
-#: How many missed slots of a task are told at most, the newest.
-MOST_MISSED = 100
 #: A clock set back by more than this many seconds was wrong before; by less, it is waited for.
 SET_BACK = 3 * 3600
 
 
 @dataclass(frozen=True, order=True)
 class Slot:
-    """One due time of a task, in seconds since the epoch."""
+    """One due time of a task, in seconds since the epoch; of several in a minute, the minute stands for all."""
 
     due: int
     name: str
@@ -61,7 +59,10 @@ class Agenda:
             return None
         problems = []
         try:
-            names = [entry.name for entry in Tabfile.read(self._tabfile).entries]
+            kept = Tabfile.read(self._tabfile)
+            names = [entry.name for entry in kept.entries]
+            if kept.tick:
+                names += sorted(files.keys() - set(names))
         except ScflowsError as error:
             names = list(self.tasks)
             problems.append(f"{error}; going on with the tasks as they were")
@@ -86,7 +87,7 @@ class Agenda:
         return Loaded(len(self.tasks), tuple(problems))
 
     def take(self, now: float) -> tuple[list[Slot], list[Slot]]:
-        """The slots that became due up to `now`, and those that were missed, each in order."""
+        """The slots that became due up to `now`, in order; and of each task that missed some the oldest."""
         minute = int(now) // 60 * 60
         if minute < self.until - SET_BACK:
             self._begin_at(minute)
@@ -99,24 +100,14 @@ class Agenda:
             slot = heappop(self._heap)
             task = self.tasks[slot.name]
             if slot.due < edge:
-                missed += self._missed(task, slot.due, edge)
-                following = task.schedule.next_epoch(edge - 1)
+                missed.append(slot)
+                following = task.schedule.next_start(edge - 1)
             else:
                 due.append(slot)
-                following = task.schedule.next_epoch(slot.due)
+                following = task.schedule.next_start(slot.due)
             self._put(slot.name, following)
         self.until = minute
-        return due, sorted(missed)
-
-    def _missed(self, task: Task, first: int, edge: int) -> list[Slot]:
-        """The newest slots from `first` on that are older than `edge`."""
-        first = max(first, _created(task))
-        found: list[Slot] = []
-        slot = task.schedule.latest_epoch(edge - 1)
-        while slot is not None and slot >= first and len(found) < MOST_MISSED:
-            found.append(Slot(slot, task.name))
-            slot = task.schedule.latest_epoch(slot - 1)
-        return found
+        return due, missed
 
     def _begin_at(self, minute: int) -> None:
         self.until = minute
@@ -125,8 +116,11 @@ class Agenda:
             self._set_next(task)
         self._fill_heap()
 
-    def _set_next(self, task: Task) -> None:
-        following = task.schedule.next_epoch(max(self.until, _created(task) - 1))
+    def _set_next(self, task: Task, after: int | None = None) -> None:
+        begin = self.until if after is None else after
+        # A task made on a clock that was far ahead is not waited for.
+        begins = task.begins if task.begins < begin + SET_BACK else 0
+        following = task.schedule.next_start(max(begin, int(begins) - 1))
         if following is not None:
             self._next[task.name] = following
 
@@ -160,9 +154,3 @@ def _state(path: str) -> tuple[int, ...]:
     except OSError:
         return ()
     return state.st_mtime_ns, state.st_size, state.st_ino
-
-
-def _created(task: Task) -> int:
-    from datetime import datetime
-
-    return int(datetime.fromisoformat(task.created).timestamp()) if task.created else 0

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
 
-    from scflows.steps import Context, Step
+    from scflows.steps import Context, Promise, Step
     from scflows.target import Targets
 
 
@@ -35,6 +35,7 @@ class Ended:
     interrupted: Deadline | str | None = None  #: why it was cut short, unless by its own limit
     message: str = ""  #: for the step's record
     targets: Targets | None = None
+    promises: list[Promise] = field(default_factory=list)
 
 
 class StepClasses:
@@ -65,7 +66,7 @@ def perform(spec: StepSpec, ctx: Context, classes: StepClasses, judge: bool = Tr
     line = ctx.line
     assert line is not None
     ended = Ended()
-    limit = line.bound(spec.timeout, "step")
+    limit = line.bound(spec.timeout, "step", spec.name)
     try:
         try:
             line.start_step()
@@ -93,6 +94,7 @@ def perform(spec: StepSpec, ctx: Context, classes: StepClasses, judge: bool = Tr
     finally:
         line.unbound(limit)
     ended.child_errors, ctx.errors = ctx.errors, []
+    ended.promises, ctx.promises = ctx.promises, []
     return ended
 
 
@@ -182,6 +184,7 @@ def _tried(retry: dict[str, Any] | None, ctx: Context, ended: Ended, call: Calla
                 raise
             ctx.log.warning(f"{error}; attempt {attempt} failed, the next one in {wait:.3g} s")
         ctx.errors.clear()
+        ctx.break_promises()
         ctx.sleep(wait)
 
 

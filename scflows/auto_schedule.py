@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from scflows.cron.asked import Asked
 from scflows.cron.task import task_name
-from scflows.errors import Unreachable
+from scflows.errors import Refused, Unreachable
 from scflows.planner import KEEP, REMOVE, Change, Plan, Planner
 from scflows.safefile import is_below
 from scflows.source import Found, Wish, find_source, sources
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from scflows.cron.task import Task
+    from scflows.settings import Settings
 
 #: The name of the task that searches again, and its source: nobody else's searches touch it.
 NAME = "auto-schedule"
@@ -26,7 +29,8 @@ HOUR = 3600
 class Search:
     """How to search and what to make of it."""
 
-    sources: tuple[str, ...] = ()  #: none named: all that there are
+    sources: tuple[str, ...] = ()  #: none named: all that are set up
+    kind: str = "process"  #: what kind of tasks to make
     interval_days: int = 1  #: how often to search again
     once: bool = False  #: do not search again
     task_interval_hours: int | None = None  #: over what each flow asks for
@@ -34,11 +38,18 @@ class Search:
     dry_tasks: bool = False  #: the tasks publish nothing
     balance: bool = True
 
+    @property
+    def name(self) -> str:
+        """The name of the task that searches again: one for each kind."""
+        return NAME if self.kind == "process" else f"{NAME}-{self.kind}"
+
     def command(self) -> tuple[str, ...]:
         """The command line that does the same search again."""
         words = [NAME]
         for name in self.sources:
             words += ["--source", name]
+        if self.kind != "process":
+            words += ["--kind", self.kind]
         words += ["--interval-days", str(self.interval_days)]
         if self.task_interval_hours is not None:
             words += ["--task-interval-hours", str(self.task_interval_hours)]
@@ -49,31 +60,62 @@ class Search:
         return tuple(words)
 
 
-def auto_schedule(planner: Planner, search: Search) -> Plan:
+@dataclass
+class Answers:
+    """What the sources said."""
+
+    found: dict[str, Found] = field(default_factory=dict)
+    away: list[tuple[str, Unreachable | Refused]] = field(default_factory=list)  #: those that did not answer
+
+
+def ask_sources(
+    settings: Settings,
+    search: Search,
+    keep: bool,
+    tell: Callable[[str, int, int], None] = lambda text, done, count: None,
+) -> Answers:
+    """Ask every source which tasks there should be. `keep` allows to note what was learned, `tell` hears what a
+    search does, how much of it is done, and of how much (0: nobody knows).
+
+    It may take minutes, so nothing is locked meanwhile. Raises Unreachable or Refused when no source answers,
+    UsageError.
+    """
+    answers = Answers()
+    for name in search.sources or sources(settings, search.kind):
+        try:
+            answers.found[name] = find_source(name, search.kind, tell).wishes(settings, keep)
+        except (Unreachable, Refused) as error:
+            answers.away.append((name, error))
+    away = answers.away
+    if away and not answers.found:
+        helps = ["nothing was changed", *(error.help for _, error in away if error.help)]
+        kind = type(away[0][1]) if len(away) == 1 else Unreachable
+        raise kind("; ".join(f"{name}: {error}" for name, error in away), "; ".join(helps))
+    return answers
+
+
+def auto_schedule(planner: Planner, search: Search, answers: Answers) -> Plan:
     """A plan that adds what the sources ask for and removes what they ask for no more.
 
     Only tasks of this workspace and of a source that answered are removed.
     """
     wishes: list[Wish] = []
-    found: dict[str, Found] = {}
-    unreachable = []
-    for name in search.sources or sources():
-        try:
-            found[name] = find_source(name).wishes(planner.settings, keep=not planner.dry_run)
-        except Unreachable as error:
-            unreachable.append(f"{name}: {error}")
-            continue
-        for wish in found[name].wishes:
-            if wish.name == NAME:
+    found = answers.found
+    for each in found.values():
+        for wish in each.wishes:
+            if wish.name == search.name:
                 # The search has this name, also where it is only put on the crontab later.
-                found[name].problems.append(f"{wish.flow}: its task {NAME!r} is that of the search; rename the file")
-                found[name].unclear.add(NAME)
+                told = f"{wish.flow}: its task {wish.name!r} is that of the search; rename the file"
+                each.problems.append(told)
+                each.unclear.add(wish.name)
             else:
                 wishes.append(_as_searched(wish, search))
-    if unreachable and not found:
-        raise Unreachable("; ".join(unreachable), "nothing was changed; make a workspace with: flows init DIR")
     gone = list(_gone(planner, found))
     for name, answer in found.items():
+        if answer.is_bare and answer.kind and any(change.task.source == name for change in gone):
+            told = f"{name}: the search found no device at all"
+            help = "nothing was changed; if all of its tasks are meant to be gone: flows remove-task"
+            raise Unreachable(told, help)
         if answer.is_bare and any(change.task.source == name for change in gone):
             told = f"{name}: {planner.settings.flows_path} is empty"
             help = "is it mounted? nothing was changed; if all flows are meant to be gone: flows clear-tasks"
@@ -81,9 +123,12 @@ def auto_schedule(planner: Planner, search: Search) -> Plan:
     if not search.once:
         wishes.append(_search_again(planner, search))
     plan = planner.wish(wishes, search.overwrite, search.balance)
-    plan.unreachable = unreachable
+    plan.unreachable = [f"{name}: {error}" for name, error in answers.away]
     for each in found.values():
+        plan.unreachable.extend(each.outages)
         plan.problems.extend(each.problems)
+        plan.notes.extend(each.notes)
+        plan.decisions.extend(each.decisions)
     return planner.drop(plan, gone) if gone else plan
 
 
@@ -99,23 +144,32 @@ def _as_searched(wish: Wish, search: Search) -> Wish:
 
 
 def _search_again(planner: Planner, search: Search) -> Wish:
-    other = planner.before.get(NAME)
+    other = planner.before.get(search.name)
     own = other is None or (other.source, other.workspace) == (NAME, planner.settings.home)
     folder = os.path.basename(planner.settings.home)
-    name = NAME if own else task_name(f"/{NAME}-{folder}", "/")
+    name = search.name if own else task_name(f"/{search.name}-{folder}", "/")
     asked = Asked(every=search.interval_days * DAY)
     return Wish(name, asked, command=search.command(), source=NAME)
 
 
 def _gone(planner: Planner, found: dict[str, Found]) -> list[Change]:
     removed = []
+    wished = {name: {wish.name for wish in answer.wishes} for name, answer in found.items()}
+    whys = {name: answer.whys() for name, answer in found.items()}
     for task in planner.before.values():
         answer = found.get(task.source)
         if answer is None or task.workspace != planner.settings.home or task.name in answer.unclear:
             continue
-        if any(wish.name == task.name for wish in answer.wishes) or _is_hidden(task, answer.hidden, planner):
+        if task.name in wished[task.source] or _is_hidden(task, answer.hidden, planner):
             continue
-        why = "its flow is gone, or asks for no schedule any more"
+        if answer.kind and task.kind != answer.kind:
+            continue
+        why = whys[task.source].get(task.name)
+        if why is None and not answer.is_whole:
+            continue
+        if why is None and answer.kind:
+            why = f"the search for {answer.kind} does not find it any more"
+        why = why or "its flow is gone, or asks for no schedule any more"
         if task.enabled:
             removed.append(Change(REMOVE, task, why))
         else:

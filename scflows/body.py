@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 
-from scflows.run import EXIT
+from scflows.run import EXIT, RUNNING, SUCCESS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,9 +16,12 @@ if TYPE_CHECKING:
     from scflows.flow import Flow
     from scflows.journal import Journal
     from scflows.logfile import TaskLog
+    from scflows.overdue import Lost
     from scflows.run import Run, StepRecord
     from scflows.settings import Settings
 
+#: How a step ended whose end is in the journal.
+DONE = (SUCCESS, "ignored", "handled")
 #: How long a child that only runs the final step may take to begin it, in seconds; then its own clock counts.
 FINAL_LIMIT = 10.0
 
@@ -42,10 +46,13 @@ class FlowBody:
         self.data = data
         self.settings = settings
         self.limit = limit
+        self.ends = time.monotonic() + limit
         self.journal = journal
         self.folder = folder or os.path.dirname(flow.file)
         self.force = force
         self._final_only: tuple[str, str, str, int] | None = None
+        self._lost: StepRecord | None = None
+        self._position = 0  #: of the last step so far
 
     def run(self, log: TaskLog, send: Tell, dry_run: bool) -> int:
         from scflows.clock import Clock
@@ -54,7 +61,7 @@ class FlowBody:
         from scflows.session import Session
         from scflows.steps import Context
 
-        clock = Clock(None if self._final_only else self.limit)
+        clock = Clock(None if self._final_only else max(0.0, self.ends - time.monotonic()), send)
         session = Session(
             self.settings,
             lambda path: load_child(path, self.folder, self.settings),
@@ -72,14 +79,16 @@ class FlowBody:
             status, reason, message, position = self._final_only
             outcome = runner.run_final(Outcome(status, reason, message), position)
         else:
-            outcome = runner.run()
+            outcome = runner.run(self._lost, self._position)
         if self.journal.problem:
             log.warning(self.journal.problem)
         values = {"status": outcome.status, "reason": outcome.reason, "message": outcome.message}
         send("end", {**values, "data": self.data})
         return 0
 
-    def after(self, run: Run) -> Body | None:
+    def after(self, run: Run, lost: Lost | None) -> Body | None:
+        if lost is not None and (rest := self._without(lost, run)) is not None:
+            return rest
         if self.flow.finally_step is None or run.status == EXIT or self._final_only:
             return None
         if any(step.name == self.flow.finally_step for step in run.steps):
@@ -92,6 +101,26 @@ class FlowBody:
         rest._final_only = (run.status, run.reason, run.message, len(run.steps))
         return rest
 
+    def _without(self, lost: Lost, run: Run) -> FlowBody | None:
+        """What goes on from the journal after a step that was lost; None when that was the final step."""
+        if self._final_only or lost.step == self.flow.finally_step:
+            return None
+        cut = [step for step in run.steps if step.message == run.message]
+        record = next((step for step in cut if step.name == lost.step), None)
+        noted = [note.get("step") for note in self.journal.past()]
+        done = [step.name for step in run.steps if step not in cut and step.status in DONE]
+        if record is None or any(noted.count(name) < done.count(name) for name in set(done)):
+            return None  # The journal could not be written: nobody knows what the steps have given.
+        for step in cut:
+            step.status = "handled"
+            step.message = f"cut short: {lost.step!r} had the process killed that ran both; run again"
+        record.message = lost.message
+        run.status, run.reason, run.message = RUNNING, "", ""
+        rest = FlowBody(self.flow, self.data, self.settings, self.limit, self.journal, self.folder, self.force)
+        rest.ends = self.ends
+        rest._lost, rest._position = record, len(run.steps)
+        return rest
+
 
 class CommandBody:
     """Runs a `flows` command in the child's place."""
@@ -102,6 +131,7 @@ class CommandBody:
         self.command = command
         self.settings = settings
         self.limit = limit
+        self.ends = time.monotonic() + limit
 
     def run(self, log: TaskLog, send: Tell, dry_run: bool) -> int:
         arguments = [sys.executable, "-P", "-m", "scflows", *self.command, "--home", self.settings.home]
@@ -109,7 +139,7 @@ class CommandBody:
             arguments.append("--dry-run")
         os.execve(sys.executable, arguments, dict(self.settings.environment))
 
-    def after(self, run: Run) -> Body | None:
+    def after(self, run: Run, lost: Lost | None) -> Body | None:
         return None
 
 

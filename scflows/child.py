@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from scflows.history.recorder import Recorder
     from scflows.logfile import TaskLog
+    from scflows.overdue import Limits, Lost
     from scflows.run import Run
 
     Tell = Callable[[str, dict[str, Any]], None]
@@ -29,14 +30,15 @@ if TYPE_CHECKING:
     class Body(Protocol):
         """What a child does."""
 
-        limit: float  #: seconds
+        limit: float  #: seconds, as they are told
+        ends: float  #: when they are over, by the monotonic clock
         own_clock: bool  #: whether the child keeps the limit itself, the parent only watching over it
 
         def run(self, log: TaskLog, send: Tell, dry_run: bool) -> int:
             """In the child: do it, telling the parent by `send`; the exit status."""
 
-        def after(self, run: Run) -> Body | None:
-            """In the parent, after a child that was lost: what is still to be done, in a new one."""
+        def after(self, run: Run, lost: Lost | None) -> Body | None:
+            """In the parent, after a child that was lost, for one of its steps or else: what a new one shall do."""
 
 
 #: Seconds between asking a child to stop and killing its process group.
@@ -48,6 +50,8 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 #: Why a child is asked to stop.
 STOPPED = "stopped"
 TIMEOUT = "timeout"
+#: Why it is killed: one of its steps did not heed its limit.
+OVERDUE = "overdue"
 #: Of what the child tells, that which may hold the text of a secret.
 SHOWN = ("data", "message", "line")
 #: `fcntl` command that chooses the signal of O_ASYNC (Linux, see fcntl(2)).
@@ -89,8 +93,8 @@ class Child:
         try:
             body: Body | None = self._body
             while body is not None:
-                whole = _Once(self, body).run()
-                body = None if whole else body.after(self.run_record)
+                once = _Once(self, body)
+                body = None if once.run() else body.after(self.run_record, once.lost)
         finally:
             signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
             signal.set_wakeup_fd(wakeup)
@@ -119,6 +123,8 @@ class _Once:
         self._ended: dict[str, Any] | None = None
         self._asked = ""  #: why it was asked to stop
         self._killed = False
+        self._limits: Limits | None = None  #: of its steps, once it has told of one
+        self.lost: Lost | None = None  #: the step for which it was killed
 
     def run(self) -> bool:
         """True when the child came to its end by itself."""
@@ -134,6 +140,7 @@ class _Once:
                 os.close(messages)
                 os.close(output)
                 os.close(lifeline_in)
+                _bound_memory()
                 status = self._in_child(messages_in, output_in, lifeline)
             except BaseException:
                 # The one place where everything is caught: a child must never return into its parent's code.
@@ -218,9 +225,10 @@ class _Once:
         poll = select.poll()
         for descriptor in (messages, output, self.child.wake):
             poll.register(descriptor, select.POLLIN)
-        ends = time.monotonic() + self.body.limit + (GRACE if self.body.own_clock else 0.0)
+        ends = self.body.ends + (GRACE if self.body.own_clock else 0.0)
         while True:
-            wait = max(0, int((ends - time.monotonic()) * 1000) + 1)
+            overdue = self._limits.next() if self._limits is not None and not self._asked else None
+            wait = max(0, int((min(ends, overdue or ends) - time.monotonic()) * 1000) + 1)
             for descriptor, _ in poll.poll(min(wait, LOOK_AT_LOG_EVERY)):
                 if descriptor == self.child.wake:
                     os.read(self.child.wake, 64)
@@ -254,6 +262,13 @@ class _Once:
                 else:
                     self._ask(TIMEOUT)
                 ends = time.monotonic() + GRACE
+            elif overdue is not None and time.monotonic() >= overdue and not self._asked:
+                self.lost = self._limits.lost(time.monotonic()) if self._limits is not None else None
+                if self.lost is not None:
+                    self._asked = OVERDUE
+                    self._killed = True
+                    self._kill_group()
+                    ends = time.monotonic() + GRACE
 
     def _ask(self, why: str) -> None:
         self._asked = why
@@ -277,6 +292,17 @@ class _Once:
                 self._ended = values
             elif event == "final":
                 self._final = True
+                if self._limits is not None:
+                    from scflows.clock import FINAL_SECONDS
+
+                    # Before the limit of that step itself is told.
+                    self._limits.not_before(time.monotonic() + FINAL_SECONDS + GRACE)
+            elif event in ("bound", "unbound"):
+                if self._limits is None:
+                    from scflows.overdue import Limits
+
+                    self._limits = Limits(GRACE)
+                (self._limits.bound if event == "bound" else self._limits.unbound)(values)
             elif event == "secret":
                 self._learn(values["texts"])
             elif event == "step_started":
@@ -306,7 +332,10 @@ class _Once:
             self.child.data.update(self._ended["data"])
             return True
         at = next((f" in step {step.name!r}" for step in record.steps if step.ended is None), "")
-        if self._asked == TIMEOUT:
+        if self.lost is not None:
+            record.status, record.reason = FAILED, TIMEOUT
+            record.message = f"{self.lost.step}: {self.lost.message}"
+        elif self._asked == TIMEOUT:
             record.status, record.reason = FAILED, TIMEOUT
             record.message = f"took longer than {self.body.limit:g} s and was killed{at}"
         elif self._asked == STOPPED:
@@ -336,6 +365,20 @@ class _Once:
             os.killpg(self.pid, signal.SIGKILL)
         except OSError:
             pass
+
+
+def _bound_memory() -> None:
+    """Have this process, not the machine, run out of memory: three quarters of it, but a gibibyte at least."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    if soft != resource.RLIM_INFINITY:
+        return  # Somebody knows better.
+    bytes_there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    try:
+        resource.setrlimit(resource.RLIMIT_DATA, (max(2**30, bytes_there * 3 // 4), hard))
+    except (OSError, ValueError):
+        pass
 
 
 def _flush() -> None:

@@ -14,6 +14,7 @@ from scflows.run import CANCELLED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType
     from typing import Any
 
@@ -26,12 +27,14 @@ PIECE = 0.1
 class Deadline:
     """A moment by which something must be over."""
 
-    __slots__ = ("ends", "seconds", "what")
+    __slots__ = ("ends", "name", "number", "seconds", "what")
 
-    def __init__(self, seconds: float, what: str) -> None:
+    def __init__(self, seconds: float, what: str, name: str = "") -> None:
         self.ends = time.monotonic() + seconds
         self.seconds = seconds
         self.what = what  #: whose it is: `run`, `flow`, `step`, `final`
+        self.name = name  #: that of the step, the path of the flow
+        self.number = 0  #: under which it was told to who watches over this process
 
 
 class Interrupted(BaseException):
@@ -50,6 +53,7 @@ class Line:
         self.deadlines: list[Deadline] = list(above.deadlines) if above is not None else []
         self.abandoned = False  #: whether nobody waits for it any more; it starts nothing then
         self.in_final = False
+        self.step: str = above.step if above is not None else ""  #: the step of the run's own flow that it is at
         self.blocked = True
         self.thread = get_ident()
         self._above = above
@@ -75,12 +79,13 @@ class Line:
         if cause is not None:
             raise Interrupted(cause)
 
-    def bound(self, seconds: float | None, what: str) -> Deadline | None:
-        """A further limit from here on, until `unbound`."""
+    def bound(self, seconds: float | None, what: str, name: str) -> Deadline | None:
+        """A further limit from here on, until `unbound`. To be called while nothing may be interrupted."""
         if seconds is None:
             return None
-        deadline = Deadline(seconds, what)
+        deadline = Deadline(seconds, what, name)
         self.deadlines.append(deadline)
+        self.clock.tell_bound(deadline, self.step)
         self.clock.set()
         return deadline
 
@@ -88,6 +93,14 @@ class Line:
         """Take a limit back."""
         if deadline is not None and deadline in self.deadlines:
             self.deadlines.remove(deadline)
+            self.clock.tell_unbound(deadline)
+
+    def abandon(self) -> None:
+        """Nobody waits for this line any more: it hangs where nothing reaches it, and its own limits bound nothing."""
+        self.abandoned = True
+        above = self._above.deadlines if self._above is not None else []
+        for deadline in [each for each in self.deadlines if each not in above]:
+            self.clock.tell_unbound(deadline)
 
     def start_step(self) -> None:
         """From here on this line may be interrupted. Raises Interrupted when it is due already."""
@@ -141,9 +154,12 @@ class Line:
 class Clock:
     """Interrupts what goes on when a limit is passed or the process is told to stop."""
 
-    def __init__(self, limit: float | None = None) -> None:
-        """`limit`: seconds from now for the whole run."""
+    def __init__(self, limit: float | None = None, tell: Callable[[str, dict[str, Any]], None] | None = None) -> None:
+        """`limit`: seconds from now for the whole run. `tell` hears of limits within it, as `bound` and `unbound`."""
         self.stops = 0  #: how often the process was told to stop
+        self._tell = tell
+        self._told = 0
+        self._telling = allocate_lock()
         self.line = Line(self)
         self.lines: dict[int, Line] = {}  #: those of the other threads
         self._watches = False
@@ -167,6 +183,30 @@ class Clock:
     def leave(self, line: Line) -> None:
         """The line's thread has ended."""
         self.lines.pop(line.thread, None)
+
+    def tell_bound(self, deadline: Deadline, step: str) -> None:
+        """A limit holds from now on, in a step of the run's own flow."""
+        if self._tell is None:
+            return
+        with self._telling:
+            self._told += 1
+            deadline.number = self._told
+        self._tell(
+            "bound",
+            {
+                "number": deadline.number,
+                "step": step,
+                "what": deadline.what,
+                "name": deadline.name,
+                "seconds": deadline.seconds,
+                "ends": deadline.ends,
+            },
+        )
+
+    def tell_unbound(self, deadline: Deadline) -> None:
+        """A limit does not hold any more."""
+        if self._tell is not None and deadline.number:
+            self._tell("unbound", {"number": deadline.number})
 
     def set(self) -> None:
         """Have the signal come when the nearest deadline passes."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass, field
 
+from scflows import __version__
 from scflows.errors import FlowError, Mistake, UsageError
 from scflows.kind import described, nearest
+from scflows.safefile import open_regular, replace
 from scflows.settings import RUN_LOG_BYTES
 
 TYPE_CHECKING = False
@@ -77,17 +80,57 @@ def read_config(settings: Settings) -> Config:
     known = _kept.get(path)
     if known is not None and known[0] == state:
         return known[1]
+    # Each start by cron comes here, and to load YAML would cost it a fifth more.
+    checked = os.path.join(
+        settings.state_path, "checked-config", path.replace("%", "%25").replace("/", "%2F") + ".json"
+    )
+    found = _read_checked(checked, state)
+    config = found or _parsed(path)
+    _kept[path] = (state, config)
+    if found is None and not config.warnings:
+        _keep_checked(checked, state, config)
+    return config
+
+
+def _parsed(path: str) -> Config:
     try:
-        with open(path, "rb") as file:
+        with open(open_regular(path), "rb") as file:
             content = file.read()
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
     try:
-        config = parse_config(content, path)
+        return parse_config(content, path)
     except FlowError as error:
         raise UsageError(str(error), HELP) from error
-    _kept[path] = (state, config)
-    return config
+
+
+def _read_checked(path: str, state: tuple[int, ...]) -> Config | None:
+    """What was found sound before, of the file as it is now."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            values = json.load(file)
+        if values["key"] != [__version__, *state]:
+            return None
+        tasks = {name: Retention(**each) for name, each in values["tasks"].items()}
+        retention = Retention(**values["retention"])
+        return Config(tuple(values["allow"]), values["hooks"], values["ping"], retention, tasks)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None
+
+
+def _keep_checked(path: str, state: tuple[int, ...], config: Config) -> None:
+    values = {
+        "key": [__version__, *state],
+        "allow": config.allow,
+        "hooks": config.hooks,
+        "ping": config.ping,
+        "retention": config.retention.__dict__,
+        "tasks": {name: each.__dict__ for name, each in config.tasks.items()},
+    }
+    try:
+        replace(path, json.dumps(values).encode(), mode=0o600, durable=False)
+    except OSError:
+        pass  # Only the next start is slower.
 
 
 def parse_config(content: bytes, path: str) -> Config:

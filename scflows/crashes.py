@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import time
 
 from scflows.lock import is_alive
 from scflows.lock.file import holders
-from scflows.run import CRASHED, Run
+from scflows.run import CRASHED, QUEUED, Run
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ def settle(store: RunStore, settings: Settings) -> list[Run]:
     locks = None
     crashed = []
     for run in store.unfinished():
+        if run.status == QUEUED and not _is_lost(run, store, settings):
+            continue
         alive = is_alive(run.holder)
         if alive is None:
             # Its process lives in another container or on another host: only its lock can tell.
@@ -37,8 +40,23 @@ def settle(store: RunStore, settings: Settings) -> list[Run]:
     return crashed
 
 
+def _is_lost(run: Run, store: RunStore, settings: Settings) -> bool:
+    """Whether a run is recorded as waiting, and waits nowhere: neither its process nor its file is there."""
+    from scflows.backlog import has
+
+    if is_alive(run.holder) or has(settings.state_path, run.id):
+        return False
+    # One that began meanwhile lost its file only after it was recorded as running.
+    now = store.run(run.id)
+    return now is not None and now.status == QUEUED
+
+
 def owed(settings: Settings) -> Iterator[str]:
-    """The ids of settled runs whose hooks nobody called yet, the oldest first; each is given out once."""
+    """The ids of settled runs whose hooks nobody called yet, the oldest first.
+
+    Each is given out to one who asks at a time, and forgotten once the next is asked for: if that one is killed
+    in between, somebody else is given it again.
+    """
     folder = _folder(settings)
     try:
         names = sorted(os.listdir(folder))
@@ -46,10 +64,26 @@ def owed(settings: Settings) -> Iterator[str]:
         return
     for name in names:
         try:
-            os.unlink(os.path.join(folder, name))
+            descriptor = os.open(os.path.join(folder, name), os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
             continue  # Somebody else was quicker.
-        yield name
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(descriptor).st_nlink:
+                yield name
+                os.unlink(os.path.join(folder, name))
+        except OSError:
+            continue
+        finally:
+            os.close(descriptor)
+
+
+def are_owed(settings: Settings) -> bool:
+    """Whether there are runs whose hooks nobody called yet."""
+    try:
+        return bool(os.listdir(_folder(settings)))
+    except OSError:
+        return False
 
 
 def _owe(run: Run, settings: Settings) -> None:

@@ -34,7 +34,10 @@ class Crew:
     def __init__(self, line: Line, most: int) -> None:
         self._line = line
         self._most = max(1, most)
-        self._changed = Condition()
+        # One lock, two conditions: what is handed in wakes one thread that has nothing to do, and nobody else.
+        lock = Lock()
+        self._changed = Condition(lock)  #: something has ended, or a thread has come or gone
+        self._handed = Condition(lock)  #: there is something to do, or nothing will be any more
         self._waiting: deque[tuple[Any, Work]] = deque()
         self._ended: deque[tuple[Any, Any]] = deque()
         self._busy = 0
@@ -56,7 +59,7 @@ class Crew:
         """Have something done; `ended` tells its result under `key`, be it an exception."""
         with self._changed:
             self._waiting.append((key, work))
-            self._changed.notify_all()
+            self._handed.notify()
             wanted = len(self._waiting) + self._busy > len(self._lines) and len(self._lines) < self._most
         if wanted:
             self._grow()
@@ -129,7 +132,7 @@ class Crew:
                 while not self._waiting:
                     if self._closed:
                         return
-                    self._changed.wait()
+                    self._handed.wait()
                 key, work = self._waiting.popleft()
                 self._busy += 1
             result = _done(work, line)
@@ -143,7 +146,7 @@ class Crew:
         with self._changed:
             self._closed = True
             self._waiting.clear()
-            self._changed.notify_all()
+            self._handed.notify_all()
             ends = time.monotonic() + PATIENCE
             final_ends = time.monotonic() + FINAL_SECONDS + PATIENCE
             while self._lines:
@@ -152,7 +155,7 @@ class Crew:
                     break
                 self._changed.wait(PIECE)
             for line in self._lines:
-                line.abandoned = True
+                line.abandon()
 
 
 def _done(work: Work, line: Line) -> Any:

@@ -8,17 +8,19 @@ import sys
 import time
 
 import scflows
-from scflows.cron.install import difference, drift, find_crontab, install, split
-from scflows.cron.line import line
+from scflows.cron.install import difference, drift, find_crontab, install, plan, reinstall, split
+from scflows.cron.limits import check_limits
+from scflows.cron.line import TICK, line, tick_line
 from scflows.cron.tabfile import Tabfile
 from scflows.errors import Busy, Refused, ScflowsError
-from scflows.safefile import replace
+from scflows.safefile import open_regular, replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Callable, Collection
 
-    from scflows.cron.task import Task
+    from scflows.cron.install import Crontab, Installed
+    from scflows.cron.on_demand import ChangedTasks
     from scflows.settings import Settings
 
 NO_CRONTAB = "there is no crontab program here: the tabfile is written; run its tasks with: flows cron run"
@@ -33,6 +35,8 @@ class Custody:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.tabfile = Tabfile.read(settings.tabfile)
+        #: Whether one line stands for all tasks; kept from command to command.
+        self.one_line = self._was_one_line = os.path.exists(self._form_file)
         self.crontab = find_crontab(settings.environment)
         self.raw = b"" if self.crontab is None else self.crontab.read()
         self.parts = split(self.raw)
@@ -66,14 +70,24 @@ class Custody:
                 "write it as the tasks say with: flows repair; or add --overwrite to write it as planned",
             )
 
-    def lines(self, tasks: Iterable[Task], changed: Collection[str]) -> Tabfile:
+    def lines(self, tasks: ChangedTasks, changed: Collection[str]) -> Tabfile:
         """The tabfile for these tasks. Lines of tasks that are not in `changed` stay as they are.
+
+        With `one_line` it is one for all of them.
 
         So does a line whose task cannot be read: a broken task file must not take a task off the crontab.
         """
-        known = {task.name: task for task in tasks}
+        planned = self.tabfile.copy()
+        if self.one_line:
+            for entry in planned.entries:
+                planned.remove(entry.name)
+            planned.remove(TICK)
+            if tasks.has_enabled():
+                planned.put(TICK, tick_line(sys.executable, state_for_cron(self.settings)))
+            return planned
+        known = dict(tasks)
         wanted = {name: task for name, task in known.items() if task.enabled}
-        planned = Tabfile.parse(self.tabfile.render())
+        planned.remove(TICK)
         for entry in planned.entries:
             if entry.name not in wanted and (entry.name in known or entry.name in changed):
                 planned.remove(entry.name)
@@ -88,43 +102,77 @@ class Custody:
 
     def diff(self, planned: Tabfile) -> list[str]:
         """What would change in the block, as a unified diff."""
-        now = self.parts.lines if self.crontab is not None and self.parts.lines is not None else None
-        return difference(self.tabfile.lines if now is None else now, planned.lines, "crontab", "planned")
+        now = self.tabfile.lines if self.crontab is None else self.parts.lines or []
+        return difference(now, planned.lines, "crontab", "planned")
 
     def write(self, planned: Tabfile, changed: Collection[str]) -> list[str]:
         """Write the tabfile, then the crontab; what is to be told about it.
 
         If the crontab cannot be written the tabfile is put back. Raises Refused, Busy.
         """
+        # A second line for all tasks outside of the block is one too many, whoever brought it back.
+        drop = {*changed, TICK}
         if planned.lines:
             check_interpreter()
+        if self.crontab is None:
+            self._note_form()
+            planned.write(self.settings.tabfile)
+            return [NO_CRONTAB] if planned.lines and self._is_missed() else []
+        crontab = self.crontab
+        notes = []
+        if self.parts.lines is None and self.tabfile.lines and planned.lines:
+            notes.append("the block was missing in the crontab, and is written again")
+        done = self._both(planned, lambda: install(crontab, self.raw, planned.lines, self.settings, drop))
+        return notes + self._told(crontab, done)
+
+    def replace(self, crontab: bytes, planned: Tabfile) -> list[str]:
+        """Write a whole crontab, whose block is `planned`, and the tabfile. Raises as `write`."""
+        if planned.lines:
+            check_interpreter()
+        program = self.crontab
+        assert program is not None
+        return self._told(program, self._both(planned, lambda: reinstall(program, self.raw, crontab, self.settings)))
+
+    def _both(self, planned: Tabfile, write_crontab: Callable[[], Installed]) -> Installed:
+        """Tabfile and crontab, or none of them."""
         old = self.tabfile
+        self._note_form()
         _keep_clear_of_the_tick(self.settings.tabfile)
         planned.write(self.settings.tabfile)
-        if self.crontab is None:
-            return [NO_CRONTAB] if planned.lines and self._is_missed() else []
-        notes = []
-        if self.parts.lines is None and old.lines and planned.lines:
-            notes.append("the block was missing in the crontab, and is written again")
-        before = self.parts.lines or []
         try:
-            self._note_written(before, planned.lines)
-            done = install(self.crontab, self.raw, planned.lines, self.settings, drop=changed)
+            self._note_written(self.parts.lines or [], planned.lines)
+            done = write_crontab()
         except ScflowsError:
             if old.found:
                 old.write(self.settings.tabfile)
             else:
                 os.unlink(self.settings.tabfile)
+            self._note_form(self._was_one_line)
             raise
         try:
             self._note_written(planned.lines)
         except Refused:
             pass  # The crontab stands; what was noted before it knows this block too.
+        return done
+
+    def _told(self, crontab: Crontab, done: Installed) -> list[str]:
+        notes = []
         if done.newline_added:
             notes.append("the last line of the crontab had no newline, without which cron takes none; it has one now")
-        if done.changed and self.crontab.by:
-            notes.append(f"this is the crontab of {self.crontab.user}, not of {self.crontab.by}")
+        if done.changed and crontab.by:
+            notes.append(f"this is the crontab of {crontab.user}, not of {crontab.by}")
         return notes
+
+    def refused(self, planned: Tabfile, changed: Collection[str]) -> Refused | None:
+        """Why `write` would refuse the crontab, so far as it can be told before."""
+        if self.crontab is None:
+            return None
+        try:
+            new = plan(self.raw, planned.lines, {*changed, TICK})
+            check_limits(self.crontab, self.raw, new)
+        except Refused as error:
+            return error
+        return None
 
     def _is_missed(self) -> bool:
         """Whether nothing starts the tasks, and nobody meant it so."""
@@ -135,7 +183,7 @@ class Custody:
     def _last_written(self) -> list[list[str]]:
         """The blocks that may be ours: what was written last, and while it is written what was there before."""
         try:
-            with open(self._block_file, encoding="utf-8") as file:
+            with open(open_regular(self._block_file), encoding="utf-8") as file:
                 blocks = json.load(file)
         except (OSError, ValueError):
             return []
@@ -149,6 +197,26 @@ class Custody:
                 f"{self._block_file}: cannot be written: {error.strerror}",
                 f"make room, or see who owns {self.settings.state_path}",
             ) from error
+
+    def _note_form(self, one_line: bool | None = None) -> None:
+        """Keep whether one line stands for all tasks, for whoever schedules next."""
+        wanted = self.one_line if one_line is None else one_line
+        try:
+            if wanted:
+                replace(
+                    self._form_file, b"flows tick starts all tasks; see: flows repair --no-one-line\n", durable=False
+                )
+            elif os.path.exists(self._form_file):
+                os.unlink(self._form_file)
+        except OSError as error:
+            raise Refused(
+                f"{self._form_file}: cannot be written: {error.strerror}",
+                f"see who owns {self.settings.state_path}: ls -ld",
+            ) from error
+
+    @property
+    def _form_file(self) -> str:
+        return os.path.join(self.settings.state_path, "one-line")
 
     @property
     def _block_file(self) -> str:

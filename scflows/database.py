@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
+import stat
 
 from scflows.errors import UsageError
 
@@ -31,7 +33,7 @@ def connect(path: str, migrations: tuple[str, ...]) -> sqlite3.Connection:
 
     Raises sqlite3.Error or OSError when it cannot be opened, UsageError when it was made by a later version.
     """
-    is_new = not os.path.exists(path)
+    is_new = not _is_there(path)
     if is_new:
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
     connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
@@ -46,9 +48,13 @@ def connect(path: str, migrations: tuple[str, ...]) -> sqlite3.Connection:
 
 
 def connect_to_read(path: str) -> sqlite3.Connection:
-    """An open SQLite database that is only read, also where nothing can be written beside it. Raises sqlite3.Error."""
+    """An open SQLite database that is only read, also where nothing can be written beside it.
+
+    Raises sqlite3.Error or OSError.
+    """
     from urllib.parse import quote
 
+    _is_there(path)
     # Without write access to the folder the log of changes cannot be followed: the file alone is read.
     for mode in ("mode=ro", "mode=ro&immutable=1"):
         connection = sqlite3.connect(f"file:{quote(path)}?{mode}", uri=True, timeout=5, isolation_level=None)
@@ -63,6 +69,17 @@ def connect_to_read(path: str) -> sqlite3.Connection:
             connection.close()
             raise
     raise AssertionError
+
+
+def _is_there(path: str) -> bool:
+    """Whether there is a file. Raises OSError for what is none: opening a FIFO would wait, perhaps for ever."""
+    try:
+        kind = os.stat(path).st_mode
+    except OSError:
+        return False
+    if not stat.S_ISREG(kind):
+        raise OSError(errno.EINVAL, "it is no regular file", path)
+    return True
 
 
 def _migrate(connection: sqlite3.Connection, path: str, migrations: tuple[str, ...]) -> None:

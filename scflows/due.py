@@ -5,34 +5,46 @@ from __future__ import annotations
 import os
 import time
 
-from scflows.cron.task import TaskStore
+from scflows.cron.task import TaskStore, task_settings
+from scflows.entrance import LEFT
 from scflows.errors import NotFound, ScflowsError
-from scflows.history import Query, open_store
-from scflows.history.recorder import FAULTS, Recorder
+from scflows.history import open_store
+from scflows.history.recorder import FAULTS, Recorder, claimed_by_file
+from scflows.housekeeping import keep_house
 from scflows.launch import Outcome, Request, launch
 from scflows.lock import me
 from scflows.logfile import TaskLog, log_path
-from scflows.run import CRASHED, FAILED, SKIPPED, Run, new_run_id
-from scflows.runs import housekeeping
-from scflows.settings import Settings, read_settings
+from scflows.place import given_place
+from scflows.run import CATCH_UP, CRASHED, FAILED, Run, new_run_id
+from scflows.settings import Settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from scflows.cron.task import Task
 
 
-def run_due(name: str, state: str = "", slot: float | None = None) -> Outcome | None:
+def run_due(
+    name: str,
+    state: str = "",
+    slot: float | None = None,
+    trigger: str = "",
+    now: Callable[[], float] = time.time,
+    wait: Callable[[float], None] = time.sleep,
+) -> Outcome | None:
     """Run a task for its slot; None when no slot is due, as at the finer line of a gated schedule.
 
-    `state` is the state folder, where it is not the default one; `slot` is given by a scheduler that knows it.
+    `state` is the state folder, where it is not the default one; `slot` is given by a scheduler that knows it, for
+    slots that are no full minutes as the minute that they are in. Of several slots the first outcome that is bad is
+    returned, else the last. `now` (seconds since the epoch) and `wait` (for some seconds) are the clock.
     Raises NotFound for a task that is not there, UsageError for settings that cannot be; both are on record then.
     """
-    given = dict(os.environ)
-    if state:
-        given["XDG_STATE_HOME"] = os.path.dirname(state)
-    trigger = "cron" if slot is None else "scheduler"
-    run = Run(new_run_id(), "", name, trigger, time.time() // 60 * 60 if slot is None else slot, holder=me())
-    settings = Settings("/", given)
+    settings = _base(state)
+    place = given_place(settings.state_path, os.environ)
+    trigger = trigger or ("cron" if slot is None else "scheduler")
+    minute = now() // 60 * 60 if slot is None else slot
+    run = Run(new_run_id(), "", name, trigger, minute, holder=me())
     try:
         task = TaskStore(settings).read(name)
         run.flow = task.flow or " ".join(task.command)
@@ -40,15 +52,23 @@ def run_due(name: str, state: str = "", slot: float | None = None) -> Outcome | 
         settings = Settings(task.workspace, {**os.environ, **task.settings})
         if not task.enabled:
             return None  # A line that was left over; `flows check` tells of it.
-        if slot is None:
-            now = time.time()
-            found = task.schedule.latest_epoch(now)
-            slot = run.slot = float(now // 60 * 60 if found is None else found)
+        outcome: Outcome | None
+        if task.schedule.is_fine and trigger != CATCH_UP:
+            from scflows.minute import run_minute
+
             settings = task_settings(task)
-            if task.schedule.gated and not _is_due(task, slot, settings):
-                return None
-        settings = task_settings(task)
-        outcome = launch(Request(task=task, trigger=trigger, slot=slot), settings)
+            outcome = run_minute(task, minute, trigger, settings, now, wait)
+        else:
+            if slot is None:
+                found = task.schedule.latest_epoch(now())
+                slot = run.slot = float(minute if found is None else found)
+                settings = task_settings(task)
+                if task.schedule.gated and not _is_due(task, slot, settings, now()):
+                    return None
+            settings = task_settings(task)
+            begins = slot + task.schedule.second
+            request = Request(task=task, trigger=trigger, slot=slot, begins=begins, waits=LEFT, place=place)
+            outcome = launch(request, settings)
     except NotFound as error:
         gone = NotFound(str(error), "the crontab names a task that is gone; see: flows check")
         _leave_trace(run, gone, settings)
@@ -56,8 +76,21 @@ def run_due(name: str, state: str = "", slot: float | None = None) -> Outcome | 
     except Exception as error:
         _leave_trace(run, error, settings)
         raise
-    housekeeping(settings)
+    keep_house(settings)
     return outcome
+
+
+def state_path(state: str) -> str:
+    """The state folder, where `state` is empty the usual one."""
+    return _base(state).state_path
+
+
+def _base(state: str) -> Settings:
+    """Enough of the settings to find a task."""
+    given = dict(os.environ)
+    if state:
+        given["XDG_STATE_HOME"] = os.path.dirname(state)
+    return Settings("/", given)
 
 
 def _leave_trace(run: Run, error: Exception, settings: Settings) -> None:
@@ -85,24 +118,19 @@ def _leave_trace(run: Run, error: Exception, settings: Settings) -> None:
         pass  # Whoever started it is told on stderr.
 
 
-def task_settings(task: Task) -> Settings:
-    """The settings that a task runs under: those in force when it was scheduled, over the environment."""
-    return read_settings(task.workspace, {**os.environ, **task.settings})
-
-
-def _is_due(task: Task, slot: float, settings: Settings) -> bool:
-    """Whether the slot of a schedule that is looked at more often than it is due still has no run."""
-    from datetime import datetime
-
-    # A new task waits for its next slot, and does not make up one from before its time.
-    if task.created and slot < datetime.fromisoformat(task.created).timestamp():
+def _is_due(task: Task, slot: float, settings: Settings, now: float) -> bool:
+    """Whether the slot of a schedule that is looked at more often than it is due has no answer yet."""
+    # A new task waits for its next slot, and does not make up one from before its time; but a clock that was set
+    # back behind that does not stop it.
+    if slot < task.begins <= now:
+        return False
+    if claimed_by_file(settings, task.name, slot):
         return False
     try:
         history = open_store(settings)
         try:
-            runs = history.find(Query(task=task.name, slot=slot))
+            return slot not in history.slots(task.name, slot - 1, slot)
         finally:
             history.close()
     except FAULTS:
         return True  # The claim file decides, or nothing does.
-    return all(run.status == SKIPPED for run in runs)

@@ -121,5 +121,7 @@ def _values(settings: Settings) -> dict[str, str]:
         "TIMEZONE": settings.timezone,
         "FLOW_TIMEOUT_SECONDS": f"{settings.timeout_seconds:g}",
         "FLOW_MAX_WORKERS": str(settings.max_workers),
+        "MAX_RUNS": str(settings.max_runs),
+        "MAX_WAIT_SECONDS": f"{settings.max_wait_seconds:g}",
         "LOG_LEVEL": settings.log_level,
     }

@@ -90,6 +90,7 @@ class StepError(ScflowsError):
     code = "step"
     retry_after: float | None = None  #: seconds that whoever refused us asked to wait
     is_tried = False  #: whether it was tried as often as the step says
+    reason = "error"  #: what the record of a run gives as its reason that fails for this
 
     def __init__(self, message: str, **details: Any) -> None:
         super().__init__(message)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -35,7 +34,7 @@ def first_runs(
     tell: Callable[[FirstRun, int], None],
     at_once: int | None = None,
 ) -> list[FirstRun]:
-    """Run each task's flow once, `at_once` at a time (as many as there are processors); how each ended.
+    """Run each task's flow once, `at_once` at a time (as many as there are places); how each ended.
 
     One that ended early on purpose is run again once all others had their turn: it may have waited for what they
     make. A dry run goes by the flows alone, since the tasks are not there. `tell` hears of each as it ends, with
@@ -44,7 +43,7 @@ def first_runs(
     flows = [task for task in tasks if task.flow]
     done: list[FirstRun] = []
     early: dict[str, FirstRun] = {}
-    with ThreadPoolExecutor(at_once or os.cpu_count() or 1) as pool:
+    with ThreadPoolExecutor(at_once or settings.max_runs) as pool:
         try:
             for future in as_completed([pool.submit(_run, task, settings, dry_run) for task in flows]):
                 ended = future.result()
@@ -75,7 +74,7 @@ def _run(task: Task, settings: Settings, dry_run: bool) -> FirstRun:
             command += ["--param", f"{name}={value if isinstance(value, str) else json.dumps(value)}"]
     else:
         command.append(task.name)
-    command += ["--json", "--home", settings.home]
+    command += ["--wait", "--json", "--home", settings.home]
     ended = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
     try:
         run = json.loads(ended.stdout)

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 RESERVED = ("__start__", "__end__", "__exit__")
 #: How many steps a flow may execute before it is taken for an endless loop.
 MAX_STEPS = 10000
+#: A priority is from minus this to this.
+MOST_PRIORITY = 100
 
 
 @dataclass(frozen=True)
@@ -52,11 +54,18 @@ class Flow:
     max_parallel: int | None = None  #: how many steps of a graph go on side by side
     strict: bool = False  #: unknown names in templates and conditions are errors
     timeout: float | None = None  #: seconds
+    priority: int = 0  #: of those that wait for their turn, the highest goes first
+    mutex: list[str] = field(default_factory=list)  #: names; flows that share one never run at once
     schedule: dict[str, Any] | None = None  #: as written: `cron`, `every` or `every_seconds`, and the rest
     params: dict[str, Any] = field(default_factory=dict)  #: defaults, by name
     description: str = ""
     hooks: dict[str, str] = field(default_factory=dict)  #: paths of flows, by `on_failure` and the like
     ping: dict[str, str] = field(default_factory=dict)  #: addresses by `start`, `success`, `failure`; empty: none
+
+    @property
+    def overlap(self) -> str:
+        """What becomes of a start while the flow runs: `skip`, `wait` or `cancel`."""
+        return str((self.schedule or {}).get("overlap") or "skip")
 
     @property
     def is_graph(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from scflows.config import hooks_of, pings_of
 from scflows.errors import FlowError, ScflowsError
-from scflows.flow import MAX_STEPS, RESERVED, Flow, StepSpec
+from scflows.flow import MAX_STEPS, MOST_PRIORITY, RESERVED, Flow, StepSpec
 from scflows.kind import described, nearest
 from scflows.located import Located
 from scflows.property import FLOW_PROPERTIES, SCHEDULE_PROPERTIES
@@ -61,6 +61,8 @@ class _Reader:
             max_parallel=self._typed(top, "max_parallel"),
             strict=self._typed(top, "strict", False),
             timeout=self._typed(top, "timeout") or self._typed(top, "timeout_seconds"),
+            priority=self._priority(top),
+            mutex=self._mutex(top),
             schedule=self._schedule(top),
             params=self._params(top),
             description=self._typed(top, "description", ""),
@@ -82,6 +84,30 @@ class _Reader:
             self.wrong(f"`steps` must be a list, not {described(steps)}", "steps")
             return []
         return [spec for index, each in enumerate(steps) if (spec := self.step_reader.step(each, index)) is not None]
+
+    def _priority(self, top: dict[Any, Any]) -> int:
+        priority = int(self.document.typed(top, "priority", "integer", 0))
+        if abs(priority) > MOST_PRIORITY:
+            self.wrong(f"priority must be from -{MOST_PRIORITY} to {MOST_PRIORITY}", "priority")
+        return priority
+
+    def _mutex(self, top: dict[Any, Any]) -> list[str]:
+        from scflows.cron.task import check_name
+
+        given = top.get("mutex")
+        names = given if isinstance(given, list) else [] if given is None else [given]
+        for at, name in enumerate(names):
+            place = ("mutex", at) if isinstance(given, list) else ("mutex",)
+            if not isinstance(name, str):
+                self.wrong(f"mutex must be a name or a list of names, not {described(name)}", *place)
+                return []
+            try:
+                check_name(name)
+            except ScflowsError:
+                told = f"mutex {name[:100]!r}: a name has letters, digits and . _ -, the first a letter or digit"
+                self.wrong(told, *place)
+                return []
+        return sorted(set(names))
 
     def _schedule(self, top: dict[Any, Any]) -> dict[str, Any] | None:
         from scflows.cron.schedule import asked

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from scflows.config import Config
     from scflows.flow import Flow
+    from scflows.incident import Incident
     from scflows.loader import FlowPath
     from scflows.notify import Call
     from scflows.run import Run
@@ -42,7 +43,18 @@ class FollowUp:
     def settled(self, where: FlowPath | None, flow: Flow | None) -> None:
         """The run was found to have ended long ago; with the flow it ran, where that is known."""
         self._know(where, flow)
-        self._tell()
+        self._tell(self._is_known())
+
+    def alerted(self, where: FlowPath | None, flow: Flow | None, incident: Incident) -> None:
+        """Something is wrong with the task that no run tells; the run stands for it, and may never have been."""
+        self._know(where, flow)
+        self._send_ping("failure", f"{self.run.task} {incident.kind}: {incident.message}")
+        self._tell_of("on_failure", incident)
+
+    def recovered(self, where: FlowPath | None, flow: Flow | None, incident: Incident) -> None:
+        """That is over, as the run shows."""
+        self._know(where, flow)
+        self._tell_of("on_recovery", incident)
 
     def began(self, where: FlowPath | None = None, flow: Flow | None = None) -> None:
         """The run is about to begin with this flow; without one it is a command, or was refused."""
@@ -55,12 +67,15 @@ class FollowUp:
             except OSError as error:
                 self.problems.append(f"ping at the start: {error.strerror}")
 
-    def ended(self) -> None:
-        """The run has ended, is recorded, and its lock is free."""
+    def ended(self, is_known: bool = False) -> None:
+        """The run has ended, is recorded, and its lock is free.
+
+        `is_known`: it was told before that something is wrong with the task.
+        """
         if self.run.is_told and (self._own or self._shared):
             # First what happened first: a task that crashed before it went well again has failed, then recovered.
             settle_and_pay(self.settings, self._start)
-        self._tell()
+        self._tell(is_known)
 
     def _know(self, where: FlowPath | None, flow: Flow | None) -> None:
         if where is not None and flow is not None:
@@ -70,16 +85,40 @@ class FollowUp:
             **({} if flow is None else flow.ping),
         }
 
-    def _tell(self) -> None:
+    def _is_known(self) -> bool:
+        from scflows.incident import incident_of
+
+        found = incident_of(self.settings, self.run.task)
+        return found is not None and found.is_open
+
+    def _tell_of(self, hook: str, incident: Incident) -> None:
+        if not self._own and not self._shared:
+            return
+        from scflows.notify import incident_values, named, told_of
+
+        about = incident_values(incident, self.settings.timezone)
+        # Where there was no run, there is none to name.
+        nothing = {} if self.run.id else {"id": None, "started": None}
+        for call in named([(hook, False), (hook, True)], self._own, self._shared):
+            self._call(call, {**told_of(self.run, None, hook, self.settings), **nothing, "incident": about})
+
+    def _tell(self, is_known: bool) -> None:
         if not self.run.is_told or self.run.status not in (*GOOD, *BAD):
             return
-        self._send_ping()
+        if self._pinging:
+            from scflows.ping import wait_for
+
+            wait_for(self._pinging)
+        self._send_ping(
+            "success" if self.run.status in GOOD else "failure",
+            f"{self.run.task} {self.run.status}: {self.run.message}",
+        )
         if not self._own and not self._shared:
             return
         from scflows.notify import calls, previous_run, told_of
 
         previous = previous_run(self.run, self.settings)
-        for call in calls(self.run, previous, self._own, self._shared):
+        for call in calls(self.run, previous, self._own, self._shared, is_known):
             self._call(call, told_of(self.run, previous, call.hook, self.settings))
 
     def _call(self, call: Call, told: dict[str, Any]) -> None:
@@ -96,12 +135,7 @@ class FollowUp:
         if problem:
             self.problems.append(f"{call.hook} {call.path}: {problem}")
 
-    def _send_ping(self) -> None:
-        if self._pinging:
-            from scflows.ping import wait_for
-
-            wait_for(self._pinging)
-        which = "success" if self.run.status in GOOD else "failure"
+    def _send_ping(self, which: str, message: str) -> None:
         address = self._ping.get(which)
         if not address:
             return
@@ -110,8 +144,8 @@ class FollowUp:
 
         body = ""
         if which == "failure":
-            body = "\n".join([f"{self.run.task} {self.run.status}: {self.run.message}", "", *self._tail(log_tail)])
-        problem = ping(address, self.run.id, self.run.task, body)
+            body = "\n".join([message, "", *self._tail(log_tail)])
+        problem = ping(address, self.run.id or f"{self.run.task} {self.run.started}", self.run.task, body)
         if problem:
             self.problems.append(problem)
 
@@ -168,7 +202,7 @@ def pay_owed(settings: Settings, start: Start) -> list[str]:
             finally:
                 store.close()
         except FAULTS:
-            continue
+            break  # They stay owed until the history can be read.
         if run is None:
             continue
         where, flow, used = _flow_of(run, settings)

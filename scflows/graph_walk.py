@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from scflows.flow import StepSpec
+    from scflows.resume import Past
     from scflows.run import StepRecord
     from scflows.stepper import Stepper
     from scflows.steps import Context
@@ -31,17 +32,24 @@ class GraphEnd:
 
     interrupted: Deadline | str | None = None
     failure: str = ""  #: what went wrong first and was not handled
+    reason: str = ""  #: of an end on purpose
     is_exit: bool = False
     message: str = ""
 
 
-def walk_graph(stepper: Stepper, done: set[int], is_over: bool) -> GraphEnd:
-    """Run the steps of a graph but those that are done; none when a jump among those has ended it."""
-    return GraphEnd() if is_over else _Walk(stepper, done).walk()
+def walk_graph(stepper: Stepper, past: Past | None = None, lost: StepRecord | None = None) -> GraphEnd:
+    """Run the steps of a graph but those that are done; none when a jump among those has ended it.
+
+    `lost` is a step that was over its time and had its process killed: it is settled first.
+    """
+    walk = _Walk(stepper, past)
+    if lost is not None:
+        walk.lose(lost)
+    return walk.walk()
 
 
 class _Walk:
-    def __init__(self, stepper: Stepper, done: set[int]) -> None:
+    def __init__(self, stepper: Stepper, past: Past | None) -> None:
         self.stepper = stepper
         self.end = GraphEnd()
         steps = stepper.sequence
@@ -50,9 +58,25 @@ class _Walk:
         self.ready = self.graph.first()
         self.running: dict[int, StepRecord] = {}
         self._jumped = False
-        for place in sorted(done):
+        if past is None:
+            return
+        for place in sorted(past.done):
             self.ready += self.graph.ended(place)
-        self.ready = [place for place in dict.fromkeys(self.ready) if place not in done]
+        never = set(past.done)
+        for place, message in past.failed.items():
+            never.update((place, *self.graph.failed(place)))
+            self.end.failure = self.end.failure or message
+        self.ready = [place for place in dict.fromkeys(self.ready) if place not in never]
+        self._jumped = past.is_over or past.exit is not None
+        if past.exit is not None:
+            self.end.is_exit, self.end.message = True, past.exit
+
+    def lose(self, record: StepRecord) -> None:
+        """Settle a step that was lost as the error it is."""
+        place = next(each for each, step in enumerate(self.stepper.sequence) if step.name == record.name)
+        self.ready = [each for each in self.ready if each != place]
+        self.running[place] = record
+        self._take(place, Ended(error=StepError(record.message)))
 
     def walk(self) -> GraphEnd:
         stepper = self.stepper
@@ -110,6 +134,7 @@ class _Walk:
         if isinstance(jump, Exit) or jump == "__exit__":
             self.end.is_exit = True
             self.end.message = jump.message if isinstance(jump, Exit) else f"jump to __exit__ by {name}"
+            self.end.reason = jump.reason if isinstance(jump, Exit) else ""
 
     def _lose(self, places: Iterable[int], name: str) -> None:
         """Record the steps that are skipped, since one that they need has failed."""

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from scflows.errors import Busy, Refused
 from scflows.lock.file import FileLock, holder
-from scflows.safefile import replace
+from scflows.safefile import open_regular, replace
+from scflows.stated import BROKEN, stated_number, stated_seconds, stated_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from scflows.settings import Settings
 
 LOCK = "scheduler"
+#: Who holds it: the scheduler in the foreground, or the one line of the crontab while its tasks run.
+CRON_RUN, TICK = "cron-run", "tick"
 #: A scheduler that beat longer ago than this many seconds hangs: it wakes every minute.
 STALE = 150.0
 
@@ -35,19 +38,41 @@ def only_scheduler(settings: Settings) -> FileLock:
     """The lock of the one scheduler, taken. Raises Busy, naming who has it, and Refused."""
     lock = FileLock(settings.state_path, LOCK)
     try:
-        taken = lock.acquire("cron-run")
+        taken = lock.acquire(CRON_RUN)
     except OSError as error:
         raise Refused(f"{lock.path}: cannot be locked: {error.strerror}", "see who owns the folder: ls -ld") from error
     if not taken:
-        other = scheduler(settings)
+        other = holder(settings.state_path, LOCK)
         named = f" (process {other.pid})" if other is not None and other.pid else ""
+        if other is not None and other.run == TICK:
+            told = f"the crontab's one line for all tasks is at work{named}"
+            raise Busy(told, "let cron start the tasks; or take the line off first: flows repair --no-one-line")
         raise Busy(f"a scheduler runs already{named}", "look at it with: flows cron status")
     return lock
 
 
 def scheduler(settings: Settings) -> Holder | None:
-    """The scheduler that runs, by the lock it holds; None when none does."""
-    return holder(settings.state_path, LOCK)
+    """The scheduler in the foreground, by the lock it holds; None when it does not run."""
+    found = holder(settings.state_path, LOCK)
+    return found if found is not None and found.run != TICK else None
+
+
+def is_left_to_another(settings: Settings) -> bool:
+    """Whether somebody else knows better which slots are still to be started: they wait for a place with it."""
+    found = holder(settings.state_path, LOCK)
+    if found is None:
+        return False
+    before = last_beat(settings)
+    return found.run != TICK or (before is not None and before.waiting > 0)
+
+
+def tick_lock(settings: Settings) -> FileLock | None:
+    """The same lock, taken for one look at the clock; None when a scheduler is at work. Raises Refused."""
+    lock = FileLock(settings.state_path, LOCK)
+    try:
+        return lock if lock.acquire(TICK) else None
+    except OSError as error:
+        raise Refused(f"{lock.path}: cannot be locked: {error.strerror}", "see who owns the folder: ls -ld") from error
 
 
 def beat(settings: Settings, heartbeat: Heartbeat) -> None:
@@ -57,18 +82,18 @@ def beat(settings: Settings, heartbeat: Heartbeat) -> None:
 
 
 def last_beat(settings: Settings) -> Heartbeat | None:
-    """The newest sign of life, also of a scheduler that has ended; None when there is none."""
+    """The newest sign of life, also of a scheduler that has ended; None when there is none, or a broken one."""
     try:
-        with open(heartbeat_file(settings), encoding="utf-8") as file:
+        with open(open_regular(heartbeat_file(settings)), encoding="utf-8") as file:
             values = json.load(file)
         return Heartbeat(
-            pid=int(values["pid"]),
-            tick=float(values["tick"]),
-            until=float(values["until"]),
-            running=tuple(values["running"]),
-            waiting=int(values["waiting"]),
+            pid=stated_number(values["pid"]),
+            tick=stated_seconds(values["tick"]),
+            until=stated_seconds(values["until"]),
+            running=tuple(stated_text(name) for name in values["running"]),
+            waiting=stated_number(values["waiting"]),
         )
-    except (OSError, ValueError, TypeError, KeyError):
+    except BROKEN:
         return None
 
 

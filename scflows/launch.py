@@ -1,4 +1,4 @@
-"""Run a flow here: claim, lock, fork, watch, record.
+"""Run a flow here: lock, claim, fork, watch, record; or have it wait for its turn.
 
 The parent keeps the lock, the deadline and the final record; the child runs the steps in its own process group.
 So a hard limit, a stop, a C library that never returns and a crash all end in a true record.
@@ -11,32 +11,34 @@ import signal
 import time
 from dataclasses import dataclass, field, replace
 
+from scflows.admission import Admission
 from scflows.body import CommandBody, FlowBody
 from scflows.child import STOP_SIGNALS, Child
+from scflows.entrance import HERE, Entrance
 from scflows.errors import FlowError, ScflowsError, UsageError
 from scflows.follow_up import FollowUp
 from scflows.history.recorder import Recorder
 from scflows.loader import FlowPath, find_flow, load_flow
-from scflows.lock import is_alive, lock_name, me
-from scflows.lock.file import FileLock, holder
+from scflows.lock import lock_name, me
+from scflows.lock.file import FileLock
 from scflows.logfile import TaskLog, log_path, scheduler_log, timestamp
-from scflows.run import EXIT, FAILED, GOOD, HOOK, SKIPPED, SUCCESS, Run, new_run_id
+from scflows.run import CANCELLED, EXIT, FAILED, GOOD, HOOK, SUCCESS, Run, new_run_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from scflows.admission import Turn
     from scflows.cron.task import Task
     from scflows.flow import Flow
     from scflows.journal import Journal
+    from scflows.place import Place
     from scflows.settings import Settings
 
-#: How long the processes of a killed run may take to end, in seconds.
-DYING_SECONDS = 2.0
 
-
-@dataclass(frozen=True)
+# Nobody compares or prints these two, and methods that are not made cost nothing at a start.
+@dataclass(frozen=True, eq=False, repr=False)
 class Request:
     """What is asked of `launch`: a flow by its path, or a task."""
 
@@ -53,9 +55,13 @@ class Request:
     resume: str = ""  #: the id of a run to go on from
     wants_data: bool = False  #: whether the caller needs the data; else it stays in the child
     about: str = ""  #: for a hook, the task whose run it tells of
+    begins: float = 0.0  #: not before this time, in seconds since the epoch
+    waits: str = ""  #: what it does when it cannot start at once, see `entrance`: LEFT, HERE, or neither
+    turn: Turn | None = None  #: it has waited, and now it is its turn
+    place: Place | None = None  #: one that was taken for it
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Outcome:
     """What became of a request."""
 
@@ -93,7 +99,7 @@ class _Launch:
         self.tell = tell
         self.recorder = Recorder(settings)
         self.record = Run(
-            id=new_run_id(),
+            id=request.turn.run if request.turn is not None else new_run_id(),
             flow=request.flow,
             trigger=request.trigger,
             slot=request.slot,
@@ -106,6 +112,8 @@ class _Launch:
         self.log = TaskLog("")
         self.problems: list[str] = []
         self.journal: Journal | None = None
+        self.where: FlowPath | None = None
+        self.flow: Flow | None = None
         self.follow_up = FollowUp(self.record, settings, start_hook)
 
     def run(self) -> Outcome:
@@ -119,34 +127,97 @@ class _Launch:
             self.record.flow = where.written
             self.record.task = _name_of(where)
         self._open_log()
-        lock = FileLock(self.settings.lock_path, self._lock_name(where))
-        if not self._take(lock):
-            return self._ended()
+        self._load(where)
+        admission = self._admission(where)
         # From the claim to the final record a signal must not end this process: it waits, or stops the child.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
         try:
-            taken = self.recorder.claim(self.record, self.request.again)
-            if taken is not None:
-                self._skip("slot", f"run {taken} has answered for this slot")
-                return self._ended()
-            self._start(where)
-            self._log_end()
-            self.log.keep_within()
-            self.recorder.finish(self.record)
+            try:
+                if not self._entrance(admission).enter(STOP_SIGNALS, self.request.turn):
+                    return self._ended()
+                self._start()
+                self._tell_overlap(admission)
+                self._log_end()
+                self.log.keep_within()
+                self.recorder.finish(self.record)
+            finally:
+                if admission.problem:
+                    self._problem(admission.problem)
+                admission.give_up()
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            self.recorder.close()
+            # Hooks go on in the place of the run they tell of.
+            self.follow_up.ended(self._end_incident())
         finally:
-            lock.release()
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        self.recorder.close()
-        self.follow_up.ended()
+            admission.leave()
         for problem in self.follow_up.problems:
             self.log.warning(problem)
             self._problem(problem)
         return self._ended()
 
-    def _start(self, where: FlowPath | None) -> None:
-        """Check, then run in a child; every way it can end is in the record afterwards."""
+    def _end_incident(self) -> bool:
+        """Whether it was told already that something is wrong with the task; if the run ends that, it is told now."""
+        if not os.path.exists(os.path.join(self.settings.state_path, "incidents", f"{self.record.task}.json")):
+            return False
+        from scflows.alert import run_ended
+
+        return run_ended(self.record, self.settings, start_hook)
+
+    def _load(self, where: FlowPath | None) -> None:
+        """Find and check the flow; what is wrong with it is told once the run has begun."""
+        task = self.request.task
+        if task is not None and task.command:
+            return
         try:
-            body = self._body(where)
+            if where is None:
+                # Nobody typed a task's path; its messages name the flow as its folder does.
+                where = replace(find_flow(task.flow if task is not None else "", self.settings), typed="")
+            self.where = where
+            self.flow = load_flow(where, self.settings)
+        except (FlowError, UsageError) as error:
+            self.mistakes = error
+
+    def _admission(self, where: FlowPath | None) -> Admission:
+        request, settings = self.request, self.settings
+        lock = FileLock(settings.lock_path, self._lock_name(where))
+        admission = Admission(self.record.id, lock, settings.state_path, self._setting("max_runs", 1))
+        # A command only starts others, a hook tells of a run that has a place: they would wait for themselves.
+        admission.needs_place = self.record.trigger != HOOK and not (request.task is not None and request.task.command)
+        admission.place = request.place
+        if request.turn is not None:
+            admission.place, admission.mutexes = request.turn.place, request.turn.mutexes
+        return admission
+
+    def _entrance(self, admission: Admission) -> Entrance:
+        request, task, flow = self.request, self.request.task, self.flow
+        longest = self._setting("max_wait_seconds", 0.0)
+        entrance = Entrance(self.record, admission, self.recorder, self.settings.state_path, longest)
+        entrance.tell = lambda text: self._tell_waiting(text)
+        # A rehearsal by hand takes no slot from the run that it rehearses.
+        entrance.again = request.again or request.dry_run
+        entrance.begins = request.begins
+        entrance.waits = request.waits
+        entrance.overlap = task.overlap if task is not None else flow.overlap if flow is not None else "skip"
+        if flow is not None:
+            entrance.mutexes, entrance.priority = flow.mutex, flow.priority
+            if self.record.trigger == HOOK and flow.mutex:
+                entrance.waits = HERE
+        return entrance
+
+    def _setting(self, name: str, fallback: Any) -> Any:
+        """A setting; one that cannot be is a mistake that the run is refused for."""
+        try:
+            return getattr(self.settings, name)
+        except UsageError as error:
+            self.mistakes = self.mistakes or error
+            return fallback
+
+    def _start(self) -> None:
+        """Run in a child, if the flow is sound; every way it can end is in the record afterwards."""
+        try:
+            if self.mistakes is not None:
+                raise self.mistakes
+            body = self._body()
         except (FlowError, UsageError) as error:
             self.mistakes = error
             self.follow_up.began()
@@ -160,19 +231,17 @@ class _Launch:
             if self.journal is not None:
                 self.journal.close()
 
-    def _body(self, where: FlowPath | None) -> Any:
+    def _body(self) -> Any:
         """What the child shall do. Raises FlowError or UsageError for what cannot be run."""
-        task = self.request.task
+        task, where, flow = self.request.task, self.where, self.flow
         if task is not None and task.command:
             self._log_start(" ".join(task.command))
             self.follow_up.began()
             limit = self.request.timeout or task.timeout or self.settings.timeout_seconds
             return CommandBody(task.command, self.settings, limit)
-        if where is None:
-            # Nobody typed a task's path; its messages name the flow as its folder does.
-            where = replace(find_flow(task.flow if task is not None else "", self.settings), typed="")
+        assert where is not None
+        assert flow is not None
         self.record.flow = where.written
-        flow = load_flow(where, self.settings)
         from scflows.rerun import asked_of, begin_journal
 
         earlier = asked_of(self.request.resume, where, self.settings, self.request.force)
@@ -189,8 +258,9 @@ class _Launch:
         going_on = f", going on from run {earlier.run}" if earlier is not None else ""
         self._log_start(f"flow {where.written}{going_on}")
         self.follow_up.began(where, flow)
-        given = self.request.timeout or (task.timeout if task is not None else None) or flow.timeout
-        limit = given or self.settings.timeout_seconds
+        given = self.request.timeout or (task.timeout if task is not None else None)
+        # What is given bounds the whole run, what the flow says bounds the flow; the setting is for who says nothing.
+        limit = min(given or flow.timeout or self.settings.timeout_seconds, flow.timeout or float("inf"))
         return FlowBody(flow, data, self.settings, limit, self.journal, where.folder, self.request.force)
 
     def _params(self, flow: Flow, given: dict[str, Any]) -> dict[str, Any]:
@@ -217,35 +287,17 @@ class _Launch:
             data["params"] = self.record.params
         return data
 
-    def _take(self, lock: FileLock) -> bool:
-        try:
-            if lock.acquire(self.record.id) or self._outlives(lock):
-                return True
-        except OSError as error:
-            # Without a lock two runs could meet, but a full or read-only disk must not stop the work.
-            self._problem(f"lock {lock.path}: {error.strerror}; running without it")
-            return True
-        other = holder(self.settings.lock_path, os.path.basename(lock.path).removesuffix(".lock"))
-        by = f" (run {other.run}, since {timestamp(other.since)})" if other is not None and other.run else ""
-        self._skip("locked", f"it is already running{by}")
-        return False
+    def _tell_overlap(self, admission: Admission) -> None:
+        """Say for which run this one was stopped, if for one."""
+        if self.record.status == CANCELLED:
+            by = admission.stopped_for()
+            if by:
+                self.record.reason, self.record.message = "overlap", f"stopped for run {by}"
 
-    def _outlives(self, lock: FileLock) -> bool:
-        """Whether the lock comes free since its holder is dead: what it started is killed with it, in a moment."""
-        ends = time.monotonic() + DYING_SECONDS
-        while time.monotonic() < ends:
-            other = holder(self.settings.lock_path, os.path.basename(lock.path).removesuffix(".lock"))
-            if other is not None and is_alive(other.process) is not False:
-                return False
-            if lock.acquire(self.record.id):
-                return True
-            time.sleep(0.01)
-        return False
-
-    def _skip(self, reason: str, message: str) -> None:
-        self._end(SKIPPED, reason, message)
-        self.log.info(f"run {self.record.id} skipped: {message}")
-        self.recorder.skip(self.record)
+    def _tell_waiting(self, text: str) -> None:
+        self.log.info(f"run {self.record.id} {text}")
+        if self.tell is not None:
+            self.tell("waits", {"message": text})
 
     def _end(self, status: str, reason: str, message: str) -> None:
         self.record.status = status
@@ -280,7 +332,8 @@ class _Launch:
     def _log_start(self, what: str) -> None:
         slot = f", slot {timestamp(self.record.slot)}" if self.record.slot is not None else ""
         dry = ", dry run" if self.record.dry_run else ""
-        self.log.info(f"run {self.record.id} started: {what}{slot}{dry}", echo=False)
+        waited = f", after {self.record.waited:.0f} s of waiting" if self.record.waited >= 1 else ""
+        self.log.info(f"run {self.record.id} started: {what}{slot}{dry}{waited}", echo=False)
 
     def _log_end(self) -> None:
         record = self.record

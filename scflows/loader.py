@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from scflows.settings import Settings
 
 ENDINGS = (".yml", ".yaml")
+#: What is no flow beside the flows: the schema of a forwarding, the thresholds of a check.
+SCHEMAS = (".forward.yml", ".forward.yaml")
+THRESHOLDS = (".thresholds.yml", ".thresholds.yaml")
 #: A file that was changed this many seconds ago or later may change again within the same tick of its clock.
 SETTLED = 2.0
 
@@ -45,9 +48,10 @@ def find_flow(path: str, settings: Settings) -> FlowPath:
     bases = [flows] if settings.flows_path_is_set else [settings.home, flows]
     for base in bases:
         for ending in ("", *ENDINGS):
-            file = os.path.realpath(os.path.join(base, os.path.expanduser(path) + ending))
+            named = os.path.join(base, os.path.expanduser(path) + ending)
+            file = os.path.realpath(named)
             if os.path.isfile(file):
-                return _placed(file, flows, path + ending, settings)
+                return _placed(file, named, flows, path + ending, settings)
     if any(os.path.isdir(os.path.join(base, path)) for base in bases):
         raise FlowError([Mistake(path, "is a folder, not a flow file")], "list the flows with: flows list-flows")
     raise FlowError([Mistake(path, "there is no such flow file")], _near(path, settings))
@@ -59,7 +63,7 @@ def load_child(path: str, folder: str, settings: Settings) -> Flow:
         file = inside(folder, path + ending)
         if os.path.isfile(file):
             top = os.path.realpath(folder)
-            return load_flow(FlowPath(file, os.path.relpath(file, top), top), settings)
+            return load_flow(FlowPath(file, _as_written(os.path.join(top, path + ending), file, top), top), settings)
     raise StepError(f"there is no flow {path!r} in the flows folder")
 
 
@@ -104,23 +108,31 @@ def check_name(file: str, shown: str) -> None:
 
 
 def flow_files(settings: Settings) -> Iterator[FlowPath]:
-    """Every flow file below the flows folder, by path. Hidden files and folders are left out."""
+    """Every flow file below the flows folder, by path, without hidden files and folders, SCHEMAS and THRESHOLDS."""
     top = os.path.realpath(settings.flows_path)
     for folder, folders, names in os.walk(top):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
-            if name.endswith(ENDINGS) and not name.startswith("."):
+            if name.endswith(ENDINGS) and not name.endswith((*SCHEMAS, *THRESHOLDS)) and not name.startswith("."):
                 file = os.path.join(folder, name)
                 yield FlowPath(os.path.realpath(file), os.path.relpath(file, top), top)
 
 
-def _placed(file: str, flows: str, typed: str, settings: Settings) -> FlowPath:
+def _placed(file: str, named: str, flows: str, typed: str, settings: Settings) -> FlowPath:
     check_name(file, typed)
     if file.startswith(flows.rstrip("/") + "/"):
-        return FlowPath(file, os.path.relpath(file, flows), flows, typed)
+        return FlowPath(file, _as_written(named, file, flows), flows, typed)
     if settings.flows_path_is_set:
         raise FlowError([Mistake(typed, "leads out of the flows folder")], "flows are found inside FLOWS_PATH only")
     return FlowPath(file, os.path.basename(file), os.path.dirname(file), typed)
+
+
+def _as_written(named: str, file: str, top: str) -> str:
+    """The path of a flow from its folder: a link in there keeps its own name, as it has in lists."""
+    folder, name = os.path.split(named)
+    path = os.path.relpath(os.path.join(os.path.realpath(folder), name), top)
+    # A folder that is a link is told as it lies; a link to here from outside is told as what it leads to.
+    return os.path.relpath(file, top) if path.startswith("../") else path
 
 
 def _near(path: str, settings: Settings) -> str:

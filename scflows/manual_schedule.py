@@ -5,23 +5,28 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from scflows.cron.asked import Asked, asked, parse_every
+from scflows.cron.asked import Asked, asked, parse_every, parse_within
 from scflows.cron.balance import placed
 from scflows.cron.task import check_name, task_name
 from scflows.errors import Busy, UsageError
 from scflows.loader import find_flow, load_flow
 from scflows.parameter import convert
-from scflows.planner import KEEP, REPLACE, Change, Plan, Planner
+from scflows.planner import KEEP, REPLACE, Change, Plan, Planner, since
+from scflows.smartcitizen.kind import find_kind
 from scflows.source import Wish
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from scflows.cron.task import Task
+    from scflows.settings import Settings
+    from scflows.smartcitizen.kind import Kind
 
 HOUR = 3600
 #: How often a flow runs for which nothing is said.
 DEFAULT_HOURS = 24
+#: What an order may say beside the times.
+EXPECTED = ("start_within", "end_within")
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,7 @@ class Order:
 
     flows: tuple[str, ...]
     devices: tuple[str, ...] = ()  #: each flow once for each of them, as its parameter `device`
+    kind: str | None = None  #: what is done to the devices, where that is not the flow's own business
     name: str | None = None
     cron: str | None = None
     every: str | None = None
@@ -37,6 +43,8 @@ class Order:
     timezone: str | None = None
     params: dict[str, Any] = field(default_factory=dict)
     timeout: float | None = None  #: seconds
+    start_within: str | None = None  #: over what the flow says, such as 10m
+    end_within: str | None = None
     overwrite: bool = False
     dry_tasks: bool = False
     balance: bool = True
@@ -60,6 +68,26 @@ def manual_schedule(planner: Planner, order: Order) -> Plan:
     return plan
 
 
+def with_numbers(order: Order, settings: Settings) -> Order:
+    """The order with the devices by their numbers, where an address or a name was given.
+
+    Nothing is asked for numbers. Raises UsageError for what is not one device, NotFound, Unreachable, Refused.
+    """
+    by_name = order.kind is not None or not order.flows
+    devices = []
+    for given in order.devices:
+        is_address = given.strip().lower().startswith(("http://", "https://"))
+        if not (is_address or by_name) or (given.isascii() and given.isdigit()):
+            devices.append(given)
+            continue
+        from scflows.smartcitizen.access import read_access
+        from scflows.smartcitizen.client import Client
+        from scflows.smartcitizen.search import find_device
+
+        devices.append(str(find_device(Client(read_access(settings)), given)))
+    return replace(order, devices=tuple(devices))
+
+
 def edited(
     planner: Planner,
     name: str,
@@ -69,8 +97,10 @@ def edited(
     timezone: str | None,
     params: dict[str, Any],
     timeout: float | None,
+    start_within: str | None = None,
+    end_within: str | None = None,
 ) -> Change:
-    """A task with another schedule, parameters or limit; a parameter of None is taken away.
+    """A task with another schedule, parameters or limits; a parameter of None is taken away.
 
     Raises NotFound, UsageError.
     """
@@ -78,11 +108,13 @@ def edited(
     order = Order((), cron=cron, every=every, interval_hours=interval_hours, timezone=timezone)
     schedule = old.schedule
     if cron is not None or every is not None or interval_hours is not None:
-        schedule = placed(_asked(order, None), planner.load, name)
+        planner.make_room(old)
+        schedule = placed(_asked(order, None), planner.load, name, seconds=planner.seconds(old))
     elif timezone is not None:
         if old.schedule.every is not None:
             raise UsageError("--timezone goes with --cron: an interval has its slots in no zone")
-        schedule = placed(asked({"cron": old.schedule.cron, "timezone": timezone}), planner.load, name)
+        wanted = asked({"cron": old.schedule.cron, "timezone": timezone})
+        schedule = placed(wanted, planner.load, name, seconds=planner.seconds(old))
     kept = {**old.params, **params}
     kept = {key: value for key, value in kept.items() if value is not None}
     if params:
@@ -90,7 +122,15 @@ def edited(
             raise UsageError(f"task {name!r} runs a command, which takes no parameters")
         flow = load_flow(find_flow(old.flow, planner.settings), planner.settings, keep=not planner.dry_run)
         convert(flow.params, kept)
-    new = replace(old, schedule=schedule, params=kept, timeout=old.timeout if timeout is None else timeout)
+    new = replace(
+        old,
+        schedule=schedule,
+        params=kept,
+        timeout=old.timeout if timeout is None else timeout,
+        since=since(old, schedule),
+        start_within=old.start_within if start_within is None else parse_within("start_within", start_within),
+        end_within=old.end_within if end_within is None else parse_within("end_within", end_within),
+    )
     if new == old:
         return Change(KEEP, old, "nothing to change")
     return Change(REPLACE, new, "; ".join(_differences(old, new)))
@@ -100,8 +140,10 @@ def _differences(old: Task, new: Task) -> Iterator[str]:
     """What an edit changes, each as `what: old → new`."""
     if new.schedule != old.schedule:
         yield f"{old.schedule.words()} → {new.schedule.words()}"
-    if new.timeout != old.timeout:
-        yield f"timeout {_limit(old.timeout)} → {_limit(new.timeout)}"
+    for name in ("timeout", *EXPECTED):
+        before, after = getattr(old, name), getattr(new, name)
+        if before != after:
+            yield f"{name} {_limit(before)} → {_limit(after)}"
     for name in sorted({*old.params, *new.params}):
         before, after = old.params.get(name), new.params.get(name)
         if before != after:
@@ -113,6 +155,13 @@ def _limit(seconds: float | None) -> str:
 
 
 def _wishes(planner: Planner, order: Order) -> list[Wish]:
+    if order.kind is not None and not order.devices:
+        raise UsageError("--kind says what is done to devices", "name them with --device")
+    kind = find_kind(order.kind or "process") if order.devices and (order.kind or not order.flows) else None
+    if kind is not None:
+        order = replace(order, flows=order.flows or (kind.flow,))
+        if len(order.flows) > 1:
+            raise UsageError("--kind goes with a single flow")
     if not order.flows:
         raise UsageError("no flow is named", "flows manual-schedule FLOW, or --task-file FLOW")
     if order.name is not None and len(order.flows) * max(1, len(order.devices)) != 1:
@@ -121,12 +170,14 @@ def _wishes(planner: Planner, order: Order) -> list[Wish]:
     for typed in order.flows:
         where = find_flow(typed, planner.settings)
         flow = load_flow(where, planner.settings, keep=not planner.dry_run)
-        wanted = _asked(order, flow.schedule)
+        wanted = _asked(order, flow.schedule, kind.hours if kind else DEFAULT_HOURS)
         for device in order.devices or ("",):
             params = {**order.params, **({"device": device} if device else {})}
             # Checked now, since nobody looks when cron starts it.
-            convert(flow.params, params)
-            name = order.name or _device_name(order, where.file, where.folder, device)
+            converted = convert(flow.params, params)
+            if kind is not None:
+                params["device"] = converted["device"]
+            name = order.name or _device_name(order, where.file, where.folder, device, kind)
             wishes.append(
                 Wish(
                     check_name(name),
@@ -135,32 +186,38 @@ def _wishes(planner: Planner, order: Order) -> list[Wish]:
                     params=params,
                     timeout=order.timeout,
                     dry=order.dry_tasks,
+                    priority=flow.priority,
+                    mutex=tuple(flow.mutex),
+                    kind=kind.name if kind else "",
                 )
             )
     return wishes
 
 
-def _device_name(order: Order, file: str, folder: str, device: str) -> str:
+def _device_name(order: Order, file: str, folder: str, device: str, kind: Kind | None) -> str:
     flow = task_name(file, folder)
+    if kind is not None:
+        return kind.task(device)
     if not device:
         return flow
     return device if len(order.flows) == 1 else f"{flow}-{device}"
 
 
-def _asked(order: Order, written: dict[str, Any] | None) -> Asked:
-    """What the order says; else what the flow says; else once a day."""
+def _asked(order: Order, written: dict[str, Any] | None, default: int = DEFAULT_HOURS) -> Asked:
+    """What the order says; else what the flow says; else every `default` hours."""
     named = [option for option in ("cron", "every", "interval_hours") if getattr(order, option) is not None]
     if len(named) > 1:
         options = " and ".join("--" + option.replace("_", "-") for option in named)
         raise UsageError(f"{options} exclude each other")
-    zone = {} if order.timezone is None else {"timezone": order.timezone}
+    beside = {key: written[key] for key in EXPECTED if written is not None and key in written}
+    beside |= {key: getattr(order, key) for key in ("timezone", *EXPECTED) if getattr(order, key) is not None}
     if order.cron is not None:
-        return asked({"cron": order.cron, **zone})
+        return asked({"cron": order.cron, **beside})
     if order.every is not None:
-        return asked({"every_seconds": parse_every(order.every), **zone})
+        return asked({"every_seconds": parse_every(order.every), **beside})
     if order.interval_hours is None and written is not None:
-        return asked({**written, **zone})
-    hours = DEFAULT_HOURS if order.interval_hours is None else order.interval_hours
+        return asked({**written, **beside})
+    hours = default if order.interval_hours is None else order.interval_hours
     if hours < 1:
         raise UsageError(f"--interval-hours {hours}: it must be 1 or more")
-    return asked({"every_seconds": hours * HOUR, **zone})
+    return asked({"every_seconds": hours * HOUR, **beside})

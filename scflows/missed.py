@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from scflows.due import task_settings
+from scflows.cron.task import task_settings
 from scflows.errors import ScflowsError
 from scflows.history.recorder import Recorder
-from scflows.run import SKIPPED, Run, new_run_id
+from scflows.unanswered import missed_run
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from scflows.agenda import Slot
     from scflows.cron.task import Task
 
-ASLEEP = "the scheduler did not look at the clock in time: it was held up, the machine slept, or the clock was set"
 STOPPED = "the scheduler was stopped before its turn came"
+LATE = "it waited for a place for longer than MAX_WAIT_SECONDS"
 CROWDED = "later slots of it were waiting for a place already"
 
 
@@ -29,8 +29,13 @@ class Missed:
         return len(self._slots)
 
     def add(self, slots: Iterable[Slot], tasks: Mapping[str, Task], why: str) -> None:
-        """Slots whose task is gone are nobody's business any more."""
-        self._slots += [(slot, tasks[slot.name], why) for slot in slots if slot.name in tasks]
+        """Slots whose task is gone are nobody's business any more; those of a task that catches up stay open."""
+        self._slots += [
+            (slot, tasks[slot.name], why)
+            for slot in slots
+            if slot.name in tasks
+            and (why == LATE or (tasks[slot.name].catch_up == "none" and not tasks[slot.name].schedule.is_fine))
+        ]
 
     def record(self, now: float, most: int | None = None) -> list[str]:
         """Record the first of them, `most` at once; what went wrong.
@@ -49,7 +54,9 @@ class Missed:
             try:
                 recorder = recorders.get(home) or Recorder(task_settings(task))
                 recorders[home] = recorder
-                recorder.claim(_run(slot, task, why, now))
+                recorder.claim(
+                    missed_run(task, slot.due, why, now, "scheduler", "queue_timeout" if why == LATE else "missed")
+                )
                 if recorder.problem:
                     problems[home] = recorder.problem
             except ScflowsError as error:
@@ -58,19 +65,3 @@ class Missed:
             recorder.close()
         self._slots = [each for each in self._slots if each[1].workspace not in problems]
         return list(problems.values())
-
-
-def _run(slot: Slot, task: Task, why: str, now: float) -> Run:
-    return Run(
-        id=new_run_id(now),
-        flow=task.flow or " ".join(task.command),
-        task=task.name,
-        trigger="scheduler",
-        slot=float(slot.due),
-        status=SKIPPED,
-        reason="missed",
-        message=why,
-        started=now,
-        ended=now,
-        dry_run=task.dry,
-    )

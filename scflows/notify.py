@@ -9,9 +9,10 @@ from scflows.run import BAD, FAILED, GOOD, Run
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from typing import Any
 
+    from scflows.incident import Incident
     from scflows.settings import Settings
 
 #: How much of the log goes along.
@@ -30,18 +31,26 @@ class Call:
     shared: bool  #: whether it is the settings' or the flow's own
 
 
-def calls(run: Run, previous: Run | None, own: Mapping[str, str], shared: Mapping[str, str]) -> list[Call]:
+def calls(
+    run: Run, previous: Run | None, own: Mapping[str, str], shared: Mapping[str, str], is_known: bool = False
+) -> list[Call]:
     """The hooks to call for a run, after the one before it.
 
-    A flow's own `on_failure` hears of each failure, that of the settings of the first in a row.
+    A flow's own `on_failure` hears of each failure, that of the settings of the first in a row. `is_known`: that
+    something is wrong with the task was told before the run ended, and its recovery is told apart.
     """
     was_bad = previous is not None and previous.status in BAD
     wanted: list[tuple[str, bool]] = []
     if run.status in BAD:
-        wanted = [("on_failure", False)] + ([] if was_bad else [("on_failure", True)])
+        wanted = [("on_failure", False)] + ([] if was_bad or is_known else [("on_failure", True)])
     elif run.status in GOOD:
-        recovered = [("on_recovery", False), ("on_recovery", True)] if was_bad else []
+        recovered = [("on_recovery", False), ("on_recovery", True)] if was_bad and not is_known else []
         wanted = [*recovered, ("on_success", False), ("on_success", True)]
+    return named(wanted, own, shared)
+
+
+def named(wanted: Iterable[tuple[str, bool]], own: Mapping[str, str], shared: Mapping[str, str]) -> list[Call]:
+    """The hooks that are wanted, as (its name, whether it is the settings'), as far as there are such."""
     found: list[Call] = []
     for hook, is_shared in wanted:
         path = (shared if is_shared else own).get(hook)
@@ -55,16 +64,23 @@ def previous_run(run: Run, settings: Settings) -> Run | None:
     from scflows.history import Query, open_store
     from scflows.history.recorder import FAULTS
 
-    wanted = Query(task=run.task, statuses=(*GOOD, *BAD), until=run.started, limit=100)
+    until = run.started
     try:
         store = open_store(settings)
         try:
-            found = store.find(wanted)
+            while True:
+                found = store.find(Query(task=run.task, statuses=(*GOOD, *BAD), until=until, limit=100))
+                for each in found:
+                    if each.is_told and each.id != run.id:
+                        return each
+                if len(found) < 100:
+                    return None
+                # Runs that told nothing new may stand in a long row.
+                until = found[-1].started
         finally:
             store.close()
     except FAULTS:
         return None
-    return next((each for each in found if each.is_told and each.id != run.id), None)
 
 
 def told_of(run: Run, previous: Run | None, hook: str, settings: Settings) -> dict[str, Any]:
@@ -99,6 +115,17 @@ def run_values(run: Run, zone: str) -> dict[str, Any]:
         "took": None if run.took is None else round(run.took, 3),
         "failed_step": failed_step(run),
         "log": run.log,
+    }
+
+
+def incident_values(incident: Incident, zone: str) -> dict[str, Any]:
+    """What is wrong with a task as JSON values, times as ISO 8601 text in a zone."""
+    moment = _moments(zone)
+    return {
+        "kind": incident.kind,
+        "message": incident.message,
+        "since": moment(incident.since),
+        "slots": [moment(slot) for slot in incident.slots],
     }
 
 

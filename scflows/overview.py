@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
+from scflows.cron.index import read_tasks
+from scflows.cron.line import TICK
 from scflows.cron.tabfile import Tabfile
 from scflows.cron.task import TaskStore, no_such_task
 from scflows.errors import NotFound, UsageError
@@ -13,12 +15,14 @@ from scflows.history.recorder import FAULTS
 from scflows.logfile import log_path, scheduler_log
 from scflows.run import CANCELLED, CRASHED, FAILED, RUNNING, SKIPPED
 from scflows.runs import read_store
+from scflows.trouble import late
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from scflows.cron.task import Task
+    from scflows.expectation import Expectation
     from scflows.history import RunStore
     from scflows.run import Run
     from scflows.settings import Settings
@@ -67,7 +71,7 @@ def overview(
         raise UsageError(f"--state {state!r} is none of {', '.join(STATES)}")
     if order not in ORDERS:
         raise UsageError(f"--sort {order!r} is none of {', '.join(ORDERS)}")
-    tasks, broken = TaskStore(settings).read_all()
+    tasks, broken = read_tasks(settings)
     found = Overview(total=len(tasks) + len(broken), problems=[str(problem) for problem in broken])
     if broken and device is None and state in (None, "broken"):
         lost = _names(TaskStore(settings).folder) - {task.name for task in tasks}
@@ -86,7 +90,8 @@ def overview(
     except FAULTS as error:
         found.problems.append(f"history {settings.database_url}: {error}")
         store, latest = None, {}
-    views = [view_of(task, latest.get(task.name), moment, store) for task in chosen]
+    files = TaskStore(settings)
+    views = [view_of(task, latest.get(task.name), moment, store, files) for task in chosen]
     if store is not None:
         store.close()
     found.views = _sorted([view for view in views if state is None or _is_in(view, state)], order)
@@ -102,8 +107,8 @@ def _names(folder: str) -> set[str]:
         return set()
 
 
-def view_of(task: Task, last: Run | None, now: float, store: RunStore | None) -> TaskView:
-    """One task's view. `store` is asked how many runs failed in a row."""
+def view_of(task: Task, last: Run | None, now: float, store: RunStore | None, files: TaskStore) -> TaskView:
+    """One task's view. `store` is asked how many runs failed in a row, and whether it is late."""
     failures = 0
     if last is not None and last.status in (FAILED, CRASHED):
         failures = _failures(task, store) if store is not None else 1
@@ -115,26 +120,19 @@ def view_of(task: Task, last: Run | None, now: float, store: RunStore | None) ->
     elif failures:
         state = "failing"
     else:
-        state = "late" if is_late(task, last, now) else "enabled"
+        is_behind = is_late(task, last, now) if store is None else late(task, last, store, now, files) is not None
+        state = "late" if is_behind else "enabled"
     return TaskView(task, state, last, failures, upcoming)
 
 
 def is_late(task: Task, last: Run | None, now: float) -> bool:
     """Whether a slot of a task was due and has no run."""
     due = task.schedule.latest_epoch(now - LATE_AFTER)
-    if due is None or due <= _created(task):
+    if due is None or due <= task.begins:
         return False
     if last is None:
         return True
     return last.started < due and (last.slot is None or last.slot < due)
-
-
-def _created(task: Task) -> float:
-    if not task.created:
-        return 0.0
-    from datetime import datetime
-
-    return datetime.fromisoformat(task.created).timestamp()
 
 
 def _failures(task: Task, store: RunStore) -> int:
@@ -182,12 +180,27 @@ def one_task(settings: Settings, name: str) -> tuple[TaskView, list[Run], str | 
         last = store.latest([name]).get(name)
     except FAULTS:
         store = None  # `flows check` tells; the task itself can be shown.
-    view = view_of(task, last, time.time(), store)
+    view = view_of(task, last, time.time(), store, TaskStore(settings))
     if store is not None:
         store.close()
-    line = Tabfile.read(settings.tabfile).line(name)
+    tabfile = Tabfile.read(settings.tabfile)
+    line = tabfile.line(name) or (tabfile.line(TICK) if task.enabled else None)
     path = scheduler_log(settings.tasks_path) if task.command else log_path(settings.tasks_path, name)
     return view, runs, line, path
+
+
+def expected(settings: Settings, task: Task) -> Expectation:
+    """What is expected of a task, after its history as far as that can be read."""
+    from scflows.expectation import expectation
+
+    try:
+        store = read_store(settings)
+    except FAULTS:
+        return expectation(task, None, settings.timeout_seconds)
+    try:
+        return expectation(task, store, settings.timeout_seconds)
+    finally:
+        store.close()
 
 
 def find_task(settings: Settings, name: str) -> Task:
@@ -196,31 +209,25 @@ def find_task(settings: Settings, name: str) -> Task:
     try:
         return store.read(name)
     except NotFound:
-        raise no_such_task(name, (task.name for task in store.read_all()[0])) from None
+        raise no_such_task(name, (task.name for task in read_tasks(settings)[0])) from None
 
 
-def coming(settings: Settings, after: float, until: float) -> Iterator[tuple[int, Task]]:
-    """The slots of all enabled tasks in a span, in order. Times are seconds since the epoch."""
+def coming(tasks_read: Iterable[Task], after: float, until: float) -> Iterator[tuple[int, Task]]:
+    """The slots of the enabled ones of tasks in a span, by their starts. Times are seconds since the epoch."""
     from heapq import heapify, heappop, heappush
 
-    tasks = {task.name: task for task in TaskStore(settings).read_all()[0] if task.enabled}
+    tasks = {task.name: task for task in tasks_read if task.enabled}
     heap = []
     for task in tasks.values():
-        slot = task.schedule.next_epoch(after)
+        slot = task.schedule.next_epoch(after - task.schedule.second)
         if slot is not None:
-            heap.append((slot, task.name))
+            heap.append((slot + task.schedule.second, task.name))
     heapify(heap)
     while heap and heap[0][0] <= until:
-        slot, name = heappop(heap)
+        start, name = heappop(heap)
+        schedule = tasks[name].schedule
+        slot = start - schedule.second
         yield slot, tasks[name]
-        following = tasks[name].schedule.next_epoch(slot)
+        following = schedule.next_epoch(slot)
         if following is not None:
-            heappush(heap, (following, name))
-
-
-def planned_load(settings: Settings, by: str) -> list[float]:
-    """The starts in each `minute` of the hour (of its fullest hour) or in each `hour` of the day."""
-    from scflows.cron.load import load_of
-
-    load = load_of(task.schedule for task in TaskStore(settings).read_all()[0] if task.enabled)
-    return load.minute_load() if by == "minute" else load.hour_load()
+            heappush(heap, (following + schedule.second, name))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scflows.errors import UsageError
+from scflows.errors import StepError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,13 +44,30 @@ def declaration_mistakes(declared: Any) -> Iterator[tuple[tuple[str, ...], str]]
         kind = properties.get("type", "text")
         if kind not in TYPES:
             yield (name, "type"), f"param {name!r}: unknown type {kind!r}; there are {', '.join(TYPES)}"
-        elif properties.get("default") is not None:
-            try:
-                _checked(name, properties, properties["default"])
-            except UsageError as error:
-                yield (name, "default"), f"default of {error}"
-        if not isinstance(properties.get("choices", []), list):
-            yield (name, "choices"), f"param {name!r}: choices is a list"
+        else:
+            yield from _value_mistakes(name, properties, kind)
+        for key, wanted, word in (
+            ("choices", list, "a list"),
+            ("required", bool, "true or false"),
+            ("help", str, "a text"),
+        ):
+            if properties.get(key) is not None and not isinstance(properties[key], wanted):
+                yield (name, key), f"param {name!r}: {key} is {word}"
+
+
+def _value_mistakes(name: str, properties: Mapping[str, Any], kind: str) -> Iterator[tuple[tuple[str, ...], str]]:
+    """What is wrong with the values that a declaration names."""
+    wrong = False
+    for bound in ("min", "max"):
+        limit = properties.get(bound)
+        if limit is not None and _unfit(kind, limit):
+            wrong = True
+            yield (name, bound), f"param {name!r}: {bound} {limit!r} is no {kind}"
+    if properties.get("default") is not None and not wrong:
+        try:
+            _checked(name, properties, properties["default"])
+        except UsageError as error:
+            yield (name, "default"), f"default of {error}"
 
 
 def convert(declared: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -85,10 +102,9 @@ def convert(declared: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, 
 
 def _checked(name: str, properties: Mapping[str, Any], value: Any) -> Any:
     kind = properties.get("type", "text")
-    try:
-        converted = _convert(kind, value)
-    except (ValueError, TypeError):
-        raise UsageError(f"parameter {name!r}: {value!r} is no {kind}") from None
+    if _unfit(kind, value):
+        raise UsageError(f"parameter {name!r}: {value!r} is no {kind}")
+    converted = _convert(kind, value)
     choices = properties.get("choices")
     if choices and converted not in choices and str(converted) not in [str(choice) for choice in choices]:
         options = ", ".join(str(choice) for choice in choices)
@@ -98,16 +114,37 @@ def _checked(name: str, properties: Mapping[str, Any], value: Any) -> Any:
         if limit is None or converted is None:
             continue
         limit = _convert(kind, limit)
-        if (converted < limit) if bound == "min" else (converted > limit):
+        try:
+            is_less = _comparable(kind, converted) < _comparable(kind, limit)
+            is_more = _comparable(kind, converted) > _comparable(kind, limit)
+        except TypeError:
+            raise UsageError(f"parameter {name!r}: {value!r} cannot be compared with {bound} {limit!r}") from None
+        if is_less if bound == "min" else is_more:
             raise UsageError(f"parameter {name!r}: {value!r} is {word} than {limit}")
     return converted
 
 
+def _unfit(kind: str, value: Any) -> bool:
+    """Whether a value cannot be converted."""
+    try:
+        _convert(kind, value)
+    except (ValueError, TypeError, OverflowError):
+        return True
+    return False
+
+
+def _comparable(kind: str, value: Any) -> Any:
+    if kind != "datetime":
+        return value
+    from datetime import datetime
+
+    # As texts, times of different zones would not be in order.
+    return datetime.fromisoformat(value)
+
+
 def _convert(kind: str, value: Any) -> Any:
     if kind == "json":
-        import json
-
-        return json.loads(value) if isinstance(value, str) else value
+        return _json(value) if isinstance(value, str) else value
     if kind == "boolean":
         if isinstance(value, bool):
             return value
@@ -134,6 +171,15 @@ def _convert(kind: str, value: Any) -> Any:
         moment = datetime.fromisoformat(text)
         return date.fromisoformat(text[:10]).isoformat() if kind == "date" else moment.isoformat()
     return str(value)
+
+
+def _json(text: str) -> Any:
+    from scflows.document import parse_json
+
+    try:
+        return parse_json(text, "it")
+    except StepError as error:
+        raise ValueError(str(error)) from None
 
 
 def _nearest(name: str, known: Mapping[str, Any]) -> str:

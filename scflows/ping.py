@@ -48,21 +48,9 @@ def ping(address: str, run: str, task: str, body: str = "") -> str:
 
 def ping_aside(address: str, run: str, task: str) -> int:
     """The same from a process of its own, so that nobody waits for it; its number, for `wait_for`."""
-    pid = os.fork()
-    if pid:
-        return pid
-    try:
-        os.setsid()
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, signal.SIG_DFL)
-        nothing = os.open(os.devnull, os.O_RDWR)
-        for descriptor in range(3):
-            os.dup2(nothing, descriptor)
-        # The run's lock among them: it must not be held by who only pings.
-        os.closerange(3, 1024)
-        ping(address, run, task)
-    finally:
-        os._exit(0)
+    from scflows.aside import start_aside
+
+    return start_aside(lambda: ping(address, run, task))
 
 
 def wait_for(pid: int) -> None:

@@ -11,23 +11,32 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
-from scflows.cron.balance import placed
-from scflows.cron.line import Entry
+from scflows.cron.balance import nominal, placed
+from scflows.cron.index import read_tasks
+from scflows.cron.line import TICK, Entry
 from scflows.cron.load import Load, load_of
+from scflows.cron.on_demand import ChangedTasks, StoredTasks
 from scflows.cron.schedule import Schedule
 from scflows.cron.tabfile import Tabfile, file_lock
-from scflows.cron.task import Task, TaskStore, check_name, no_such_task
+from scflows.cron.task import Task, TaskStore, check_name, is_name, no_such_task
 from scflows.custody import Custody
-from scflows.errors import Refused
+from scflows.errors import NotFound, Refused, ScflowsError
+from scflows.intent import Intent, forget, left_over
+from scflows.kept_load import KeptLoad, keep_load, kept_load
+from scflows.measured import measured
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from scflows.cron.asked import Asked
+    from scflows.cron.duration import Durations
+    from scflows.cron.rebalance import Rebalanced
     from scflows.settings import Settings
-    from scflows.source import Wish
+    from scflows.source import Decision, Wish
 
+#: The part of the tasks that `rebalanced` moves at most, unless it is told.
+MOST_MOVED = 0.3
 ADD, REPLACE, REMOVE, KEEP = "add", "replace", "remove", "keep"
 
 
@@ -45,15 +54,17 @@ class Change:
 class Plan:
     """What would be on the crontab, against what is."""
 
-    tasks: dict[str, Task]  #: all of the user's tasks afterwards, the paused ones too
+    tasks: ChangedTasks  #: all of the user's tasks afterwards, the paused ones too
     changes: list[Change] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)  #: what could not be read; nothing of it is changed
     unreachable: list[str] = field(default_factory=list)  #: sources that did not answer
     diff: list[str] = field(default_factory=list)  #: of our block, as unified diff lines
     tabfile: Tabfile = field(default_factory=Tabfile)  #: our block afterwards
     rewritten: set[str] = field(default_factory=set)  #: the tasks whose lines are written anew
-    busiest_before: float = 0.0  #: starts in the fullest minute of the day
-    busiest_after: float = 0.0
+    peak_before: float = 0.0  #: the most runs at once that are expected
+    peak_after: float = 0.0
+    load_after: Load | None = None
+    decisions: list[Decision] = field(default_factory=list)  #: what sources made of each thing they found
     notes: list[str] = field(default_factory=list)  #: what was noticed while it was written
 
     def of(self, action: str) -> list[Change]:
@@ -67,22 +78,92 @@ class Plan:
 class Planner:
     """Plans and writes under one lock; see `planning`."""
 
-    def __init__(self, settings: Settings, dry_run: bool) -> None:
+    def __init__(self, settings: Settings, dry_run: bool, one_line: bool | None = None) -> None:
         self.settings = settings
         self.dry_run = dry_run
         self.store = TaskStore(settings)
-        tasks, problems = self.store.read_all()
-        self.before = {task.name: task for task in tasks}
-        self.broken = [str(problem) for problem in problems]
+        #: What a command that was killed had begun; done with the first plan that is written.
+        self.left_over = left_over(settings)
+        if not dry_run:
+            for name in self.left_over.removed:
+                self.store.remove(name)
+        self.broken: list[str] = []
+        self._kept = None if self.left_over.names else kept_load(settings)
+        self._weighed = time.time() if self._kept is None else self._kept.weighed
+        self.before = StoredTasks(self._read_all, self._read, None if self._kept is None else self._kept.count)
         self.custody = Custody(settings)
+        if one_line is not None:
+            self.custody.one_line = one_line
+        self._durations: Durations | None = None
         self._load: Load | None = None
+
+    def _read_all(self) -> dict[str, Task]:
+        tasks, problems = read_tasks(self.settings, keep=not self.dry_run)
+        self.broken = [str(problem) for problem in problems]
+        return {task.name: task for task in tasks if task.name not in self.left_over.removed}
+
+    def _read(self, name: str) -> Task | None:
+        try:
+            task = self.store.read(name)
+            changed = os.stat(self.store.path(name)).st_ctime_ns
+        except NotFound:
+            return None
+        except (ScflowsError, OSError):
+            self._weigh_anew()
+            return self.before.all().get(name)
+        if self._kept is not None and changed > self._kept.kept:
+            # Somebody wrote into the file: what was counted for it is not what it says.
+            self._weigh_anew()
+        return task
+
+    def _weigh_anew(self) -> None:
+        """Count all tasks, by what their runs take now."""
+        self._kept = self._load = self._durations = None
+        self._weighed = time.time()
+
+    @property
+    def durations(self) -> Durations:
+        """What runs of the tasks that are there are expected to take."""
+        if self._durations is None and self._kept is not None:
+            self._durations = self._kept.durations
+        if self._durations is None:
+            self._durations = measured(self.settings, self.before.values())
+        return self._durations
+
+    def seconds(self, task: Task | Wish) -> float:
+        """How long a run of a task is expected to take."""
+        return self.durations.of(task.name, task.source, task.kind)
 
     @property
     def load(self) -> Load:
         """The load of the tasks that are there, and of those planned so far."""
         if self._load is None:
-            self._load = load_of(task.schedule for task in self.before.values() if task.enabled)
+            self._load = self._load_of(self.before.values()) if self._kept is None else self._kept.load
+            self._load_before = self._load.copy()
         return self._load
+
+    def place(self, wish: Wish, balance: bool = True) -> Schedule:
+        """The schedule that a new task gets now, counted into the load."""
+        return placed(wish.asked, self.load, wish.name, balance, self.seconds(wish))
+
+    def _load_after(self, plan: Plan) -> Load:
+        changed = [change.task.name for change in plan.changes if change.action != KEEP]
+        if len(changed) > len(plan.tasks) // 10 or self._load is None:
+            return self._load_of(plan.tasks.values())
+        load = self._load_before.copy()
+        for name in dict.fromkeys(changed):
+            for task, times in ((self.before.get(name), -1), (plan.tasks.get(name), 1)):
+                if task is not None and task.enabled:
+                    load.count(task.schedule, self.seconds(task), times)
+        return load
+
+    def make_room(self, task: Task) -> None:
+        """Count a task no more that is about to be placed anew."""
+        if task.enabled:
+            self.load.count(task.schedule, self.seconds(task), -1)
+
+    def _load_of(self, tasks: Iterable[Task]) -> Load:
+        return load_of((task.schedule, self.seconds(task)) for task in tasks if task.enabled)
 
     def wish(
         self,
@@ -94,11 +175,13 @@ class Planner:
         """A plan that adds what is wanted. A task that is there stays, unless `overwrite`; it keeps its slot
         where the same is asked of it. One of another source or workspace is never overwritten.
         """
-        plan = Plan(dict(self.before), problems=list(self.broken), busiest_before=self.load.busiest)
+        wishes = sorted(wishes, key=lambda wish: wish.name)
+        plan = self._plan(wish.name for wish in wishes)
         remembered = self.settings.remembered() if settings is None else settings
         wished: dict[str, str] = {}
-        # Short intervals first: what is left of unevenness is then filled by the long ones.
-        for wish in sorted(wishes, key=lambda wish: (wish.asked.every or 0, wish.name)):
+        # Short intervals first: what is left of unevenness is then filled by those that start rarely. Of these the
+        # long runs first, for which there is no room later.
+        for wish in sorted(wishes, key=lambda wish: (wish.asked.every or 0, -self.seconds(wish), wish.name)):
             check_name(wish.name)
             if wish.name in wished:
                 plan.problems.append(f"{wish.flow}: its task {wish.name!r} is that of {wished[wish.name]} already")
@@ -106,7 +189,7 @@ class Planner:
             wished[wish.name] = wish.flow or " ".join(("flows", *wish.command))
             old = self.before.get(wish.name)
             if old is None:
-                schedule = placed(wish.asked, self.load, wish.name, balance)
+                schedule = self.place(wish, balance)
                 task = self._task(wish, schedule, remembered)
                 plan.changes.append(Change(ADD, task, task.schedule.words()))
             elif not _belongs(old, wish, self.settings):
@@ -127,9 +210,17 @@ class Planner:
             plan.tasks[wish.name] = task
         return self._finished(plan)
 
+    def _plan(self, names: Iterable[str]) -> Plan:
+        """A plan that changes nothing yet. The tasks of these names are read first: one may cast doubt on the load."""
+        for name in names:
+            if is_name(name):
+                self.before.get(name)
+        return Plan(ChangedTasks(self.before), problems=list(self.broken), peak_before=self.load.peak)
+
     def change(self, changes: Iterable[Change]) -> Plan:
         """A plan that replaces and removes tasks."""
-        plan = Plan(dict(self.before), problems=list(self.broken), busiest_before=self.load.busiest)
+        changes = list(changes)
+        plan = self._plan(change.task.name for change in changes)
         for change in changes:
             plan.changes.append(change)
             if change.action == REMOVE:
@@ -137,6 +228,24 @@ class Planner:
             else:
                 plan.tasks[change.task.name] = change.task
         return self._finished(plan)
+
+    def rebalanced(self, max_moves: int | None = None) -> tuple[Plan, Rebalanced]:
+        """A plan that moves tasks of an interval until the load is nearly as level as a new plan's; what it gains.
+
+        It moves `max_moves` at most: 30 % of the tasks, if not said.
+        """
+        from scflows.cron.rebalance import Weighed, rebalance
+
+        self._weigh_anew()
+        tasks = [task for task in self.before.values() if task.enabled]
+        most = int(len(tasks) * MOST_MOVED) if max_moves is None else max_moves
+        found = rebalance((Weighed(task.name, task.schedule, self.seconds(task)) for task in tasks), most)
+        changes = []
+        for name, schedule in sorted(found.moved.items()):
+            old = self.before[name]
+            why = f"{old.schedule.words()} → {schedule.words()}"
+            changes.append(Change(REPLACE, replace(old, schedule=schedule), why))
+        return self.change(changes), found
 
     def repaired(self) -> Plan:
         """A plan that changes no task and writes all lines anew: in their slots, inside of the block."""
@@ -164,7 +273,7 @@ class Planner:
 
     def names(self) -> list[str]:
         """The names of all tasks, those of lines without a task file too."""
-        return sorted({*self.before, *(entry.name for entry in self._entries())})
+        return sorted({*self.before, *(entry.name for entry in self._entries() if entry.name != TICK)})
 
     def removal(self, name: str) -> Change:
         """The removal of a task, or of a line of ours whose task file is gone or broken. Raises NotFound."""
@@ -185,7 +294,7 @@ class Planner:
         why = "enabled" if enabled else "paused"
         if old.enabled == enabled:
             return Change(KEEP, old, f"{why} already")
-        return Change(REPLACE, replace(old, enabled=enabled), why)
+        return Change(REPLACE, replace(old, enabled=enabled, since=_now() if enabled else old.since), why)
 
     def _entries(self) -> list[Entry]:
         return [*self.custody.tabfile.entries, *self.custody.parts.strays]
@@ -195,10 +304,14 @@ class Planner:
         if not overwrite:
             self.custody.check()
         names = {change.task.name for change in plan.changes if change.action != KEEP}
-        wanted = names.intersection(plan.tasks)
+        wanted = {name for name in names if name in plan.tasks}
         many = len(names) > 20
+        before = self.left_over
         with _undisturbed():
             try:
+                if names or before.names:
+                    lost = names - wanted | before.removed - wanted
+                    Intent(frozenset(wanted | before.written - lost), frozenset(lost)).keep(self.settings)
                 for name in wanted:
                     self.store.write(plan.tasks[name], durable=not many)
                 plan.notes.extend(self.custody.write(plan.tabfile, plan.rewritten))
@@ -208,9 +321,17 @@ class Planner:
             except BaseException as error:
                 for name in names:
                     self._put_back(name, durable=not many)
+                if before.names:
+                    before.keep(self.settings)
+                else:
+                    forget(self.settings)
                 if isinstance(error, OSError):
                     raise _refused(error, self.store.folder) from error
                 raise
+            forget(self.settings)
+            if plan.load_after is not None and not self.broken:
+                kept = KeptLoad(plan.load_after, self.durations, len(plan.tasks), self._weighed)
+                keep_load(self.settings, kept)
 
     def _put_back(self, name: str, durable: bool) -> None:
         try:
@@ -223,9 +344,11 @@ class Planner:
 
     def _finished(self, plan: Plan) -> Plan:
         plan.rewritten = {change.task.name for change in plan.changes if change.action != KEEP or change.fresh}
-        plan.tabfile = self.custody.lines(plan.tasks.values(), plan.rewritten)
+        plan.rewritten |= self.left_over.names
+        plan.tabfile = self.custody.lines(plan.tasks, plan.rewritten)
         plan.diff = self.custody.diff(plan.tabfile)
-        plan.busiest_after = load_of(task.schedule for task in plan.tasks.values() if task.enabled).busiest
+        plan.load_after = self._load_after(plan)
+        plan.peak_after = plan.load_after.peak
         return plan
 
     def _task(self, wish: Wish, schedule: Schedule, remembered: dict[str, str]) -> Task:
@@ -241,19 +364,33 @@ class Planner:
             dry=wish.dry,
             source=wish.source,
             kind=wish.kind,
-            created=time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime()),
+            created=_now(),
             catch_up=wish.asked.catch_up,
             catch_up_cap=wish.asked.catch_up_cap,
             overlap=wish.asked.overlap,
+            priority=wish.priority,
+            mutex=wish.mutex,
+            start_within=wish.asked.start_within,
+            end_within=wish.asked.end_within,
         )
 
     def _replaced(self, wish: Wish, old: Task, remembered: dict[str, str], balance: bool) -> Task:
         if _asks_the_same(wish.asked, old, balance):
             schedule = old.schedule
         else:
-            schedule = placed(wish.asked, self.load, wish.name, balance)
+            self.make_room(old)
+            schedule = self.place(wish, balance)
         new = self._task(wish, schedule, remembered)
-        return replace(new, enabled=old.enabled, created=old.created)
+        return replace(new, enabled=old.enabled, created=old.created, since=since(old, schedule))
+
+
+def since(old: Task, schedule: Schedule) -> str:
+    """From when on the slots of a task count that gets this schedule."""
+    return old.since if schedule == old.schedule else _now()
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime())
 
 
 @contextmanager
@@ -278,16 +415,17 @@ def _refused(error: OSError, folder: str) -> Refused:
 
 
 @contextmanager
-def planning(settings: Settings, dry_run: bool = False) -> Iterator[Planner]:
+def planning(settings: Settings, dry_run: bool = False, one_line: bool | None = None) -> Iterator[Planner]:
     """A planner that has tasks, tabfile and crontab for itself until the end of the block.
 
-    A dry run takes no lock, since that would make files.
+    A dry run takes no lock, since that would make files. `one_line` says whether one line of the crontab shall
+    stand for all tasks; without it that stays as it is.
     """
     if dry_run:
-        yield Planner(settings, dry_run)
+        yield Planner(settings, dry_run, one_line)
         return
     with file_lock(settings):
-        yield Planner(settings, dry_run)
+        yield Planner(settings, dry_run, one_line)
 
 
 def note_in_log(settings: Settings, plan: Plan) -> None:
@@ -317,4 +455,4 @@ def _asks_the_same(asked: Asked, old: Task, balance: bool) -> bool:
     if schedule.every != asked.every:
         return False
     # Its nominal slot was asked for: a slot that was chosen is another one.
-    return balance or schedule == placed(asked, load_of([]), old.name, balance=False)
+    return balance or schedule == nominal(schedule.every or 0, asked.timezone)

@@ -8,10 +8,14 @@ import signal
 import sys
 import time
 
+from scflows.place import GIVEN
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import FrameType
     from typing import Any, Self
+
+    from scflows.place import Place
 
 HEARD = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -55,12 +59,19 @@ class Processes:
         heard, self._heard = self._heard, []
         return heard
 
-    def start(self, arguments: list[str]) -> int:
-        """Start `python -P -m scflows` with arguments, in a session of its own; its number. Raises OSError."""
+    def start(self, arguments: list[str], place: Place | None = None) -> int:
+        """Start `python -P -m scflows` with arguments, in a session of its own; its number. Raises OSError.
+
+        `place` is handed to it.
+        """
+        environment = dict(os.environ)
+        if place is not None:
+            environment[GIVEN] = f"{place.descriptor}:{place.waited:.3f}"
+            os.set_inheritable(place.descriptor, True)
         return os.posix_spawn(
             sys.executable,
             [sys.executable, "-P", "-m", "scflows", *arguments],
-            os.environ,
+            environment,
             file_actions=[(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)],
             # So that an interruption typed at our terminal reaches us alone.
             setsid=True,

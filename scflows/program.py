@@ -12,6 +12,7 @@ from scflows.errors import StepError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import BinaryIO
 
 #: How much of the end of stderr is kept, in bytes.
@@ -33,8 +34,17 @@ class Ended:
     code: int  #: exit status; negative: the number of the signal that killed it
 
 
-def run_program(words: list[str], folder: str, variables: dict[str, str], given: bytes | None, max_bytes: int) -> Ended:
+def run_program(
+    words: list[str],
+    folder: str,
+    variables: dict[str, str],
+    given: bytes | None,
+    max_bytes: int,
+    hear: Callable[[bytes], None] | None = None,
+) -> Ended:
     """Run a program in `folder` with these variables alone, `given` on its stdin.
+
+    `hear` is given what it says on stderr, as it says it.
 
     Raises StepError when it puts out more than `max_bytes`, OSError or ValueError when it cannot be started.
     However this is left, the program and all it started that stayed in its process group are killed, and so
@@ -57,7 +67,7 @@ def run_program(words: list[str], folder: str, variables: dict[str, str], given:
             )
         try:
             _tie(lifeline, process.pid)
-            output, errors = _outputs(process, max_bytes)
+            output, errors = _outputs(process, max_bytes, hear)
             # Its status is left with the kernel, which so keeps its number, the group's, from being used again.
             os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         finally:
@@ -87,7 +97,9 @@ def _tie(lifeline: int, group: int) -> None:
     fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
 
 
-def _outputs(process: subprocess.Popen[bytes], max_bytes: int) -> tuple[bytes, bytes]:
+def _outputs(
+    process: subprocess.Popen[bytes], max_bytes: int, hear: Callable[[bytes], None] | None
+) -> tuple[bytes, bytes]:
     import selectors
 
     output, errors = bytearray(), bytearray()
@@ -96,8 +108,10 @@ def _outputs(process: subprocess.Popen[bytes], max_bytes: int) -> tuple[bytes, b
             assert stream is not None
             waiting.register(stream, selectors.EVENT_READ, content)
         while waiting.get_map():
-            ready = waiting.select(0.25)
-            if not ready and _has_ended(process.pid):
+            # Looked at first: what it wrote is in the pipes once it has ended.
+            has_ended = _has_ended(process.pid)
+            ready = waiting.select(0 if has_ended else 0.25)
+            if not ready and has_ended:
                 # What it left behind in the background holds the pipes open.
                 break
             for key, _ in ready:
@@ -105,6 +119,8 @@ def _outputs(process: subprocess.Popen[bytes], max_bytes: int) -> tuple[bytes, b
                 if not chunk:
                     waiting.unregister(key.fileobj)
                 key.data.extend(chunk)
+                if hear is not None and key.data is errors:
+                    hear(chunk)
             if len(output) > max_bytes:
                 raise StepError(f"more than {max_bytes} bytes of output")
             if len(errors) > 2 * STDERR_BYTES:

@@ -32,12 +32,14 @@ def _by_name(*properties: Property) -> dict[str, Property]:
 LEAST_SECONDS = 0.001
 TEXTS = {"items": {"type": "string"}}
 PATTERNS = {"items": {"type": ["string", "integer"]}}
+#: The names of mutexes, which are names of files too.
+MUTEX = "^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 CONDITIONS = {"items": {"type": ["string", "boolean", "number", "null"]}}
 
 SCHEDULE_PROPERTIES = _by_name(
     Property("cron", ("text",), "five fields, such as '5 4 * * *'"),
     Property("every", ("text",), "15m, 3h, 1d, 2w, @minute, @hourly, @daily or @weekly"),
-    Property("every_seconds", ("integer",), "the same in seconds, a multiple of 60", minimum=60),
+    Property("every_seconds", ("integer",), "the same in seconds", minimum=1),
     Property("timezone", ("text",), "such as Europe/Madrid; else the system's"),
     Property(
         "catch_up",
@@ -62,6 +64,10 @@ SCHEDULE_PROPERTIES = _by_name(
         "what a slot does that comes while the flow still runs",
         default="skip",
         choices=("skip", "wait", "cancel"),
+    ),
+    Property("start_within", ("text",), "how long after its slot a run is late, such as 10m; else as it usually is"),
+    Property(
+        "end_within", ("text",), "how long a run takes before it is too long, such as 2h; else as they usually do"
     ),
 )
 PARAM_PROPERTIES = _by_name(
@@ -145,6 +151,20 @@ FLOW_PROPERTIES = _by_name(
     Property("timeout_seconds", ("number",), "the older name of timeout", minimum=LEAST_SECONDS),
     Property("max_steps", ("integer",), "steps executed before it is taken for endless", minimum=1, default=10000),
     Property("max_parallel", ("integer",), "steps side by side, where steps have needs", minimum=1),
+    Property(
+        "priority",
+        ("integer",),
+        "of the runs that wait for their turn, the highest goes first",
+        default=0,
+        minimum=-100,
+        shape={"maximum": 100},
+    ),
+    Property(
+        "mutex",
+        ("text", "list"),
+        "one or more names; flows that share one never run at once on a machine",
+        shape={"pattern": MUTEX, "items": {"type": "string", "pattern": MUTEX}},
+    ),
     Property("strict", ("boolean",), "unknown names in templates and conditions are errors", default=False),
     Property("on_failure", ("text",), "a flow that is run after a failure"),
     Property("on_success", ("text",), "a flow that is run after a success"),
@@ -159,5 +179,5 @@ FLOW_PROPERTIES = _by_name(
         },
     ),
     Property("cron", ("text",), "the older form of schedule: {cron: …}"),
-    Property("every_seconds", ("integer",), "the older form of schedule: {every_seconds: …}", minimum=60),
+    Property("every_seconds", ("integer",), "the older form of schedule: {every_seconds: …}", minimum=1),
 )

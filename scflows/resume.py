@@ -8,6 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from scflows.run import StepRecord
     from scflows.stepper import Stepper
 
 
@@ -17,14 +18,19 @@ class Past:
 
     following: int | None = 0  #: where the order of the file goes on
     done: set[int] = field(default_factory=set)  #: the places of the steps that are done
+    failed: dict[int, str] = field(
+        default_factory=dict
+    )  #: of this run itself: the places of those that failed, and why
+    exit: str | None = None  #: of this run itself: the message of a step that ended it early, while others went on
     is_over: bool = False  #: whether a step that is done jumped to the end
     ended: tuple[str, str] | None = None  #: (status, message) of a flow that ended well
     problem: str = ""  #: why it cannot be gone on from
 
 
-def restore(stepper: Stepper) -> Past:
+def restore(stepper: Stepper, lost: StepRecord | None = None) -> Past:
     """Put the results of the steps that are done into the data, and tell where to go on.
 
+    `lost` says that the notes are of this very run, whose first process was killed for that step.
     A step whose result was withheld, since it held a secret, is run again in its place.
     """
     assert stepper.journal is not None
@@ -48,14 +54,29 @@ def restore(stepper: Stepper) -> Past:
                 return past
         elif "key" in note:
             data[note["key"]] = note["value"]
-        if not is_final:
+        if lost is not None and not is_final and not note["done"]:
+            _undone(past, note, place)
+        elif not is_final:
             past.done.add(place)
             kept += 1
             following = note["next"]
             past.is_over = past.is_over or following is None
             past.following = following if following is None else _following(stepper, following, note.get("to"))
-    stepper.ctx.log.info(f"{kept} steps were done before, and are not run again")
+    if lost is None:
+        stepper.ctx.log.info(f"{kept} steps were done before, and are not run again")
     return past
+
+
+def _undone(past: Past, note: dict[str, Any], place: int) -> None:
+    """A step of a graph after which nothing more starts, or nothing of what needs it."""
+    errors = note.get("errors", ())
+    if errors and errors[-1].get("step") == note["step"] and "ignored" not in errors[-1]:
+        past.failed[place] = f"{note['step']}: {errors[-1]['error']['message']}"
+        return
+    value = note.get("value")
+    told = value.get("message") if isinstance(value, dict) else None
+    past.exit = told if isinstance(told, str) else f"jump to __exit__ by {note['step']}"
+    past.done.add(place)
 
 
 def _place(stepper: Stepper, at: int, name: str) -> int | None:

@@ -31,7 +31,10 @@ FINAL = (SUCCESS, FAILED, EXIT, SKIPPED, CANCELLED, CRASHED)  #: written once, n
 #: Ends that a task's state follows. Others say nothing of it: skipped, or stopped by somebody on purpose.
 GOOD = (SUCCESS, EXIT)
 BAD = (FAILED, CRASHED)
+CATCH_UP = "catch_up"  #: who started a run that makes up for a slot
 HOOK = "hook"  #: who started a run that tells of another
+#: The reason of a run that found what the one before it has told already: it says nothing of its task's state.
+UNCHANGED = "unchanged"
 
 #: Crockford's base 32: sorts as text, no letters that are mistaken for digits.
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -57,7 +60,7 @@ class Run:
     id: str
     flow: str  #: the flow's path as written, or the command
     task: str = ""  #: the task's name; for a flow run by its path the name its log has
-    trigger: str = "manual"  #: who started it: `cron`, `scheduler`, `manual`, `first-run`, `hook`
+    trigger: str = "manual"  #: who started it: `cron`, `scheduler`, `catch_up`, `manual`, `first-run`, `hook`
     slot: float | None = None  #: the due time it answers for
     status: str = RUNNING
     reason: str = ""  #: one word or code for a status that wants one: `error`, `timeout`, `locked`, …
@@ -68,13 +71,16 @@ class Run:
     params: dict[str, Any] = field(default_factory=dict)
     holder: str = ""  #: the process that runs it, see `lock.me()`
     log: str = ""  #: path of the log file, empty when none could be opened
+    waited: float = 0.0  #: seconds that it was kept from starting when its time had come
+    waited_for: str = ""  #: what kept it: that all places were taken, a mutex, an earlier run of it
     unclaimed: bool = False  #: neither history nor claim file could be written
     steps: list[StepRecord] = field(default_factory=list)
 
     @property
     def is_told(self) -> bool:
-        """Whether hooks and pings tell of it: not of a run that tells of another itself, and of no dry one."""
-        return self.trigger != HOOK and not self.dry_run
+        """Whether hooks and pings tell of it: not of a run that tells of another itself or has nothing new to tell,
+        and of no dry one."""
+        return self.trigger != HOOK and not self.dry_run and self.reason != UNCHANGED
 
     @property
     def took(self) -> float | None:
@@ -87,6 +93,11 @@ def new_run_id(now: float | None = None) -> str:
     milliseconds = int((time.time() if now is None else now) * 1000)
     chance = int.from_bytes(os.urandom(4), "big") >> 2
     return _encode(milliseconds, 10) + _encode(chance, 6)
+
+
+def first_id(moment: float) -> str:
+    """What the ids of runs since a moment do not sort before."""
+    return _encode(max(0, int(moment * 1000)), 10)
 
 
 def _encode(number: int, width: int) -> str:

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from scflows.attempt import Ended
 from scflows.clock import Deadline
-from scflows.run import CANCELLED, EXIT, FAILED, SUCCESS
+from scflows.errors import StepError
+from scflows.flow import StepSpec
+from scflows.run import CANCELLED, EXIT, FAILED, SUCCESS, StepRecord
 from scflows.stepper import Stepper
 from scflows.steps import Exit
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from scflows.resume import Past
 
 TIMEOUT = "timeout"
 
@@ -25,23 +32,31 @@ class Outcome:
 class Runner(Stepper):
     """Runs one flow on one line."""
 
-    def run(self) -> Outcome:
-        """Run the flow to its end, the final step included; after the notes of an earlier run, what was left of it."""
-        start: int | None = 0
-        done: set[int] = set()
-        is_over = False
-        if self.journal is not None and self.journal.has_past:
+    def run(self, lost: StepRecord | None = None, position: int = 0) -> Outcome:
+        """Run the flow to its end, the final step included; after the notes of an earlier run, what was left of it.
+
+        `lost` is a step for which an earlier process of this run was killed, `position` that of its last step.
+        """
+        past: Past | None = None
+        self.position = position
+        if self.journal is not None and (self.journal.has_past or lost is not None):
             from scflows.resume import restore
 
-            past = restore(self)
+            past = restore(self, lost)
             if past.ended is not None:
                 return Outcome(past.ended[0], "", past.ended[1])
             if past.problem:
                 return Outcome(FAILED, "error", past.problem)
-            start, done, is_over = past.following, past.done, past.is_over
-        outcome = self._walk_graph(done, is_over) if self.flow.is_graph else self._walk(start)
+        if self.flow.is_graph:
+            outcome = self._walk_graph(past, lost)
+        elif lost is not None:
+            outcome = self._walk_on(past.following if past is not None else None, lost)
+        else:
+            outcome = self._walk(past.following if past is not None else 0)
         if self.final is not None and outcome.status != EXIT:
             outcome = self.run_final(outcome)
+        if outcome.status == SUCCESS and self.ctx.depth == 0:
+            outcome.reason, outcome.message = self.ctx.kept.get("conclusion", ("", ""))
         if self.journal is not None:
             self.journal.note_end(outcome.status, outcome.message)
         return outcome
@@ -65,8 +80,16 @@ class Runner(Stepper):
             return Outcome(FAILED, "error", f"{self.final.name}: {message}", outcome.cause)
         return outcome
 
+    def _walk_on(self, index: int | None, lost: StepRecord) -> Outcome:
+        """Settle the step that was lost as the error it is, and go on as its own rules say."""
+        if index is None or index >= len(self.sequence) or self.sequence[index].name != lost.name:
+            return Outcome(FAILED, TIMEOUT, f"{lost.name}: {lost.message}")
+        spec = self.sequence[index]
+        jump, message = self.settled(spec, index, lost, Ended(error=StepError(lost.message)))
+        return self._after(spec, jump, message) or self._walk(self.place(jump, index))
+
     def _walk(self, index: int | None) -> Outcome:
-        executed = 0
+        executed = self.position
         while index is not None and index < len(self.sequence):
             spec = self.sequence[index]
             executed += 1
@@ -80,24 +103,29 @@ class Runner(Stepper):
             jump, message = self.settled(spec, index, record, ended)
             if ended.interrupted is not None:
                 return _interrupted(ended.interrupted, message)
-            if message:
-                return Outcome(FAILED, "error", f"{spec.name}: {message}")
-            if isinstance(jump, Exit):
-                return Outcome(EXIT, "", jump.message)
-            if jump == "__exit__":
-                return Outcome(EXIT, "", f"jump to __exit__ by {spec.name}")
+            outcome = self._after(spec, jump, message)
+            if outcome is not None:
+                return outcome
             index = self.place(jump, index)
         return Outcome(SUCCESS)
 
-    def _walk_graph(self, done: set[int], is_over: bool) -> Outcome:
+    def _after(self, spec: StepSpec, jump: Exit | str | None, message: str) -> Outcome | None:
+        """How the flow ended with this step; None when it goes on."""
+        if message:
+            return Outcome(FAILED, self.failure_reason, f"{spec.name}: {message}")
+        if isinstance(jump, Exit):
+            return Outcome(EXIT, jump.reason, jump.message)
+        return Outcome(EXIT, "", f"jump to __exit__ by {spec.name}") if jump == "__exit__" else None
+
+    def _walk_graph(self, past: Past | None, lost: StepRecord | None) -> Outcome:
         from scflows.graph_walk import walk_graph
 
-        end = walk_graph(self, done, is_over)
+        end = walk_graph(self, past, lost)
         if end.interrupted is not None:
             return _interrupted(end.interrupted, end.message)
         if end.failure:
-            return Outcome(FAILED, "error", end.failure)
-        return Outcome(EXIT, "", end.message) if end.is_exit else Outcome(SUCCESS)
+            return Outcome(FAILED, self.failure_reason, end.failure)
+        return Outcome(EXIT, end.reason, end.message) if end.is_exit else Outcome(SUCCESS)
 
 
 def _interrupted(cause: Deadline | str, message: str) -> Outcome:

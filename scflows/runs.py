@@ -1,33 +1,29 @@
-"""What is done to runs that happened or go on: find out who crashed, stop, prune."""
+"""What is done to runs that happened or go on: find out who crashed, stop."""
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
-import time
 
 from scflows.crashes import settle
-from scflows.errors import NotFound, Refused
-from scflows.follow_up import pay_owed
+from scflows.errors import Busy, NotFound, Refused
 from scflows.history import open_store
-from scflows.history.recorder import FAULTS, take_in_pending
-from scflows.launch import start_hook
+from scflows.history.recorder import Recorder, take_in_pending
 from scflows.lock import is_alive
+from scflows.place import nobody_waits
+from scflows.run import CANCELLED, QUEUED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from scflows.history import RunStore
     from scflows.run import Run
     from scflows.settings import Settings
-
-#: Seconds between two housekeepings of a machine, and between two prunings.
-HOUSEKEEPING_EVERY = 60.0
-PRUNING_EVERY = 24 * 3600.0
+    from scflows.unanswered import Owed
 
 
-def read_store(settings: Settings) -> RunStore:
-    """The history, true as of now: records that waited are taken in, runs whose process died are `crashed`.
+def read_store(settings: Settings, looks_at_slots: bool = True) -> RunStore:
+    """The history, true as of now: records that waited are taken in, runs whose process died are `crashed`, slots
+    that nobody answered are `missed`.
 
     One that cannot be written is read as it is.
     """
@@ -38,6 +34,14 @@ def read_store(settings: Settings) -> RunStore:
         store = open_store(settings)
         take_in_pending(settings, store)
         settle(store, settings)
+        if not nobody_waits(settings.state_path):
+            from scflows.backlog import see_to
+
+            see_to(settings.state_path)
+        if looks_at_slots:
+            from scflows.unanswered import settle as settle_slots
+
+            settle_slots(store, settings)
         return store
     except (sqlite3.OperationalError, OSError) as error:
         if store is not None:
@@ -48,8 +52,23 @@ def read_store(settings: Settings) -> RunStore:
             raise error from None
 
 
-def stop(run: Run) -> int:
-    """Tell a run's process to stop; its number. Raises NotFound or Refused when that cannot be."""
+def stop(run: Run, settings: Settings) -> int:
+    """Tell a run's process to stop; its number, 0 for one that waited and is taken out of the line.
+
+    Raises NotFound or Refused when that cannot be.
+    """
+    if run.status == QUEUED:
+        from scflows.backlog import ticket_of
+        from scflows.entrance import withdraw
+
+        ticket = ticket_of(settings.state_path, run.id)
+        if ticket is not None and not ticket.is_own:
+            recorder = Recorder(settings)
+            told = "told to stop while it waited for its turn"
+            if withdraw(settings.state_path, ticket, recorder, CANCELLED, "terminated", told):
+                recorder.close()
+                return 0
+            raise Busy(f"run {run.id} is about to start", f"try again: flows runs stop {run.id}")
     pid = int(run.holder.split(":")[2]) if run.holder.count(":") == 3 else 0
     if run.ended is not None or not is_alive(run.holder) or not pid:
         raise NotFound(f"run {run.id} does not run any more, or not on this machine")
@@ -62,44 +81,12 @@ def stop(run: Run) -> int:
     return pid
 
 
-def housekeeping(settings: Settings) -> None:
-    """What is done now and then: take in waiting records, settle crashed runs, call their hooks, prune.
+def owed_slots(settings: Settings) -> list[Owed]:
+    """The slots that are to be made up, the oldest first; those that were missed are recorded on the way."""
+    from scflows.unanswered import settle as settle_slots
 
-    It is done by whoever ends a run, at most once a minute.
-
-    It never raises and never waits: a history that cannot be written is told by the run itself.
-    """
-    stamp = os.path.join(settings.state_path, "housekeeping")
-    if not _is_older(stamp, HOUSEKEEPING_EVERY):
-        return
+    store = read_store(settings, looks_at_slots=False)
     try:
-        descriptor = os.open(stamp, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError:
-        return
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.utime(descriptor)
-        store = read_store(settings)
-        try:
-            pruned = os.path.join(settings.state_path, "pruning")
-            if _is_older(pruned, PRUNING_EVERY):
-                from scflows.retention import prune
-
-                with open(pruned, "wb"):
-                    prune(store, settings)
-        finally:
-            store.close()
-        pay_owed(settings, start_hook)
-    except FAULTS:
-        pass
+        return settle_slots(store, settings, at_once=True).owed
     finally:
-        os.close(descriptor)
-
-
-def _is_older(path: str, seconds: float) -> bool:
-    try:
-        return abs(time.time() - os.stat(path).st_mtime) > seconds
-    except FileNotFoundError:
-        return True
-    except OSError:
-        return False
+        store.close()

@@ -139,10 +139,9 @@ def _step(known: list[StepType]) -> Schema:
 
 def _block(kind: StepType) -> Schema:
     """Which block a step of this type has. The blocks of other types are left aside, so they are not named."""
-    needs = [kind.name] if any(each.required for each in kind.options) else []
     return {
         "if": {"properties": {"type": {"const": kind.name}}, "required": ["type"]},
-        "then": {"properties": {kind.name: {"$ref": f"#/$defs/type.{kind.name}"}}, "required": needs},
+        "then": {"properties": {kind.name: {"$ref": f"#/$defs/type.{kind.name}"}}, "required": [kind.name]},
     }
 
 

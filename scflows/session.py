@@ -53,7 +53,10 @@ class Session:
         with self._loading:
             found = self._expressions.get(key)
             if found is None:
-                found = self._expressions[key] = Expressions((self._settings.templates_path, folder), flow.strict)
+                settings = self._settings
+                private = (settings.secrets_path, settings.config_file, settings.env_file)
+                found = Expressions((settings.templates_path, folder), flow.strict, private)
+                self._expressions[key] = found
         return found
 
     def child(self, path: str) -> Flow:
@@ -88,8 +91,8 @@ class Session:
         log.within(flow.name if loop_index is None else f"{flow.name} {loop_index}")
         child = Context(self._settings, data, self.expressions(flow), log, flow.file, ctx.dry_run, line.remaining)
         child.line, child.depth, child.kept = line, ctx.depth + 1, ctx.kept
-        limit = line.bound(flow.timeout, "flow")
         was_blocked, line.blocked = line.blocked, True
+        limit = line.bound(flow.timeout, "flow", flow.path)
         try:
             outcome = Runner(flow, child, self).run()
         finally:

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass, field
 
 from scflows.errors import UsageError
+from scflows.safefile import open_regular
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
 #: What a scheduled task remembers of the settings that were in force; none of them is a secret.
 REMEMBERED = (
+    "BASE_POSTPROCESSING_URL",
     "CONFIG_FILE",
     "CRONTAB_PROGRAM",
     "DATA_PATH",
@@ -21,6 +23,11 @@ REMEMBERED = (
     "FLOW_TIMEOUT_SECONDS",
     "LOCK_PATH",
     "LOG_LEVEL",
+    "MAX_RUNS",
+    "MAX_WAIT_SECONDS",
+    "SC_ALLOWED_HOSTS",
+    "SC_API_URL",
+    "SC_RETRY_SECONDS",
     "SECRETS_PATH",
     "TASKS_PATH",
     "TEMPLATES_PATH",
@@ -127,6 +134,16 @@ class Settings:
         return int(self._number("FLOW_MAX_WORKERS", 8))
 
     @property
+    def max_runs(self) -> int:
+        """How many runs go on at once on this machine; two for each core unless set."""
+        return int(self._number("MAX_RUNS", 0, 1)) or usual_runs()
+
+    @property
+    def max_wait_seconds(self) -> float:
+        """How long a run waits for its turn before it is given up."""
+        return self._number("MAX_WAIT_SECONDS", 3600)
+
+    @property
     def log_level(self) -> str:
         level = (self.environment.get("LOG_LEVEL") or "INFO").upper()
         if level not in LOG_LEVELS:
@@ -156,7 +173,7 @@ class Settings:
         return kept
 
     def _check(self) -> None:
-        for setting in ("timeout_seconds", "max_workers", "log_level"):
+        for setting in ("timeout_seconds", "max_workers", "max_runs", "max_wait_seconds", "log_level"):
             getattr(self, setting)
         if self.timezone != "UTC":
             from zoneinfo import ZoneInfo
@@ -183,7 +200,7 @@ class Settings:
         home = self.environment.get("HOME") or os.path.expanduser("~")
         return os.path.join(home, fallback)
 
-    def _number(self, name: str, default: float) -> float:
+    def _number(self, name: str, default: float, least: float = 0) -> float:
         text = self.environment.get(name)
         if not text:
             return default
@@ -191,9 +208,23 @@ class Settings:
             number = float(text)
         except ValueError:
             number = -1
-        if not 0 < number < 1e9:
-            raise UsageError(f"{name} {text!r} is no number above 0")
+        if not 0 < number < 1e9 or number < least:
+            raise UsageError(f"{name} {text!r} is no number {f'from {least:g} on' if least else 'above 0'}")
         return number
+
+
+def usual_runs() -> int:
+    """Two for each core that this process may use, at least two."""
+    cores: float = len(os.sched_getaffinity(0))
+    try:
+        # In a container: how many microseconds of processor time it has in each period.
+        with open("/sys/fs/cgroup/cpu.max", encoding="ascii") as file:
+            quota, period = file.read().split()
+        if quota != "max":
+            cores = min(cores, int(quota) / int(period))
+    except (OSError, ValueError):
+        pass  # No container, or one that is not limited.
+    return max(2, int(2 * cores))
 
 
 def read_settings(home: str | None = None, environment: Mapping[str, str] | None = None) -> Settings:
@@ -218,7 +249,7 @@ def read_env_file(path: str) -> dict[str, str]:
     a pair of quotes around the whole value are taken off. Raises UsageError naming file and line.
     """
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(open_regular(path), encoding="utf-8") as file:
             lines = file.read().splitlines()
     except (FileNotFoundError, NotADirectoryError):
         return {}

@@ -112,7 +112,7 @@ class StepReader:
         at: At,
     ) -> dict[str, Any]:
         known = options_of(step_class)
-        block = written.get(kind, {} if not any(each.required for each in known.values()) else None)
+        block = written.get(kind)
         if block is None and kind in written and not any(each.required for each in known.values()):
             block = {}
         if not isinstance(block, dict):

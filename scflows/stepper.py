@@ -9,6 +9,7 @@ from scflows.clock import Line
 from scflows.errors import StepError
 from scflows.flow import RESERVED, Flow, StepSpec
 from scflows.run import FAILED, RUNNING, SUCCESS, StepRecord
+from scflows.secrets.named import named_in
 from scflows.steps import Exit
 
 TYPE_CHECKING = False
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from scflows.journal import Journal
     from scflows.run import Listener
-    from scflows.steps import ChildEnd, Context
+    from scflows.steps import ChildEnd, Context, Promise
 
     class Shared(Protocol):
         """What the flows of a run share."""
@@ -51,9 +52,14 @@ class Stepper:
         self.listener = listener
         self.journal = journal
         ctx.host = self
+        named = named_in([step.options for step in flow.steps])
+        if named:
+            # What shows them before they are asked for, such as the input, is masked, too.
+            ctx.secrets.foresee(sorted(named))
         self.final = next((step for step in flow.steps if step.name == flow.finally_step), None)
         self.sequence = [step for step in flow.steps if step is not self.final]
         self.position = 0
+        self.failure_reason = "error"  #: of the last error that nothing handled
         self._places = {step.name: place for place, step in reversed(list(enumerate(self.sequence)))}
 
     def run_flow(self, ctx: Context, path: str, given: Any, loop_index: int | None, line: Line) -> ChildEnd:
@@ -84,6 +90,8 @@ class Stepper:
         """What becomes of a step; may be called in any thread."""
         begun = time.time()
         ctx.log.at_step(spec.name)
+        if ctx.depth == 0 and ctx.line is not None:
+            ctx.line.step = spec.name
         ended = perform(spec, ctx, self.shared.classes, judge, self.shared.force)
         if ended.status == SUCCESS:
             ctx.log.info(f"done in {time.time() - begun:.2f} s", echo=ctx.depth > 0)
@@ -118,9 +126,17 @@ class Stepper:
                 ended.targets.settle()
             else:
                 ended.targets.discard()
+        for promise in ended.promises:
+            self._redeem(promise, ended.error is None)
         if self.listener is not None:
             self.listener.step_ended(record)
         return jump, message
+
+    def _redeem(self, promise: Promise, is_stored: bool) -> None:
+        try:
+            (promise.keep if is_stored else promise.drop)()
+        except Exception as error:  # Of some library; the step's result is stored all the same.
+            self.ctx.log.warning(f"{type(error).__name__}: {error}; what was taken will come again")
 
     def place(self, jump: Exit | str | None, index: int) -> int | None:
         """Where the order of the file goes on after a step that jumps, or does not; None at its end."""
@@ -156,11 +172,13 @@ class Stepper:
                     record.status = "ignored"
                     log.info(f"error ignored by {pattern!r}: {message}")
                     return None, ""
-                if spec.on_error_goto is not None:
+                # From the final step there is nowhere to go on.
+                if spec.on_error_goto is not None and spec is not self.final:
                     record.status = "handled"
                     log.warning(f"{message}; going to {spec.on_error_goto}")
                     return spec.on_error_goto, ""
             record.status = FAILED
+            self.failure_reason = ended.error.reason if ended.error is not None else "error"
             log.error(message)
         finally:
             log.at_step("")

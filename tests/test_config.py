@@ -140,3 +140,27 @@ def test_a_file_that_may_not_be_read_is_told(settings):
     path.chmod(0)
     with pytest.raises(UsageError, match="Permission denied"):
         read_config(settings)
+
+
+def test_a_file_that_was_found_sound_is_not_parsed_again_until_it_changes(settings, workspace):
+    import json
+    import subprocess
+    import sys
+
+    path = workspace / "data" / "config.yml"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("retention: {days: 7, tasks: {a: {runs: 3}}}\non_failure: tell.yml\n")
+    told = (
+        "import json, sys; from scflows.config import read_config; from scflows.settings import read_settings;"
+        "c = read_config(read_settings(sys.argv[1]));"
+        "print(json.dumps([c.retention.days, c.tasks['a'].runs if c.tasks else 0, c.hooks, 'yaml' in sys.modules]))"
+    )
+
+    def read():
+        command = [sys.executable, "-P", "-c", told, str(workspace)]
+        return json.loads(subprocess.run(command, env=settings.environment, capture_output=True, check=True).stdout)
+
+    assert read() == [7, 3, {"on_failure": "tell.yml"}, True]
+    assert read() == [7, 3, {"on_failure": "tell.yml"}, False]
+    path.write_text("retention: {days: 8}\n")
+    assert read() == [8, 0, {}, True]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import re
 import shlex
@@ -98,6 +99,7 @@ def test_the_documents_have_examples() -> None:
     assert len(EXAMPLES) > 15
 
 
+@pytest.mark.language("§4 Step types")
 @pytest.mark.parametrize("kind", step_types())
 def test_the_reference_shows_the_example_of_a_step_type(kind: str) -> None:
     text = dedent("    " + (find_step(kind).__doc__ or ""))
@@ -106,6 +108,7 @@ def test_the_reference_shows_the_example_of_a_step_type(kind: str) -> None:
     assert example in blocks(section(LANGUAGE, f"### {kind}"), "yaml")
 
 
+@pytest.mark.language("§4 Step types")
 @pytest.mark.parametrize("kind", step_types())
 def test_the_reference_has_every_option_of_a_step_type_with_its_default(kind: str) -> None:
     told = {cells[0].strip("`"): cells[1].strip("`") for cells in rows(section(LANGUAGE, f"### {kind}"))}
@@ -117,6 +120,7 @@ def test_the_reference_has_every_option_of_a_step_type_with_its_default(kind: st
             assert f"`{choice}`" in section(LANGUAGE, f"### {kind}")
 
 
+@pytest.mark.language("§1 A flow file")
 def test_the_reference_has_every_property_and_nothing_else() -> None:
     assert words_of(section(LANGUAGE, "## A flow file")) == set(FLOW_PROPERTIES)
     assert words_of(section(LANGUAGE, "## Steps")) == set(STEP_PROPERTIES)
@@ -125,6 +129,7 @@ def test_the_reference_has_every_property_and_nothing_else() -> None:
     assert {f"`{name}`" for name in TYPES} <= set(re.findall(r"`\w+`", section(LANGUAGE, "## Parameters")))
 
 
+@pytest.mark.language("§2 Templates")
 def test_the_reference_names_the_options_that_are_templates() -> None:
     told = {}
     for cells in rows(section(LANGUAGE, "## Templates")):
@@ -136,11 +141,13 @@ def test_the_reference_names_the_options_that_are_templates() -> None:
     assert told == {kind: names for kind, names in known.items() if names}
 
 
+@pytest.mark.language("§1 Data")
 def test_the_reference_has_every_special_variable(run_flow: Callable[..., Any]) -> None:
     special = {name for name in run_flow("steps: []").result if name.startswith("__")}
     assert words_of(section(LANGUAGE, "## Data")) == special
 
 
+@pytest.mark.language("§6 Settings")
 def test_the_concepts_have_every_setting() -> None:
     source = Path(scflows.settings.__file__).read_text(encoding="utf-8")
     read = set(re.findall(r'"([A-Z][A-Z_]+_[A-Z]+|TIMEZONE)"', source)) | set(REMEMBERED)
@@ -197,7 +204,8 @@ def test_a_command_line_in_the_documents_can_be_typed(words: list[str], is_full:
         path.append(left.pop(0))
         command = command.commands[path[-1]]
     assert path or left == ["--help"]
-    known = {option for parameter in command.params for option in parameter.opts} | {"--help", "-h"}
+    options = {option for each in command.params for option in (*each.opts, *each.secondary_opts)}
+    known = options | {"--help", "-h"}
     assert {word for word in left if word.startswith("-")} <= known
     if is_full and left != ["--help"]:
         command.make_context(" ".join(path), left)
@@ -237,14 +245,80 @@ def test_a_link_between_the_documents_leads_somewhere(path: Path) -> None:
         assert not anchor or anchor in anchors(there), target
 
 
+def language_sections() -> dict[str, str]:
+    """The sections of the language, as its page numbers them, and where each link leads."""
+    found = {}
+    text = LANGUAGE.read_text(encoding="utf-8")
+    for number, links in re.findall(r"^- (§\d+) (.*?)(?=^- §|^$)", text, re.MULTILINE | re.DOTALL):
+        for title, target in re.findall(r"\[([^]]+)\]\(([^)]+)\)", links):
+            found[f"{number} {title}"] = f"flow-language.md{target}" if target.startswith("#") else target
+    return found
+
+
+def language_table() -> dict[str, set[str]]:
+    """The tests of each section, as the table lists them."""
+    listed: dict[str, set[str]] = {}
+    here = ""
+    known = language_sections()
+    for line in (DOCS / "language-tests.md").read_text(encoding="utf-8").splitlines():
+        if not line.startswith("| ") or line.startswith("| section"):
+            continue
+        section, statement, tests = (cell.strip() for cell in line.strip("|").split(" | "))
+        if section:
+            title, target = re.fullmatch(r"\[([^]]+)\]\(([^)]+)\)", section).groups()  # type: ignore[union-attr]
+            assert known[title] == target
+            assert title not in listed, title
+            here = title
+        assert statement
+        assert tests
+        listed.setdefault(here, set()).update(re.findall(r"`([^`]+)`", tests))
+    return listed
+
+
+def language_marks() -> tuple[dict[str, set[str]], set[str]]:
+    """The sections that tests and files name with the marker `language`, and all tests there are."""
+    marks: dict[str, set[str]] = {}
+    tests = set()
+    for path in sorted((ROOT / "tests").rglob("test_*.py")):
+        file = path.relative_to(ROOT).as_posix()
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.FunctionDef):
+                name, marked_by = f"{file}::{node.name}", node.decorator_list
+                tests.add(name)
+            elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "pytestmark":
+                name, marked_by = file, [node.value]
+                tests.add(file)
+            else:
+                continue
+            for call in (each for expression in marked_by for each in ast.walk(expression)):
+                if isinstance(call, ast.Call) and ast.unparse(call.func) == "pytest.mark.language":
+                    marks.setdefault(name, set()).update(ast.literal_eval(argument) for argument in call.args)
+    return marks, tests
+
+
 def test_every_section_of_the_language_has_its_tests() -> None:
-    text = (DOCS / "language-tests.md").read_text(encoding="utf-8")
-    sections = set(re.findall(r"\(flow-language\.md#([^)]+)\)", text))
-    assert sections == anchors(LANGUAGE) - {"the-flow-language"}
-    for named in re.findall(r"`(tests/[^`]+)`", text):
-        file, _, test = named.partition("::")
-        assert (ROOT / file).exists(), file
-        assert not test or f"def {test}(" in (ROOT / file).read_text(encoding="utf-8"), named
+    known = language_sections()
+    page = {target.partition("#")[2] for target in known.values() if target.startswith("flow-language.md")}
+    assert page == anchors(LANGUAGE) - {"the-flow-language"}
+    assert list(language_table()) == list(known)
+
+
+def test_every_test_in_the_table_names_its_section() -> None:
+    marks, tests = language_marks()
+    for section, listed in language_table().items():
+        for name in listed:
+            assert name in tests, name
+            named = marks.get(name, set()) | marks.get(name.partition("::")[0], set())
+            assert section in named, name
+
+
+def test_every_test_that_names_a_section_is_in_the_table() -> None:
+    listed = language_table()
+    marks, _ = language_marks()
+    assert len(marks) > 200
+    for name, sections in marks.items():
+        for section in sections:
+            assert name in listed.get(section, set()), (section, name)
 
 
 def marked(name: str) -> list[str]:

@@ -20,7 +20,7 @@ FLOW = """
     name: Orders
     finally_step: report
     steps:
-      - {name: report, type: debug}
+      - {name: report, type: debug, debug: {}}
       - {name: fetch, type: rest, rest: {uri: "http://a"}, on_error_goto: give up}
       - {name: none, type: exit, when: [not fetch, true], exit: {message: nothing}}
       - {name: again, type: goto, when: fetch.next, goto: {step_name: fetch}}

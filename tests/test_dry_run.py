@@ -14,8 +14,9 @@ steps:
   - {name: value, type: set_fact, set_fact: {value: [{a: 1, b: "{{ __flow_path__ }}"}]}}
   - {name: shaped, type: jq, jq: {data_key: value, expression: "map(.a)"}}
   - {name: all, type: jq, jq: {expression: keys}}
+  - {name: found, type: set_fact, set_fact: {value: {names: {}, issues: []}}}
   - {name: look, type: debug, debug: {data_key: value}}
-  - {name: see all, type: debug}
+  - {name: see all, type: debug, debug: {}}
   - {name: text, type: jinja, jinja: {path: text.j2}}
   - {name: nap, type: sleep, sleep: {seconds: 600}}
   - {name: input, type: file, file: {path: "flow:input.json", type: json}}
@@ -29,15 +30,20 @@ steps:
   - {name: more, type: table, table: {mode: append, path: rows.csv, data_key: value}}
   - {name: sorted, type: shell, shell: {command: [sort, -u, "a b"]}}
   - {name: sent, type: rest, rest: {uri: "http://user:word@127.0.0.1:9/a?key=1", method: post, data_key: value}}
+  - {name: child, type: flow, flow: {path: child.yml}}
+  - {name: children, type: flow_loop, flow_loop: {path: child.yml, data_key: value}}
+  - {name: which, type: switch, switch: {data_key: look, cases: [{when: ".*", step: {type: debug, debug: {}}}]}}
+  - {name: fields, type: jira_names_merge, jira_names_merge: {data_key: found}}
   - {name: unwanted, type: sleep, when: 1 > 2, sleep: {seconds: 1}}
   - {name: jump, type: goto, goto: {step_name: "{{ 'done' }}"}}
-  - {name: missed, type: debug}
+  - {name: missed, type: debug, debug: {}}
   - {name: done, type: exit, exit: {message: "enough of {{ shaped[0] }}"}}
 """
 TOLD = {
     "value": "set a value",
     "shaped": "shape 'value'",
     "all": "shape all data",
+    "found": "set a value",
     "look": "show 'value'",
     "see all": "show all data",
     "text": "fill in text.j2",
@@ -53,6 +59,10 @@ TOLD = {
     "more": "would append to rows.csv",
     "sorted": "would run sort -u 'a b'",
     "sent": "would send POST http://127.0.0.1:9/a",
+    "child": "run child.yml",
+    "children": "run child.yml for each item of 'value'",
+    "which": "run the step that fits 'look'",
+    "fields": "give the fields of 'found' their names",
     "unwanted": "does not hold: 1 > 2",
     "jump": "go on at 'done'",
     "done": "end the flow: enough of 1",
@@ -62,11 +72,13 @@ TOLD = {
 @pytest.fixture
 def flow(workspace: Path) -> Path:
     (workspace / "tasks/all.yml").write_text(FLOW)
+    (workspace / "tasks/child.yml").write_text("steps: []\n")
     (workspace / "tasks/text.j2").write_text("text")
     (workspace / "tasks/input.json").write_text("1")
     return workspace
 
 
+@pytest.mark.language("§7 Dry runs")
 def test_each_step_is_told(flow: Path, flows: Flows) -> None:
     answer = flows("run", "all.yml", "--dry-run")
     assert (answer.code, answer.err) == (0, "")
@@ -77,6 +89,7 @@ def test_each_step_is_told(flow: Path, flows: Flows) -> None:
     assert not (flow / "data").exists()
 
 
+@pytest.mark.language("§7 Dry runs")
 def test_an_error_is_told_in_place_of_it(workspace: Path, flows: Flows) -> None:
     (workspace / "tasks/bad.yml").write_text("steps: [{name: a, type: jq, jq: {data_key: b, expression: .}}]\n")
     answer = flows("run", "bad.yml", "--dry-run")

@@ -10,6 +10,7 @@ from scflows.errors import StepError
 from scflows.expression import Expressions
 
 
+@pytest.mark.language("§1 A flow file")
 @pytest.mark.parametrize(
     "step",
     [
@@ -28,6 +29,7 @@ def test_unknown_names_are_errors_where_the_flow_is_strict(run_flow, step, stric
         assert "'unknown' is undefined" in run.message
 
 
+@pytest.mark.language("§1 A flow file")
 def test_a_strict_child_is_strict_by_itself(run_flow, workspace):
     (workspace / "tasks" / "child.yml").write_text(
         "strict: true\nsteps: [{name: s, type: set_fact, set_fact: {value: '{{ unknown }}'}}]"
@@ -39,6 +41,7 @@ def test_a_strict_child_is_strict_by_itself(run_flow, workspace):
     assert run.errors[0]["step"] == "s"
 
 
+@pytest.mark.language("§2 Templates")
 def test_names_of_the_data_hide_those_that_templates_always_have():
     expressions = Expressions()
     assert expressions.render("{{ range(3) | list }}", {}) == "[0, 1, 2]"

@@ -22,6 +22,7 @@ def mistakes(text: str | bytes) -> list[str]:
     return [str(mistake) for mistake in warnings]
 
 
+@pytest.mark.language("§1 What is checked", "§2 Steps")
 @pytest.mark.parametrize(
     ("text", "place", "told"),
     [
@@ -60,12 +61,25 @@ def mistakes(text: str | bytes) -> list[str]:
             "names two steps",
         ),
         ("steps: []\nmax_steps: 0", "f.yml:2:1", "1 or more"),
+        ("steps: []\npriority: 101", "f.yml:2:1", "from -100 to 100"),
+        ("steps: []\npriority: -101", "f.yml:2:1", "from -100 to 100"),
+        ("steps: []\npriority: high", "f.yml:2:1", "must be a whole number"),
+        ("steps: []\nmutex: a/b", "f.yml:2:1", "a name has letters, digits"),
+        ("steps: []\nmutex: [ok, 5]", "f.yml:2:13", "must be a name or a list of names"),
+        ("steps: []\nschedule: {every: 1h, overlap: stop}", "f.yml:2:23", "overlap"),
         ("steps: []\nschedule: {every: 5}", "f.yml:2:12", "5"),
         ("steps: []\nschedule: {evry: 5m}", "f.yml:2:12", "did you mean 'every'"),
         ("steps: []\nschedule: {cron: '61 * * * *'}", "f.yml:2:12", "minute"),
         ("steps: []\ncron: '* * *'", "f.yml:2:1", "fields"),
         ("steps: []\nparams: {a: {type: txt}}", "f.yml:2:14", "unknown type 'txt'"),
         ("steps: []\nparams: {a: {type: integer, default: x}}", "f.yml:2:29", "is no integer"),
+        ("steps: []\nparams: {a: {type: integer, default: 9e999}}", "f.yml:2:29", "is no integer"),
+        ("steps: []\nparams: {a: {type: integer, min: x, default: 5}}", "f.yml:2:29", "min 'x' is no integer"),
+        ("steps: []\nparams: {a: {type: date, max: [1]}}", "f.yml:2:26", "max [1] is no date"),
+        ("steps: []\nparams: {a: {type: json, min: 1, default: {}}}", "f.yml:2:34", "cannot be compared with min 1"),
+        ("steps: []\nparams: {a: {required: maybe}}", "f.yml:2:14", "required is true or false"),
+        ("steps: []\nparams: {a: {help: [x]}}", "f.yml:2:14", "help is a text"),
+        ("steps: []\nparams: {a: {choices: x}}", "f.yml:2:14", "choices is a list"),
         ("steps: []\nsteps: []", "f.yml:2:1", "a second time"),
         ("steps: [\n", "f.yml:2:1", "YAML"),
         ("steps: !!python/object:os.system {}", "f.yml:1:8", "unknown tag"),
@@ -91,6 +105,7 @@ def test_a_mistake_is_told_with_its_place(text, place, told):
     assert told in found[0]
 
 
+@pytest.mark.language("§1 What is checked")
 def test_all_mistakes_are_told_at_once_in_order():
     found = mistakes("""
 steps:
@@ -102,6 +117,7 @@ finally_step: nowhere
     assert [line.split(":")[1] for line in found] == ["3", "4", "4", "5", "5", "6"]
 
 
+@pytest.mark.language("§1 A flow file")
 def test_what_is_not_known_is_left_aside_with_a_warning():
     found = mistakes("nmae: x\nsteps:\n- {name: s, type: sleep, wehn: x, sleep: {seconds: 1}}")
     assert [": warning: " in line for line in found] == [True, True]
@@ -124,12 +140,14 @@ values = strategies.recursive(
 steps = strategies.lists(strategies.dictionaries(words | texts, values, max_size=6), max_size=4)
 
 
+@pytest.mark.language("§1 What is checked")
 @settings(max_examples=300, deadline=None)
 @given(strategies.fixed_dictionaries({"steps": steps | values}, optional={"params": values, "schedule": values}))
 def test_no_flow_of_any_shape_brings_a_traceback(flow):
     mistakes(yaml.safe_dump(flow))
 
 
+@pytest.mark.language("§1 What is checked")
 @settings(max_examples=300, deadline=None)
 @given(strategies.binary(max_size=80) | strategies.text(max_size=80).map(lambda text: text.encode("utf-8", "replace")))
 def test_no_bytes_bring_a_traceback(content):

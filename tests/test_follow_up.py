@@ -17,8 +17,10 @@ from uuid import UUID
 import pytest
 
 from scflows.history import Query, open_store
+from scflows.housekeeping import keep_house
 from scflows.lock.file import holders
-from scflows.runs import housekeeping, read_store
+from scflows.run import UNCHANGED, Run
+from scflows.runs import read_store
 
 TELL = """
 steps:
@@ -128,6 +130,7 @@ def test_a_hook_is_a_run_of_its_own(run_flow, told, settings):
     assert run.outcome.problems == []
 
 
+@pytest.mark.language("§1 A flow file")
 def test_a_flows_own_hooks_are_called_each_time(run_flow, told):
     for text in (GOOD, BAD, BAD, GOOD, GOOD):
         run_flow(ALL + text)
@@ -149,12 +152,26 @@ def test_a_flows_own_hooks_are_called_each_time(run_flow, told):
     ]
 
 
+@pytest.mark.language("§1 A flow file")
 def test_the_failure_hook_of_the_settings_hears_of_changes_only(run_flow, told, configure):
     configure("on_failure: tell.yml\non_recovery: tell.yml\n")
     for text in (BAD, BAD, GOOD, GOOD, BAD, "steps: [", GOOD):
         run_flow(text)
     changes = [("on_failure", "failed"), ("on_recovery", "success")]
     assert told() == changes * 2
+
+
+def test_a_long_row_of_runs_without_news_hides_no_recovery(run_flow, told, configure, settings):
+    configure("on_failure: tell.yml\non_recovery: tell.yml\n")
+    run_flow(BAD)
+    store = open_store(settings)
+    begun = store.find(Query(limit=0))[0].started
+    for number in range(120):
+        at = begun + 0.0001 * (number + 1)
+        store.claim(Run(f"U{number:015}", "flow.yml", "flow", status="success", reason=UNCHANGED, started=at, ended=at))
+    store.close()
+    run_flow(GOOD)
+    assert told() == [("on_failure", "failed"), ("on_recovery", "success")]
 
 
 def test_each_task_has_a_state_of_its_own(run_flow, told, configure):
@@ -246,11 +263,11 @@ def test_a_crash_that_is_found_later_is_told_then(told, workspace, environment, 
         "on_failure: tell.yml\nsteps: [{name: wait, type: sleep, sleep: {seconds: 60}}]"
     )
     _start_and_kill(workspace, environment, settings)
-    housekeeping(settings)
+    keep_house(settings)
     (given,) = told(short=False)
     assert (given["task"], given["status"], given["hook"]) == ("slow", "crashed", "on_failure")
     (Path(settings.state_path) / "housekeeping").unlink()
-    housekeeping(settings)
+    keep_house(settings)
     assert len(told()) == 1
 
 
@@ -287,6 +304,7 @@ def _start_and_kill(workspace, environment, settings) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.language("§1 A flow file")
 def test_start_and_success_are_pinged_with_one_run_id(run_flow, service):
     run = run_flow(f'ping: {{start: "{service.url}/x/start", success: "{service.url}/x?a=b"}}\n' + GOOD)
     assert run.outcome.problems == []
@@ -298,6 +316,7 @@ def test_start_and_success_are_pinged_with_one_run_id(run_flow, service):
     assert UUID(first[2]["rid"][0])
 
 
+@pytest.mark.language("§1 A flow file")
 def test_a_failure_is_pinged_with_the_end_of_the_log(run_flow, service):
     run = run_flow(f'ping: {{success: "{service.url}/x", failure: "{service.url}/x/fail"}}\n' + BAD)
     (call,) = service.calls

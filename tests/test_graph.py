@@ -8,6 +8,8 @@ import pytest
 
 from scflows.graph import Graph, cycle, unrelated
 
+pytestmark = pytest.mark.language("§9 Graph order")
+
 
 def test_a_step_can_start_when_all_it_needs_have_ended():
     graph = Graph([[], [], [0, 1], [2]])

@@ -6,6 +6,8 @@ import time
 
 import pytest
 
+pytestmark = pytest.mark.language("§9 Graph order")
+
 DIAMOND = """
 steps:
   - {name: join, type: jq, needs: [a, b], jq: {expression: "[.a, .b]"}}
@@ -119,6 +121,7 @@ def test_a_key_may_be_stored_twice_along_one_way(run_flow):
     assert (run.result["b"], run.result["k"]) == (1, 2)
 
 
+@pytest.mark.language("§9 Time limits")
 def test_a_limit_of_time_interrupts_all_steps_at_work(run_flow):
     begun = time.monotonic()
     run = run_flow("""
@@ -135,6 +138,7 @@ def test_a_limit_of_time_interrupts_all_steps_at_work(run_flow):
     assert time.monotonic() - begun < 15
 
 
+@pytest.mark.language("§9 Time limits")
 def test_the_limit_of_one_step_leaves_the_others_alone(run_flow):
     run = run_flow("""
         steps:

@@ -82,6 +82,7 @@ def running(settings):
     return wait_for(look)
 
 
+@pytest.mark.language("§7 One run at a time")
 def test_a_second_run_of_a_running_flow_is_skipped_and_recorded(start, flows, write_flow, settings):
     write_flow(SLOW)
     first = start("run", "flow.yml")
@@ -135,6 +136,7 @@ def test_nothing_of_a_killed_run_stays_behind(start, write_flow, settings, works
     wait_for(lambda: not children())
 
 
+@pytest.mark.language("§1 How a run ends", "§3 The final step")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_stopped_run_is_cancelled_and_its_final_step_runs(start, write_flow, settings, workspace, number, code):
     write_flow("""
@@ -237,6 +239,7 @@ def test_a_locked_history_is_waited_for(flows, write_flow, settings):
     assert len(read_store(settings).find(Query())) == 2
 
 
+@pytest.mark.language("§7 Schedule")
 def test_a_slot_is_answered_once_unless_again_is_asked_for(flows, write_flow, settings):
     write_flow(QUICK)
     slot = "2026-11-21T05:00:00+00:00"
@@ -258,6 +261,7 @@ def test_a_slot_is_answered_once_also_without_a_history(flows, write_flow, setti
     assert sorted(run.status for run in read_store(settings).find(Query())) == ["skipped", "success"]
 
 
+@pytest.mark.language("§1 Where a flow is found")
 def test_a_missing_flow_is_refused_with_the_nearest_name(flows, write_flow):
     write_flow(QUICK, "readings.yml")
     answer = flows("run", "reading.yml")
@@ -268,6 +272,7 @@ def test_a_missing_flow_is_refused_with_the_nearest_name(flows, write_flow):
     assert json.loads(answer.out)["status"] == "failed"
 
 
+@pytest.mark.language("§9 Time limits")
 def test_a_timeout_ends_with_its_own_code(flows, write_flow, settings):
     write_flow(SLOW)
     answer = flows("run", "flow.yml", "--timeout", "0.3s")

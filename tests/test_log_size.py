@@ -17,6 +17,7 @@ LEFT_OUT = re.compile(
 )
 
 
+@pytest.mark.language("§6 Limits")
 def test_of_a_long_run_head_and_tail_are_kept_and_the_rest_is_counted(tmp_path):
     path = tmp_path / "t/t.log"
     before = TaskLog(str(path))

@@ -142,4 +142,28 @@ def test_a_new_workspace_is_told_without_an_empty_column(flows: Flows, tmp_path:
 
 def test_a_time_that_is_none_is_told_with_what_may_stand_there(flows: Flows) -> None:
     assert "7d" in flows("history", "--since", "7x").err
-    assert "queued" not in flows("history", "--status", "none").err
+    assert "queued" in flows("history", "--status", "none").err
+
+
+@pytest.mark.parametrize("name", ["tasks/one.json", "history.sqlite", "block", "unfinished", "heartbeat"])
+def test_no_command_waits_for_a_fifo_in_the_state(flows: Flows, workspace: Path, tmp_path: Path, name: str) -> None:
+    (workspace / "tasks" / "one.yml").write_text(SOUND)
+    assert flows("manual-schedule", "one.yml").code == 0
+    path = tmp_path / "state/scflows" / name
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+
+    for command in (["list-tasks"], ["check"], ["manual-schedule", "one.yml", "--name", "two"]):
+        answer = flows(*command)
+        assert answer.code in (0, 1), (command, answer)
+        assert "a bug" not in answer.err
+    assert flows("run", "tasks/one.yml", "--task", "one").code in (0, 2)
+
+
+def test_no_command_waits_for_an_env_file_that_is_a_fifo(flows: Flows, workspace: Path) -> None:
+    os.mkfifo(workspace / ".env")
+
+    answer = flows("list-tasks")
+
+    assert answer.code == 2
+    assert "it is no regular file" in answer.err

@@ -48,6 +48,7 @@ def slugify(packages: Path) -> Path:
     return packages
 
 
+@pytest.mark.language("§4 Step types")
 @pytest.mark.usefixtures("slugify")
 def test_the_flow_of_the_page_runs_its_step(workspace: Path, flows: Flows) -> None:
     (workspace / "tasks/report.yml").write_text(block("yml"), encoding="utf-8")
@@ -57,6 +58,7 @@ def test_the_flow_of_the_page_runs_its_step(workspace: Path, flows: Flows) -> No
     assert json.loads(answer.out)["data"]["slug"] == "report-plaça-de-l-àngel"
 
 
+@pytest.mark.language("§4 Step types")
 @pytest.mark.usefixtures("slugify")
 def test_its_options_are_checked_as_those_of_any_step(workspace: Path, flows: Flows) -> None:
     flow = workspace / "tasks/bad.yml"
@@ -83,6 +85,7 @@ def test_the_schema_knows_it(flows: Flows) -> None:
     assert schema["$defs"]["type.slugify"]["properties"]["separator"]["enum"] == ["-", "_"]
 
 
+@pytest.mark.language("§4 Step types")
 def test_a_built_in_type_cannot_be_replaced(packages: Path, workspace: Path, flows: Flows) -> None:
     installed(packages, "mine", "raise SystemExit('loaded')", "sleep = mine:SleepStep")
     (workspace / "tasks/nap.yml").write_text("steps: [{name: a, type: sleep, sleep: {seconds: 0}}]\n")

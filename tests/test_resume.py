@@ -16,6 +16,8 @@ import pytest
 from scflows.journal import Journal, journal_path, open_journal, read_asked, restored
 from scflows.lock.file import holders
 
+pytestmark = pytest.mark.language("§9 Resume")
+
 STEPS = """
 finally_step: last
 steps:
@@ -336,6 +338,7 @@ def test_a_step_whose_result_was_withheld_is_run_again_in_its_place(flows, write
     assert ran(data) == ["a", "b", "last", "a", "b", "last"]
 
 
+@pytest.mark.language("§3 The final step")
 def test_a_step_of_which_the_child_process_died_is_done_again(flows, write, data):
     write("""
 finally_step: last

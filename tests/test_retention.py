@@ -12,9 +12,9 @@ import pytest
 
 from scflows.errors import UsageError
 from scflows.history import Query, open_store
+from scflows.housekeeping import keep_house
 from scflows.retention import excess, prune
 from scflows.run import Run, StepRecord, new_run_id
-from scflows.runs import housekeeping
 
 DAY = 86400.0
 
@@ -60,6 +60,7 @@ def left(store, task):
     return [run.id for run in reversed(store.find(Query(task=task, limit=10**6)))]
 
 
+@pytest.mark.language("§6 Limits")
 def test_without_settings_runs_of_the_last_ninety_days_are_kept(store, ran, settings):
     old, new = ran("a", 91, 89)
     assert excess(store, settings) == [old]
@@ -161,7 +162,7 @@ def test_the_room_of_removed_runs_is_given_back(store, ran, settings):
 
 def test_housekeeping_prunes_by_itself(store, ran, settings):
     ran("a", 100)
-    housekeeping(settings)
+    keep_house(settings)
     assert left(store, "a") == []
 
 

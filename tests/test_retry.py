@@ -9,6 +9,8 @@ import pytest
 from scflows.errors import StepError
 from scflows.retry import retry_mistakes, wait_before
 
+pytestmark = pytest.mark.language("§9 Retries")
+
 
 def waits(written, error=None, count=4, chance=0.5):
     error = error or StepError("x", status_code=503)
@@ -103,6 +105,7 @@ def test_only_the_last_error_is_listed_with_the_attempts(run_flow):
     assert run.errors[0]["error"]["exit_code"] == 1
 
 
+@pytest.mark.language("§9 Time limits")
 def test_the_steps_limit_covers_all_attempts(run_flow):
     run = run_flow("""
         steps:

@@ -7,6 +7,7 @@ import json
 import pytest
 
 
+@pytest.mark.language("§1 A flow file")
 def test_steps_run_in_order_and_store_their_results(run_flow):
     run = run_flow("""
         steps:
@@ -18,10 +19,12 @@ def test_steps_run_in_order_and_store_their_results(run_flow):
     assert run.steps == [("one", "success"), ("two", "success")]
 
 
+@pytest.mark.language("§1 A flow file")
 def test_an_empty_list_of_steps_succeeds(run_flow):
     assert run_flow("steps: []").status == "success"
 
 
+@pytest.mark.language("§1 Data")
 def test_special_variables_are_there(run_flow):
     run = run_flow(
         "steps: [{name: all, type: set_fact, set_fact: {value: '{{ __input__.a }} {{ __flow_path__ }}'}}]",
@@ -37,12 +40,14 @@ def test_special_variables_are_there(run_flow):
     assert data["__errors__"] == []
 
 
+@pytest.mark.language("§1 Data")
 @pytest.mark.parametrize("payload", [7, "text", [1, None], False, None])
 def test_the_input_may_be_any_json_value(run_flow, payload):
     run = run_flow("steps: [{name: s, type: jq, jq: {data_key: __input__, expression: .}}]", payload=payload)
     assert run.result["s"] == ({} if payload is None else payload)
 
 
+@pytest.mark.language("§2 Conditions")
 @pytest.mark.parametrize(
     ("condition", "runs"),
     [
@@ -74,6 +79,7 @@ def test_truth_of_a_condition(run_flow, condition, runs):
     assert ("s" in run.result) == runs
 
 
+@pytest.mark.language("§2 Conditions")
 def test_all_conditions_must_hold_and_none_is_enough(run_flow):
     run = run_flow("""
         steps:
@@ -83,6 +89,7 @@ def test_all_conditions_must_hold_and_none_is_enough(run_flow):
     assert run.steps == [("a", "skipped"), ("b", "success")]
 
 
+@pytest.mark.language("§2 Steps")
 def test_a_skipped_step_cannot_be_hurt_by_a_missing_key_and_its_key_stays(run_flow):
     run = run_flow("""
         steps:
@@ -93,6 +100,7 @@ def test_a_skipped_step_cannot_be_hurt_by_a_missing_key_and_its_key_stays(run_fl
     assert run.result["s"] == "old"
 
 
+@pytest.mark.language("§2 Steps")
 def test_a_missing_key_is_an_error_and_nothing_is_stored(run_flow):
     run = run_flow("steps: [{name: s, type: jq, jq: {data_key: missing, expression: .}}]")
     assert run.status == "failed"
@@ -100,6 +108,7 @@ def test_a_missing_key_is_an_error_and_nothing_is_stored(run_flow):
     assert run.errors == [{"step": "s", "error": {"message": "the data has no key 'missing'"}}]
 
 
+@pytest.mark.language("§2 Steps")
 def test_jq_outputs_none_one_and_several(run_flow):
     run = run_flow("""
         steps:
@@ -113,6 +122,7 @@ def test_jq_outputs_none_one_and_several(run_flow):
     assert [data[key] for key in ("none", "one", "several", "listed", "first")] == [None, False, [1, 2], [1], 1]
 
 
+@pytest.mark.language("§2 jq")
 def test_jq_sees_nothing_of_the_environment(run_flow, monkeypatch):
     monkeypatch.setenv("PRIVATE_THING", "x")
     run = run_flow("""
@@ -124,6 +134,7 @@ def test_jq_sees_nothing_of_the_environment(run_flow, monkeypatch):
     assert [run.result[key] for key in "abc"] == [{}, {}, {}]
 
 
+@pytest.mark.language("§2 Templates")
 @pytest.mark.parametrize(
     "template",
     ["{{ ''.__class__ }}", "{{ __input__.__class__.__mro__ }}", "{{ ''|attr('__class__') }}", "{{ a.b.c }}"],
@@ -134,11 +145,13 @@ def test_a_template_that_reaches_out_is_a_step_error(run_flow, template):
     assert run.errors[0]["step"] == "s"
 
 
+@pytest.mark.language("§2 Templates")
 def test_a_template_is_rendered_once(run_flow):
     run = run_flow("steps: [{name: s, type: set_fact, set_fact: {value: '{{ __input__ }}'}}]", payload="{{ 1 + 1 }}")
     assert run.result["s"] == "{{ 1 + 1 }}"
 
 
+@pytest.mark.language("§3 Errors")
 @pytest.mark.parametrize(
     ("pattern", "matches"),
     [("no key", True), ("^no key", False), ("missing", True), ("404", False)],
@@ -154,6 +167,7 @@ def test_ignored_errors_are_searched_for_and_listed(run_flow, pattern, matches):
     assert ("t" in run.result) == matches
 
 
+@pytest.mark.language("§3 Errors")
 def test_on_error_goto_goes_there_and_the_flow_can_still_succeed(run_flow):
     run = run_flow("""
         steps:
@@ -166,6 +180,7 @@ def test_on_error_goto_goes_there_and_the_flow_can_still_succeed(run_flow):
     assert run.steps == [("s", "handled"), ("mend", "success")]
 
 
+@pytest.mark.language("§3 Errors")
 def test_an_ignored_error_after_a_jump_goes_on_in_order(run_flow):
     run = run_flow("""
         steps:
@@ -177,6 +192,7 @@ def test_an_ignored_error_after_a_jump_goes_on_in_order(run_flow):
     assert run.steps == [("go", "success"), ("c", "ignored"), ("d", "success")]
 
 
+@pytest.mark.language("§3 Jumps")
 @pytest.mark.parametrize(
     ("target", "status", "seen"),
     [("__end__", "success", True), ("__exit__", "exit", False), ("last", "success", True)],
@@ -194,6 +210,7 @@ def test_reserved_jumps_and_the_final_step(run_flow, target, status, seen):
     assert "never" not in run.result
 
 
+@pytest.mark.language("§3 Jumps")
 def test_start_jumps_back_and_max_steps_ends_an_endless_flow(run_flow):
     run = run_flow("""
         max_steps: 7
@@ -206,6 +223,7 @@ def test_start_jumps_back_and_max_steps_ends_an_endless_flow(run_flow):
     assert len(run.steps) == 7
 
 
+@pytest.mark.language("§3 The final step")
 def test_the_final_step_runs_after_a_failure_which_stays(run_flow):
     run = run_flow("""
         finally_step: last
@@ -218,20 +236,18 @@ def test_the_final_step_runs_after_a_failure_which_stays(run_flow):
     assert run.result["last"] == "1"
 
 
+@pytest.mark.language("§3 The final step")
 def test_an_error_in_the_final_step_fails_a_successful_flow(run_flow):
-    run = run_flow("""
-        finally_step: last
-        steps: [{name: last, type: jq, on_error_goto: __start__, jq: {data_key: missing, expression: .}}]
-    """)
-    assert run.steps == [("last", "handled")]
-    assert run.status == "success"
-    run = run_flow("""
-        finally_step: last
-        steps: [{name: last, type: jq, jq: {data_key: missing, expression: .}}]
-    """)
-    assert run.status == "failed"
+    for handled in ("", "on_error_goto: __start__, "):
+        run = run_flow(f"""
+            finally_step: last
+            steps: [{{name: last, type: jq, {handled}jq: {{data_key: missing, expression: .}}}}]
+        """)
+        assert run.steps == [("last", "failed")]
+        assert (run.status, run.message) == ("failed", "last: the data has no key 'missing'")
 
 
+@pytest.mark.language("§3 The final step")
 def test_an_exit_stores_its_message_and_skips_the_final_step(run_flow):
     run = run_flow("""
         finally_step: last
@@ -244,6 +260,7 @@ def test_an_exit_stores_its_message_and_skips_the_final_step(run_flow):
     assert "last" not in run.result
 
 
+@pytest.mark.language("§3 Jumps")
 def test_a_jump_to_an_unknown_step_is_an_error_of_the_goto(run_flow):
     run = run_flow(
         "steps: [{name: go, type: goto, ignore_errors: nowhere, goto: {step_name: '{{ __input__ }}'}}]",
@@ -253,17 +270,20 @@ def test_a_jump_to_an_unknown_step_is_an_error_of_the_goto(run_flow):
     assert run.errors[0]["ignored"] == "nowhere"
 
 
+@pytest.mark.language("§3 Jumps")
 def test_a_result_that_looks_like_a_jump_is_data(run_flow):
     run = run_flow("steps: [{name: s, type: set_fact, set_fact: {value: {goto: __exit__}}}]")
     assert run.status == "success"
     assert run.result["s"] == {"goto": "__exit__"}
 
 
+@pytest.mark.language("§1 Data")
 def test_dates_in_a_flow_become_text(run_flow):
     run = run_flow("steps: [{name: s, type: set_fact, set_fact: {value: {day: 2024-03-05, 7: x}}}]")
     assert run.result["s"] == {"day": "2024-03-05", "7": "x"}
 
 
+@pytest.mark.language("§9 Time limits")
 def test_a_step_limit_is_a_step_error(run_flow):
     run = run_flow("""
         steps:
@@ -274,6 +294,7 @@ def test_a_step_limit_is_a_step_error(run_flow):
     assert "longer than 0.2 s" in run.errors[0]["error"]["message"]
 
 
+@pytest.mark.language("§3 The final step", "§9 Time limits")
 def test_a_run_limit_interrupts_the_step_and_the_final_step_runs(run_flow):
     run = run_flow("""
         timeout: 0.3
@@ -286,6 +307,7 @@ def test_a_run_limit_interrupts_the_step_and_the_final_step_runs(run_flow):
     assert run.result["last"] == 1
 
 
+@pytest.mark.language("§3 The final step")
 def test_a_step_that_never_returns_is_killed_and_the_final_step_runs(run_flow, monkeypatch):
     monkeypatch.setattr("scflows.child.GRACE", 0.3)
     run = run_flow("""
@@ -301,6 +323,7 @@ def test_a_step_that_never_returns_is_killed_and_the_final_step_runs(run_flow, m
     assert run.result["last"] == [5, 1]
 
 
+@pytest.mark.language("§9 Parameters")
 def test_parameters_are_checked_before_the_first_step(run_flow):
     text = """
         params:
@@ -322,6 +345,7 @@ def test_parameters_are_checked_before_the_first_step(run_flow):
         assert run.steps == []
 
 
+@pytest.mark.language("§1 What is checked")
 def test_a_refused_flow_runs_nothing_and_says_everything(run_flow, workspace):
     run = run_flow("""
         steps:

@@ -22,7 +22,11 @@ from scflows.steps import json_value, step_types
 from scflows.workspace import make_workspace
 
 TASKS = Path(__file__).parents[1] / "tasks"
-SHIPPED = sorted(str(path.relative_to(TASKS)) for path in TASKS.rglob("*.yml"))
+SHIPPED = sorted(
+    str(path.relative_to(TASKS))
+    for path in TASKS.rglob("*.yml")
+    if not {".forward", ".thresholds"} & set(path.suffixes)
+)
 STEP = {"name": "one", "type": "set_fact", "set_fact": {"value": 1}}
 #: A value of each kind, such as properties take that have one.
 VALUES: dict[str, Any] = {
@@ -80,8 +84,8 @@ WRONG = {
     "no steps": "name: a",
     "steps are no list": "steps: {}",
     "a step is no mapping": "steps: [fetch]",
-    "a step without a name": "steps: [{type: debug}]",
-    "an empty name": "steps: [{name: '', type: debug}]",
+    "a step without a name": "steps: [{type: debug, debug: {}}]",
+    "an empty name": "steps: [{name: '', type: debug, debug: {}}]",
     "a step without a type": "steps: [{name: a}]",
     "an unknown type": "steps: [{name: a, type: rset, rset: {}}]",
     "no block": "steps: [{name: a, type: rest}]",
@@ -91,17 +95,18 @@ WRONG = {
     "an option of the wrong kind": "steps: [{name: a, type: rest, rest: {uri: 5}}]",
     "an option outside its choices": "steps: [{name: a, type: rest, rest: {uri: 'http://a', method: FETCH}}]",
     "an option below the least": "steps: [{name: a, type: sleep, sleep: {seconds: -1}}]",
-    "the block of another type": "steps: [{name: a, type: debug, rest: {uri: 'http://a'}}]",
-    "an unknown property": "steps: [{name: a, type: debug, wehn: 1}]",
+    "a step without a block": "steps: [{name: a, type: debug}]",
+    "the block of another type": "steps: [{name: a, type: debug, debug: {}, rest: {uri: 'http://a'}}]",
+    "an unknown property": "steps: [{name: a, type: debug, debug: {}, wehn: 1}]",
     "an unknown property of the flow": "steps: []\nfinally: a",
-    "a kept result_key": "steps: [{name: a, type: debug, result_key: __a__}]",
-    "an empty result_key": "steps: [{name: a, type: debug, result_key: ''}]",
-    "a condition that is a mapping": "steps: [{name: a, type: debug, when: {a: 1}}]",
-    "a condition that is a list": "steps: [{name: a, type: debug, when: [[a]]}]",
-    "a pattern that is a mapping": "steps: [{name: a, type: debug, ignore_errors: [{a: 1}]}]",
-    "a timeout of nothing": "steps: [{name: a, type: debug, timeout: 0}]",
+    "a kept result_key": "steps: [{name: a, type: debug, debug: {}, result_key: __a__}]",
+    "an empty result_key": "steps: [{name: a, type: debug, debug: {}, result_key: ''}]",
+    "a condition that is a mapping": "steps: [{name: a, type: debug, debug: {}, when: {a: 1}}]",
+    "a condition that is a list": "steps: [{name: a, type: debug, debug: {}, when: [[a]]}]",
+    "a pattern that is a mapping": "steps: [{name: a, type: debug, debug: {}, ignore_errors: [{a: 1}]}]",
+    "a timeout of nothing": "steps: [{name: a, type: debug, debug: {}, timeout: 0}]",
     "max_steps of nothing": "steps: []\nmax_steps: 0",
-    "jq_output outside its choices": "steps: [{name: a, type: debug, jq_output: all}]",
+    "jq_output outside its choices": "steps: [{name: a, type: debug, debug: {}, jq_output: all}]",
     "an unknown key of the schedule": "steps: []\nschedule: {every: 3h, tz: UTC}",
     "catch_up outside its choices": "steps: []\nschedule: {every: 3h, catch_up: some}",
     "catch_up of nothing": "steps: []\nschedule: {every: 3h, catch_up: {all: 0}}",
@@ -112,6 +117,7 @@ WRONG = {
 }
 
 
+@pytest.mark.language("§1 What is checked")
 @pytest.mark.parametrize("title", WRONG)
 def test_what_the_check_refuses_or_warns_of_is_not_valid(validator: Draft202012Validator, title: str) -> None:
     assert not is_accepted(WRONG[title])
@@ -121,12 +127,11 @@ def test_what_the_check_refuses_or_warns_of_is_not_valid(validator: Draft202012V
 RIGHT = {
     "no steps": "steps: []",
     "methods in any case": "steps: [{name: a, type: rest, rest: {uri: 'http://a', method: pOst}}]",
-    "one condition": "steps: [{name: a, type: debug, when: false}]",
-    "several conditions": "steps: [{name: a, type: debug, when: [a, 1, true]}]",
-    "a step without a block": "steps: [{name: a, type: debug}]",
-    "a step with an empty block": "steps: [{name: a, type: debug, debug: }]",
-    "a pattern that is a number": "steps: [{name: a, type: debug, ignore_errors: 404}]",
-    "empty properties": "steps: [{name: a, type: debug, timeout: }]\nschedule:\nparams:",
+    "one condition": "steps: [{name: a, type: debug, debug: {}, when: false}]",
+    "several conditions": "steps: [{name: a, type: debug, debug: {}, when: [a, 1, true]}]",
+    "an empty block": "steps: [{name: a, type: debug, debug: }]",
+    "a pattern that is a number": "steps: [{name: a, type: debug, debug: {}, ignore_errors: 404}]",
+    "empty properties": "steps: [{name: a, type: debug, debug: {}, timeout: }]\nschedule:\nparams:",
     "caught-up slots up to a number": "steps: []\nschedule: {every: 3h, catch_up: {all: 5}}",
     "the older schedule": "steps: []\nevery_seconds: 900",
 }
@@ -138,6 +143,7 @@ def test_what_the_check_takes_is_valid(validator: Draft202012Validator, title: s
     assert [error.message for error in validator.iter_errors(yaml.safe_load(RIGHT[title]))] == []
 
 
+@pytest.mark.language("§1 A flow file")
 @pytest.mark.parametrize("kind", VALUES)
 @pytest.mark.parametrize("name", ["name", "description", "timeout", "timeout_seconds", "max_steps", "strict", "params"])
 def test_flow_properties_take_the_kinds_that_the_check_takes(
@@ -160,6 +166,7 @@ def test_step_properties_take_the_kinds_that_the_check_takes(
     assert validator.is_valid(flow) == is_accepted(yaml.safe_dump(flow))
 
 
+@pytest.mark.language("§4 Step types")
 @pytest.mark.parametrize("kind", step_types())
 def test_no_option_takes_a_value_of_another_kind(validator: Draft202012Validator, kind: str) -> None:
     for option in find_step_type(kind).options:
@@ -170,6 +177,7 @@ def test_no_option_takes_a_value_of_another_kind(validator: Draft202012Validator
                 assert f"$.steps[0].{kind}.{option.name}" in paths, (option.name, value)
 
 
+@pytest.mark.language("§1 A flow file")
 def test_the_tables_of_properties_are_those_of_the_checks() -> None:
     assert tuple(SCHEDULE_PROPERTIES) == KEYS
     assert tuple(PARAM_PROPERTIES) == PROPERTIES

@@ -6,6 +6,8 @@ import os
 
 import pytest
 
+pytestmark = pytest.mark.language("§9 Targets")
+
 MAKE = """
 steps:
   - name: make
@@ -100,6 +102,7 @@ def test_what_was_being_made_when_the_run_was_killed_is_not_taken_as_done(run_fl
     assert run_flow(MAKE, payload={"day": 1}).steps == [("make", "skipped")]
 
 
+@pytest.mark.language("§7 Dry runs")
 def test_a_dry_run_makes_no_target_and_misses_none(run_flow, data):
     run = run_flow(MAKE, payload={"day": 1}, dry_run=True)
     assert run.status == "success"

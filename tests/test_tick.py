@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -17,14 +18,16 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from scflows.backlog import Ticket
 from scflows.cron.line import line
 from scflows.cron.schedule import Schedule
 from scflows.cron.tabfile import Tabfile
 from scflows.cron.task import Task, TaskStore
 from scflows.heartbeat import Heartbeat, beat, last_beat, only_scheduler, scheduler
 from scflows.history import Query, open_store
+from scflows.place import Place, take_place
 from scflows.processes import Processes
-from scflows.run import Run
+from scflows.run import Run, new_run_id
 from scflows.settings import Settings
 from scflows.tick import Scheduler
 
@@ -48,8 +51,10 @@ class World:
     plan: list[tuple[float, Callable[[], None]]] = field(default_factory=list)
     ends: dict[int, float] = field(default_factory=dict)
     heard: list[int] = field(default_factory=list)
+    waited: list[float] = field(default_factory=list)  #: how long each waited for its place
     fails: int = 0  #: how many starts go wrong
     most: int = 0  #: the most that ran side by side
+    settings: Settings | None = None  #: whose history has the runs
 
     def at(self, moment: float, action: Callable[[], None]) -> None:
         self.plan.append((moment, action))
@@ -80,18 +85,30 @@ class World:
         heard, self.heard = self.heard, []
         return heard
 
-    def start(self, arguments: list[str]) -> int:
+    def start(self, arguments: list[str], place: Place | None = None) -> int:
         if self.fails:
             self.fails -= 1
             raise BlockingIOError(11, "Resource temporarily unavailable")
         name = arguments[arguments.index("--task") + 1]
         pid = 1000 + len(self.begun)
-        self.begun.append((name, int(arguments[-1])))
+        self.waited.append(0.0 if place is None else place.waited)
+        self.begun.append((name, int(arguments[arguments.index("--slot") + 1])))
         self.times.append(self.clock)
         self.arguments.append(arguments)
         self.ends[pid] = self.clock + self.takes.get(name, 0.5)
         self.most = max(self.most, len(self.ends))
+        self.answer(name, self.begun[-1][1])
         return pid
+
+    def answer(self, name: str, slot: int) -> None:
+        """Record the run, as its process would."""
+        assert self.settings is not None
+        store = open_store(self.settings)
+        try:
+            run = Run(new_run_id(self.clock), "f.yml", name, "scheduler", float(slot), "success", started=self.clock)
+            store.claim(run)
+        finally:
+            store.close()
 
     def ended(self) -> list[tuple[int, int]]:
         over = [pid for pid, end in self.ends.items() if end <= self.clock]
@@ -109,8 +126,15 @@ class World:
 
 
 @pytest.fixture
-def world() -> World:
-    return World()
+def world(settings: Settings) -> World:
+    return World(settings=settings)
+
+
+def accounted(settings: Settings, until: float) -> None:
+    """All slots up to a time are accounted for."""
+    path = Path(settings.state_path) / "slots"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"until": until, "open": {}, "behind": {}, "again": 0.0}))
 
 
 @pytest.fixture(autouse=True)
@@ -150,8 +174,10 @@ def put(settings: Settings, workspace: Path) -> Callable[..., Task]:
 def serve(settings: Settings, world: World) -> Callable[..., list[str]]:
     """Run the scheduler until a time of its clock; what it said."""
 
-    def serve(until: float, places: int = 10, grace: float = 60.0) -> list[str]:
+    def serve(until: float, places: int | None = 10, grace: float = 60.0) -> list[str]:
         world.send(until)
+        if not (Path(settings.state_path) / "slots").exists():
+            accounted(settings, world.clock)
         said: list[str] = []
         Scheduler(settings, world, said.append, places, grace).run()
         return said
@@ -167,6 +193,7 @@ def history(settings: Settings, **wanted: object) -> list[Run]:
         store.close()
 
 
+@pytest.mark.language("§7 Schedule")
 def test_each_slot_is_started_once_at_its_minute(world, put, serve, settings) -> None:
     task = put("often")
     put("hourly", Schedule("30 * * * *", every=HOUR))
@@ -205,9 +232,11 @@ def test_slots_of_a_night_asleep_are_recorded_as_missed(world, put, serve, setti
     missed = history(settings, task="hourly")
     assert sorted(run.slot for run in missed) == [NOON + 30 * MINUTE + hour * HOUR for hour in range(8)]
     assert {(run.status, run.reason, run.trigger) for run in missed} == {("skipped", "missed", "scheduler")}
-    often = sorted(run.slot for run in history(settings, task="often"))
-    assert often == list(range(morning - 105 * MINUTE, morning - 5 * MINUTE, MINUTE))
-    assert any("slots missed: 108" in each for each in said)
+    often = sorted((run.slot, run.message) for run in history(settings, task="often", statuses=("skipped",)))
+    assert [slot for slot, _ in often] == list(range(morning - 106 * MINUTE, morning - 5 * MINUTE, MINUTE))
+    # Of very many the newest have a record each, and one tells of all others.
+    assert often[0][1].startswith("373 slots from 2026-06-01T12:02:00+00:00 on, this one the last of them")
+    assert any("slots missed: 109 recorded" in each for each in said)
 
 
 def test_a_missed_slot_can_still_be_claimed(world, put, serve, settings) -> None:
@@ -392,9 +421,57 @@ def test_a_scheduler_that_was_away_for_long_begins_anew(world, put, serve, setti
     world.clock = NOON + HOUR + 10.0
     serve(NOON + HOUR + 2 * MINUTE + 1)
     assert world.slots("often") == [NOON + each * MINUTE for each in (1, 61, 62)]
-    assert history(settings) == []
+    missed = history(settings, statuses=("skipped",))
+    assert sorted(run.slot for run in missed) == [NOON + each * MINUTE for each in range(2, 59)]
 
 
+@pytest.mark.parametrize(("policy", "made_up"), [("last", [5]), ("all", [0, 1, 2, 3, 4, 5])])
+def test_slots_of_a_sleep_are_made_up_as_the_task_says(world, put, serve, settings, policy, made_up) -> None:
+    put("hourly", Schedule("30 * * * *", every=HOUR), catch_up=policy)
+    world.takes["hourly"] = 100.0
+    world.jump(NOON + 90, NOON + 6 * HOUR)
+    serve(NOON + 6 * HOUR + 20 * MINUTE)
+    slots = [NOON + 30 * MINUTE + hour * HOUR for hour in range(6)]
+    # The oldest first, one after another.
+    assert world.slots("hourly") == [slots[hour] for hour in made_up]
+    assert all(late - early >= 100 for early, late in pairwise(world.times))
+    assert all(arguments[-2:] == ["--trigger", "catch_up"] for arguments in world.arguments)
+    answers = {run.slot: run.status for run in history(settings)}
+    assert answers == {slot: "success" if hour in made_up else "skipped" for hour, slot in enumerate(slots)}
+
+
+def test_what_was_missed_before_it_began_is_made_up_too(world, put, serve, settings) -> None:
+    put("hourly", Schedule("30 * * * *", every=HOUR), catch_up="all")
+    accounted(settings, NOON - 2 * HOUR)
+    serve(NOON + 5 * MINUTE)
+    assert world.slots("hourly") == [NOON - 90 * MINUTE, NOON - 30 * MINUTE]
+
+
+def test_nothing_is_made_up_while_a_run_of_the_task_waits_for_its_turn(world, put, serve, settings) -> None:
+    for name in ("hourly", "other"):
+        put(name, Schedule("30 * * * *", every=HOUR), catch_up="all")
+    accounted(settings, NOON - 2 * HOUR)
+    folder = Path(settings.state_path) / "backlog"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / Ticket(0, NOON + 24 * HOUR, "hourly", "01WAITS", is_own=True).name).write_text("{}")
+    serve(NOON + 5 * MINUTE)
+    assert world.slots("hourly") == []
+    assert world.slots("other") == [NOON - 90 * MINUTE, NOON - 30 * MINUTE]
+
+
+def test_slots_within_a_minute_have_one_start_a_minute_and_take_no_place(world, put, serve) -> None:
+    put("fine", Schedule("* * * * *", every=20, anchor=13))
+    put("ninety", Schedule("* * * * *", every=90, anchor=0))
+    put("plain")
+    world.takes = {"fine": 54.0, "ninety": 31.0}
+    serve(NOON + 6 * MINUTE + 1, places=1)
+    minutes = [NOON + number * MINUTE for number in range(1, 7)]
+    assert world.slots("fine") == world.slots("plain") == minutes
+    assert [minute // MINUTE % 3 for minute in world.slots("ninety")] == [1, 0, 1, 0]
+    assert world.times == sorted(world.begun[place][1] for place in range(len(world.begun)))
+
+
+@pytest.mark.language("§7 Schedule")
 @pytest.mark.parametrize(
     ("day", "cron", "hours"),
     [
@@ -471,9 +548,9 @@ class FastClock(Processes):
 
     children = 0
 
-    def start(self, arguments: list[str]) -> int:
+    def start(self, arguments: list[str], place: Place | None = None) -> int:
         self.children += 1
-        return super().start(arguments)
+        return super().start(arguments, place)
 
     def ended(self) -> list[tuple[int, int]]:
         ended = super().ended()
@@ -488,6 +565,7 @@ def test_a_real_run_answers_for_its_slot(put, settings, workspace) -> None:
     put("real")
     said: list[str] = []
     now = time.time()
+    accounted(settings, now)
     with FastClock(until=now // 60 * 60 + 125) as world:
         Scheduler(settings, world, said.append, 2).run()
     runs = history(settings, task="real")
@@ -495,7 +573,7 @@ def test_a_real_run_answers_for_its_slot(put, settings, workspace) -> None:
     assert [(run.slot, run.status, run.trigger) for run in runs] == [
         (first + 60, "success", "scheduler"),
         (first, "success", "scheduler"),
-    ], "\n".join(said)
+    ], "\n".join([*said, *(run.message for run in runs)])
     assert (workspace / "data" / "at.json").exists()
 
 
@@ -515,6 +593,7 @@ def foreground(
         )
         put("nap")
         minute = time.time() // 60 * 60
+        accounted(settings, minute - 60)
         beat(settings, Heartbeat(0, minute - 20, minute - 60, (), 0))
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "scflows", "cron", "run", *arguments],
@@ -607,3 +686,52 @@ def test_children_of_others_are_reaped(settings) -> None:
             world.wait(10)
             found = world.ended()
     assert found == [(pid, 7)]
+
+
+def test_slots_of_a_minute_start_at_their_seconds_the_urgent_first(world, put, serve) -> None:
+    put("later", Schedule("1 * * * *", second=30))
+    put("a", Schedule("1 * * * *"))
+    put("b", Schedule("1 * * * *", second=10))
+    put("urgent", Schedule("1 * * * *", second=5), priority=1)
+    world.takes = {"a": 20.0, "b": 20.0, "urgent": 1.0, "later": 1.0}
+    serve(NOON + 5 * MINUTE, places=1)
+    assert [name for name, _ in world.begun] == ["a", "urgent", "b", "later"]
+    assert world.times == [NOON + 60, NOON + 80, NOON + 81, NOON + 101]
+    assert {slot for _, slot in world.begun} == {NOON + MINUTE}
+
+
+def test_a_place_that_another_process_has_is_waited_for(world, put, serve, settings) -> None:
+    put("often", Schedule("1 * * * *"))
+    other = take_place(settings.state_path, 1)
+    assert other is not None
+    world.at(NOON + MINUTE + 7, other.release)
+    serve(NOON + 3 * MINUTE, places=1)
+    assert world.slots("often") == [NOON + MINUTE]
+    assert world.times[0] == pytest.approx(NOON + MINUTE + 7, abs=0.5)
+    assert world.waited[0] == pytest.approx(7, abs=0.5)
+
+
+def test_each_task_has_the_places_and_the_patience_that_its_own_settings_say(world, put, serve, settings) -> None:
+    kept = settings.remembered()
+    put("a-narrow", Schedule("1 * * * *"), settings={**kept, "MAX_RUNS": "1"})
+    put("b-hasty", Schedule("1 * * * *"), settings={**kept, "MAX_RUNS": "1", "MAX_WAIT_SECONDS": "30"})
+    put("c-wide", Schedule("1 * * * *"), settings={**kept, "MAX_RUNS": "3"})
+    other = take_place(settings.state_path, 1)
+    assert other is not None
+    world.at(NOON + 3 * MINUTE + 7, other.release)
+    serve(NOON + 5 * MINUTE, places=None)
+    assert [name for name, _ in world.begun] == ["c-wide", "a-narrow"]
+    assert world.times[0] == NOON + MINUTE
+    assert world.times[1] == pytest.approx(NOON + 3 * MINUTE + 7, abs=0.5)
+    waited = history(settings, statuses=("skipped",))
+    assert [(run.task, run.reason) for run in waited] == [("b-hasty", "queue_timeout")]
+
+
+def test_a_slot_that_waits_for_too_long_is_given_up_and_recorded(world, put, serve, settings) -> None:
+    put("hog", Schedule("1 * * * *"))
+    put("late", Schedule("1 * * * *"), settings={**settings.remembered(), "MAX_WAIT_SECONDS": "90"})
+    world.takes["hog"] = 600.0
+    serve(NOON + 5 * MINUTE, places=1)
+    assert [name for name, _ in world.begun] == ["hog"]
+    waited = history(settings, statuses=("skipped",))
+    assert [(run.task, run.reason) for run in waited] == [("late", "queue_timeout")]

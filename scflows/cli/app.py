@@ -11,7 +11,25 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from scflows.cli import check, cron, flow, locks, logs, run, runs, schedule, tasks, workspace, writers
+from scflows.cli import (
+    check,
+    check_devices,
+    cron,
+    crontab,
+    demo,
+    devices,
+    flow,
+    forward,
+    health,
+    locks,
+    logs,
+    run,
+    runs,
+    schedule,
+    tasks,
+    workspace,
+    writers,
+)
 from scflows.cli.failure import bug, usage_error
 from scflows.cli.options import HELP, Options, take_options
 from scflows.cli.output import Output
@@ -44,7 +62,12 @@ PANELS: dict[str, dict[str, Command | Group]] = {
         "disable": schedule.disable,
         "remove-task": schedule.remove_task,
         "clear-tasks": schedule.clear_tasks,
+        "rebalance": schedule.rebalance,
         "repair": schedule.repair,
+        "crontab": Group(
+            "Look at the crontab, and at its backups; put one back.",
+            {"show": crontab.show, "backups": crontab.list_backups, "restore": crontab.restore},
+        ),
     },
     "RUN": {
         "run": run.run,
@@ -70,12 +93,29 @@ PANELS: dict[str, dict[str, Command | Group]] = {
         "schema": writers.schema,
         "graph": writers.graph,
     },
+    "DEVICES": {
+        "devices": Group(
+            "List devices of the Smart Citizen platform, look at one.",
+            {"search": devices.search, "show": devices.show},
+        ),
+        "check-devices": check_devices.check_devices,
+    },
     "SERVICES": {
-        "cron": Group("Start the tasks where there is no cron.", {"run": cron.run, "status": cron.status}),
+        "cron": Group(
+            "Start the tasks where there is no cron.",
+            {"run": cron.run, "status": cron.status, "catch-up": cron.catch_up},
+        ),
+        "tick": cron.tick,
+        "forward": Group(
+            "Forward messages between brokers; see how that does.",
+            {"mqtt": forward.mqtt, "staplus": forward.staplus, "status": forward.status},
+        ),
     },
     "SETUP": {
         "init": workspace.init,
+        "demo": Group("Try what needs a service of others against a stand-in.", {"smartcitizen": demo.smartcitizen}),
         "check": check.check,
+        "health": health.health,
         "config": workspace.config,
     },
 }
@@ -85,6 +125,7 @@ ALIASES = {"doctor": "check", "ls": "list-tasks"}
 EPILOG = "\b\nEverywhere, before or after the command:\n" + "\n".join(f"  {option:<15}{told}" for option, told in HELP)
 SHORT_EPILOG = "Also, as everywhere: " + ", ".join(option for option, _ in HELP)
 COMPLETION = "_FLOWS_COMPLETE"
+_DRY = {"--dry-run", "-h", "--help"}
 
 
 class PanelGroup(TyperGroup):
@@ -109,6 +150,7 @@ def run_app(arguments: list[str]) -> int:
         out = Output(options)
         code = _invoke(words, out)
         sys.stdout.flush()
+        _keep_house(words, out)
         return code
     except ScflowsError as error:
         return _failed(error, out)
@@ -179,6 +221,21 @@ def _invoke(words: list[str], out: Output) -> int:
     command = typer.main.get_command(build_app(wanted))
     code = command.main(words or ["--help"], prog_name="flows", standalone_mode=False, obj=out)
     return code if isinstance(code, int) else 0
+
+
+def _keep_house(words: list[str], out: Output) -> None:
+    """After what was asked for: see what goes wrong unnoticed, where nobody else looks. It says nothing."""
+    # A run does so itself, the scheduler starts runs; a dry run leaves everything as it is.
+    if not words or words[0] in ("run", "cron") or not _DRY.isdisjoint(words) or COMPLETION in os.environ:
+        return
+    try:
+        settings = out.settings
+    except ScflowsError:
+        return
+    if os.path.isdir(os.path.join(settings.state_path, "tasks")):
+        from scflows.housekeeping import keep_house
+
+        keep_house(settings, aside=True)
 
 
 def _add(app: typer.Typer, name: str, command: Command | Group, hidden: bool = False) -> None:

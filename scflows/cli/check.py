@@ -24,10 +24,20 @@ def check(
             "--as-cron", help="Run FLOW or TASK as cron would; without one, see whether all tasks could start."
         ),
     ] = False,
+    fix: Annotated[
+        bool, typer.Option("--fix", help="Mend what can be mended safely; say each thing that is done.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="With --fix: say what would be done; change nothing.")
+    ] = False,
 ) -> int:
     """Find what keeps tasks from running, and say what to do.
 
-    Nothing is changed. Ends with 1 when something fails.
+    Nothing is changed without --fix. Ends with 1 when something fails.
+
+    With --fix missing folders are made, files with secrets are closed to others, what a killed command left behind is
+    removed or finished, lines of ours outside of the block are taken in, tabfile and crontab are written as the tasks
+    say, and records that wait are taken into the history. The old crontab is kept: flows crontab restore.
 
     With --as-cron and a name that task or flow is run for real: by /bin/sh, with cron's few variables and nothing
     else, in the home directory, without input. Without a name nothing is run: each Python that the crontab names
@@ -44,6 +54,16 @@ def check(
     except UsageError as error:
         return _tell(out, [Finding(FAIL, "settings", str(error), error.help or "")])
     installation = Installation(settings, settings.environment)
+    if (fix or dry_run) and as_cron:
+        raise UsageError("--as-cron mends nothing", "mend first: flows check --fix")
+    if dry_run and not fix:
+        raise UsageError("--dry-run goes with --fix", "flows check changes nothing by itself")
+    if fix:
+        from scflows.health.mend import mend
+
+        mended = mend(installation, dry_run)
+        # Looked at anew: most of what was read is another thing by now.
+        return _tell(out, mended + examine(Installation(settings, settings.environment)))
     if not as_cron:
         return _tell(out, examine(installation))
     from scflows.health.trial import start_all, try_out
@@ -65,6 +85,8 @@ def _tell(out: Output, findings: list[Finding]) -> int:
         for finding in findings:
             _show(out, finding)
         out.line(_summary(failures, warnings))
+        if failures or warnings:
+            out.hint("flows check --fix mends what can be mended safely")
     return 1 if failures else 0
 
 

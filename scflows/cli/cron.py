@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def run(
     ctx: typer.Context,
     max_parallel: Annotated[
-        int | None, typer.Option(min=1, max=10000, help="How many tasks run side by side; else two for each core.")
+        int | None, typer.Option(min=1, max=10000, help="How many tasks run side by side; else MAX_RUNS.")
     ] = None,
     grace: Annotated[str, typer.Option(help="How long running tasks may go on when it is told to stop.")] = "60s",
 ) -> None:
@@ -45,6 +45,46 @@ def run(
     if warning:
         out.warn(warning)
     serve(out.settings, tell, max_parallel, seconds)
+
+
+def catch_up(
+    ctx: typer.Context,
+    max_parallel: Annotated[
+        int | None, typer.Option(min=1, max=10000, help="How many tasks run side by side; else one for each core.")
+    ] = None,
+) -> int:
+    """Make up now for the slots that are owed to tasks with `catch_up`.
+
+    It is done by itself, by whoever ends a run; `flows cron run` does it on its own. Of each task the oldest slot
+    comes first.
+    """
+    import os
+
+    from scflows.catch_up import catch_up
+    from scflows.processes import Processes
+    from scflows.runs import owed_slots
+
+    out: Output = ctx.obj
+    places = max_parallel or len(os.sched_getaffinity(0))
+    with Processes() as world:
+        made_up = catch_up(out.settings, lambda: owed_slots(out.settings), world, places, out.say)
+    out.say(f"made up for {made_up} slot{'' if made_up == 1 else 's'}")
+    return 0
+
+
+def tick(
+    ctx: typer.Context,
+    state: Annotated[str, typer.Option(metavar="DIR", help="The state folder, where it is not the default one.")] = "",
+) -> None:
+    """Start what is due now, wait for it, end: what the crontab's one line for all tasks does each minute.
+
+    Tasks with a crontab line of their own are left to that line. It starts as many side by side as `flows cron run`;
+    what becomes due meanwhile it starts too, and a tick that finds another at work leaves its minute to that one. What
+    goes wrong is in scheduler.log.
+    """
+    from scflows.tick import tick_here
+
+    tick_here(state)
 
 
 def status(ctx: typer.Context) -> int:

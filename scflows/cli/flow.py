@@ -112,7 +112,7 @@ def _named(paths: list[str], settings: Settings) -> Iterator[tuple[str, FlowPath
 def _checked(shown: str, where: FlowPath) -> tuple[list[Mistake], list[str]]:
     """What is wrong with a file, and its lines."""
     from scflows.flow_file import parse_flow
-    from scflows.loader import check_name
+    from scflows.loader import SCHEMAS, THRESHOLDS, check_name
     from scflows.located import MAX_BYTES
     from scflows.safefile import open_regular
 
@@ -126,9 +126,21 @@ def _checked(shown: str, where: FlowPath) -> tuple[list[Mistake], list[str]]:
         return [Mistake(shown, f"cannot be read: {error.strerror}")], []
     lines = content.decode("utf-8", "replace").splitlines()
     try:
+        if where.file.endswith(SCHEMAS):
+            from scflows.forward.schema import read_schema
+
+            read_schema(where.file)
+            return [], lines
+        if where.file.endswith(THRESHOLDS):
+            from scflows.checks.thresholds import read_thresholds
+
+            read_thresholds(where.file, shown)
+            return [], lines
         return parse_flow(content, where.written, where.file, shown)[1], lines
     except FlowError as error:
         return error.mistakes, lines
+    except UsageError as error:
+        return [Mistake(shown, str(error).removeprefix(f"{shown}: "))], lines
 
 
 def _pointed(mistake: Mistake, source: list[str], out: Output) -> Iterator[str]:

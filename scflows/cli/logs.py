@@ -112,8 +112,7 @@ def _task_log(name: str, settings: Settings) -> str | None:
     if "/" in name or name in ("", ".", ".."):
         return None
     if os.path.exists(os.path.join(settings.state_path, "tasks", f"{name}.json")):
-        from scflows.cron.task import TaskStore
-        from scflows.due import task_settings
+        from scflows.cron.task import TaskStore, task_settings
 
         settings = task_settings(TaskStore(settings).read(name))
         return log_path(settings.tasks_path, name)

@@ -59,10 +59,10 @@ def known_tasks(settings: Settings, store: RunStore | None = None) -> list[str]:
     """The names of tasks that are scheduled, have a log, or are among the newest runs of the history."""
     import os
 
-    from scflows.cron.task import TaskStore
+    from scflows.cron.index import read_tasks
     from scflows.logfile import log_files
 
-    names = {task.name for task in TaskStore(settings).read_all()[0]}
+    names = {task.name for task in read_tasks(settings)[0]}
     names.update(os.path.basename(os.path.dirname(path)) for path in log_files(settings.tasks_path))
     if store is not None:
         from scflows.history import Query

@@ -24,9 +24,12 @@ SCHEMA = 1
 MANY = 20
 GREEN, YELLOW, RED, CYAN = "32", "33", "31", "36"
 COLORS = {
-    GREEN: ("success", "succeeded", "ok", "exit", "enabled", "held"),
-    YELLOW: ("skipped", "cancelled", "paused", "late", "warn", "warning", "ignored", "handled", "left behind"),
-    RED: ("failed", "crashed", "failing", "broken", "error", "FAIL", "ERROR"),
+    GREEN: ("success", "succeeded", "ok", "exit", "enabled", "held", "fixed", "would"),
+    YELLOW: (
+        *("skipped", "cancelled", "paused", "warn", "warning", "ignored", "handled", "left behind"),
+        *("late", "missed", "too_long", "waiting"),
+    ),
+    RED: ("failed", "crashed", "failing", "broken", "hangs", "error", "FAIL", "ERROR"),
     CYAN: ("running", "queued"),
 }
 

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+#: How wide a bar is, in characters.
+BAR = 24
+
+
 class Progress:
     """Shows a text and for how long it has been true, renewed every second; nothing in the first second."""
 
@@ -37,9 +41,17 @@ class Progress:
             signal.signal(signal.SIGALRM, self._before)
             self.clear()
 
-    def show(self, text: str) -> None:
-        """What goes on now."""
-        self._text, self._since = text, time.monotonic()
+    def show(self, text: str, done: int = 0, count: int = 0) -> None:
+        """What goes on now; a bar with it, where `count` says how much there is to do."""
+        if count:
+            filled = min(BAR, BAR * done // count)
+            text = f"{text} {'█' * filled}{'░' * (BAR - filled)} {done} of {count}"
+        elif done:
+            text = f"{text} {done}"
+        if (done or count) and self._text:
+            self._text = text  # The clock tells how long the whole of it takes.
+        else:
+            self._text, self._since = text, time.monotonic()
         if self._width and not self._broken:
             self._draw()
 

@@ -51,6 +51,9 @@ def run(
         bool, typer.Option("--dry-run", help="Run, but post, send and write nothing; say what would be done.")
     ] = False,
     follow: Annotated[bool, typer.Option("--follow", help="Show each step as it ends, and the log.")] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait for its turn: a place, a mutex, or a run of it that goes on.")
+    ] = False,
     force: Annotated[
         bool,
         typer.Option("--force", help="Run also for a slot that has its run, a target that is there, a changed flow."),
@@ -71,7 +74,8 @@ def run(
         earlier = "" if resume is None else _earlier(resume, data, param, out.settings)
         if earlier and not flow and not task:
             request, settings = _going_on(earlier, out.settings)
-            return finish(replace(request, force=force, dry_run=dry_run, wants_data=out.json), settings, out, follow)
+            request = replace(request, force=force, dry_run=dry_run, wants_data=out.json, waits="here" if wait else "")
+            return finish(request, settings, out, follow)
         request, settings = _wanted(out, flow, task, state)
         request = replace(
             request,
@@ -84,6 +88,7 @@ def run(
             timeout=None if timeout is None else _seconds(timeout),
             dry_run=dry_run,
             wants_data=out.json,
+            waits="here" if wait else "",
         )
         return finish(request, settings, out, follow)
     except ScflowsError as error:
@@ -107,9 +112,14 @@ def finish(request: Request, settings: Settings, out: Output, follow: bool) -> i
     for problem in outcome.problems:
         out.warn(problem)
     _report(out, outcome, follow)
-    from scflows.runs import housekeeping
+    from scflows.housekeeping import keep_house
+    from scflows.place import nobody_waits
 
-    housekeeping(settings)
+    keep_house(settings, aside=True)
+    if not nobody_waits(settings.state_path):
+        from scflows.backlog import see_to
+
+        see_to(settings.state_path)
     return exit_code(outcome)
 
 
@@ -143,8 +153,7 @@ def _wanted(out: Output, flow: str, task: str | None, state: str | None) -> tupl
         raise UsageError("missing FLOW or TASK", "such as: flows run weather/daily.yml; see: flows list-flows")
     is_path = "/" in name or name.endswith((".yml", ".yaml")) or os.path.isfile(name)
     if task or (not is_path and os.path.exists(os.path.join(settings.state_path, "tasks", f"{name}.json"))):
-        from scflows.cron.task import TaskStore
-        from scflows.due import task_settings
+        from scflows.cron.task import TaskStore, task_settings
 
         found = TaskStore(settings).read(name)
         return Request(task=found), _verbose(task_settings(found), out)
@@ -169,6 +178,8 @@ def _launched(request: Request, settings: Settings, out: Output, follow: bool) -
             return launch(request, settings)
 
         def tell(event: str, values: dict[str, Any]) -> None:
+            if event == "waits":
+                progress.show(values["message"])
             if event == "step_started":
                 progress.show(f"step {values['name']!r}")
 

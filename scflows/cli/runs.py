@@ -65,6 +65,7 @@ def history(
 
 def show(ctx: typer.Context, id: RunId) -> None:
     """Show a run: how it ended, its parameters, its steps."""
+    from scflows.cli.moment import words
     from scflows.cli.opened import find_run, opened_history
 
     out: Output = ctx.obj
@@ -81,6 +82,8 @@ def show(ctx: typer.Context, id: RunId) -> None:
     for key, told in (("dry_run", "nothing was published"), ("unclaimed", "its slot could not be claimed")):
         if item[key]:
             _field(out, key.replace("_", " "), told)
+    if run.waited_for:
+        _field(out, "waited", f"{words(run.waited)} for {run.waited_for}")
     for name, value in run.params.items():
         _field(out, "param", f"{name}={value}")
     if run.log:
@@ -100,8 +103,9 @@ def stop(ctx: typer.Context, id: RunId) -> None:
     out: Output = ctx.obj
     with opened_history(out.settings) as store:
         run = find_run(store, id)
-    pid = stop_run(run)
-    out.say(f"run {run.id} was told to stop · flows runs show {run.id}", {"id": run.id, "pid": pid})
+    pid = stop_run(run, out.settings)
+    told = "was told to stop" if pid else "waits no more"
+    out.say(f"run {run.id} {told} · flows runs show {run.id}", {"id": run.id, "pid": pid})
 
 
 def resume(
@@ -185,6 +189,8 @@ def run_item(run: Run) -> dict[str, Any]:
         "started": Moment(run.started, seconds=True),
         "ended": None if run.ended is None else Moment(run.ended, seconds=True),
         "took": None if run.took is None else Seconds(round(run.took, 3)),
+        "waited": Seconds(round(run.waited, 3)),
+        "waited_for": run.waited_for,
         "status": Status(run.status),
         "reason": run.reason,
         "message": run.message,
@@ -210,6 +216,8 @@ def _step_item(step: StepRecord) -> dict[str, Any]:
 
 def _row(run: Run, store: RunStore) -> dict[str, Any]:
     """A run for the list: without its steps, with the name of the one that failed."""
+    from scflows.cli.moment import words
+
     item = run_item(run)
     del item["steps"]
     step = ""
@@ -218,6 +226,8 @@ def _row(run: Run, store: RunStore) -> dict[str, Any]:
         bad = [each.name for each in (whole.steps if whole else ()) if each.status == "failed"]
         step = bad[0] if bad else ""
     why = run.message.removeprefix(f"{step}: ") if step else run.message
+    if run.waited_for and not why:
+        why = f"waited {words(run.waited)} for {run.waited_for}"
     if run.dry_run:
         why = f"dry run: {why}" if why else "dry run"
     return {**item, "step": step, "why": why}
@@ -238,12 +248,11 @@ def _field(out: Output, name: str, value: Any) -> None:
 def _statuses(given: list[str] | tuple[()]) -> tuple[str, ...]:
     from scflows.cli.opened import nearest
     from scflows.errors import UsageError
-    from scflows.run import QUEUED, STATUSES
+    from scflows.run import STATUSES
 
-    known = [each for each in STATUSES if each != QUEUED]
     for each in given:
         if each not in STATUSES:
-            raise UsageError(f"--status {each!r} is none of {', '.join(known)}", nearest(each, known) or None)
+            raise UsageError(f"--status {each!r} is none of {', '.join(STATUSES)}", nearest(each, STATUSES) or None)
     return tuple(given)
 
 

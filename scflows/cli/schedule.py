@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shlex
 import sys
+import time
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from scflows.cli.decisions import decision_items, show_decisions
 from scflows.cli.stream import escaped, write
 from scflows.errors import Busy, Unreachable, UsageError
 
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from scflows.cron.task import Task
     from scflows.planner import Change, Plan, Planner
 
+#: How many tasks' notes on coming changes of the clocks are told one by one.
+MOST_NOTES = 5
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan as a diff; change nothing.")]
 ExitCode = Annotated[bool, typer.Option("--exit-code", help="With --dry-run: end with 10 when there are changes.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace tasks that are there; their slots stay.")]
@@ -29,13 +33,30 @@ DryTasks = Annotated[
     bool, typer.Option("--dry-tasks", help="The tasks themselves run dry: they publish nothing. (Not --dry-run.)")
 ]
 NoBalance = Annotated[bool, typer.Option("--no-balance", help="Full hours and midnight, not the emptiest slots.")]
+OneLine = Annotated[
+    bool | None,
+    typer.Option(
+        "--one-line/--no-one-line",
+        help="One crontab line for all tasks, or one for each. Stays so until it is said otherwise.",
+    ),
+]
 Yes = Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")]
+StartWithin = Annotated[
+    str | None, typer.Option(help="How long after its slot a run is late, such as 10m; else as it usually is.")
+]
+EndWithin = Annotated[
+    str | None, typer.Option(help="How long a run takes before it is told, such as 2h; else as they usually do.")
+]
 Tasks = Annotated[list[str], typer.Argument(metavar="TASK…", help="Names of tasks.")]
 
 
 def auto_schedule(
     ctx: typer.Context,
     source: Annotated[list[str] | None, typer.Option(help="Ask only this source; may be repeated.")] = None,
+    kind: Annotated[
+        str | None, typer.Option(metavar="KIND", help="What to make of devices: process or backup; else process.")
+    ] = None,
+    task: Annotated[str | None, typer.Option("--task", hidden=True)] = None,
     interval_days: Annotated[int, typer.Option(min=1, max=365, help="How often to search again.")] = 1,
     task_interval_hours: Annotated[
         int | None, typer.Option(min=1, max=8760, help="Run each task every N hours, whatever its flow says.")
@@ -45,23 +66,34 @@ def auto_schedule(
     force_first_run: ForceFirstRun = False,
     dry_tasks: DryTasks = False,
     no_balance: NoBalance = False,
+    one_line: OneLine = None,
     dry_run: DryRun = False,
     exit_code: ExitCode = False,
 ) -> int:
-    """Schedule every flow that carries a schedule.
+    """Schedule every flow that carries a schedule, and every device that asks for processing.
 
-    Looks through the sources (`flows`: every flow file below the flows folder), adds what is new, removes what is
-    gone, and leaves all other tasks where they are. An interval gets one of the slots with the least load.
+    Looks through the sources (`flows`: every flow file below the flows folder; `smartcitizen`: the devices of the
+    platform, where it is set up), adds what is new, removes what is gone, and leaves all other tasks where they are.
+    An interval gets one of the slots with the least load.
     """
-    from scflows.auto_schedule import Search, auto_schedule, refused_names
+    from scflows.auto_schedule import Search, ask_sources, auto_schedule, refused_names
     from scflows.planner import planning
 
     out: Output = ctx.obj
-    search = Search(tuple(source or ()), interval_days, once, task_interval_hours, overwrite, dry_tasks, not no_balance)
-    with planning(out.settings, dry_run) as planner:
-        plan = auto_schedule(planner, search)
+    if kind is not None and task is not None and kind != task:
+        raise UsageError("--task is another word for --kind", "give one of them")
+    kind = kind or task or "process"
+    search = Search(
+        tuple(source or ()), kind, interval_days, once, task_interval_hours, overwrite, dry_tasks, not no_balance
+    )
+    with out.progress() as progress:
+        progress.show("searching")
+        answers = ask_sources(out.settings, search, not dry_run, progress.show)
+    with planning(out.settings, dry_run, one_line) as planner:
+        plan = auto_schedule(planner, search, answers)
         _carry_out(planner, plan, dry_run, overwrite)
     _note_in_log(out, plan, dry_run)
+    show_decisions(out, plan)
     code = _tell(out, plan, dry_run, exit_code)
     if force_first_run:
         code = _run_first(out, plan, dry_run) or code
@@ -73,7 +105,7 @@ def auto_schedule(
     if taken:
         raise Busy(f"names that others have: {', '.join(taken)}", "see: flows show " + taken[0])
     if plan.unreachable:
-        raise Unreachable("; ".join(plan.unreachable), "the tasks of that source are as they were")
+        raise Unreachable("; ".join(plan.unreachable), "the tasks that hang on it are as they were")
     return code or (1 if plan.problems else 0)
 
 
@@ -81,7 +113,11 @@ def manual_schedule(
     ctx: typer.Context,
     flow: Annotated[list[str] | None, typer.Argument(metavar="FLOW…", help="Flow files.")] = None,
     device: Annotated[
-        list[str] | None, typer.Option(help="Schedule the flow for this device, as its parameter `device`.")
+        list[str] | None,
+        typer.Option(help="Schedule this device, by its number, address or name; a FLOW has it as its `device`."),
+    ] = None,
+    kind: Annotated[
+        str | None, typer.Option(metavar="KIND", help="What to do to devices: process, backup or check.")
     ] = None,
     task_file: Annotated[str | None, typer.Option(help="The flow, as an option.")] = None,
     name: Annotated[str | None, typer.Option(help="The task's name; else the flow's path as words.")] = None,
@@ -91,22 +127,30 @@ def manual_schedule(
     timezone: Annotated[str | None, typer.Option(help="The zone of --cron, such as Europe/Madrid.")] = None,
     param: Annotated[list[str] | None, typer.Option("-p", "--param", metavar="K=V", help="A parameter.")] = None,
     timeout: Annotated[str | None, typer.Option(help="How long a run may take, such as 30m.")] = None,
+    start_within: StartWithin = None,
+    end_within: EndWithin = None,
     overwrite: Overwrite = False,
     force_first_run: ForceFirstRun = False,
     dry_tasks: DryTasks = False,
     no_balance: NoBalance = False,
+    one_line: OneLine = None,
     dry_run: DryRun = False,
     exit_code: ExitCode = False,
 ) -> int:
-    """Schedule flows by name: as told here, else as the flow says, else once a day."""
+    """Schedule flows by name: as told here, else as the flow says, else once a day.
+
+    With --device and no FLOW: the flow that processes, backs up or checks devices, whatever `auto-schedule` would
+    choose; every 3, 6 or 3 hours unless told otherwise.
+    """
     from scflows.cli.moment import parse_duration
-    from scflows.manual_schedule import Order, manual_schedule
+    from scflows.manual_schedule import Order, manual_schedule, with_numbers
     from scflows.planner import planning
 
     out: Output = ctx.obj
     order = Order(
         flows=(*(flow or ()), *((task_file,) if task_file else ())),
         devices=tuple(device or ()),
+        kind=kind,
         name=name,
         cron=cron,
         every=every,
@@ -114,11 +158,14 @@ def manual_schedule(
         timezone=timezone,
         params=parse_params(param),
         timeout=None if timeout is None else parse_duration(timeout, "--timeout"),
+        start_within=start_within,
+        end_within=end_within,
         overwrite=overwrite,
         dry_tasks=dry_tasks,
         balance=not no_balance,
     )
-    with planning(out.settings, dry_run) as planner:
+    order = with_numbers(order, out.settings)
+    with planning(out.settings, dry_run, one_line) as planner:
         plan = manual_schedule(planner, order)
         _carry_out(planner, plan, dry_run, overwrite)
     _note_in_log(out, plan, dry_run)
@@ -137,11 +184,13 @@ def edit(
         list[str] | None, typer.Option("-p", "--param", metavar="K=V", help="A parameter; K= takes it away.")
     ] = None,
     timeout: Annotated[str | None, typer.Option(help="How long a run may take, such as 30m.")] = None,
+    start_within: StartWithin = None,
+    end_within: EndWithin = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Also where the block was changed by hand.")] = False,
     dry_run: DryRun = False,
     exit_code: ExitCode = False,
 ) -> int:
-    """Change a task's schedule, parameters or limit."""
+    """Change a task's schedule, parameters or limits."""
     from scflows.cli.moment import parse_duration
     from scflows.manual_schedule import edited
     from scflows.planner import planning
@@ -149,9 +198,8 @@ def edit(
     out: Output = ctx.obj
     limit = None if timeout is None else parse_duration(timeout, "--timeout")
     with planning(out.settings, dry_run) as planner:
-        change = edited(
-            planner, task, cron, every, interval_hours, timezone, parse_params(param, may_be_empty=True), limit
-        )
+        params = parse_params(param, may_be_empty=True)
+        change = edited(planner, task, cron, every, interval_hours, timezone, params, limit, start_within, end_within)
         plan = planner.change([change])
         _carry_out(planner, plan, dry_run, overwrite)
     return _tell(out, plan, dry_run, exit_code)
@@ -213,11 +261,59 @@ def clear_tasks(
     return _remove(ctx.obj, chosen, yes, overwrite, dry_run, exit_code)
 
 
-def repair(ctx: typer.Context, dry_run: DryRun = False, exit_code: ExitCode = False) -> int:
+def rebalance(
+    ctx: typer.Context,
+    max_moves: Annotated[
+        str | None, typer.Option(metavar="N|N%", help="Move so many tasks at most, or so much of them; else 30%.")
+    ] = None,
+    yes: Yes = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Also where the block was changed by hand.")] = False,
+    dry_run: DryRun = False,
+    exit_code: ExitCode = False,
+) -> int:
+    """Move as few tasks as it takes until the load is level again, by what runs took lately.
+
+    Nothing else ever moves a task. Those of a cron expression stay, and those that were put at full hours.
+    """
+    from scflows.planner import planning
+
+    out: Output = ctx.obj
+    with planning(out.settings, dry_run) as planner:
+        plan, found = planner.rebalanced(_moves(max_moves, len(planner.before)))
+        gain = f"at most {found.before:.3g} → {found.after:.3g} runs at once (on average {found.mean:.3g};"
+        gain += f" a plan from scratch: {found.fresh:.3g})"
+        item = {name: round(getattr(found, name), 3) for name in ("before", "after", "mean", "fresh")}
+        item["moves"] = len(found.moved)
+        if not found.moved:
+            empty = {"schema": 1, "dry_run": dry_run, "rebalanced": item, "items": [], "diff": []}
+            out.say(f"nothing to move: {gain}", empty)
+            return 0
+        if not out.json:
+            out.say(gain)
+        count = len(found.moved)
+        if not dry_run and not out.confirm(count, f"move {count} task{'s' if count > 1 else ''}", yes):
+            out.say("nothing was moved")
+            return 0
+        _carry_out(planner, plan, dry_run, overwrite)
+    _note_in_log(out, plan, dry_run)
+    return _tell(out, plan, dry_run, exit_code, {"rebalanced": item})
+
+
+def _moves(text: str | None, tasks: int) -> int | None:
+    """A number of tasks, or so much of them. Raises UsageError."""
+    if text is None:
+        return None
+    number = text.removesuffix("%")
+    if not (number.isascii() and number.isdigit()) or (number != text and int(number) > 100):
+        raise UsageError(f"--max-moves {text!r} is neither a number nor a part", "such as 20, or 10%")
+    return int(number) if number == text else tasks * int(number) // 100
+
+
+def repair(ctx: typer.Context, one_line: OneLine = None, dry_run: DryRun = False, exit_code: ExitCode = False) -> int:
     """Write tabfile and crontab block again as the tasks say; no task is changed."""
     from scflows.planner import planning
 
-    with planning(ctx.obj.settings, dry_run) as planner:
+    with planning(ctx.obj.settings, dry_run, one_line) as planner:
         plan = planner.repaired()
         _carry_out(planner, plan, dry_run, overwrite=True)
     return _tell(ctx.obj, plan, dry_run, exit_code)
@@ -271,8 +367,12 @@ def _switch(out: Output, names: Iterable[str], enabled: bool, overwrite: bool, d
 def _carry_out(planner: Planner, plan: Plan, dry_run: bool, overwrite: bool) -> None:
     if not dry_run:
         planner.write(plan, overwrite)
-    elif not overwrite and planner.custody.drift():
+        return
+    if not overwrite and planner.custody.drift():
         plan.notes.append("the block in the crontab was changed by hand: without --overwrite this would end with 6")
+    refused = planner.custody.refused(plan.tabfile, plan.rewritten)
+    if refused is not None:
+        plan.notes.append(f"this would be refused: {refused}" + (f"; {refused.help}" if refused.help else ""))
 
 
 def _as_given() -> str:
@@ -281,17 +381,21 @@ def _as_given() -> str:
     return shlex.join(("flows", *words))
 
 
-def _tell(out: Output, plan: Plan, dry_run: bool, exit_code: bool) -> int:
+def _tell(out: Output, plan: Plan, dry_run: bool, exit_code: bool, more: dict[str, Any] | None = None) -> int:
     """Show what was changed, or with a dry run what would be."""
     if out.json:
-        out.object(
-            {"schema": 1, "dry_run": dry_run, "items": [_item(each) for each in plan.changes], "diff": plan.diff}
-        )
+        items = [_item(each) for each in plan.changes]
+        told = {"schema": 1, "dry_run": dry_run, **(more or {}), "items": items, "diff": plan.diff, "notes": plan.notes}
+        if plan.decisions:
+            told["decisions"] = decision_items(plan)
+        out.object(told)
     elif dry_run:
         for line in plan.diff:
             out.line(out.diff_line(line))
-        for change in plan.of("replace"):
-            out.say(f"replace {change.task.name}: {change.why}")
+        # What the one line for all tasks does not show.
+        for action in ("add", "replace", "remove") if plan.tabfile.tick else ("replace",):
+            for change in plan.of(action):
+                out.say(f"{action} {change.task.name}: {change.why}")
         apply = "" if plan.is_empty else f"; apply it: {_as_given()}"
         out.say(f"plan: {_summary(plan)}{apply}")
     else:
@@ -299,9 +403,22 @@ def _tell(out: Output, plan: Plan, dry_run: bool, exit_code: bool) -> int:
             for change in plan.changes:
                 out.say(_told(change))
         out.say(f"{_summary(plan)} · flows list-tasks")
-    for note in plan.notes:
+    for note in [*plan.notes, *_clock_notes(plan)]:
         out.warn(note)
     return 10 if dry_run and exit_code and not plan.is_empty else 0
+
+
+def _clock_notes(plan: Plan) -> list[str]:
+    """What coming changes of the clocks do to the tasks that are written anew."""
+    from scflows.cron.changes import clock_notes
+
+    notes = []
+    for change in plan.changes:
+        if change.action in ("add", "replace") and change.task.enabled:
+            notes += [f"{change.task.name}: {note}" for note in clock_notes(change.task.schedule, time.time())]
+    if len(notes) > MOST_NOTES:
+        notes[MOST_NOTES:] = [f"{len(notes) - MOST_NOTES} more like these; flows check tells of them in time"]
+    return notes
 
 
 _DONE = {"add": "added", "replace": "replaced", "remove": "removed", "keep": "kept"}
@@ -310,7 +427,14 @@ _DONE = {"add": "added", "replace": "replaced", "remove": "removed", "keep": "ke
 def _told(change: Change) -> str:
     if change.why in ("paused", "enabled"):
         return f"{change.why} {change.task.name}"
-    return f"{_DONE[change.action]} {change.task.name}: {change.why}"
+    chosen = "".join(f" ({each})" for each in _chosen(change.task)) if change.action in ("add", "replace") else ""
+    return f"{_DONE[change.action]} {change.task.name}: {change.why}{chosen}"
+
+
+def _chosen(task: Task) -> list[str]:
+    """Why the line starts more often than the task is due."""
+    reason = task.schedule.why_counted()
+    return [reason] if reason else []
 
 
 def _summary(plan: Plan) -> str:
@@ -318,18 +442,23 @@ def _summary(plan: Plan) -> str:
     untouched = len(plan.tasks) - counts["add"] - counts["replace"]
     told = [f"{count} to {action}" for action, count in counts.items() if count and action != "keep"]
     told.append(f"{untouched} unchanged")
-    return f"{', '.join(told)}; busiest minute {round(plan.busiest_before, 2):g} → {round(plan.busiest_after, 2):g}"
+    return f"{', '.join(told)}; at most {plan.peak_before:.3g} → {plan.peak_after:.3g} runs at once"
 
 
 def _item(change: Change) -> dict[str, Any]:
+    from scflows.cron.changes import clock_notes
+
     task = change.task
+    is_new = change.action in ("add", "replace")
     return {
         "action": change.action,
         "name": task.name,
         "schedule": task.schedule.words(),
         "cron": task.schedule.line,
+        "second": task.schedule.second,
         "flow": task.flow or None,
         "why": change.why,
+        "notes": [*_chosen(task), *clock_notes(task.schedule, time.time())] if is_new else [],
     }
 
 

@@ -13,6 +13,7 @@ from scflows.cli.moment import Moment, Seconds, Status, relative
 if TYPE_CHECKING:
     from scflows.cli.output import Output
     from scflows.cron.task import Task
+    from scflows.expectation import Expectation
     from scflows.overview import TaskView
     from scflows.run import Run
 
@@ -54,11 +55,12 @@ def show(
     task: Annotated[str, typer.Argument(metavar="TASK", help="Its name.", autocompletion=completion.tasks)],
 ) -> None:
     """A task: its schedule, next slots, last runs, log, crontab line."""
-    from scflows.overview import one_task
+    from scflows.overview import expected, one_task
 
     out: Output = ctx.obj
     view, runs, line, log = one_task(out.settings, task)
     upcoming = _upcoming(view.task, 5)
+    expectation = expected(out.settings, view.task)
     item = {
         **_row(view, out),
         "flow": view.task.flow or None,
@@ -68,6 +70,7 @@ def show(
         "params": view.task.params,
         "dry": view.task.dry,
         "timeout": view.task.timeout,
+        **expectation.to_dict(),
         "slots": [Moment(slot, view.task.schedule.timezone or "") for slot in upcoming],
         "runs": [_run_item(run) for run in runs],
         "log": log,
@@ -76,7 +79,7 @@ def show(
     if out.json:
         out.object(item)
         return
-    for title, value in _shown(view, upcoming, line, log, out):
+    for title, value in _shown(view, upcoming, expectation, line, log, out):
         out.line(f"{title}\t{value}" if not out.is_terminal else f"{title:<10} {value}")
     out.line("")
     out.table({"RUN": "id", "STARTED": "started", "TOOK": "took", "STATUS": "status", "WHY": "why"}, item["runs"])
@@ -92,6 +95,7 @@ def next_slots(
     ] = None,
 ) -> None:
     """What starts when, all tasks together."""
+    from scflows.cron.index import read_tasks
     from scflows.overview import coming
 
     out: Output = ctx.obj
@@ -99,13 +103,25 @@ def next_slots(
         limit = 50 if out.is_terminal and not out.json else 0
     now = time.time()
     items: list[dict[str, Any]] = []
-    for slot, task in coming(out.settings, now, now + hours * 3600):
+    tasks, problems = read_tasks(out.settings)
+    for slot, task in coming(tasks, now, now + hours * 3600):
         if limit and len(items) == limit:
             out.hint(f"the first {limit}; more with --limit 0")
             break
-        at = Moment(slot, task.schedule.timezone or "")
-        items.append({"at": at, "in": Seconds(slot - now), "name": task.name, "schedule": task.schedule.words()})
+        start = slot + task.schedule.second
+        zone = task.schedule.timezone or ""
+        items.append(
+            {
+                "at": Moment(start, zone, seconds=True),
+                "in": Seconds(start - now),
+                "name": task.name,
+                "schedule": task.schedule.words(),
+                "slot": Moment(slot, zone),
+            }
+        )
     out.table({"AT": "at", "IN": "in", "TASK": "name", "SCHEDULE": "schedule"}, items)
+    for problem in problems:
+        out.warn(str(problem))
     if not items:
         out.hint(f"nothing within {hours:g} h · flows list-tasks")
 
@@ -114,24 +130,57 @@ def load(
     ctx: typer.Context,
     by: Annotated[str, typer.Option(help="minute (of the hour) or hour (of the day).")] = "minute",
 ) -> None:
-    """The load that the tasks make: how many start in each minute of the hour, or hour of the day."""
+    """The load that the tasks make: runs at once, as planned by what runs took, and as it was in the last 24 hours.
+
+    Of each minute of the hour, or hour of the day, the fullest one of the week.
+    """
     from scflows.errors import UsageError
-    from scflows.overview import planned_load
+    from scflows.load_view import load_view
 
     out: Output = ctx.obj
     if by not in ("minute", "hour"):
         raise UsageError(f"--by {by!r} is neither minute nor hour")
-    values = planned_load(out.settings, by)
-    items = [{by: index, "starts": round(value, 3)} for index, value in enumerate(values)]
+    found = load_view(out.settings, by)
+    items = [
+        {
+            by: index,
+            "runs": round(runs, 3),
+            "starts": round(starts, 3),
+            "measured": None if found.measured is None else found.measured[index],
+        }
+        for index, (runs, starts) in enumerate(zip(found.runs, found.starts, strict=True))
+    ]
     if out.json or not out.is_terminal:
-        out.table({by.upper(): by, "STARTS": "starts"}, items)
+        measured = {
+            "peak": None if found.measured is None else max(found.measured),
+            "mean": None if found.measured_mean is None else round(found.measured_mean, 3),
+        }
+        planned = {"peak": round(found.peak, 3), "mean": round(found.mean, 3)}
+        columns = {by.upper(): by, "RUNS": "runs", "STARTS": "starts", "MEASURED": "measured"}
+        out.table(columns, items, {"planned": planned, "measured": measured})
         return
-    most = max(values)
-    told = "starts in the fullest such minute of the day" if by == "minute" else "starts in that hour"
-    for index, value in enumerate(values):
-        bar = "█" * (round(value / most * 50) if most else 0)
-        out.line(f"{':' if by == 'minute' else ''}{index:02} {value:7.4g} {bar}")
-    out.hint(f"{told}; fullest {most:.4g}, emptiest {min(values):.4g}")
+    was = found.measured or [0] * len(items)
+    most = max(*found.runs, *was)
+    mark = ":" if by == "minute" else ""
+    out.line(f"{'':{len(mark)}}{by[0].upper():<2} {'PLAN':>6} {'STARTS':>6} {'WAS':>5}")
+    for index, (runs, starts) in enumerate(zip(found.runs, found.starts, strict=True)):
+        bar = _bar(runs, was[index], most)
+        out.line(f"{mark}{index:02} {runs:6.4g} {starts:6.4g} {was[index]:5} {bar}".rstrip())
+    told = f"runs at once in the fullest such {by} of the week; planned at most {found.peak:.3g}, mean {found.mean:.3g}"
+    if found.measured_mean is not None:
+        told += f"; in the last 24 h (│) at most {max(was)}, mean {found.measured_mean:.3g}"
+    out.hint(told)
+
+
+def _bar(planned: float, was: int, most: float) -> str:
+    """The planned load as a bar, with a mark at what was measured."""
+    scale = 40 / most if most else 0.0
+    cells = list("█" * round(planned * scale))
+    if was:
+        place = max(0, round(was * scale) - 1)
+        cells += " " * (place + 1 - len(cells))
+        cells[place] = "│"
+    return "".join(cells)
 
 
 def counted(number: int) -> str:
@@ -180,18 +229,29 @@ def _upcoming(task: Task, count: int) -> list[int]:
     return found
 
 
-def _shown(view: TaskView, upcoming: list[int], line: str | None, log: str, out: Output) -> list[tuple[str, str]]:
+def _shown(
+    view: TaskView, upcoming: list[int], expectation: Expectation, line: str | None, log: str, out: Output
+) -> list[tuple[str, str]]:
+    from scflows.cron.changes import clock_notes
+
     task = view.task
     rows = [
         ("task", task.name),
         ("state", out.colored(view.state)),
         ("flow", task.flow or " ".join(("flows", *task.command))),
-        ("schedule", task.schedule.words()),
+        ("schedule", task.schedule.words() + (f", {task.schedule.second} s later" if task.schedule.second else "")),
     ]
+    if task.schedule.why_counted():
+        rows.append(("counted", task.schedule.why_counted()))
+    rows += [("clocks", note) for note in clock_notes(task.schedule, time.time())]
+    if task.catch_up != "none":
+        rows.append(("catch up", f"{task.catch_up}, {task.catch_up_cap} at most" if task.catch_up == "all" else "last"))
     if upcoming:
         zone = task.schedule.timezone or ""
         times = [out.cell(Moment(slot, zone)) for slot in upcoming]
         rows.append(("next", f"{', '.join(times)} ({zone or out.settings.timezone}; {relative(upcoming[0], out.now)})"))
+    start, end = (out.cell(Seconds(each)) for each in (expectation.start_within, expectation.end_within))
+    rows.append(("expected", f"to start within {start} of its slot, to end within {end}"))
     if task.params:
         rows.append(("params", ", ".join(f"{key}={value}" for key, value in task.params.items())))
     if task.dry:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 WORDS = {"@minute": 60, "@hourly": 3600, "@daily": 86400, "@weekly": 7 * 86400}
 LONGEST = 366 * 86400
-KEYS = ("cron", "every", "every_seconds", "timezone", "catch_up", "overlap")
+KEYS = ("cron", "every", "every_seconds", "timezone", "catch_up", "overlap", "start_within", "end_within")
 CATCH_UP = ("none", "last", "all")
 #: How many missed slots `catch_up: all` makes up at most, unless it says so itself.
 CATCH_UP_CAP = 24
@@ -32,6 +32,8 @@ class Asked:
     catch_up: str = "none"
     catch_up_cap: int = CATCH_UP_CAP
     overlap: str = "skip"
+    start_within: float | None = None  #: seconds
+    end_within: float | None = None  #: seconds
 
 
 def asked(given: dict[str, Any]) -> Asked:
@@ -60,6 +62,8 @@ def asked(given: dict[str, Any]) -> Asked:
         catch_up=_one_of("catch_up", catch_up, CATCH_UP),
         catch_up_cap=cap,
         overlap=_one_of("overlap", given.get("overlap", "skip"), OVERLAP),
+        start_within=_within("start_within", given.get("start_within")),
+        end_within=_within("end_within", given.get("end_within")),
     )
 
 
@@ -97,11 +101,9 @@ def _every(key: str, value: Any) -> int:
 
 
 def _checked(key: str, shown: Any, seconds: int) -> int:
-    if seconds < 60 or seconds % 60:
-        nearest = max(1, round(seconds / 60))
+    if seconds < 1:
         raise UsageError(
-            f"{key} {shown!r} is no whole number of minutes: a crontab line starts at most once a minute",
-            f"the nearest is {nearest}m" if key == "every" else f"the nearest is {nearest * 60}",
+            f"{key} {shown!r} is no interval", "the shortest is 1s" if key == "every" else "the shortest is 1"
         )
     if seconds > LONGEST:
         raise UsageError(f"{key} {shown!r} is longer than a year", "the longest interval is 366d")
@@ -117,6 +119,27 @@ def _timezone(value: Any) -> str | None:
 
     zone(value)
     return value
+
+
+def _within(key: str, value: Any) -> float | None:
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        told = f"write {value}m for minutes, {value}h for hours" if isinstance(value, int) else "such as 10m, 2h"
+        raise UsageError(f"{key} {value!r} has no unit", told)
+    return parse_within(key, value)
+
+
+def parse_within(key: str, text: str) -> float:
+    """The seconds of a time limit such as `90s`, `10m`, `2h`. Raises UsageError that begins with `key`."""
+    word = text.strip().lower()
+    number, unit = word[:-1].strip(), word[-1:]
+    if unit not in UNITS or not (number.isascii() and number.isdigit()) or len(number) > 9 or not int(number):
+        raise UsageError(f"{key} {text!r} is no duration", "write a number and s, m, h, d or w, such as 90s, 10m, 2h")
+    seconds = int(number) * UNITS[unit]
+    if seconds > LONGEST:
+        raise UsageError(f"{key} {text!r} is longer than a year")
+    return float(seconds)
 
 
 def _one_of(key: str, value: Any, known: Iterable[str]) -> str:

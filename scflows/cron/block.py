@@ -15,8 +15,6 @@ BEGIN = b"# >>> scflows >>>"
 END = b"# <<< scflows <<<"
 FIRST_LINE = BEGIN + b" change these lines with the command flows; put your own below the block\n"
 LAST_LINE = END + b"\n"
-#: Lines of any kind that Debian's crontab takes.
-MOST_LINES = 10_000
 
 
 @dataclass(frozen=True)
@@ -55,8 +53,7 @@ def split(raw: bytes) -> Parts:
 def plan(raw: bytes, lines: Sequence[str], drop: Collection[str] = ()) -> bytes:
     """The crontab with these lines as our block, and without the strays of the names in `drop`.
 
-    Without lines there is no block. Raises Refused for a crontab that cannot be read and written back
-    unchanged, and for one that would be too long.
+    Without lines there is no block. Raises Refused for a crontab that cannot be read and written back unchanged.
     """
     parts = split(raw)
     foreign = parts.foreign
@@ -70,7 +67,6 @@ def plan(raw: bytes, lines: Sequence[str], drop: Collection[str] = ()) -> bytes:
     new = block + foreign
     if new != raw:
         _check_round_trip(raw)
-        _check_length(raw, new)
     return new
 
 
@@ -118,19 +114,10 @@ def _check_round_trip(raw: bytes) -> None:
         if b"\r" in line or line.rstrip(b"\n").endswith(rb"\r"):
             what, told = (
                 "ends in a carriage return",
-                "make the line ends plain: crontab -l | sed 's/\\\\r$//'",
+                "make the line ends plain: crontab -l | sed 's/\\r$//' | crontab -",
             )
         elif b"\0" in line or b"\b" in line:
             what, told = "holds a control character", "take it out with: crontab -e"
         else:
             continue
         raise Refused(f"line {number} of the crontab {what}: it cannot be written back as it is", told)
-
-
-def _check_length(raw: bytes, new: bytes) -> None:
-    count = new.count(b"\n") + (not new.endswith(b"\n"))
-    if count > MOST_LINES and len(new) > len(raw):
-        raise Refused(
-            f"the crontab would have {count} lines, and cron takes {MOST_LINES}",
-            "schedule fewer tasks, or run them without the crontab: flows cron run",
-        )

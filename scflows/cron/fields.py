@@ -6,6 +6,8 @@ is checked here, before anything is written.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from scflows.errors import UsageError
 
 TYPE_CHECKING = False
@@ -34,6 +36,7 @@ WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 LONGEST = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)  #: days of each month at most
 
 
+@lru_cache(maxsize=4096)
 def normalised(expression: str) -> str:
     """The expression as five fields of `*`, numbers, ranges and lists.
 

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 
 from scflows.cron.block import Parts, difference, drift, plan, split
+from scflows.cron.limits import check_limits
 from scflows.cron.program import Crontab, find_crontab
 from scflows.errors import Busy, Refused
 from scflows.safefile import replace
@@ -26,6 +27,7 @@ __all__ = [
     "find_crontab",
     "install",
     "plan",
+    "reinstall",
     "split",
 ]
 
@@ -57,6 +59,7 @@ def install(
         new = plan(raw, lines, drop)
         if new == raw:
             return Installed(False)
+        check_limits(crontab, raw, new)
         backup = _keep(raw, settings)
         # Editors take no lock of ours: look again right before writing.
         now = crontab.read()
@@ -67,6 +70,21 @@ def install(
         raw = now
     else:
         raise Busy("the crontab is being changed all the time", "try again in a moment")
+    return _put(crontab, raw, new, backup)
+
+
+def reinstall(crontab: Crontab, raw: bytes, new: bytes, settings: Settings) -> Installed:
+    """Make `new` the crontab that was read as `raw`. Hold `file_lock`; raises as `install`."""
+    if new == raw:
+        return Installed(False)
+    check_limits(crontab, raw, new)
+    backup = _keep(raw, settings)
+    if crontab.read() != raw:
+        raise Busy("the crontab was changed just now by somebody else", "look at it and try again")
+    return _put(crontab, raw, new, backup)
+
+
+def _put(crontab: Crontab, raw: bytes, new: bytes, backup: str) -> Installed:
     written = _write(crontab, new)
     _compare(crontab, raw, written, backup)
     return Installed(True, backup, written != new)
@@ -130,5 +148,5 @@ def _compare(crontab: Crontab, old: bytes, new: bytes, backup: str) -> None:
     # Not put back by us: it may be what somebody else wrote in this moment.
     raise Refused(
         f"the crontab is not as it was written: it differs {where}",
-        f"compare crontab -l with the copy of the old one; it is put back with: crontab - < {backup}",
+        f"compare crontab -l with the copy of the old one, {backup}; it is put back with: flows crontab restore",
     )

@@ -21,6 +21,9 @@ SAFE = LETTERS | frozenset("_./:=@+,~-")
 #: Bytes of a command, its tag included, that Debian's cron takes.
 LONGEST_COMMAND = 998
 RUN = ("-m", "scflows", "run")
+ALL = ("-m", "scflows", "tick")
+#: The tag of the one line for all tasks. No task can have this name.
+TICK = "scflows:tick"
 
 _agreed: set[str] = set()
 
@@ -44,12 +47,7 @@ def line(task: Task, python: str, state_path: str | None = None) -> str:
     to another one. Raises Refused for paths that cannot stand in a crontab.
     """
     name = check_name(task.name)
-    for what, path in (("the Python interpreter", python), ("the state folder", state_path or "/")):
-        if not os.path.isabs(path) or not SAFE.issuperset(path):
-            raise Refused(
-                f"{what} {path!r} has characters that cannot stand in a crontab",
-                "use a path of letters, digits and _ . / : = @ + , ~ - only",
-            )
+    _check_paths(python, state_path)
     fields = task.schedule.line
     _agree(fields)
     ending = f"--task {name}" + (f" --state {state_path}" if state_path else "") + f" # {name}"
@@ -58,18 +56,39 @@ def line(task: Task, python: str, state_path: str | None = None) -> str:
     flow = f"{task.flow} " if plain else ""
     if len(beginning + flow + ending) > LONGEST_COMMAND:
         flow = ""
-    if len(beginning + ending) > LONGEST_COMMAND:
+    return f"{fields} {_checked(beginning + flow + ending, name)}"
+
+
+def tick_line(python: str, state_path: str | None = None) -> str:
+    """The one line for all tasks: it looks each minute which of them are due. Raises Refused as `line`."""
+    _check_paths(python, state_path)
+    state = f" --state {state_path}" if state_path else ""
+    return f"* * * * * {_checked(f'{python} -P -m scflows tick{state} # {TICK}', TICK)}"
+
+
+def _check_paths(python: str, state_path: str | None) -> None:
+    for what, path in (("the Python interpreter", python), ("the state folder", state_path or "/")):
+        if not os.path.isabs(path) or not SAFE.issuperset(path):
+            raise Refused(
+                f"{what} {path!r} has characters that cannot stand in a crontab",
+                "use a path of letters, digits and _ . / : = @ + , ~ - only",
+            )
+
+
+def _checked(command: str, name: str) -> str:
+    if len(command) > LONGEST_COMMAND:
         raise Refused(
             f"the crontab line of {name!r} would be longer than {LONGEST_COMMAND} bytes",
             "install scflows, and keep its state, under shorter paths",
         )
-    return f"{fields} {beginning}{flow}{ending}"
+    return command
 
 
 def parse_line(text: str) -> Entry | None:
     """What a line says if it is a live entry of ours; None for every other line.
 
-    Ours runs `-m scflows run --task NAME` and ends in exactly ` # NAME`.
+    Ours runs `-m scflows run --task NAME` and ends in exactly ` # NAME`; or it is the line of `tick_line`, whose
+    entry has the name TICK.
     """
     words = text.split()
     if len(words) < 8 or "scflows" not in text or text.lstrip()[0] not in "0123456789*@":
@@ -80,6 +99,9 @@ def parse_line(text: str) -> Entry | None:
     if command[-2] != "#" or not text.rstrip().endswith(f" # {name}"):
         return None
     command = command[:-2]
+    if name == TICK:
+        place = next((at for at in range(len(command)) if tuple(command[at : at + 3]) == ALL), None)
+        return None if place is None else Entry(TICK, fields, "", command[0], _option(command, "--state"), text)
     place = next((at for at in range(len(command)) if tuple(command[at : at + 3]) == RUN), None)
     if place is None:
         return None

@@ -12,6 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+DEBIAN, CRONIE, BUSYBOX, UNKNOWN = "Debian cron", "cronie", "busybox", "unknown"
 #: Where it is looked for besides PATH, which cron and containers keep short.
 ALSO = ("/usr/bin", "/bin")
 #: How long it may take, in seconds.
@@ -80,7 +81,10 @@ class Crontab:
                 "ask for an entry in /etc/cron.allow, or run the tasks without it: flows cron run",
             )
         reason = told or f"{self.program} ended with {code} and said nothing"
-        return Refused(f"the crontab of {self.user} cannot be {what}: {reason}", "see: crontab -l")
+        help = "see: crontab -l"
+        if "chdir" in told or "spool" in told:
+            help = "the folder for crontabs is missing: install cron anew; or run the tasks without: flows cron run"
+        return Refused(f"the crontab of {self.user} cannot be {what}: {reason}", help)
 
 
 def find_crontab(environment: Mapping[str, str] | None = None) -> Crontab | None:
@@ -101,6 +105,26 @@ def find_crontab(environment: Mapping[str, str] | None = None) -> Crontab | None
     by = given.get("SUDO_USER") if os.geteuid() == 0 else None
     user = _user()
     return Crontab(os.path.abspath(found), user, by if by != user else None)
+
+
+def implementation(crontab: Crontab) -> str:
+    """Whose `crontab` it is: DEBIAN, CRONIE, BUSYBOX or UNKNOWN."""
+    if os.path.basename(os.path.realpath(crontab.program)) == "busybox":
+        return BUSYBOX
+    import subprocess
+
+    try:
+        # Only cronie knows -V; the others answer with how they are used, and change nothing.
+        done = subprocess.run(
+            [crontab.program, "-V"], stdin=subprocess.DEVNULL, capture_output=True, timeout=10, env={"LC_ALL": "C"}
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return UNKNOWN
+    told = (done.stdout + done.stderr).decode("utf-8", "replace").lower()
+    for sign, name in (("cronie", CRONIE), ("busybox", BUSYBOX), ("per 1003.2", DEBIAN)):
+        if sign in told:
+            return name
+    return UNKNOWN
 
 
 def _user() -> str:

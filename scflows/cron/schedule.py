@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from scflows.stated import MOST_SECONDS
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,6 +19,8 @@ MINUTE = 60
 HOUR = 3600
 DAY = 86400
 WEEK = 7 * DAY
+#: No task file's interval is longer: ten years, in seconds.
+LONGEST = 3660 * DAY
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,7 @@ class Schedule:
     every: int | None = None  #: the interval asked for, in seconds; None for a cron expression
     anchor: int = 0  #: the phase of an interval that the calendar cannot express, in seconds since the epoch
     timezone: str | None = None  #: an IANA name; None is the system's zone
+    second: int = 0  #: 0 to 59: how long after its slot, which is a full minute, a run starts
 
     @property
     def line(self) -> str:
@@ -50,6 +55,11 @@ class Schedule:
     def is_counted(self) -> bool:
         """Whether the slots are counted in seconds from `anchor`, not taken from the calendar."""
         return self.every is not None and self.every % DAY != 0 and not is_exact(self.every)
+
+    @property
+    def is_fine(self) -> bool:
+        """Whether its slots are no full minutes: a process is started for each minute that has some."""
+        return self.every is not None and self.every % MINUTE != 0
 
     @property
     def every_days(self) -> int:
@@ -87,6 +97,20 @@ class Schedule:
         moment = next(forward(self.cron, self.timezone, self._turn, begin), None)
         return None if moment is None else int(moment.timestamp())
 
+    def next_start(self, after: float) -> int | None:
+        """The first minute later than `after` that a process is to be started for: a slot, or one that has some."""
+        if not self.is_fine:
+            return self.next_epoch(after)
+        slot = self.next_epoch(after // MINUTE * MINUTE + MINUTE - 1)
+        return None if slot is None else slot // MINUTE * MINUTE
+
+    def within(self, minute: float) -> Iterator[int]:
+        """The slots of a minute, in seconds since the epoch, in order."""
+        slot = self.next_epoch(minute - 1)
+        while slot is not None and slot < minute + MINUTE:
+            yield slot
+            slot = self.next_epoch(slot)
+
     def latest(self, at: datetime) -> datetime | None:
         """The newest slot up to `at`, in UTC."""
         return _moment(self.latest_epoch(at.timestamp()))
@@ -120,6 +144,12 @@ class Schedule:
             text = turn(self.every_days, self.cron) if self.every_days else calendar(self.cron)
         return text + (f" ({self.timezone})" if self.timezone else "")
 
+    def why_counted(self) -> str:
+        """Why its line starts more often than it is due; empty where it does not."""
+        from scflows.cron.words import why_counted
+
+        return why_counted(self.every, self.is_counted, self.every_days)
+
     def to_dict(self) -> dict[str, Any]:
         """The same as JSON values; what has its usual value is left out."""
         kept: dict[str, Any] = {"cron": self.cron}
@@ -129,18 +159,37 @@ class Schedule:
             kept["anchor"] = self.anchor
         if self.timezone is not None:
             kept["timezone"] = self.timezone
+        if self.second:
+            kept["second"] = self.second
         return kept
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Schedule:
-        """The schedule of `to_dict`. Raises UsageError, TypeError or KeyError for what cannot be one."""
+        """The schedule of `to_dict`. Raises UsageError, TypeError, ValueError or KeyError for what cannot be one."""
         from scflows.cron.fields import normalised
 
         # Checked, since people edit such files.
         schedule = cls(**{**values, "cron": normalised(values["cron"])})
         every = schedule.every
-        if type(schedule.anchor) is not int or (every is not None and (type(every) is not int or every < MINUTE)):
+        if type(schedule.anchor) is not int or (every is not None and (type(every) is not int or every < 1)):
             raise TypeError(f"every {every!r} and anchor {schedule.anchor!r} are no whole numbers of seconds")
+        if abs(schedule.anchor) >= MOST_SECONDS or (every is not None and every > LONGEST):
+            raise ValueError(f"every {every!r} or anchor {schedule.anchor!r} is too large")
+        if schedule.timezone is not None:
+            if not isinstance(schedule.timezone, str):
+                raise TypeError(f"timezone {schedule.timezone!r} is no text")
+            from scflows.cron.zone import zone
+
+            zone(schedule.timezone)
+        if type(schedule.second) is not int or not 0 <= schedule.second < MINUTE:
+            raise TypeError(f"second {schedule.second!r} is no whole number from 0 to 59")
+        return schedule
+
+    @classmethod
+    def from_checked(cls, values: dict[str, Any]) -> Schedule:
+        """The schedule of `to_dict` whose values `from_dict` took before."""
+        schedule = object.__new__(cls)
+        schedule.__dict__.update(values)
         return schedule
 
     @property
@@ -163,14 +212,8 @@ class Schedule:
         from scflows.cron.fields import values
 
         minute_field, hour_field = self.cron.split(" ")[:2]
-        minutes, hours = set(values(minute_field, 0)), set(values(hour_field, 1))
-        minute = here.tm_hour * 60 + here.tm_min
-        start = int(now // 1) - here.tm_sec
-        for step in range(0 if direction < 0 else 1, 1441):
-            hour, rest = divmod((minute + direction * step) % 1440, 60)
-            if rest in minutes and hour in hours:
-                return start + direction * step * MINUTE
-        return None
+        away = _minutes_to(values(minute_field, 0), values(hour_field, 1), here.tm_hour, here.tm_min, direction)
+        return int(now // 1) - here.tm_sec + away * MINUTE
 
 
 def asked(given: dict[str, Any]) -> Asked:
@@ -193,6 +236,22 @@ def is_exact(every: int) -> bool:
     if every < HOUR:
         return every % MINUTE == 0 and HOUR % every == 0
     return every == WEEK or (every % HOUR == 0 and DAY % every == 0)
+
+
+def _minutes_to(minutes: list[int], hours: list[int], hour: int, minute: int, direction: int) -> int:
+    """How many minutes on is the next of these minutes of these hours, or how many back, as minus, the last one.
+
+    The minute itself is the last one, and not the next.
+    """
+    if hour in hours:
+        near = [each for each in minutes if (each <= minute if direction < 0 else each > minute)]
+        if near:
+            return (max(near) if direction < 0 else min(near)) - minute
+    if direction < 0:
+        before = max([each for each in hours if each < hour] or hours)
+        return -((hour * 60 + minute - before * 60 - max(minutes)) % 1440)
+    after = min([each for each in hours if each > hour] or hours)
+    return (after * 60 + min(minutes) - hour * 60 - minute) % 1440 or 1440
 
 
 def _moment(epoch: int | None) -> datetime | None:

@@ -14,7 +14,7 @@ from scflows.cron.zone import differences, offsets
 
 def check_minutes(every: int) -> int:
     """How often, in minutes, the line of an interval starts that is counted; it divides the hour."""
-    return gcd(every // 60, 60)
+    return 1 if every % 60 else gcd(every // 60, 60)
 
 
 def interval_fields(every: int, anchor: int) -> str:

@@ -6,9 +6,9 @@ import os
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from scflows.cron.line import Entry, parse_line
+from scflows.cron.line import TICK, Entry, parse_line
 from scflows.errors import Busy, Refused
-from scflows.safefile import replace
+from scflows.safefile import open_regular, replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ class Tabfile:
 
     found: bool = True  #: False when there is no such file yet
     _lines: dict[str, str] = field(default_factory=dict)  #: by name; a line that is no entry by its number
+    _parsed: dict[str, Entry] = field(default_factory=dict, compare=False, repr=False)  #: what is known of the lines
 
     @classmethod
     def parse(cls, text: str) -> Tabfile:
@@ -54,13 +55,19 @@ class Tabfile:
                 continue
             entry = parse_line(line)
             tabfile._lines[entry.name if entry else f" {number}"] = line
+            if entry:
+                tabfile._parsed[entry.name] = entry
         return tabfile
+
+    def copy(self) -> Tabfile:
+        """Another one with the same lines."""
+        return Tabfile(self.found, dict(self._lines), dict(self._parsed))
 
     @classmethod
     def read(cls, path: str) -> Tabfile:
         """The tabfile at `path`, empty where there is none. Raises Refused for one that cannot be read."""
         try:
-            with open(path, encoding="utf-8", errors="surrogateescape", newline="\n") as file:
+            with open(open_regular(path), encoding="utf-8", errors="surrogateescape", newline="\n") as file:
                 return cls.parse(file.read())
         except (FileNotFoundError, NotADirectoryError):
             return cls(found=False)
@@ -88,9 +95,22 @@ class Tabfile:
 
     @property
     def entries(self) -> list[Entry]:
-        """What the lines say that are entries of ours."""
-        found = (parse_line(line) for line in self._lines.values())
-        return [entry for entry in found if entry is not None]
+        """What the lines of tasks say."""
+        found = []
+        for name, line in self._lines.items():
+            entry = self._parsed.get(name)
+            if entry is None or entry.text != line:
+                entry = parse_line(line)
+            if entry is not None:
+                self._parsed[name] = entry
+                if entry.name != TICK:
+                    found.append(entry)
+        return found
+
+    @property
+    def tick(self) -> Entry | None:
+        """The one line for all tasks that have none of their own; None where each has its own."""
+        return parse_line(self._lines.get(TICK, ""))
 
     def line(self, name: str) -> str | None:
         """The line of a task."""

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field, fields
 
 from scflows.cron.schedule import Schedule
 from scflows.errors import NotFound, ScflowsError, UsageError
-from scflows.safefile import replace
+from scflows.safefile import open_regular, replace
+from scflows.settings import read_settings
+from scflows.stated import MOST_SECONDS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,14 +27,16 @@ LONGEST_NAME = 100
 #: What a task file's values must be.
 KINDS: dict[str, type | tuple[type, ...]] = {
     **dict.fromkeys(
-        ("name", "flow", "workspace", "source", "kind", "created", "catch_up", "overlap"),
+        ("name", "flow", "workspace", "source", "kind", "created", "since", "catch_up", "overlap"),
         str,
     ),
     **dict.fromkeys(("params", "settings", "schedule"), dict),
     **dict.fromkeys(("dry", "enabled"), bool),
     "command": list,
-    "timeout": (int, float, type(None)),
+    **dict.fromkeys(("timeout", "start_within", "end_within"), (int, float, type(None))),
     "catch_up_cap": int,
+    "priority": int,
+    "mutex": list,
 }
 
 
@@ -53,31 +57,68 @@ class Task:
     enabled: bool = True  #: a paused task keeps its file and has no line
     kind: str = ""
     created: str = ""  #: ISO 8601, UTC
+    since: str = ""  #: from when on its slots count, where that is later: it was scheduled anew, or enabled
     catch_up: str = "none"
     catch_up_cap: int = 24
     overlap: str = "skip"
+    priority: int = 0  #: of its flow when it was scheduled, by which `flows cron run` orders
+    mutex: tuple[str, ...] = ()  #: of its flow when it was scheduled; a run goes by the flow itself
+    start_within: float | None = None  #: seconds after its slot in which a run begins; None: as history says
+    end_within: float | None = None  #: seconds that a run takes at most before somebody is told
+
+    @property
+    def begins(self) -> float:
+        """From when on its slots are its own, in seconds since the epoch; earlier ones are nobody's."""
+        text = self.since or self.created
+        if not text:
+            return 0.0
+        from datetime import datetime
+
+        try:
+            return datetime.fromisoformat(text).timestamp()
+        except ValueError:
+            return 0.0  # Somebody edited the file, and may remove the line as well.
 
     def to_dict(self) -> dict[str, Any]:
         """The same as JSON values."""
-        return {**self.__dict__, "schedule": self.schedule.to_dict(), "command": list(self.command)}
+        return {
+            **self.__dict__,
+            "schedule": self.schedule.to_dict(),
+            "command": list(self.command),
+            "mutex": list(self.mutex),
+        }
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Task:
         """The task of `to_dict`. What a newer version added is left out.
 
-        Raises UsageError, TypeError or KeyError for what cannot be one.
+        Raises UsageError, TypeError, ValueError or KeyError for what cannot be one.
         """
         for key, kind in KINDS.items():
             if key in values and not isinstance(values[key], kind):
                 raise UsageError(f"{key!r} is of the wrong kind")
+        for key in ("timeout", "start_within", "end_within"):
+            seconds = values.get(key)
+            # JSON as Python reads it has NaN and Infinity.
+            if seconds is not None and not 0 <= seconds < MOST_SECONDS:
+                raise UsageError(f"{key!r} is no number of seconds: {seconds!r}")
         known = {each.name for each in fields(cls)}
         kept = {key: value for key, value in values.items() if key in known}
-        texts = [*values.get("command", ()), *values.get("settings", {}).values()]
+        texts = [*values.get("command", ()), *values.get("mutex", ()), *values.get("settings", {}).values()]
         if not all(isinstance(each, str) for each in texts):
-            raise UsageError("'command' or 'settings' holds what is no text")
+            raise UsageError("'command', 'mutex' or 'settings' holds what is no text")
         kept["schedule"] = Schedule.from_dict(values["schedule"])
         kept["command"] = tuple(values.get("command", ()))
+        kept["mutex"] = tuple(values.get("mutex", ()))
         return cls(**kept)
+
+    @classmethod
+    def from_checked(cls, values: dict[str, Any]) -> Task:
+        """The task of `to_dict` whose values were checked before; not looked at again, which takes its time."""
+        task = object.__new__(cls)
+        schedule = Schedule.from_checked(values["schedule"])
+        task.__dict__.update(values, schedule=schedule, command=tuple(values["command"]), mutex=tuple(values["mutex"]))
+        return task
 
 
 class TaskStore:
@@ -93,7 +134,7 @@ class TaskStore:
         """The task of that name. Raises NotFound, and UsageError for a name or a file that cannot be."""
         path = self.path(name)
         try:
-            with open(path, "rb") as file:
+            with open(open_regular(path), "rb") as file:
                 content = file.read()
         except FileNotFoundError as error:
             raise NotFound(f"there is no task {name!r}", "see them with: flows list-tasks") from error
@@ -101,7 +142,7 @@ class TaskStore:
             raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
         try:
             task = Task.from_dict(json.loads(content))
-        except (ValueError, TypeError, KeyError, AttributeError, UsageError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, UsageError) as error:
             raise UsageError(
                 f"{path}: the task file is broken: {error}",
                 f"remove it with: flows remove-task {name}; then schedule the flow again",
@@ -143,15 +184,28 @@ class TaskStore:
         return True
 
 
+def task_settings(task: Task) -> Settings:
+    """The settings that a task runs under: those in force when it was scheduled, over the environment.
+
+    Raises UsageError for a workspace that is gone and an `.env` that cannot be read.
+    """
+    return read_settings(task.workspace, {**os.environ, **task.settings})
+
+
 def check_name(name: str) -> str:
     """The name itself. Raises UsageError for one that could not stand in a crontab or as a file."""
-    if name and name[0] in LETTERS and NAME_CHARACTERS.issuperset(name) and len(name) <= LONGEST_NAME:
+    if is_name(name):
         return name
     what = "is longer than 100 characters" if len(name) > LONGEST_NAME else "cannot be"
     raise UsageError(
         f"the task name {name[: LONGEST_NAME + 20]!r} {what}",
         f"letters, digits and . _ - are allowed, the first a letter or digit; such as {_valid(name)}",
     )
+
+
+def is_name(name: str) -> bool:
+    """Whether a task may have this name."""
+    return bool(name) and name[0] in LETTERS and NAME_CHARACTERS.issuperset(name) and len(name) <= LONGEST_NAME
 
 
 def task_name(flow_path: str, flows_path: str) -> str:

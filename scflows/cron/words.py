@@ -17,6 +17,23 @@ def counted(every: int) -> str:
     return f"every {duration(every)}, checked {how}"
 
 
+def why_counted(every: int | None, is_counted: bool, days: int) -> str:
+    """Why one line of the calendar cannot say an interval; empty where it can."""
+    if every is None or not (is_counted or days):
+        return ""
+    if days:
+        why = "no step of weeks and months: the days are counted"
+    elif every % 60:
+        why = "no whole minutes: a process a minute starts each run at its second"
+    elif every < 3600:
+        why = "not a divisor of 60 min: the slots are counted"
+    else:
+        why = (
+            "no whole hours: the slots are counted" if every % 3600 else "not a divisor of 24 h: the slots are counted"
+        )
+    return f"{duration(every)} is {why}"
+
+
 def turn(days: int, cron: str) -> str:
     """Every so many days at the time of an expression with one time a day or a week."""
     minute, hour, _, _, weekday = cron.split(" ")
@@ -36,11 +53,11 @@ def calendar(cron: str) -> str:
 
 
 def duration(seconds: int) -> str:
-    """Whole minutes as the largest unit that says them without a rest."""
-    for unit, size in (("d", 86400), ("h", 3600)):
+    """Seconds as the largest unit that says them without a rest."""
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds % size == 0:
             return f"{seconds // size} {unit}"
-    return f"{seconds // 60} min"
+    return f"{seconds} s"
 
 
 def _calendar(cron: str) -> str | None:

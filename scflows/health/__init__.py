@@ -27,7 +27,7 @@ MOST = 8
 class Finding:
     """What a check found."""
 
-    level: str  #: `ok`, `warn`, `FAIL` or `skip`
+    level: str  #: `ok`, `warn`, `FAIL` or `skip`; of what is mended `fixed` or `would`
     topic: str  #: one word
     text: str
     help: str = ""  #: what to do
@@ -56,7 +56,7 @@ def checks() -> list[Callable[[Installation], Iterator[Finding]]]:
         daemon.slots,
         flows.flows,
         flows.programs,
-        clock.gaps,
+        clock.changes,
     ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from scflows.cron.program import implementation
 from scflows.errors import ScflowsError
 from scflows.health import FAIL, OK, SKIP, WARN, Finding, counted
 from scflows.heartbeat import STALE, last_beat
@@ -15,14 +16,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from scflows.cron.install import Crontab
     from scflows.cron.task import Task
     from scflows.health.installation import Installation
     from scflows.heartbeat import Heartbeat
     from scflows.run import Run
 
 RUN = "flows cron run"
-DEBIAN, CRONIE, BUSYBOX, UNKNOWN = "Debian cron", "cronie", "busybox", "unknown"
 START_ONE = "start the system's cron (service cron start), or: flows cron run"
 #: Seconds after which a slot that was due is expected to have its run: cron itself takes up to two minutes.
 PATIENCE = 150
@@ -46,7 +45,8 @@ class Status:
 def status(installation: Installation) -> Status:
     """Who drives the tasks. Raises Refused for a tabfile that cannot be read."""
     crontab, daemon, scheduler = installation.crontab, installation.daemon, installation.scheduler
-    in_crontab, in_tabfile = _in_crontab(installation), len(installation.entries)
+    in_crontab = _in_crontab(installation)
+    in_tabfile = len(installation.scheduled if installation.tabfile.tick else installation.entries)
     # A cron that has none of our tasks drives nothing, however alive it is.
     by_cron = daemon is not None and crontab is not None and (in_crontab > 0 or not in_tabfile)
     return Status(
@@ -111,12 +111,25 @@ def schedulers(installation: Installation) -> Iterator[Finding]:
         yield Finding(FAIL, "cron", told, "install the program crontab and schedule again, or: flows cron run")
     elif daemon is not None:
         yield Finding(OK, "cron", f"the system's cron is alive ({daemon.name}, process {daemon.pid})")
+        yield from _tick(installation)
     elif installation.scheduled:
         yield Finding(
             FAIL, "cron", "neither the system's cron nor `flows cron run` is alive: no task starts", START_ONE
         )
     else:
         yield Finding(WARN, "cron", "neither the system's cron nor `flows cron run` is alive", START_ONE)
+
+
+def _tick(installation: Installation) -> Iterator[Finding]:
+    """The one line for all tasks has looked at the clock, if there is such a line."""
+    if installation.tabfile.tick is None or not installation.scheduled:
+        return
+    beat = last_beat(installation.settings)
+    since = max(_changed(installation.settings.tabfile), installation.daemon.since if installation.daemon else 0.0)
+    silent = installation.now - max(since, beat.tick if beat is not None else 0.0)
+    if silent > STALE:
+        told = f"the one line for all tasks has not looked at the clock for {silent / 60:.0f} min"
+        yield Finding(FAIL, "cron", told, "may cron start something? flows check --as-cron")
 
 
 def slots(installation: Installation) -> Iterator[Finding]:
@@ -177,26 +190,6 @@ def second_scheduler(installation: Installation) -> str:
     )
 
 
-def implementation(crontab: Crontab) -> str:
-    """Whose `crontab` it is: `Debian cron`, `cronie`, `busybox` or `unknown`."""
-    if os.path.basename(os.path.realpath(crontab.program)) == "busybox":
-        return BUSYBOX
-    import subprocess
-
-    try:
-        # Only cronie knows -V; the others answer with how they are used, and change nothing.
-        done = subprocess.run(
-            [crontab.program, "-V"], stdin=subprocess.DEVNULL, capture_output=True, timeout=10, env={"LC_ALL": "C"}
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return UNKNOWN
-    told = (done.stdout + done.stderr).decode("utf-8", "replace").lower()
-    for sign, name in (("cronie", CRONIE), ("busybox", BUSYBOX), ("per 1003.2", DEBIAN)):
-        if sign in told:
-            return name
-    return UNKNOWN
-
-
 def _heartbeat(installation: Installation) -> Heartbeat | None:
     """The heartbeat of the scheduler that runs; None when it has only just begun."""
     beat, scheduler = last_beat(installation.settings), installation.scheduler
@@ -204,11 +197,13 @@ def _heartbeat(installation: Installation) -> Heartbeat | None:
 
 
 def _in_crontab(installation: Installation) -> int:
-    """How many live lines of ours the crontab holds, in the block and outside."""
-    from scflows.cron.line import parse_line
+    """How many of our tasks live lines of the crontab start, in the block and outside."""
+    from scflows.cron.line import TICK, parse_line
 
     parts = installation.parts
-    return sum(parse_line(line) is not None for line in parts.lines or []) + len(parts.strays)
+    found = [*(parse_line(line) for line in parts.lines or []), *parts.strays]
+    names = [entry.name for entry in found if entry is not None]
+    return len(installation.scheduled) if TICK in names else len(names)
 
 
 def _expected(installation: Installation) -> list[tuple[float, Task]]:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from scflows.health.installation import Installation
 
+#: From so many tasks on one line for all of them is the better form.
+MANY = 300
 #: How many lines of a diff are shown.
 MOST_LINES = 40
 WRITE_AGAIN = "to write the block as the tasks say: flows repair"
@@ -44,7 +46,12 @@ def block(installation: Installation) -> Iterator[Finding]:
         shown = (*changed[:MOST_LINES], *([f"… {hidden} more lines"] if hidden > 0 else []))
         yield Finding(FAIL, "crontab", "the block in the crontab is not what the tabfile has", WRITE_AGAIN, shown)
     else:
-        yield Finding(OK, "crontab", f"{counted(len(installation.entries), 'task')}, same as the tabfile{beside}")
+        number = len(installation.entries)
+        what = f"one line for {counted(len(installation.scheduled), 'task')}" if installation.tabfile.tick else ""
+        yield Finding(OK, "crontab", f"{what or counted(number, 'task')}, same as the tabfile{beside}")
+    if len(installation.entries) > MANY:
+        told = f"{counted(len(installation.entries), 'task')} with a line each: cron starts them without any bound"
+        yield Finding(WARN, "crontab", told, "one line can start them all, so many at once: flows repair --one-line")
 
 
 def task_files(installation: Installation) -> Iterator[Finding]:
@@ -57,7 +64,7 @@ def task_files(installation: Installation) -> Iterator[Finding]:
         told = f"{name} is on the tabfile and has no task file: nothing starts"
         findings.append(Finding(FAIL, "tasks", told, f"flows remove-task {name}; then schedule it again"))
     for name, task in installation.tasks.items():
-        if task.enabled and name not in listed:
+        if task.enabled and name not in listed and not installation.tabfile.tick:
             told = f"{name} has a task file and is not on the tabfile: nothing starts it"
             findings.append(Finding(FAIL, "tasks", told, WRITE_AGAIN))
         elif not task.enabled and name in listed:
@@ -71,9 +78,13 @@ def task_files(installation: Installation) -> Iterator[Finding]:
 
 def lines(installation: Installation) -> Iterator[Finding]:
     """The tabfile's lines against what the tasks would have there."""
-    from scflows.cron.line import line
+    from scflows.cron.line import line, tick_line
 
     findings = []
+    tick = installation.tabfile.tick
+    if tick is not None and tick.text != tick_line(tick.python, tick.state):
+        told = "the one line for all tasks is not as it was written"
+        findings.append(Finding(WARN, "lines", told, WRITE_AGAIN, (f"-{tick.text}",)))
     for entry in installation.entries:
         task = installation.tasks.get(entry.name)
         if task is None:
@@ -94,7 +105,7 @@ def interpreters(installation: Installation) -> Iterator[Finding]:
     from scflows import __version__
     from scflows.health.bare import ask_python
 
-    found = {(entry.python, entry.state) for entry in installation.entries}
+    found = {(entry.python, entry.state) for entry in installation.all_entries}
     for python, state in sorted(found, key=str):
         said = ask_python(installation.account, python, state)
         ours = installation.settings.state_path

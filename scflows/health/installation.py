@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from scflows.cron.block import Parts, split
+from scflows.cron.index import read_tasks
 from scflows.cron.install import Crontab, find_crontab
 from scflows.cron.line import Entry
 from scflows.cron.tabfile import Tabfile
-from scflows.cron.task import TaskStore
 from scflows.errors import ScflowsError
 from scflows.heartbeat import scheduler
 
@@ -78,11 +78,16 @@ class Installation:
         """The lines of the tabfile that are tasks. Raises Refused."""
         return self.tabfile.entries
 
+    @property
+    def all_entries(self) -> list[Entry]:
+        """The same, and the one line for all tasks. Raises Refused."""
+        return [*self.entries, *([self.tabfile.tick] if self.tabfile.tick else [])]
+
     @cached_property
     def _read_tasks(self) -> tuple[list[Task], list[ScflowsError]]:
-        return TaskStore(self.settings).read_all()
+        return read_tasks(self.settings)
 
-    @property
+    @cached_property
     def tasks(self) -> dict[str, Task]:
         """All tasks that can be read, by name."""
         return {task.name: task for task in self._read_tasks[0]}
@@ -94,7 +99,7 @@ class Installation:
     @cached_property
     def scheduled(self) -> list[Task]:
         """The tasks that should start by themselves. Raises Refused."""
-        names = {entry.name for entry in self.entries}
+        names = set(self.tasks) if self.tabfile.tick else {entry.name for entry in self.entries}
         return [task for name, task in self.tasks.items() if name in names and task.enabled]
 
     @cached_property

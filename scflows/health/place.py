@@ -9,6 +9,7 @@ import stat
 
 from scflows.errors import ScflowsError, UsageError
 from scflows.health import FAIL, OK, SKIP, WARN, Finding, counted, some
+from scflows.safefile import open_regular
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def env_file(installation: Installation) -> Iterator[Finding]:
     path = installation.settings.env_file
     try:
         state = os.stat(path)
-        with open(path, encoding="utf-8") as file:
+        with open(open_regular(path), encoding="utf-8") as file:
             lines = file.read().splitlines()
     except FileNotFoundError:
         yield Finding(SKIP, "settings", f"no .env in {installation.settings.home}: environment and defaults")
@@ -184,6 +185,9 @@ def history(installation: Installation) -> Iterator[Finding]:
         return
     if not os.path.exists(path):
         yield Finding(SKIP, "history", f"none yet; it will be {path}")
+        return
+    if not os.path.isfile(path):
+        yield Finding(FAIL, "history", f"{path} is no regular file", f"move it away: mv {path} {path}.old")
         return
     if not os.access(path, os.R_OK | os.W_OK) or not os.access(os.path.dirname(path), os.W_OK):
         yield Finding(FAIL, "history", f"{path} cannot be written", f"see who owns it: ls -l {path}")

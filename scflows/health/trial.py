@@ -53,7 +53,7 @@ def start_all(installation: Installation) -> list[Finding]:
     Nothing is run.
     """
     findings = []
-    for python, state in sorted({(entry.python, entry.state) for entry in installation.entries}, key=str):
+    for python, state in sorted({(entry.python, entry.state) for entry in installation.all_entries}, key=str):
         words = [python, "-P", "-m", "scflows.health.trial", state or ""]
         try:
             said = as_cron(installation.account, "exec " + shlex.join(words), PATIENCE)
@@ -64,7 +64,7 @@ def start_all(installation: Installation) -> list[Finding]:
             last = (said.errors.strip().splitlines() or [f"ended with {said.code}"])[-1]
             findings.append(Finding(FAIL, "as-cron", f"{python}: {last}", "see: flows check"))
             continue
-        names = {entry.name for entry in installation.entries if (entry.python, entry.state) == (python, state)}
+        names = _started_by(installation, python, state)
         answers = {each: (problem, help) for each, problem, help in json.loads(said.output)}
         bad = [
             Finding(FAIL, "as-cron", f"{each}: {answers[each][0]}", answers[each][1])
@@ -76,6 +76,15 @@ def start_all(installation: Installation) -> list[Finding]:
         if not bad:
             findings.append(Finding(OK, "as-cron", f"{python} can start {counted(len(names), 'task')}"))
     return findings
+
+
+def _started_by(installation: Installation, python: str, state: str | None) -> set[str]:
+    """The tasks that lines with this interpreter and state folder start."""
+    names = {entry.name for entry in installation.entries if (entry.python, entry.state) == (python, state)}
+    tick = installation.tabfile.tick
+    if tick is not None and (tick.python, tick.state) == (python, state):
+        names.update(task.name for task in installation.scheduled)
+    return names
 
 
 def tell_tasks(state: str) -> list[tuple[str, str, str]]:
@@ -103,7 +112,7 @@ def tell_tasks(state: str) -> list[tuple[str, str, str]]:
 
 
 def _load(task: Task) -> None:
-    from scflows.due import task_settings
+    from scflows.cron.task import task_settings
     from scflows.loader import find_flow, load_flow
 
     settings = task_settings(task)
@@ -113,9 +122,8 @@ def _load(task: Task) -> None:
 
 def _try_task(installation: Installation, name: str) -> Trial:
     from scflows.cron.line import line
-    from scflows.cron.task import TaskStore
+    from scflows.cron.task import TaskStore, task_settings
     from scflows.custody import state_for_cron
-    from scflows.due import task_settings
     from scflows.history import Query
 
     task = TaskStore(installation.settings).read(name)

@@ -6,6 +6,7 @@ import json
 import os
 import sqlite3
 import time
+from contextlib import suppress
 
 from scflows.database import shown_url
 from scflows.errors import ScflowsError
@@ -42,15 +43,33 @@ class Recorder:
         """Record a run as it starts; the id of the run that has its slot already, if one has.
 
         When the history cannot be written, an exclusive file claims the slot; when that cannot be made either,
-        the run goes on, marked `unclaimed`.
+        the run goes on, marked `unclaimed`. Such a file counts also when the history can be written again.
         """
+        claims = run.slot is not None and run.status != SKIPPED and not again
+        if claims and run.slot is not None:
+            if next(_pending(self._settings), None) is not None:
+                self._try(lambda store: take_in_pending(self._settings, store, run.task))
+            holder = claimed_by_file(self._settings, run.task, run.slot)
+            if holder not in ("", run.id):
+                return holder
         answer: list[Run | None] = []
         if self._try(lambda store: answer.append(store.claim(run, again))):
             taken = answer[0]
             return taken.id if taken is not None else None
-        if run.slot is None or run.status == SKIPPED or again:
+        if not claims or run.slot is None:
             return None
         return self._claim_by_file(run, run.slot)
+
+    def begin(self, run: Run) -> str | None:
+        """Record that a queued run starts; why it may not: it was ended meanwhile, or another has its slot."""
+        answer: list[bool | None] = []
+        if not self._try(lambda store: answer.append(store.begin(run))) or answer[0]:
+            # Its slot is claimed, be it by a file: who queued it saw to that.
+            return None
+        if answer[0] is None:
+            taken = self.claim(run)
+            return None if taken in (None, run.id) else f"run {taken} has answered for this slot"
+        return "it was ended while it waited"
 
     def skip(self, run: Run) -> None:
         """Record a run that did not take place."""
@@ -68,6 +87,10 @@ class Recorder:
         """Record how a run ended."""
         if not self._try(lambda store: store.finish(run)):
             self._put_aside(run)
+            if run.status != SKIPPED:
+                return
+        # The history has the slot now, or it is free for another.
+        _give_up_claim(self._settings, run)
 
     def close(self) -> None:
         """Close the connection, so that a child process does not inherit it."""
@@ -83,16 +106,13 @@ class Recorder:
             pass  # Nothing can be written any more; the log and stderr have said so.
 
     def _claim_by_file(self, run: Run, slot: float) -> str | None:
-        path = os.path.join(self._settings.state_path, "claims", run.task, f"{slot:.0f}")
+        path = _claim_path(self._settings, run.task, slot)
         try:
             os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         except FileExistsError:
-            try:
-                with open(path, encoding="ascii") as file:
-                    return file.read() or "another run"
-            except OSError:
-                return "another run"
+            holder = claimed_by_file(self._settings, run.task, slot) or "another run"
+            return None if holder == run.id else holder
         except OSError:
             run.unclaimed = True
             return None
@@ -120,21 +140,54 @@ def pending_folder(settings: Settings) -> str:
     return os.path.join(settings.state_path, "pending")
 
 
-def take_in_pending(settings: Settings, store: RunStore) -> int:
-    """Write the records that wait into the history; how many. Raises what the store raises."""
+def take_in_pending(settings: Settings, store: RunStore, task: str | None = None) -> int:
+    """Write the records that wait into the history; how many. Raises what the store raises.
+
+    With `task` only those of a task whose history this is; the slots that they claimed by files are claimed there then.
+    """
     taken = 0
     for path in _pending(settings):
         try:
             with open(path, encoding="utf-8") as file:
                 run = run_from_dict(json.load(file))
+        except FileNotFoundError:
+            continue  # Somebody else took it in meanwhile.
         except (OSError, ValueError, TypeError, KeyError):
             # Half of a record, from a disk that was full: kept aside for whoever wants to look.
-            os.replace(path, path + ".broken")
+            with suppress(FileNotFoundError):
+                os.replace(path, path + ".broken")
+            continue
+        if task not in (None, run.task):
             continue
         store.finish(run)
-        os.unlink(path)
+        with suppress(FileNotFoundError):
+            os.unlink(path)
+        if task is not None:
+            _give_up_claim(settings, run)
         taken += 1
     return taken
+
+
+def claimed_by_file(settings: Settings, task: str, slot: float) -> str:
+    """The run that claimed a slot by a file, as the history could not be written; empty when none did."""
+    try:
+        with open(_claim_path(settings, task, slot), encoding="ascii") as file:
+            return file.read() or "another run"
+    except FileNotFoundError:
+        return ""
+    except (OSError, ValueError):
+        return "another run"
+
+
+def _claim_path(settings: Settings, task: str, slot: float) -> str:
+    return os.path.join(settings.state_path, "claims", task, f"{slot:.0f}")
+
+
+def _give_up_claim(settings: Settings, run: Run) -> None:
+    """Remove the file by which a run claimed its slot, if it did."""
+    if run.slot is not None and claimed_by_file(settings, run.task, run.slot) == run.id:
+        with suppress(OSError):
+            os.unlink(_claim_path(settings, run.task, run.slot))
 
 
 def run_to_dict(run: Run) -> dict[str, Any]:

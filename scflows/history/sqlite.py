@@ -6,7 +6,8 @@ import json
 import sqlite3
 
 from scflows.database import connect, connect_to_read, sqlite_path
-from scflows.run import FINAL, QUEUED, RUNNING, SKIPPED, Run, StepRecord
+from scflows.history import BELATED
+from scflows.run import FINAL, GOOD, QUEUED, RUNNING, SKIPPED, Run, StepRecord, first_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,9 +51,15 @@ MIGRATIONS = (
         PRIMARY KEY (run, position)
     ) WITHOUT ROWID
     """,
+    """
+    ALTER TABLE runs ADD COLUMN waited REAL NOT NULL DEFAULT 0;
+    ALTER TABLE runs ADD COLUMN waited_for TEXT NOT NULL DEFAULT ''
+    """,
+    "CREATE INDEX runs_of_slot ON runs (task, slot)",
 )
 RUN_COLUMNS = (
-    "id, task, flow, trigger, slot, claimed, status, reason, message, started, ended, dry_run, params, holder, log"
+    "id, task, flow, trigger, slot, claimed, status, reason, message, started, ended, dry_run, params, holder, log,"
+    " waited, waited_for"
 )
 STEP_COLUMNS = "position, name, type, status, started, ended, message"
 
@@ -86,11 +93,26 @@ class SqliteStore:
         ).fetchone()
         return _run(row) if row else self.claim(run)
 
+    def begin(self, run: Run) -> bool | None:
+        with self._transaction() as connection:
+            changed = connection.execute(
+                "UPDATE runs SET status = ?, message = '', started = ?, holder = ?, log = ?, waited = ?, waited_for = ?"
+                " WHERE id = ? AND status = ?",
+                (RUNNING, run.started, run.holder, run.log, run.waited, run.waited_for, run.id, QUEUED),
+            ).rowcount
+            if changed:
+                return True
+            known = connection.execute("SELECT 1 FROM runs WHERE id = ?", (run.id,)).fetchone()
+        return False if known else None
+
     def finish(self, run: Run) -> bool:
         # A run that started while the history could not be written has no row yet.
         with self._transaction() as connection:
             changed = connection.execute(
-                "UPDATE runs SET status = ?, reason = ?, message = ?, ended = ?, params = ?, log = ?"
+                "UPDATE runs SET status = ?, reason = ?, message = ?, ended = ?, params = ?,"
+                " log = coalesce(nullif(?, ''), log),"
+                # A slot whose run was skipped while it waited is free for another.
+                " waited = ?, waited_for = ?, claimed = claimed AND ?"
                 " WHERE id = ? AND status IN (?, ?)",
                 (
                     run.status,
@@ -99,6 +121,9 @@ class SqliteStore:
                     run.ended,
                     json.dumps(run.params),
                     run.log,
+                    run.waited,
+                    run.waited_for,
+                    run.status != SKIPPED,
                     run.id,
                     QUEUED,
                     RUNNING,
@@ -149,6 +174,12 @@ class SqliteStore:
         )
         return [_run(row) for row in rows]
 
+    def slots(self, task: str, after: float, until: float) -> set[float]:
+        rows = self._connection.execute(
+            "SELECT DISTINCT slot FROM runs WHERE task = ? AND slot > ? AND slot <= ?", (task, after, until)
+        )
+        return {row[0] for row in rows}
+
     def latest(self, tasks: Iterable[str]) -> dict[str, Run]:
         found = {}
         for task in tasks:
@@ -168,8 +199,36 @@ class SqliteStore:
         ).fetchall()
         return (_run(row) for row in rows)
 
+    def belated(self, since: float) -> list[Run]:
+        rows = self._connection.execute(
+            f"SELECT {RUN_COLUMNS} FROM runs WHERE id >= ? AND slot IS NOT NULL AND trigger != 'manual'"
+            " AND (reason = 'missed' OR (status != ? AND started - slot > ?)) ORDER BY id",
+            (first_id(since), SKIPPED, BELATED),
+        )
+        return [_run(row) for row in rows]
+
     def tasks(self) -> list[str]:
         return [row[0] for row in self._connection.execute("SELECT DISTINCT task FROM runs ORDER BY task")]
+
+    def durations(self, keep: int) -> dict[str, list[float]]:
+        rows = self._connection.execute(
+            "SELECT task, ended - started FROM"
+            " (SELECT task, started, ended, row_number() OVER (PARTITION BY task ORDER BY id DESC) AS place"
+            f" FROM runs WHERE status IN ({', '.join('?' * len(GOOD))}) AND NOT dry_run AND ended IS NOT NULL) AS good"
+            " WHERE place <= ? ORDER BY task, place",
+            (*GOOD, keep),
+        )
+        found: dict[str, list[float]] = {}
+        for task, took in rows:
+            found.setdefault(task, []).append(max(0.0, took))
+        return found
+
+    def spans(self, since: float, until: float) -> list[tuple[float, float]]:
+        return self._connection.execute(
+            "SELECT started, coalesce(ended, ?) FROM runs WHERE started < ? AND (ended IS NULL OR ended > ?)"
+            " AND status NOT IN (?, ?) ORDER BY started",
+            (until, until, since, SKIPPED, QUEUED),
+        ).fetchall()
 
     def excess(self, task: str, before: float | None = None, keep: int | None = None) -> list[str]:
         last = ""
@@ -220,7 +279,7 @@ class SqliteStore:
 
     def _insert(self, run: Run, claims: bool) -> None:
         self._connection.execute(
-            f"INSERT INTO runs ({RUN_COLUMNS}) VALUES ({', '.join('?' * 15)})",
+            f"INSERT INTO runs ({RUN_COLUMNS}) VALUES ({', '.join('?' * 17)})",
             (
                 run.id,
                 run.task,
@@ -237,6 +296,8 @@ class SqliteStore:
                 json.dumps(run.params),
                 run.holder,
                 run.log,
+                run.waited,
+                run.waited_for,
             ),
         )
 
@@ -303,6 +364,8 @@ def _run(row: tuple[Any, ...]) -> Run:
         params,
         holder,
         log,
+        waited,
+        waited_for,
     ) = row
     try:
         given = json.loads(params)
@@ -326,5 +389,7 @@ def _run(row: tuple[Any, ...]) -> Run:
         params=given,
         holder=holder,
         log=log,
+        waited=waited,
+        waited_for=waited_for,
         unclaimed=slot is not None and status != SKIPPED and not claimed,
     )

@@ -15,12 +15,14 @@ class FileLock:
     """A lock in a folder. A lock file that is left behind means nothing; only the kernel's word counts."""
 
     def __init__(self, folder: str, name: str) -> None:
+        self.folder = folder
+        self.name = name
         self.path = os.path.join(folder, name + SUFFIX)
         self._descriptor = -1
 
     def acquire(self, run: str) -> bool:
         """Take the lock for a run; False when another holds it. Raises OSError for a folder that cannot be used."""
-        os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
+        os.makedirs(self.folder, mode=0o700, exist_ok=True)
         while True:
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
@@ -36,12 +38,16 @@ class FileLock:
                 raise
             os.close(descriptor)
         self._descriptor = descriptor
+        self.name_holder(run)
+        return True
+
+    def name_holder(self, run: str) -> None:
+        """Write down that this process has the lock, which it took or was handed by the one that forked it."""
         try:
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"{run}\n{me()}\n{time.time():.3f}\n".encode(), 0)
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, f"{run}\n{me()}\n{time.time():.3f}\n".encode(), 0)
         except OSError:
             pass  # A full disk: the lock holds all the same, only its holder cannot be named.
-        return True
 
     def release(self) -> None:
         """Give the lock back and remove its file; does nothing when it is not held."""

@@ -122,6 +122,20 @@ class Secrets:
         self._remember_entry(entry)
         return Secret(entry)
 
+    def has(self, name: str) -> bool:
+        """Whether anybody has a secret of that name. Raises StepError for a store that cannot be read."""
+        return any(store.find(name) is not None for store in self._stores)
+
+    def foresee(self, names: Iterable[str]) -> None:
+        """Mask secrets that will be asked for, as far as they are at hand: nothing is fetched, nothing raised."""
+        for name in names:
+            try:
+                entry = next((found for store in self._stores if (found := store.find(name)) is not None), None)
+            except StepError:
+                continue  # Who asks for it is told.
+            if entry is not None and entry.type != VAULT:
+                self._remember_entry(entry)
+
     def remember(self, text: str) -> None:
         """Never show this text, however it is written."""
         from scflows.secrets.forms import forms

@@ -20,6 +20,8 @@ TTL = "HASHICORP_VAULT_CACHE_TTL"
 KEPT_SECONDS = 60.0
 #: Seconds that the connection, and each wait for more of the answer, may take.
 WAIT = 15.0
+#: The most that an answer may have, in bytes.
+LARGEST = 1024 * 1024
 
 
 class Vault:
@@ -71,7 +73,11 @@ class Vault:
         headers = {"X-Vault-Token": self._token().encode("utf-8", "surrogatepass")}
         try:
             with connection.call("GET", uri, headers, secret_headers=tuple(headers), timeout=WAIT) as response:
-                content, status, reason = response.content, response.status_code, response.reason
+                content, status, reason = bytearray(), response.status_code, response.reason
+                for chunk in response.iter_content(LARGEST):
+                    content.extend(chunk)
+                    if len(content) > LARGEST:
+                        raise StepError(f"{where}: the vault's answer has more than {LARGEST} bytes")
         except (requests.RequestException, ValueError) as error:
             told = "no answer in time" if isinstance(error, requests.Timeout) else "the vault cannot be reached"
             raise StepError(f"{where}: {told}") from error
@@ -79,7 +85,7 @@ class Vault:
             raise StepError(f"{where}: the vault answered {status} {reason}")
         from scflows import document
 
-        return document.parse_json(document.decode(content, where), where)
+        return document.parse_json(document.decode(bytes(content), where), where)
 
     def _token(self) -> str:
         from scflows.secrets.env import from_file

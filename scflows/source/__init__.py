@@ -8,6 +8,7 @@ from scflows.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any, Protocol
 
     from scflows.cron.asked import Asked
@@ -34,6 +35,21 @@ class Wish:
     kind: str = ""
     timeout: float | None = None  #: seconds
     dry: bool = False
+    priority: int = 0
+    mutex: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a source makes of one thing that could have a task. Times are epochs."""
+
+    device: int
+    task: str  #: the name of the task that it has, or would have
+    decision: str  #: `schedule`; `leave`: no task, but one that is there stays; `remove`: no task
+    why: str
+    name: str = ""
+    last_reading_at: float | None = None
+    latest_postprocessing: float | None = None
 
 
 @dataclass
@@ -45,17 +61,41 @@ class Found:
     unclear: set[str] = field(default_factory=set)  #: names of tasks that a problem may have hidden
     hidden: list[str] = field(default_factory=list)  #: folders that could not be read; their tasks are unclear too
     is_bare: bool = False  #: there was nothing at all to look through, as where a disk is not mounted
+    is_whole: bool = True  #: else what it does not name may be there all the same
+    notes: list[str] = field(default_factory=list)  #: what is worth knowing
+    outages: list[str] = field(default_factory=list)  #: what did not answer; the rest stands
+    kind: str = ""  #: it answers for its tasks of that kind alone
+    decisions: list[Decision] = field(default_factory=list)  #: of a source that decides one by one
+
+    def whys(self) -> dict[str, str]:
+        """Why there shall be no task of a name, where the source says so."""
+        return {each.task: each.why for each in self.decisions if each.decision == "remove"}
 
 
-def sources() -> list[str]:
-    """The names of the sources that are there."""
-    return ["flows"]
+SOURCES = ("flows", "smartcitizen")
 
 
-def find_source(name: str) -> Source:
-    """A source by its name. Raises UsageError for one that is not there."""
+def sources(settings: Settings, kind: str = "process") -> list[str]:
+    """The names of the sources that are set up, and make tasks of that kind."""
+    from scflows.source.smartcitizen import is_set_up
+
+    named = ["flows"] if kind == "process" else []
+    return [*named, *(["smartcitizen"] if is_set_up(settings) or not named else [])]
+
+
+def find_source(
+    name: str, kind: str = "process", tell: Callable[[str, int, int], None] = lambda text, done, count: None
+) -> Source:
+    """A source by its name; `tell` hears what it does, how much of it is done, of how much.
+
+    Raises UsageError for one that there is not.
+    """
     if name == "flows":
         from scflows.source.flows import FlowsSource
 
         return FlowsSource()
-    raise UsageError(f"there is no source {name!r}", f"sources: {', '.join(sources())}")
+    if name == "smartcitizen":
+        from scflows.source.smartcitizen import SmartCitizenSource
+
+        return SmartCitizenSource(kind, tell)
+    raise UsageError(f"there is no source {name!r}", f"sources: {', '.join(SOURCES)}")

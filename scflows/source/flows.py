@@ -32,7 +32,16 @@ class FlowsSource:
                     found.problems.append(f"{where.written}: its task {name!r} is that of {seen[name]} already")
                     continue
                 seen[name] = where.written
-                found.wishes.append(Wish(name, asked(flow.schedule), where.file, source="flows"))
+                found.wishes.append(
+                    Wish(
+                        name,
+                        asked(flow.schedule),
+                        where.file,
+                        source="flows",
+                        priority=flow.priority,
+                        mutex=tuple(flow.mutex),
+                    )
+                )
             except FlowError as error:
                 found.problems.extend(str(mistake) for mistake in error.mistakes)
                 found.unclear.add(name)

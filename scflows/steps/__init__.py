@@ -52,10 +52,19 @@ class Exit:
     """A step's result that means: end the flow here, on purpose."""
 
     message: str
+    reason: str = ""  #: the run's own, a word or a code
 
 
 class Nothing:
     """A step's result that means: nothing is stored."""
+
+
+@dataclass(frozen=True)
+class Promise:
+    """What a step owes to whoever gave it something: to say that it is kept, or not to."""
+
+    keep: Callable[[], None]  #: called once the step's result is stored
+    drop: Callable[[], None]  #: called where it is not
 
 
 @dataclass(frozen=True)
@@ -136,10 +145,11 @@ class Context:
         self.line: Line | None = None  #: the thread that runs the step, and what bounds it
         self.host: Host | None = None  #: who runs the step
         self.depth = 0  #: how many flows stand around this one
-        self.kept: dict[str, Secrets] = {}  #: what all contexts of a run share
+        self.kept: dict[str, Any] = {}  #: what all contexts of a run share
         #: Gives what a call gives, tried as the step's `retry` says: for a part of the work that stands alone.
         self.tried: Callable[[Callable[[], Any]], Any] = once
         self.errors: list[dict[str, Any]] = []  #: those of child flows; they are listed before the step's own
+        self.promises: list[Promise] = []  #: what the step has to do once its result is stored
 
     def branch(self, data: dict[str, Any], line: Line) -> Context:
         """The same for another thread, with data of its own."""
@@ -177,6 +187,17 @@ class Context:
         assert self.line is not None
         return Crew(self.line, most)
 
+    def break_promises(self) -> None:
+        """Give back what an attempt took that failed."""
+        for promise in self.promises:
+            promise.drop()
+        self.promises.clear()
+
+    def conclude(self, reason: str, message: str) -> None:
+        """What the run's record shall say should it end well; the last word counts, and none of a child flow's."""
+        if self.depth == 0:
+            self.kept["conclusion"] = (reason, message)
+
     def sleep(self, seconds: float) -> None:
         """Wait; an interruption cuts it short, in every thread."""
         if self.line is not None:
@@ -189,7 +210,7 @@ class Context:
     @property
     def secrets(self) -> Secrets:
         """All secrets of the run; its flows and threads have them together, so that none is fetched twice."""
-        found = self.kept.get("secrets")
+        found: Secrets | None = self.kept.get("secrets")
         if found is None:
             from scflows.secrets import Secrets
 

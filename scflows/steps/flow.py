@@ -27,6 +27,9 @@ class FlowStep(Step):
     path: str = option(help="in the flows folder")
     data_key: str | None = option(None, help="what it is given; else an empty mapping")
 
+    def intention(self) -> str:
+        return f"run {self.path}"
+
     def run(self, ctx: Context) -> Any:
         given = {} if self.data_key is None else ctx.value(self.data_key)
         end = ctx.run_flow(self.path, given)

@@ -35,6 +35,9 @@ class FlowLoopStep(Step):
     on_item_error: str = option("continue", choices=("continue", "fail", "stop"))
     max_items: int = option(100_000, minimum=0, help="the most items the list may have")
 
+    def intention(self) -> str:
+        return f"run {self.path} for each item of {self.data_key!r}"
+
     def run(self, ctx: Context) -> Any:
         items = ctx.look(self.data_key)
         if not isinstance(items, list):

@@ -28,6 +28,9 @@ class JiraNamesMergeStep(Step):
     data_key: str = option(help="the answer of a search that has `names`")
     list_key: str = option("issues", help="the list in it")
 
+    def intention(self) -> str:
+        return f"give the fields of {self.data_key!r} their names"
+
     def run(self, ctx: Context) -> Any:
         found = ctx.look(self.data_key)
         names = found.get("names") if isinstance(found, dict) else None

@@ -66,6 +66,9 @@ class SwitchStep(Step):
         if options.get("default") is not None:
             yield ("default",), options["default"]
 
+    def intention(self) -> str:
+        return f"run the step that fits {self.data_key!r}"
+
     def run(self, ctx: Context) -> Any:
         texts = _texts(ctx.look(self.data_key))
         for case in self.cases:

@@ -57,6 +57,7 @@ def test_warnings_fail_only_when_strict(shipped: Path, flows: Flows) -> None:
     assert flows("validate", "tasks/odd.yml", "--strict").code == 1
 
 
+@pytest.mark.language("§1 Where a flow is found")
 def test_files_folders_and_names_may_be_named_from_anywhere(broken: Path, flows: Flows, tmp_path: Path) -> None:
     assert flows("validate", "workspace/tasks", cwd=tmp_path).out.startswith("workspace/tasks/sub/report.yml:4:5: ")
     assert flows("validate", "greet.yml", "--home", str(broken), cwd=tmp_path).out == "1 file, no errors\n"
@@ -64,6 +65,7 @@ def test_files_folders_and_names_may_be_named_from_anywhere(broken: Path, flows:
     assert flows("validate", "tasks/greet.yml", "tasks/sub").out.endswith("2 files, 3 errors, 1 warning\n")
 
 
+@pytest.mark.language("§1 Where a flow is found")
 def test_a_missing_file_is_told_beside_the_others(broken: Path, flows: Flows) -> None:
     answer = flows("validate", "none.yml", "tasks/sub/report.yml")
     assert answer.code == 2

@@ -27,6 +27,7 @@ def test_a_run_ends_with_a_line_that_names_it(shipped: Path, flows: Flows) -> No
     assert flows("-q", "run", "greet.yml").out == ""
 
 
+@pytest.mark.language("§1 How a run ends")
 def test_json_is_the_one_object_that_programs_rely_on(shipped: Path, flows: Flows) -> None:
     answer = flows("run", "greet.yml", "-p", "who=Ana", "--param", "device=3", "--json")
     told = json.loads(answer.out)
@@ -37,6 +38,7 @@ def test_json_is_the_one_object_that_programs_rely_on(shipped: Path, flows: Flow
     assert told["data"]["__job_id__"] == told["run_id"]
 
 
+@pytest.mark.language("§1 How a run ends")
 @pytest.mark.parametrize(
     ("arguments", "code", "status", "reason"),
     [
@@ -89,6 +91,7 @@ def test_a_flow_that_is_not_there_brings_the_nearest_name(shipped: Path, flows: 
     assert answer.err == "error: gret.yml: there is no such flow file\n  help: did you mean 'greet.yml'?\n"
 
 
+@pytest.mark.language("§1 Data")
 @pytest.mark.parametrize(
     ("name", "content", "value"),
     [
@@ -104,6 +107,7 @@ def test_data_becomes_the_input(shipped: Path, flows: Flows, name: str, content:
     assert json.loads(answer.out)["data"]["__input__"] == value
 
 
+@pytest.mark.language("§1 Data")
 @pytest.mark.parametrize(
     ("name", "content", "error"),
     [
@@ -140,6 +144,7 @@ def test_a_slot_is_read_in_the_zone_of_the_settings_and_done_once(shipped: Path,
     assert run("--slot", "2026-07-01T09:00", "--force")["status"] == "success"
 
 
+@pytest.mark.language("§7 Dry runs")
 def test_a_dry_run_writes_nothing_and_says_what_it_would(shipped: Path, flows: Flows) -> None:
     answer = flows("run", "write.yml", "--dry-run", "--follow")
     assert answer.code == 0
@@ -202,6 +207,7 @@ def test_a_name_that_is_nearly_a_task_is_suggested(shipped: Path, task: Task, fl
     assert "did you mean 'morning'?" in flows("run", "mornin").err
 
 
+@pytest.mark.language("§7 One run at a time")
 def test_two_runs_of_a_flow_do_not_meet(running: tuple[Any, str], flows: Flows) -> None:
     process, run = running
     answer = flows("run", "nap.yml")

@@ -168,7 +168,7 @@ def test_manual_scheduling_by_every_option(flows, crontab, tree):
         (["plain.yml", "--cron", "61 * * * *"], 2, "minute"),
         (["plain.yml", "--cron", "0 0 31 2 *"], 2, ""),
         (["plain.yml", "--every", "5"], 2, "5m"),
-        (["plain.yml", "--every", "90s"], 2, "minute"),
+        (["plain.yml", "--every", "0s"], 2, "no interval"),
         (["plain.yml", "--every", "1h", "--cron", "* * * * *"], 2, "exclude"),
         (["plain.yml", "--interval-hours", "0"], 2, "--interval-hours"),
         (["plain.yml", "--name", "a\nb"], 2, "cannot be"),
@@ -509,3 +509,30 @@ steps:
     assert answer.code == 0, answer.err
     assert "first run of a-reader: success" in answer.out
     assert answer.out.count("first run of") == 2
+
+
+@pytest.mark.parametrize(
+    ("schedule", "given"),
+    [
+        ({"timezone": 5}, {}),
+        ({"timezone": "Nowhere/Else"}, {}),
+        ({"every": 10**18}, {}),
+        ({}, {"start_within": float("nan")}),
+    ],
+)
+def test_a_task_file_that_cannot_be_hides_no_other(flows, crontab, tree, settings, schedule, given):
+    flows("auto-schedule", "--once")
+    path = Path(settings.state_path) / "tasks" / "daily.json"
+    values = json.loads(path.read_text())
+    path.write_text(json.dumps({**values, "schedule": {**values["schedule"], **schedule}, **given}))
+    listed = flows("list-tasks")
+    assert str(path) in listed.err
+    assert "odd" in names(listed)
+    for command in (["next"], ["health"], ["show", "odd"], ["show", "daily"]):
+        answer = flows(*command)
+        assert answer.code != 3, answer
+        if command in (["next"], ["show", "odd"]):
+            assert answer.code == 0
+            assert "odd" in answer.out
+        if command != ["show", "odd"]:
+            assert "broken" in answer.out + answer.err

@@ -73,14 +73,6 @@ def test_a_backslash_r_within_a_line_is_nothing_odd() -> None:
     assert plan(raw, [A]).endswith(raw)
 
 
-def test_more_lines_than_cron_takes_are_refused_before_writing() -> None:
-    assert plan(b"#\n" * 9997, [A]).count(b"\n") == 10_000
-    with pytest.raises(Refused, match="10001"):
-        plan(b"#\n" * 9998, [A])
-    too_long = plan(b"", [A]) + b"#\n" * 20_000
-    assert plan(too_long, []) == b"#\n" * 20_000
-
-
 def test_a_block_changed_by_hand_shows_as_a_diff() -> None:
     raw = plan(FOREIGN, [A, B])
     assert drift(raw, [A, B]) == []

@@ -16,6 +16,8 @@ from scflows.cron.fields import normalised, values
 from scflows.cron.schedule import Schedule, asked, parse_every
 from scflows.errors import UsageError
 
+pytestmark = pytest.mark.language("§7 Schedule")
+
 MADRID = ZoneInfo("Europe/Madrid")
 
 
@@ -119,6 +121,8 @@ def test_a_cron_expression_that_cannot_be_is_refused(text: str, named: str, help
         ("1d", 86400),
         ("2w", 1209600),
         ("120s", 120),
+        ("90s", 90),
+        ("1s", 1),
         (" 5 M ", 300),
         ("@daily", 86400),
         ("@hourly", 3600),
@@ -133,10 +137,8 @@ def test_an_interval_has_a_number_and_a_unit(text: str, seconds: int) -> None:
 @pytest.mark.parametrize(
     ("given", "named", "help"),
     [
-        ({"every": "90s"}, "at most once a minute", "2m"),
-        ({"every": "30s"}, "at most once a minute", "1m"),
-        ({"every": "0m"}, "at most once a minute", "1m"),
-        ({"every_seconds": 45}, "at most once a minute", "60"),
+        ({"every": "0m"}, "no interval", "1s"),
+        ({"every_seconds": 0}, "no interval", "the shortest is 1"),
         ({"every_seconds": "900"}, "every_seconds", "900"),
         ({"every_seconds": True}, "every_seconds", "900"),
         ({"every": 15}, "no unit", "15m"),
@@ -179,8 +181,15 @@ def test_a_schedule_survives_its_dict() -> None:
         Schedule("17 1,4 * * *"),
         Schedule("17 * * * *", 25200, 1020),
         Schedule("0 0 * * *", 86400, timezone="Europe/Madrid"),
+        Schedule("17 * * * *", 3600, second=35),
     ):
         assert Schedule.from_dict(schedule.to_dict()) == schedule
+
+
+@pytest.mark.parametrize("second", [-1, 60, 5.0, True, "5"])
+def test_a_second_outside_of_the_minute_is_no_schedule(second: object) -> None:
+    with pytest.raises(TypeError, match="second"):
+        Schedule.from_dict({"cron": "17 * * * *", "second": second})
 
 
 def test_the_time_before_a_change_to_summer_is_made_up_once() -> None:

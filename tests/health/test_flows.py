@@ -60,10 +60,10 @@ def test_tasks_in_an_hour_that_will_be_skipped_are_told(machine, one) -> None:
     machine.task("after", Schedule("0 3 * * *", timezone=madrid))
     machine.task("hourly", Schedule("30 * * * *", timezone=madrid))
     machine.task("saturday", Schedule("30 2 * * 6", timezone=madrid))
-    finding = one(clock.gaps)
+    finding = one(clock.changes)
     assert finding.level == WARN
     assert finding.text == (
         "Europe/Madrid skips 02:00–03:00 on 2026-03-29; 1 task is due then and will start at 03:00: night"
     )
     machine.now -= 60 * 86400
-    assert list(clock.gaps(machine.installation())) == []
+    assert list(clock.changes(machine.installation())) == []

@@ -7,6 +7,8 @@ import pytest
 from scflows.errors import StepError
 from scflows.secrets import kind_of
 
+pytestmark = pytest.mark.language("§5 Where secrets come from")
+
 
 def test_a_variable_alone_is_a_token(opened):
     secret = opened(SECRET_MY_PORTAL="t0ken").find("my portal")

@@ -6,6 +6,8 @@ import pytest
 
 from scflows.errors import StepError
 
+pytestmark = pytest.mark.language("§5 Where secrets come from")
+
 FILE = """
 - {name: login, username: anna, password: opensesame}
 - {name: portal, type: token, token: 12345678}

@@ -14,6 +14,8 @@ import yaml
 
 from scflows.secrets.forms import forms
 
+pytestmark = pytest.mark.language("§5 What is masked")
+
 VALUES = {
     "plain": "s3cr3t-Value-0451",
     "quotes": "it's \"so\" 'secret' \\ 'n",
@@ -72,14 +74,15 @@ def everything_in(*folders: Path) -> Iterator[tuple[str, str]]:
 LEAKS = """
 finally_step: last
 steps:
-  - {name: early, type: set_fact, set_fact: {value: "said before it was used: {{ __input__.value }}"}}
+  - {name: early, type: set_fact, set_fact: {value: "said before it was used: {{__input__.value}}"}}
+  - {name: early in the log, type: debug, debug: {data_key: __input__, type: text}}
   - name: env
     type: shell
     shell: {command: 'printf %s "$X"', env: {X: "{{ secret('leak').token }}"}}
   - {name: shown, type: debug, debug: {data_key: env, type: yaml}}
   - {name: shown as json, type: debug, debug: {data_key: env, type: json}}
   - {name: shown as text, type: debug, debug: {data_key: env, type: text}}
-  - {name: all, type: debug}
+  - {name: all, type: debug, debug: {}}
   - name: key
     type: set_fact
     set_fact: {value: "{{ {env: [env, env ~ env]} | tojson }}"}
@@ -124,6 +127,7 @@ steps:
 """
 
 
+@pytest.mark.language("§3 Errors")
 @pytest.mark.parametrize("value", VALUES.values(), ids=VALUES)
 def test_nothing_a_run_leaves_shows_its_secrets(value, workspace, environment, flows, secrets, server, tmp_path):
     secrets(
@@ -172,7 +176,7 @@ def test_what_libraries_put_out_is_masked(value, workspace, run_flow, secrets, m
             print(traceback.format_exc(), file=err, flush=True)
         """,
     )
-    run = run_flow("steps: [{name: s, type: leaking}]")
+    run = run_flow("steps: [{name: s, type: leaking, leaking: {}}]")
     assert run.status == "success", run.message
     for part in ("\nprint ", "\nstderr ", "\npartly ", "\nby a program", "\nValueError: "):
         assert part in run.log
@@ -194,7 +198,7 @@ def test_the_last_words_of_a_process_that_dies_are_masked(run_flow, secrets, mon
         """
         finally_step: last
         steps:
-          - {name: s, type: leaking}
+          - {name: s, type: leaking, leaking: {}}
           - {name: last, type: debug, debug: {data_key: __input__}}
         """,
         payload={"same": "s3cr3t-Value"},

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+pytestmark = pytest.mark.language("§5 Using a secret")
+
 
 @pytest.mark.parametrize(
     "step",
@@ -12,8 +14,8 @@ import pytest
         "{name: s, type: set_fact, set_fact: {value: {a: [\"{{ 'a' ~ secret('x')['token'] | upper }}\"]}}}",
         "{name: s, type: file, file: {path: \"{{ secret('x').token }}\"}}",
         "{name: s, type: exit, exit: {message: \"{{ secret('x').token }}\"}}",
-        "{name: s, type: debug, when: \"secret('x').token == 'a'\"}",
-        "{name: s, type: debug, when: \"{{ secret('x').token }}\"}",
+        "{name: s, type: debug, debug: {}, when: \"secret('x').token == 'a'\"}",
+        "{name: s, type: debug, debug: {}, when: \"{{ secret('x').token }}\"}",
     ],
 )
 def test_elsewhere_it_is_refused_before_anything_runs(run_flow, step):

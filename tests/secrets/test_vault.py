@@ -10,6 +10,8 @@ import pytest
 
 from scflows.errors import StepError
 
+pytestmark = pytest.mark.language("§5 Where secrets come from")
+
 
 class Vault(BaseHTTPRequestHandler):
     asked = 0

@@ -6,6 +6,8 @@ import pytest
 
 from scflows.steps.debug import SHOWN_CHARACTERS
 
+pytestmark = pytest.mark.language("§4 debug")
+
 
 def test_the_value_is_logged_and_is_the_result(run_flow):
     run = run_flow(
@@ -18,7 +20,7 @@ def test_the_value_is_logged_and_is_the_result(run_flow):
 
 
 def test_all_data_is_logged_and_not_stored_again(run_flow):
-    run = run_flow("steps: [{name: d, type: debug}]", payload={"seen": "so"})
+    run = run_flow("steps: [{name: d, type: debug, debug: {}}]", payload={"seen": "so"})
     assert run.result["d"] == {}
     assert "seen: so" in run.log
 
@@ -39,6 +41,7 @@ def test_the_types_of_a_log_entry(run_flow, kind, value, shown):
     assert shown in run.log
 
 
+@pytest.mark.language("§2 Steps")
 def test_a_key_that_is_not_there_is_shown_as_null(run_flow):
     run = run_flow("steps: [{name: d, type: debug, debug: {data_key: gone}}]")
     assert run.status == "success"

@@ -18,7 +18,10 @@ from scflows.logfile import TaskLog
 from scflows.steps import Context, find_step
 
 # The server's own library says how it should be set up; the clients here are what is tested.
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:aiosmtpd", "ignore:Session.login_data")
+pytestmark = [
+    pytest.mark.language("§10 email"),
+    pytest.mark.filterwarnings("ignore::UserWarning:aiosmtpd", "ignore:Session.login_data"),
+]
 PASSWORD = "pass 'word' ü"
 
 
@@ -170,6 +173,7 @@ def test_files_are_attached(post, send, workspace):
     assert raw.get_content() == bytes(range(256))
 
 
+@pytest.mark.language("§4 Paths")
 @pytest.mark.parametrize(
     ("path", "told"),
     [

@@ -17,6 +17,7 @@ def example_of(kind: str) -> str:
     return text[text.index("- name: ") :]
 
 
+@pytest.mark.language("§4 Step types")
 @pytest.mark.parametrize("kind", step_types())
 def test_the_example_of_a_step_type_is_a_sound_flow(kind):
     flow, warnings = parse_flow(("steps:\n" + indent(example_of(kind), "  ")).encode(), f"{kind}.yml", f"/{kind}.yml")

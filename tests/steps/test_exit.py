@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
+pytestmark = pytest.mark.language("§4 exit")
+
 
 def test_it_ends_the_flow_on_purpose(run_flow):
     run = run_flow(

@@ -14,6 +14,8 @@ from hypothesis import strategies as some
 from scflows.document import parse_json, parse_yaml, yaml_text
 from scflows.errors import StepError
 
+pytestmark = pytest.mark.language("§4 file")
+
 JSON_VALUES = some.recursive(
     some.none()
     | some.booleans()
@@ -25,6 +27,7 @@ JSON_VALUES = some.recursive(
 )
 
 
+@pytest.mark.language("§2 Steps")
 def test_what_is_written_can_be_read(run_flow, workspace):
     run = run_flow(
         """
@@ -132,6 +135,7 @@ def test_content_that_cannot_be_is_an_error_naming_the_path_as_written(perform, 
     assert str(data_folder) not in str(caught.value)
 
 
+@pytest.mark.language("§4 Paths")
 @pytest.mark.parametrize("mode", ["read", "write", "append"])
 @pytest.mark.parametrize("path", ["../out", "/etc/hostname", "link/x", "secrets.yml", "flow:../../x", ""])
 def test_no_path_leads_out_of_the_data_folder(perform, data_folder, mode, path):
@@ -141,6 +145,7 @@ def test_no_path_leads_out_of_the_data_folder(perform, data_folder, mode, path):
     assert repr(path.removeprefix("flow:")) in str(caught.value) or repr(path) in str(caught.value)
 
 
+@pytest.mark.language("§4 Paths")
 def test_a_file_beside_the_flow_is_read_and_never_written(perform, workspace):
     (workspace / "tasks/near.json").write_text("[1]")
     assert perform("file", {"path": "flow:near.json", "type": "json"}) == [1]
@@ -156,6 +161,7 @@ def test_a_missing_file_and_a_folder_are_errors(perform, data_folder):
         perform("file", {"path": "folder"})
 
 
+@pytest.mark.language("§4 Paths")
 def test_a_missing_key_leaves_the_old_file(perform, data_folder):
     (data_folder / "a.yml").write_text("old: 1\n")
     with pytest.raises(StepError, match="no key 'gone'"):
@@ -163,6 +169,7 @@ def test_a_missing_key_leaves_the_old_file(perform, data_folder):
     assert (data_folder / "a.yml").read_text() == "old: 1\n"
 
 
+@pytest.mark.language("§4 Paths")
 @pytest.mark.parametrize(
     ("kind", "value"), [("json", float("nan")), ("yaml", float("inf")), ("yaml", "\ud800"), ("text", 5)]
 )

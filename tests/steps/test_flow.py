@@ -7,6 +7,8 @@ import time
 
 import pytest
 
+pytestmark = pytest.mark.language("§4 flow", "§4 flow_loop")
+
 ECHO = "steps: [{name: out, type: jq, jq: {data_key: __input__, expression: .}}]"
 FAILING = """
 steps:
@@ -51,6 +53,7 @@ def test_a_child_flow_is_no_run_and_no_step_of_its_own(run_flow, child):
     assert run.steps == [("sub", "success")]
 
 
+@pytest.mark.language("§1 Where a flow is found")
 def test_a_path_is_always_from_the_flows_folder(run_flow, child):
     child("steps: [{name: down, type: flow, flow: {path: sub/leaf.yml}}]", "sub/middle.yml")
     child(ECHO, "sub/leaf.yml")
@@ -59,6 +62,7 @@ def test_a_path_is_always_from_the_flows_folder(run_flow, child):
     assert run.result["s"]["down"]["__flow_path__"] == "sub/leaf.yml"
 
 
+@pytest.mark.language("§1 What is checked")
 @pytest.mark.parametrize(
     ("path", "told"),
     [
@@ -108,18 +112,21 @@ def test_an_exit_ends_only_the_child(run_flow, child):
     assert run.result["after"] == 1
 
 
+@pytest.mark.language("§3 The final step")
 def test_a_child_has_its_own_final_step(run_flow, child):
     child("finally_step: last\n" + FAILING.strip() + "\n  - {name: last, type: set_fact, set_fact: {value: ran}}\n")
     run = run_flow("steps: [{name: sub, type: flow, ignore_errors: failed, flow: {path: child.yml}}]")
     assert run.result["sub"]["last"] == "ran"
 
 
+@pytest.mark.language("§6 Limits")
 def test_flows_inside_each_other_without_end_are_an_error(run_flow):
     run = run_flow("steps: [{name: s, type: flow, flow: {path: flow.yml}}]")
     assert run.status == "failed"
     assert "more than 20 flows inside each other" in run.errors[0]["error"]["message"]
 
 
+@pytest.mark.language("§9 Parameters")
 def test_a_childs_parameters_are_taken_from_its_input(run_flow, child):
     child("params: {n: {type: integer, required: true}}\nsteps: [{name: s, type: jq, jq: {expression: .params.n}}]")
     run = run_flow("""
@@ -132,6 +139,7 @@ def test_a_childs_parameters_are_taken_from_its_input(run_flow, child):
     assert run.result["sub"] == 5
 
 
+@pytest.mark.language("§9 Time limits")
 def test_a_childs_time_limit_bounds_it_and_its_own_children(run_flow, child):
     child(
         "timeout: 0.2\nfinally_step: last\nsteps:\n"
@@ -230,6 +238,7 @@ steps:
     assert run.result["loop"] == 240
 
 
+@pytest.mark.language("§9 Time limits")
 def test_a_limit_of_time_ends_a_loop_and_every_item_of_it(run_flow, child):
     child("""
 finally_step: last
@@ -254,6 +263,7 @@ steps:
     assert time.monotonic() - begun < 15
 
 
+@pytest.mark.language("§9 Time limits")
 def test_a_step_limit_ends_a_loop_with_its_programs(run_flow, child):
     mark = f"8{os.getpid()}"
     child(f"steps: [{{name: slow, type: shell, shell: {{command: [sleep, '{mark}']}}}}]")

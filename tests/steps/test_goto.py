@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 
+pytestmark = pytest.mark.language("§4 goto")
+
+
+@pytest.mark.language("§2 Steps")
 def test_it_jumps_and_stores_nothing(run_flow):
     run = run_flow(
         """

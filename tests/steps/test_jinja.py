@@ -6,6 +6,8 @@ import pytest
 
 from scflows.errors import StepError
 
+pytestmark = pytest.mark.language("§4 jinja")
+
 
 @pytest.fixture
 def template(workspace):
@@ -43,6 +45,7 @@ def test_a_key_named_data_is_that_key(perform, template):
     assert found == "5 7"
 
 
+@pytest.mark.language("§2 Templates")
 def test_braces_that_come_out_of_data_stay(perform, template):
     template("{{ text }}")
     assert perform("jinja", {"path": "t.j2"}, {"text": "{{ 1 + 1 }}"}) == "{{ 1 + 1 }}"
@@ -94,6 +97,7 @@ def test_what_a_template_cannot_do_is_a_step_error(perform, template, parse, tex
     assert told in str(caught.value)
 
 
+@pytest.mark.language("§4 Paths")
 @pytest.mark.parametrize("path", ["gone.j2", "../secrets.yml", "/etc/hostname", ""])
 def test_no_path_leads_out_of_the_templates(perform, template, path):
     with pytest.raises(StepError):

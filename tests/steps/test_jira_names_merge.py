@@ -6,6 +6,8 @@ import pytest
 
 from scflows.errors import StepError
 
+pytestmark = pytest.mark.language("§4 jira_names_merge")
+
 FOUND = {
     "names": {
         "customfield_1": "Due-Date v.2",

@@ -6,6 +6,8 @@ import pytest
 
 from scflows.errors import StepError
 
+pytestmark = pytest.mark.language("§4 jq step")
+
 
 @pytest.mark.parametrize(
     ("expression", "result"),
@@ -45,11 +47,13 @@ def test_the_source_stays_as_it_was(run_flow):
     assert run.result["a"] == {"x": 1}
 
 
+@pytest.mark.language("§2 jq")
 @pytest.mark.parametrize("expression", ["[", "", 'import "a" as a; 1', "nothing_like_it"])
 def test_a_program_that_does_not_compile_is_a_mistake(mistakes, expression):
     assert len(mistakes("jq", {"expression": expression})) == 1
 
 
+@pytest.mark.language("§2 jq")
 def test_a_program_that_reads_no_file(perform):
     with pytest.raises(StepError):
         perform("jq", {"expression": "input"}, {})

@@ -11,6 +11,8 @@ import pytest
 
 from scflows.errors import StepError
 
+pytestmark = pytest.mark.language("§10 python")
+
 SCRIPT = """
 import datetime, decimal, os, sys, time
 import beside
@@ -116,6 +118,7 @@ def test_a_file_that_is_no_python_is_a_step_error(call, script):
         call("f", path="../tasks/fit.py")
 
 
+@pytest.mark.language("§6 Limits")
 def test_a_large_answer_is_refused(call):
     with pytest.raises(StepError, match="more than 1000 bytes"):
         call("large", max_bytes=1000)

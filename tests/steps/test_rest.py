@@ -13,6 +13,8 @@ import pytest
 from scflows import __version__
 from scflows.errors import StepError
 
+pytestmark = pytest.mark.language("§4 rest")
+
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
@@ -124,6 +126,7 @@ def test_any_other_status_is_an_error_with_its_details(call, path, status, conte
     assert caught.value.details == {"status_code": status, "response_content": content}
 
 
+@pytest.mark.language("§3 Errors")
 def test_an_error_can_be_ignored_by_its_details(run_flow, server):
     run = run_flow(
         """
@@ -137,12 +140,14 @@ def test_an_error_can_be_ignored_by_its_details(run_flow, server):
     assert [entry["error"]["status_code"] for entry in run.errors] == [500, 500]
 
 
+@pytest.mark.language("§6 Limits")
 def test_only_the_beginning_of_a_huge_error_is_kept(call):
     with pytest.raises(StepError) as caught:
         call("/error-huge")
     assert len(caught.value.details["response_content"]) == 256 * 1024
 
 
+@pytest.mark.language("§6 Limits")
 @pytest.mark.parametrize("path", ["/huge", "/gzip-bomb"])
 def test_a_larger_answer_than_allowed_is_an_error(call, path):
     assert len(call(path)) >= 3_000_000
@@ -259,6 +264,7 @@ def test_values_that_cannot_be_sent_are_mistakes(mistakes, options, told):
     assert [found.startswith(told) for found in mistakes("rest", {"uri": "http://a", **options})] == [True]
 
 
+@pytest.mark.language("§9 Retries")
 def test_a_wait_that_the_api_asks_for_wins(run_flow, server):
     run = run_flow(f"""
         steps:

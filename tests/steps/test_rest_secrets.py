@@ -13,6 +13,8 @@ import pytest
 
 from scflows.errors import StepError
 
+pytestmark = pytest.mark.language("§4 rest")
+
 SECRETS = """
 - {name: desk, username: anna, password: "ñ:ö sesame"}
 - {name: portal, type: token, token: t0ken-value}

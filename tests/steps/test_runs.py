@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+pytestmark = pytest.mark.language("§4 runs")
+
 BAD = "steps: [{name: break, type: goto, goto: {step_name: '{{ 5 }}'}}]"
 GOOD = "steps: []"
 LIST = "steps: [{name: found, type: runs, runs: {OPTIONS}}]"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+pytestmark = pytest.mark.language("§4 set_fact")
+
 
 def test_values_keep_their_shape_and_texts_are_rendered(run_flow):
     run = run_flow(

@@ -14,6 +14,8 @@ import pytest
 
 from scflows.errors import StepError
 
+pytestmark = pytest.mark.language("§10 shell")
+
 RUN_SHELL = """
 import sys
 from scflows.launch import Request, launch
@@ -161,7 +163,7 @@ def alive(workspace: Path):
     os.close(descriptor)
 
 
-def wait_for(condition, seconds=10.0):
+def wait_for(condition, seconds=30.0):
     ends = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < ends, "it never came"

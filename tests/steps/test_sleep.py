@@ -6,7 +6,10 @@ import time
 
 import pytest
 
+pytestmark = pytest.mark.language("§4 sleep")
 
+
+@pytest.mark.language("§2 Steps")
 def test_it_waits_that_long(run_flow):
     run = run_flow("steps: [{name: s, type: sleep, sleep: {seconds: 0.2}}]")
     step = run.outcome.run.steps[0]

@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+pytestmark = pytest.mark.language("§4 switch")
+
 KINDS = """
 steps:
   - name: by kind
@@ -49,6 +51,7 @@ def test_a_goto_inside_jumps(run_flow):
     assert "found" not in run.result
 
 
+@pytest.mark.language("§4 exit")
 def test_an_exit_inside_stores_under_the_key_of_the_switch(run_flow):
     run = run_flow(KINDS, payload={"a": 1})
     assert run.status == "exit"

@@ -12,6 +12,8 @@ from scflows.errors import MissingExtra, StepError
 from scflows.steps.table import USED
 from scflows.table.group import FUNCTIONS
 
+pytestmark = pytest.mark.language("§10 table")
+
 ROWS = [
     {"id": 1, "name": "Plaça", "ok": True, "v": 1.5, "day": "2024-03-05", "at": "2024-03-05T10:20:30"},
     {"id": 2, "name": 'a "quoted", text\nin two lines', "ok": False, "v": None, "day": None, "at": None},
@@ -215,6 +217,7 @@ def test_a_missing_file_is_an_error_unless_it_means_no_rows(table):
     assert table("read", path="gone.csv", missing="empty") == []
 
 
+@pytest.mark.language("§4 Paths")
 def test_no_path_leads_out_of_the_data_folder(table):
     for mode, rows in (("read", None), ("write", ROWS), ("append", ROWS)):
         with pytest.raises(StepError, match="leads out"):

@@ -1,0 +1,157 @@
+"""Many tasks due in the same minute under the cap: how many go on at once, how many processes there are, which order.
+
+    python bench/storm.py [COUNT] [CAP] [SECONDS]
+
+First as cron starts them, a process for each; then by `flows cron run`. Each run sleeps for SECONDS.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from measure import PYTHON, children_seconds
+
+from scflows.cron.line import line
+from scflows.cron.schedule import Schedule
+from scflows.cron.tabfile import Tabfile
+from scflows.cron.task import Task, TaskStore
+from scflows.history import Query, open_store
+from scflows.run import FINAL, Run
+from scflows.settings import Settings, read_settings
+
+
+@dataclass
+class Seen:
+    """The most processes of ours that were seen at once: those that stay, and those with the starters that leave."""
+
+    staying: int = 0
+    all: int = 0
+    mark: bytes = b""
+
+    def look(self) -> None:
+        parents = dict(self._processes())
+        busy = set(parents.values())
+        starters = [pid for pid, parent in parents.items() if parent == os.getpid() and pid not in busy]
+        self.staying = max(self.staying, len(parents) - len(starters))
+        self.all = max(self.all, len(parents))
+
+    def _processes(self) -> Iterator[tuple[int, int]]:
+        for name in os.listdir("/proc"):
+            if not name.isdigit() or int(name) == os.getpid():
+                continue
+            try:
+                with open(f"/proc/{name}/environ", "rb") as file:
+                    if self.mark not in file.read():
+                        continue
+                with open(f"/proc/{name}/stat", "rb") as file:
+                    state, parent = file.read().rpartition(b")")[2].split()[:2]
+            except OSError:
+                continue
+            if state != b"Z":
+                yield int(name), int(parent)
+
+
+def at_once(runs: list[Run]) -> int:
+    """The most runs that went on at the same time."""
+    moments = [(run.started, 1) for run in runs] + [(run.ended or 0.0, -1) for run in runs]
+    now = most = 0
+    for _, change in sorted(moments):
+        now += change
+        most = max(most, now)
+    return most
+
+
+def recorded(settings: Settings) -> list[Run]:
+    store = open_store(settings)
+    found = sorted(store.find(Query(limit=0)), key=lambda run: run.started)
+    store.close()
+    return found
+
+
+def tell(title: str, settings: Settings, seen: Seen, took: float, count: int) -> None:
+    runs = recorded(settings)
+    statuses = {status: sum(run.status == status for run in runs) for status in {run.status for run in runs}}
+    waited = [run for run in runs if run.waited_for]
+    in_order = sum(one.task < other.task for one, other in pairwise(waited))
+    print(
+        f"{title}: {len(runs)} of {count} in {took:.0f} s {statuses}; at most {at_once(runs)} at once; "
+        f"{seen.staying} processes, {seen.all} with starters; "
+        f"{len(waited)} waited, {in_order} of {max(0, len(waited) - 1)} neighbours in order"
+    )
+
+
+def storm(count: int, cap: int, seconds: float, by_cron: bool) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        tasks = Path(folder) / "workspace" / "tasks"
+        tasks.mkdir(parents=True)
+        flow = tasks / "one.yml"
+        flow.write_text(f"steps: [{{name: s, type: sleep, sleep: {{seconds: {seconds}}}}}]\n")
+        environment = {
+            "HOME": folder,
+            "PATH": os.environ["PATH"],
+            "XDG_STATE_HOME": f"{folder}/state",
+            "XDG_CACHE_HOME": f"{folder}/cache",
+            "CRONTAB_PROGRAM": "none",
+            "MAX_RUNS": str(cap),
+        }
+        settings = read_settings(str(tasks.parent), environment)
+        due = int(time.time() // 60 + (0 if by_cron else 1 + (time.time() % 60 > 40))) * 60
+        when = time.localtime(due)
+        tabfile = Tabfile.read(settings.tabfile)
+        for number in range(count):
+            schedule = Schedule(f"{when.tm_min} {when.tm_hour} * * *")
+            home = str(tasks.parent)
+            task = Task(f"t{number:05d}", schedule, str(flow), workspace=home, settings=settings.remembered())
+            TaskStore(settings).write(task, durable=False)
+            tabfile.put(task.name, line(task, PYTHON, settings.state_path))
+        tabfile.write(settings.tabfile)
+        flows = (PYTHON, "-P", "-m", "scflows")
+        seen = Seen(mark=f"XDG_STATE_HOME={folder}/state".encode())
+        before, begun = children_seconds(), time.time()
+        started = []
+        if by_cron:
+            # Debian's cron starts the tasks of a minute from the last to the first.
+            for number in reversed(range(count)):
+                task_line = [*flows, "run", str(flow), "--task", f"t{number:05d}", "--state", settings.state_path]
+                task_line += ["--slot", str(due)]
+                started.append(subprocess.Popen(task_line, env=environment, cwd="/"))
+                if number % 10 == 0:
+                    seen.look()
+        else:
+            scheduler = [*flows, "cron", "run", "--home", str(tasks.parent)]
+            started.append(subprocess.Popen(scheduler, env=environment, cwd=tasks.parent, stdout=subprocess.DEVNULL))
+        done = 0
+        while done < count and time.time() < begun + 1800:
+            for _ in range(20):
+                seen.look()
+                time.sleep(0.02)
+            if os.path.exists(f"{folder}/state/scflows/history.sqlite"):
+                done = sum(run.status in FINAL for run in recorded(settings))
+        took = time.time() - max(begun, due)
+        if not by_cron:
+            started[0].send_signal(signal.SIGTERM)
+        for process in started:
+            process.wait()
+        tell("as by cron" if by_cron else "flows cron run", settings, seen, took, count)
+        print(f"  CPU of the starters {children_seconds() - before:.1f} s")
+        time.sleep(1)
+
+
+def main() -> None:
+    given = sys.argv[1:]
+    count, cap, seconds = [*given, *["500", "4", "0.1"][len(given) :]]
+    for by_cron in (True, False):
+        storm(int(count), int(cap), float(seconds), by_cron)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,320 @@
+"""The runs that wait for their turn on this machine: a file for each, whose name says whose turn comes first.
+
+Mostly no process waits with its run: who has to wait leaves a file behind and goes (`turn` starts it). A run by hand
+waits itself, and holds its file locked meanwhile.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+from dataclasses import dataclass
+
+from scflows.lock.file import FileLock, holder
+from scflows.place import BACKLOG
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: The lock that whoever hands out turns has, and the command that does nothing else.
+LOCK = "turn"
+HAND_OUT = ("run", "--waiting")
+LEFT, OWN = ".left", ".own"
+#: Added to what is subtracted from, so that names sort like numbers.
+BIAS = 5000
+#: A file that was left half made this many seconds ago was left for good.
+FORGOTTEN = 600.0
+#: A process that waits and has said nothing for so many seconds, as one that was stopped with Ctrl-Z, loses its turn.
+SILENT = 5.0
+#: No time in a file is later than this, in seconds since the epoch: the end of the year 9999.
+LAST = 253402300800.0
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """What the name of a file says: whose turn it is, and when. Sorts in the order of the turns."""
+
+    rank: int  #: less is earlier: minus the priority
+    at: float  #: not before this time, in seconds since the epoch
+    task: str
+    run: str
+    is_own: bool = False  #: whether a process waits with it
+
+    @property
+    def key(self) -> tuple[int, float, str, str]:
+        return self.rank, self.at, self.task, self.run
+
+    @property
+    def name(self) -> str:
+        ending = OWN if self.is_own else LEFT
+        return f"{self.rank + BIAS:04d}_{round(self.at * 1000):014d}_{self.task}_{self.run}{ending}"
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """What a file says besides. Times are seconds since the epoch."""
+
+    trigger: str
+    slot: float | None
+    since: float
+    until: float  #: then it is given up
+    most: int  #: how many places there are for it; 0: it needs none
+    lock_path: str
+    lock: str  #: the name of its lock
+    mutexes: list[str]
+    patient: bool  #: whether it waits until its lock is free, too
+    why: str  #: what it waits for, as it was when it came
+
+
+class Held:
+    """A file of the backlog that this process has for itself."""
+
+    def __init__(self, path: str, descriptor: int) -> None:
+        self.path = path
+        self.descriptor = descriptor
+
+    def say_alive(self) -> None:
+        """That the process that waits with it still looks whether it is its turn."""
+        try:
+            os.utime(self.descriptor)
+        except OSError:
+            pass
+
+    def leave(self) -> None:
+        """Let go of the file; the run waits on."""
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
+
+    def remove(self) -> None:
+        """The run waits no more."""
+        try:
+            os.unlink(self.path)
+        except OSError:
+            pass
+        self.leave()
+
+
+def tickets(state: str) -> list[Ticket]:
+    """All that wait, in the order of their turns."""
+    try:
+        names = os.listdir(os.path.join(state, BACKLOG))
+    except OSError:
+        return []
+    found = [ticket for ticket in map(_ticket, names) if ticket is not None]
+    return sorted(found, key=lambda ticket: ticket.key)
+
+
+def read(state: str, ticket: Ticket) -> Waiting | None:
+    """What the ticket's file says; None when it waits no more, or the file is broken."""
+    try:
+        with open(_path(state, ticket), encoding="utf-8") as file:
+            waiting = Waiting(**json.load(file))
+    except (OSError, ValueError, TypeError, RecursionError):
+        return None
+    return waiting if _is_sound(waiting) else None
+
+
+def put(state: str, ticket: Ticket, waiting: Waiting) -> Held:
+    """Queue up; nobody takes it on before it is let go of. Raises OSError."""
+    path = _path(state, ticket)
+    folder, name = os.path.split(path)
+    hidden = os.path.join(folder, "." + name)
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    try:
+        descriptor = os.open(hidden, flags, 0o600)
+    except FileNotFoundError:
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        descriptor = os.open(hidden, flags, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        content = json.dumps(waiting.__dict__).encode()
+        if os.write(descriptor, content) != len(content):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+        os.rename(hidden, path)
+    except BaseException:
+        os.close(descriptor)
+        os.unlink(hidden)
+        raise
+    return Held(path, descriptor)
+
+
+def seize(state: str, ticket: Ticket) -> Held | None:
+    """Have a ticket for oneself; None when somebody else has it, or it is gone."""
+    path = _path(state, ticket)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(descriptor).st_nlink:
+            return Held(path, descriptor)
+    except OSError:
+        pass
+    os.close(descriptor)
+    return None
+
+
+def first(state: str, now: float, before: Ticket | None = None) -> Ticket | None:
+    """Whose turn it is: the first whose time has come and that nothing but a place keeps from starting.
+
+    With `before` only of those whose turn comes earlier than that one's.
+    """
+    for ticket in tickets(state):
+        if before is not None and ticket.key >= before.key:
+            return None
+        if ticket.at <= now and not is_blocked(state, ticket):
+            return ticket
+    return None
+
+
+def is_blocked(state: str, ticket: Ticket) -> bool:
+    """Whether something else than a place keeps a run from starting: a mutex, its own lock, a process at rest."""
+    waiting = read(state, ticket)
+    if waiting is None or (ticket.is_own and not _looks(_path(state, ticket))):
+        return True
+    return blocker(waiting) != ""
+
+
+def blocker(waiting: Waiting) -> str:
+    """The mutex or lock that keeps a run from starting; empty when none does."""
+    if waiting.patient and holder(waiting.lock_path, waiting.lock) is not None:
+        return "an earlier run of it"
+    folder = mutex_folder(waiting.lock_path)
+    return next((f"the mutex {name}" for name in waiting.mutexes if holder(folder, name) is not None), "")
+
+
+def of_task(state: str, task: str) -> list[Ticket]:
+    """The tickets of a task's runs, whose processes live."""
+    found = [ticket for ticket in tickets(state) if ticket.task == task]
+    return [each for each in found if not each.is_own or _is_held(_path(state, each))]
+
+
+def has(state: str, run: str) -> bool:
+    """Whether a run waits: its file is there, and its process, if that waits itself."""
+    ticket = ticket_of(state, run)
+    return ticket is not None and (not ticket.is_own or _is_held(_path(state, ticket)))
+
+
+def ticket_of(state: str, run: str) -> Ticket | None:
+    """The ticket of a run; None when it does not wait."""
+    return next((ticket for ticket in tickets(state) if ticket.run == run), None)
+
+
+def forget_dead(state: str) -> None:
+    """Remove the files of those that waited themselves and died."""
+    import time
+
+    folder = os.path.join(state, BACKLOG)
+    for ticket in tickets(state):
+        if ticket.is_own and (held := seize(state, ticket)) is not None:
+            held.remove()
+    for name in _hidden(folder):
+        path = os.path.join(folder, name)
+        try:
+            if time.time() - os.stat(path).st_mtime > FORGOTTEN:
+                os.unlink(path)
+        except OSError:
+            pass
+
+
+def is_left_alone(state: str) -> bool:
+    """Whether runs wait, and nobody hands out turns."""
+    if all(ticket.is_own for ticket in tickets(state)):
+        return False
+    lock = FileLock(state, LOCK)
+    try:
+        if not lock.acquire(""):
+            return False
+    except OSError:
+        return False
+    lock.release()
+    return True
+
+
+def see_to(state: str) -> None:
+    """Start somebody who hands out turns, if runs wait and nobody does: for those who must not do it themselves.
+
+    What waits was started by cron and must not see the environment of whoever sits at a terminal.
+    """
+    if holder(state, "scheduler") is not None or not is_left_alone(state):
+        return
+    import sys
+
+    kept = ("HOME", "LOGNAME", "USER", "LANG", "LC_ALL", "TZ", "XDG_CACHE_HOME", "PYTHONPATH")
+    bare = {name: os.environ[name] for name in kept if name in os.environ}
+    nothing = [(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) for number in range(3)]
+    command = [sys.executable, "-P", "-m", "scflows", *HAND_OUT, "--state", state]
+    try:
+        os.posix_spawn(sys.executable, command, {"PATH": "/usr/bin:/bin", **bare}, file_actions=nothing, setsid=True)
+    except OSError:
+        pass  # Whoever comes next does it.
+
+
+def mutex_folder(lock_path: str) -> str:
+    """Where the locks of mutexes are."""
+    return os.path.join(lock_path, "mutexes")
+
+
+def _path(state: str, ticket: Ticket) -> str:
+    return os.path.join(state, BACKLOG, ticket.name)
+
+
+def _ticket(name: str) -> Ticket | None:
+    stem, _, ending = name.rpartition(".")
+    if name.startswith(".") or f".{ending}" not in (LEFT, OWN):
+        return None
+    try:
+        rank, at, rest = stem.split("_", 2)
+        task, run = rest.rsplit("_", 1)
+        return Ticket(int(rank) - BIAS, int(at) / 1000, task, run, f".{ending}" == OWN)
+    except ValueError:
+        return None
+
+
+def _is_sound(waiting: Waiting) -> bool:
+    """Whether each value is of its type: a power cut or a full disk may leave anything in a file."""
+    texts = [waiting.trigger, waiting.lock_path, waiting.lock, waiting.why]
+    if not isinstance(waiting.mutexes, list) or type(waiting.patient) is not bool or type(waiting.most) is not int:
+        return False
+    if not all(isinstance(text, str) and "\0" not in text for text in [*texts, *waiting.mutexes]):
+        return False
+    times = [waiting.since, waiting.until, 0.0 if waiting.slot is None else waiting.slot]
+    return all(type(moment) in (int, float) and abs(moment) < LAST for moment in times)
+
+
+def _is_held(path: str) -> bool:
+    """Whether the process that made the file lives. It holds the lock for as long, so that looking disturbs nobody."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return False
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+
+
+def _looks(path: str) -> bool:
+    """Whether the process that made the file lives, and looks whether it is its turn."""
+    import time
+
+    try:
+        silent = time.time() - os.stat(path).st_mtime
+    except OSError:
+        return False
+    return silent < SILENT and _is_held(path)
+
+
+def _hidden(folder: str) -> Iterator[str]:
+    try:
+        yield from (name for name in os.listdir(folder) if name.startswith("."))
+    except OSError:
+        return

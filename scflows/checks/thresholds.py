@@ -1,0 +1,120 @@
+"""From when on something is wrong with a device: read from a YAML file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+
+from scflows.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+
+@dataclass(frozen=True)
+class DeviceLimits:
+    """None: not checked."""
+
+    stale_hours: float | None = 6.0
+    silent_hours: float | None = 6.0
+    ahead_minutes: float | None = 30.0
+    gap_minutes: float | None = 60.0
+    window_hours: float = 24.0
+
+
+@dataclass(frozen=True)
+class BatteryLimits:
+    sensor: int = 10
+    low: float | None = None
+    fine: float | None = None  #: from where on it is not low any more; else `low`
+
+
+@dataclass(frozen=True)
+class SensorLimits:
+    name: str = ""
+    min: float | None = None
+    max: float | None = None
+    stuck_hours: float | None = None
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    device: DeviceLimits = DeviceLimits()
+    battery: BatteryLimits = BatteryLimits()
+    sensors: Mapping[int, SensorLimits] = field(default_factory=dict)
+    measurements: Mapping[str, SensorLimits] = field(default_factory=dict)
+
+    def of(self, sensor: int, measurement: str) -> SensorLimits | None:
+        """Those of a sensor; None for one that is not checked."""
+        return self.sensors.get(sensor) or self.measurements.get(measurement.lower())
+
+
+def read_thresholds(path: str, shown: str) -> Thresholds:
+    """Raises UsageError that begins with `shown` for a file that cannot be read or be one."""
+    from scflows.document import parse_yaml
+    from scflows.errors import StepError
+
+    try:
+        with open(path, encoding="utf-8") as file:
+            value = parse_yaml(file.read(), shown)
+    except StepError as error:
+        raise UsageError(str(error)) from None
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise UsageError(f"{shown}: cannot be read: {reason}") from error
+    return thresholds_of(value, shown)
+
+
+def thresholds_of(value: Any, shown: str) -> Thresholds:
+    """Thresholds from what YAML holds. Raises UsageError that begins with `shown`."""
+    top = _mapping({} if value is None else value, shown)
+    _known(top, Thresholds, shown)
+    sensors: dict[int, SensorLimits] = {}
+    for key, limits in _mapping(top.get("sensors") or {}, f"{shown}: sensors").items():
+        if isinstance(key, bool) or not isinstance(key, int):
+            raise UsageError(f"{shown}: sensors: {key!r} is no number of a sensor")
+        sensors[key] = _limits(SensorLimits, limits, f"{shown}: sensors: {key}")
+    measurements = {
+        str(key).lower(): _limits(SensorLimits, limits, f"{shown}: measurements: {key}")
+        for key, limits in _mapping(top.get("measurements") or {}, f"{shown}: measurements").items()
+    }
+    for where, limits in [*sensors.items(), *measurements.items()]:
+        if limits.min is not None and limits.max is not None and limits.min > limits.max:
+            raise UsageError(f"{shown}: {where}: min is above max")
+    return Thresholds(
+        _limits(DeviceLimits, top.get("device") or {}, f"{shown}: device"),
+        _limits(BatteryLimits, top.get("battery") or {}, f"{shown}: battery"),
+        sensors,
+        measurements,
+    )
+
+
+def _limits(kind: Any, value: Any, where: str) -> Any:
+    given = _mapping(value, where)
+    _known(given, kind, where)
+    for name, each in given.items():
+        if name == "name":
+            if not isinstance(each, str):
+                raise UsageError(f"{where}: {name} is no text")
+            continue
+        may_be_null = name not in ("sensor", "window_hours")
+        is_number = isinstance(each, int | float) and not isinstance(each, bool) and each - each == 0
+        if not is_number and not (each is None and may_be_null):
+            raise UsageError(f"{where}: {name} is no number")
+        if is_number and each < 0 and name.endswith(("_hours", "_minutes")):
+            raise UsageError(f"{where}: {name} is below 0")
+    return kind(**given)
+
+
+def _known(given: Mapping[Any, Any], kind: Any, where: str) -> None:
+    known = [each.name for each in fields(kind)]
+    for name in given:
+        if name not in known:
+            raise UsageError(f"{where}: unknown key {name!r}; there are {', '.join(known)}")
+
+
+def _mapping(value: Any, where: str) -> dict[Any, Any]:
+    if not isinstance(value, dict):
+        raise UsageError(f"{where}: a mapping is wanted")
+    return value

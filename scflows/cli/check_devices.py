@@ -1,0 +1,98 @@
+"""Check whether devices publish as they should."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from scflows.cli.moment import Moment
+
+if TYPE_CHECKING:
+    from scflows.checks.round import Found
+    from scflows.cli.output import Output
+    from scflows.settings import Settings
+
+FLOW = "smartcitizen"
+FILE = "check.thresholds.yml"
+
+
+def check_devices(
+    ctx: typer.Context,
+    device: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="DEVICE…", help="Numbers, addresses or names; else all that have tasks."),
+    ] = None,
+    readings: Annotated[
+        bool | None,
+        typer.Option(
+            "--readings/--no-readings",
+            help="Ask for readings, to find gaps and stuck values; otherwise only of devices that are named.",
+        ),
+    ] = None,
+    thresholds: Annotated[
+        str | None, typer.Option(metavar="F", help="A file of thresholds; else that of the flows folder.")
+    ] = None,
+    problems: Annotated[bool, typer.Option("--problems", help="Only devices with something wrong.")] = False,
+) -> int:
+    """Check whether devices publish as they should; 1 when something is wrong with one.
+
+    Not publishing, gaps, low battery, values that cannot be or are stuck, a clock ahead, sensors missing against the
+    blueprint.
+    """
+    import os
+    import time
+
+    from scflows.checks.ask import scheduled_devices
+    from scflows.checks.round import UNKNOWN, go_round
+    from scflows.checks.thresholds import read_thresholds
+    from scflows.errors import Unreachable
+    from scflows.smartcitizen.access import read_access
+    from scflows.smartcitizen.client import Client
+    from scflows.smartcitizen.search import find_device
+
+    out: Output = ctx.obj
+    path = thresholds if thresholds is not None else _default(out.settings)
+    limits = read_thresholds(os.path.join(out.settings.home, os.path.expanduser(path)), path)
+    with out.progress() as progress:
+        client = Client(read_access(out.settings), progress.show)
+        named = [find_device(client, each) for each in device or ()]
+        numbers = named or scheduled_devices(out.settings)
+        with_readings = bool(named) if readings is None else readings
+        found = go_round(numbers, client, limits, time.time(), None, with_readings, progress.show)
+    shown = [each for each in found if each.problems or each.notes or not problems]
+    if out.json:
+        out.object({"schema": 1, "items": [each.item() for each in shown]})
+    else:
+        columns = {"DEVICE": "device", "NAME": "name", "STATE": "state", "LAST READING": "last", "BATTERY": "battery"}
+        out.table({**columns, "WHAT": "what"}, [_row(each) for each in shown])
+    wrong = sum(1 for each in found if each.problems)
+    away = [each for each in found if each.state == UNKNOWN]
+    for each in found:
+        for note in each.notes:
+            out.warn(f"{each.device}: not checked: {note}")
+    out.hint(f"{len(found)} devices, {wrong} with something wrong · flows manual-schedule --kind check --device N")
+    if away:
+        raise Unreachable(f"{len(away)} of {len(found)} devices could not be checked")
+    return 1 if wrong else 0
+
+
+def _default(settings: Settings) -> str:
+    """The thresholds of the workspace, else those that are shipped."""
+    import os
+
+    from scflows.workspace import shipped_flows
+
+    own = os.path.join(settings.flows_path, FLOW, FILE)
+    return own if os.path.exists(own) else os.path.join(shipped_flows(), FLOW, FILE)
+
+
+def _row(found: Found) -> dict[str, Any]:
+    return {
+        "device": found.device,
+        "name": found.name,
+        "state": found.state,
+        "last": None if found.last is None else Moment(found.last),
+        "battery": None if found.battery is None else f"{found.battery:g} %",
+        "what": "; ".join(problem.message for problem in found.problems),
+    }

@@ -1,0 +1,70 @@
+"""What a search decided about each device, and why."""
+
+from __future__ import annotations
+
+from scflows.cli.moment import Moment, Status
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from scflows.cli.output import Output
+    from scflows.planner import Plan
+
+#: From this many devices on, a terminal is shown counts.
+MANY = 60
+#: What became of the task, by what was decided where nothing was changed.
+UNCHANGED = {"schedule": "kept", "leave": "left alone", "remove": "none"}
+DONE = {"add": "added", "replace": "replaced", "remove": "removed", "keep": "kept"}
+
+
+def decision_items(plan: Plan) -> list[dict[str, Any]]:
+    """The decisions of a plan, each with what becomes of the task."""
+    changes = {change.task.name: change for change in plan.changes}
+    items = []
+    for each in plan.decisions:
+        change = changes.get(each.task)
+        why = each.why
+        if change is None:
+            result = UNCHANGED[each.decision]
+        else:
+            result = DONE[change.action]
+            if change.why.startswith(("belongs to", "scheduled by hand", "paused")):
+                why = f"{why}; {change.why}"
+        items.append(
+            {
+                "device": each.device,
+                "name": each.name,
+                "task": each.task,
+                "decision": each.decision,
+                "result": Status(result),
+                "last_reading_at": _moment(each.last_reading_at),
+                "latest_postprocessing": _moment(each.latest_postprocessing),
+                "why": why,
+            }
+        )
+    return items
+
+
+def show_decisions(out: Output, plan: Plan) -> None:
+    """Print them as a table; many of them on a terminal as counts, unless it is asked for more (`-v`)."""
+    if out.json or out.options.quiet or not plan.decisions:
+        return
+    items = decision_items(plan)
+    if out.is_terminal and len(items) > MANY and not out.options.verbose:
+        counts: dict[tuple[str, str], int] = {}
+        for each in plan.decisions:
+            key = (each.decision, each.why if each.decision != "leave" else "its hardware or dates cannot be read")
+            counts[key] = counts.get(key, 0) + 1
+        out.table(
+            {"DEVICES": "count", "DECISION": "decision", "WHY": "why"},
+            [{"count": count, "decision": decision, "why": why} for (decision, why), count in sorted(counts.items())],
+        )
+        out.hint("each of them: -v, or --json")
+        return
+    columns = {"DEVICE": "device", "TASK": "result", "LAST READING": "last_reading_at"}
+    out.table({**columns, "PROCESSED": "latest_postprocessing", "WHY": "why"}, items)
+
+
+def _moment(epoch: float | None) -> Moment | None:
+    return None if epoch is None else Moment(epoch)

@@ -1,0 +1,118 @@
+"""Look at the devices of the Smart Citizen platform."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from scflows.cli.moment import Moment
+
+if TYPE_CHECKING:
+    from scflows.cli.output import Output
+    from scflows.cron.task import Task
+    from scflows.smartcitizen.device import Device
+
+
+def search(
+    ctx: typer.Context,
+    text: Annotated[
+        list[str] | None, typer.Argument(metavar="TEXT", help="What the name has in it; else all that are processed.")
+    ] = None,
+    state: Annotated[
+        str | None, typer.Option(help="Only devices in this state, such as has_published or never_published.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="The first N of them.")] = None,
+) -> int:
+    """List devices: their state, last reading, up to when they are processed, their tasks."""
+    from scflows.cron.task import TaskStore
+    from scflows.smartcitizen.access import read_access
+    from scflows.smartcitizen.client import Client
+    from scflows.smartcitizen.search import PROCESSING, search_devices
+
+    out: Output = ctx.obj
+    wanted = " ".join(text or ())
+    query = [("q[name_cont]", wanted)] if wanted else PROCESSING
+    with out.progress() as progress:
+        progress.show("searching")
+        found = search_devices(Client(read_access(out.settings), progress.show), query, progress.show)
+    tasks = _tasks(TaskStore(out.settings).read_all()[0])
+    devices = [each for _, each in sorted(found.devices.items()) if state in (None, each.state)]
+    items = [_item(device, tasks.get(device.id, [])) for device in devices[:limit]]
+    columns = {"DEVICE": "device", "NAME": "name", "STATE": "state", "LAST READING": "last_reading_at"}
+    out.table({**columns, "PROCESSED": "latest_postprocessing", "TASKS": "task_names"}, items)
+    for problem in found.problems:
+        out.warn(problem.partition(": no task")[0])
+    out.hint(f"{len(items)} of {len(found.devices)} devices · flows manual-schedule --device N")
+    return 0
+
+
+def show(
+    ctx: typer.Context,
+    device: Annotated[str, typer.Argument(metavar="DEVICE", help="Its number, address or name.")],
+) -> int:
+    """A device: what the platform says of it, its tasks, and what a search would decide."""
+    from scflows.cron.task import TaskStore
+    from scflows.errors import UsageError
+    from scflows.smartcitizen.access import read_access
+    from scflows.smartcitizen.client import Client
+    from scflows.smartcitizen.decision import decide_processing
+    from scflows.smartcitizen.device import device_of
+    from scflows.smartcitizen.hardware import hardware_problems
+    from scflows.smartcitizen.search import find_device
+
+    out: Output = ctx.obj
+    client = Client(read_access(out.settings))
+    number = find_device(client, device)
+    found = device_of(client.api(f"devices/{number}"))
+    if found is None:
+        raise UsageError(f"what the platform says of {number} is no device")
+    problem = ""
+    if found.has_postprocessing:
+        problem = hardware_problems([found.hardware_url], client)[0][found.hardware_url]
+    decision, why = decide_processing(found, problem)
+    tasks = _tasks(TaskStore(out.settings).read_all()[0]).get(found.id, [])
+    item = {**_item(found, tasks), "hardware_url": found.hardware_url, "decision": decision, "why": why}
+    if out.json:
+        out.object({"schema": 1, **item})
+        return 0
+    titles = {
+        "device": "device",
+        "name": "name",
+        "state": "state",
+        "last reading": "last_reading_at",
+        "processed": "latest_postprocessing",
+        "hardware": "hardware_url",
+        "tasks": "task_names",
+        "a search would": "decision",
+        "because": "why",
+    }
+    for title, key in titles.items():
+        value = out.cell(item[key]) if out.is_terminal else out.piped(item[key])
+        out.line(f"{title:<15}{value}" if out.is_terminal else f"{title}\t{value}")
+    return 0
+
+
+def _tasks(tasks: list[Task]) -> dict[int, list[str]]:
+    """The names of the tasks of each device."""
+    found: dict[int, list[str]] = {}
+    for task in tasks:
+        number = str(task.params.get("device", ""))
+        if number.isascii() and number.isdigit():
+            found.setdefault(int(number), []).append(task.name)
+    return found
+
+
+def _item(device: Device, tasks: list[str]) -> dict[str, Any]:
+    def moment(epoch: float | None) -> Moment | None:
+        return None if epoch is None else Moment(epoch)
+
+    return {
+        "device": device.id,
+        "name": device.name,
+        "state": device.state,
+        "last_reading_at": moment(device.last_reading_at),
+        "latest_postprocessing": moment(device.latest_postprocessing),
+        "tasks": tasks,
+        "task_names": ", ".join(tasks),
+    }

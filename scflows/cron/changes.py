@@ -1,0 +1,125 @@
+"""Coming changes of the clocks, and what becomes of the times of day that they skip or repeat."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from scflows.cron.fields import values
+from scflows.cron.schedule import Schedule
+from scflows.cron.zone import zone
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import tzinfo
+
+DAY = 86400
+#: How many changes are told, within how many days.
+MOST = 2
+DAYS = 366
+_found: dict[tuple[str | None, str | None, int, int], list[Change]] = {}
+
+
+@dataclass(frozen=True)
+class Change:
+    """A moment at which the clocks of a zone are set, in seconds since the epoch; and by how much they are ahead."""
+
+    moment: int
+    before: int  #: seconds ahead of UTC before it
+    after: int
+
+    @property
+    def is_gap(self) -> bool:
+        """Whether local times are skipped; else some come twice."""
+        return self.after > self.before
+
+    @property
+    def local(self) -> tuple[datetime, datetime]:
+        """From when until when local times are skipped or come twice."""
+        edges = sorted((self.before, self.after))
+        first, last = (datetime.fromtimestamp(self.moment + edge, UTC).replace(tzinfo=None) for edge in edges)
+        return first, last
+
+
+def coming_changes(name: str | None, now: float, days: int = DAYS) -> list[Change]:
+    """The changes of a zone's clocks in the days to come; None is the system's zone. Raises UsageError."""
+    today = int(now) // DAY
+    key = (name, os.environ.get("TZ"), today, days)
+    if key not in _found:
+        _found[key] = list(_changes(zone(name), today * DAY, days))
+    return [change for change in _found[key] if change.moment > now]
+
+
+def clock_notes(schedule: Schedule, now: float) -> list[str]:
+    """What the next changes of the clocks do to a schedule with times of day. Raises UsageError."""
+    if not is_fixed(schedule):
+        return []
+    return [note for change in coming_changes(schedule.timezone, now)[:MOST] for note in _notes(schedule, change)]
+
+
+def is_fixed(schedule: Schedule) -> bool:
+    """Whether it is due at times of day: what follows every hour or minute goes on through a change."""
+    minute, hour = schedule.cron.split(" ")[:2]
+    return not schedule.is_counted and not minute.startswith("*") and not hour.startswith("*")
+
+
+def touched(schedule: Schedule, change: Change) -> list[datetime]:
+    """The local times of a schedule that a change skips or has come twice, in order."""
+    minute, hour = schedule.cron.split(" ")[:2]
+    minutes, hours = set(values(minute, 0)), set(values(hour, 1))
+    begin, end = change.local
+    length = int((end - begin).total_seconds()) // 60
+    times = [begin + timedelta(minutes=number) for number in range(length)]
+    found = [each for each in times if each.minute in minutes and each.hour in hours]
+    if change.is_gap:
+        # They are made up at the moment of the change, if the day is one of its days.
+        return found if found and schedule.next_epoch(change.moment - 1) == change.moment else []
+    return [each for each in found if schedule.next_epoch(_first(each, change) - 1) == _first(each, change)]
+
+
+def zone_name(name: str | None) -> str:
+    """The zone as people know it."""
+    if name:
+        return name
+    path = os.environ.get("TZ", "").lstrip(":") or os.path.realpath("/etc/localtime")
+    return path.partition("zoneinfo/")[2] or (time.tzname[0] if path.startswith("/") else path)
+
+
+def _notes(schedule: Schedule, change: Change) -> Iterator[str]:
+    times = touched(schedule, change)
+    if not times:
+        return
+    more = f" (and {len(times) - 1} more times)" if len(times) > 1 else ""
+    told = f"{times[0]:%H:%M} {zone_name(schedule.timezone)}{more}"
+    if change.is_gap:
+        # The line of a schedule in another zone may look only some time after the change.
+        start = change.moment
+        if schedule.gated:
+            start = Schedule(schedule.line).next_epoch(start - 1) or start
+        at = datetime.fromtimestamp(start + change.after, UTC)
+        yield f"{told} does not exist on {times[0]:%Y-%m-%d}: it runs at {at:%H:%M}"
+    else:
+        yield f"{told} comes twice on {times[0]:%Y-%m-%d}: it runs the first time only"
+
+
+def _first(local: datetime, change: Change) -> int:
+    return int(local.replace(tzinfo=UTC).timestamp()) - change.before
+
+
+def _changes(place: tzinfo, start: int, days: int) -> Iterator[Change]:
+    def offset(moment: int) -> int:
+        found = datetime.fromtimestamp(moment, UTC).astimezone(place).utcoffset() or timedelta()
+        return int(found.total_seconds())
+
+    for day in range(start, start + days * DAY, DAY):
+        low, high = day, day + DAY
+        before, after = offset(low), offset(high)
+        if before == after:
+            continue
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if offset(middle) == before else (low, middle)
+        yield Change(high, before, after)

@@ -1,0 +1,90 @@
+"""The tasks by name: read one by one while few are asked for, all together when more are; and a change of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, MutableMapping
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from scflows.cron.task import Task
+
+#: After so many single files all tasks are sooner read together.
+FEW = 100
+
+
+class StoredTasks(Mapping[str, "Task"]):
+    """The tasks that are there. They must not change meanwhile: hold `file_lock`."""
+
+    def __init__(
+        self, read_all: Callable[[], dict[str, Task]], read: Callable[[str], Task | None], count: int | None = None
+    ) -> None:
+        """`count` says how many there are; without it all are read at once."""
+        self._read_all, self._read, self._count = read_all, read, count
+        self._some: dict[str, Task | None] = {}
+        self._all: dict[str, Task] | None = None
+        if count is None:
+            self.all()
+
+    def all(self) -> dict[str, Task]:
+        """Every task, by name and in the order of names."""
+        if self._all is None:
+            self._all = self._read_all()
+        return self._all
+
+    def __getitem__(self, name: str) -> Task:
+        if self._all is None and name not in self._some:
+            if len(self._some) >= FEW:
+                self.all()
+            else:
+                self._some[name] = self._read(name)
+        task = self._some.get(name) if self._all is None else self._all.get(name)
+        if task is None:
+            raise KeyError(name)
+        return task
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.all())
+
+    def __len__(self) -> int:
+        return len(self._all) if self._all is not None else self._count or 0
+
+
+class ChangedTasks(MutableMapping[str, "Task"]):
+    """The tasks as they would be: those that are there, and what is changed of them."""
+
+    def __init__(self, before: StoredTasks) -> None:
+        self._before = before
+        self._changed: dict[str, Task | None] = {}
+        self._more = 0
+
+    def __getitem__(self, name: str) -> Task:
+        task = self._changed[name] if name in self._changed else self._before[name]
+        if task is None:
+            raise KeyError(name)
+        return task
+
+    def __setitem__(self, name: str, task: Task) -> None:
+        self._more += name not in self
+        self._changed[name] = task
+
+    def __delitem__(self, name: str) -> None:
+        if name not in self:
+            raise KeyError(name)
+        self._more -= 1
+        self._changed[name] = None
+
+    def __iter__(self) -> Iterator[str]:
+        before = self._before.all()
+        yield from (name for name in before if self._changed.get(name, True) is not None)
+        yield from (name for name, task in self._changed.items() if task is not None and name not in before)
+
+    def __len__(self) -> int:
+        return len(self._before) + self._more
+
+    def has_enabled(self) -> bool:
+        """Whether any task is not paused."""
+        if any(task is not None and task.enabled for task in self._changed.values()):
+            return True
+        return any(task.enabled for task in self.values())

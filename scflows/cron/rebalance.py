@@ -1,0 +1,193 @@
+"""Level a load again by moving as few tasks as it takes: pure functions.
+
+What a plan from scratch would reach is the measure. Tasks are moved one by one, those first whose runs go on the
+longest while too many do, each to where a new task would be placed. Where that does not suffice, as happens when few
+runs go on at once, many are taken off together and placed anew, the longest first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from scflows.cron.asked import Asked
+from scflows.cron.balance import nominal, placed
+from scflows.cron.load import RUN, Load, Rhythm, load_of, rhythm
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from scflows.cron.schedule import Schedule
+
+#: A plan is as good as one from scratch if its peak is higher by this part at most.
+SLACK = 0.05
+#: Beyond this it is not as good, and more moves are tried.
+MISSED = 0.1
+#: So many tasks are taken off together at most: of more the peaks are higher, and moves one by one suffice.
+FEW = 2000
+#: The part of the moves that lowers the peaks; the rest are the shortest runs, which fill what is left.
+LOWERING = 0.9
+#: How often a lower peak is tried that fewer moves might reach.
+TRIES = 6
+
+
+@dataclass(frozen=True)
+class Weighed:
+    """A task on the plan."""
+
+    name: str
+    schedule: Schedule
+    seconds: float  #: what a run is expected to take
+
+    @property
+    def may_move(self) -> bool:
+        """Whether its slots are ours to choose: those of an interval that was not put at full hours on purpose."""
+        schedule = self.schedule
+        if schedule.every is None or schedule.every < 60:
+            return False
+        return schedule != nominal(schedule.every, schedule.timezone)
+
+
+@dataclass
+class Rebalanced:
+    """What moves would bring. Peaks and means are of runs at once."""
+
+    before: float  #: the peak as it is
+    mean: float
+    fresh: float  #: the peak of a plan from scratch
+    after: float = 0.0
+    moved: dict[str, Schedule] = field(default_factory=dict)
+
+
+def rebalance(tasks: Iterable[Weighed], max_moves: int) -> Rebalanced:
+    """Which tasks to move where, `max_moves` of them at most, so that the load is nearly as level as a new plan's."""
+    known = sorted(tasks, key=lambda task: task.name)
+    load = load_of((task.schedule, task.seconds) for task in known)
+    movable = [task for task in known if task.may_move]
+    highest = int(load.runs.max())
+    scratch = int(fresh(known).runs.max())
+    found = Rebalanced(highest / RUN, load.mean, min(scratch, highest) / RUN, highest / RUN)
+    goal = max(scratch, int(scratch * (1 + SLACK)) // RUN * RUN)
+    low, high = goal, highest
+    for _ in range(TRIES):
+        if low >= high:
+            break
+        changed = load.copy()
+        moved, is_cut = _moves(changed, movable, goal, max_moves)
+        peak = int(changed.runs.max())
+        if peak < high:
+            high = peak
+            found.after, found.moved = peak / RUN, moved
+        if not is_cut:
+            break
+        # Too few moves for that: spent on a goal that they suffice for, they lower the peak more.
+        low, goal = goal, (goal + high + RUN) // 2
+        if high - low < RUN:
+            break
+    if high > scratch * (1 + MISSED) and len(movable) <= FEW:
+        changed = load.copy()
+        moved = _together(changed, movable, scratch, max_moves)
+        peak = int(changed.runs.max())
+        if peak < high:
+            found.after, found.moved = peak / RUN, moved
+    return found
+
+
+def fresh(tasks: Iterable[Weighed]) -> Load:
+    """The load of a plan from scratch, with those tasks in their places that may not move."""
+    known = list(tasks)
+    load = load_of((task.schedule, task.seconds) for task in known if not task.may_move)
+    for task in sorted(known, key=lambda task: (task.schedule.every or 0, -task.seconds, task.name)):
+        if task.may_move:
+            placed(Asked(every=task.schedule.every), load, task.name, seconds=task.seconds)
+    return load
+
+
+def _moves(load: Load, movable: Sequence[Weighed], goal: int, most: int) -> tuple[dict[str, Schedule], bool]:
+    """Move tasks in a load until its peak is no higher than a goal; the moves, and whether more were wanted."""
+    at = {task.name: rhythm(task.schedule, task.seconds) for task in movable}
+    moved: dict[str, Schedule] = {}
+    tried: set[str] = set()
+    while int(load.runs.max()) > goal:
+        gains = _gains(load, at, goal)
+        todo = [task for task in movable if gains[task.name] > 0 and task.name not in tried]
+        if not todo:
+            break
+        todo.sort(key=lambda task: (-gains[task.name], task.name))
+        least = gains[todo[0].name] / 2
+        for task in todo:
+            if gains[task.name] < least:
+                break
+            gain = _gain(load, at[task.name], goal)
+            if gain < least:
+                continue
+            if len(moved) >= most:
+                return moved, True
+            tried.add(task.name)
+            load.count(task.schedule, task.seconds, -1)
+            schedule = placed(Asked(every=task.schedule.every), load, task.name, seconds=task.seconds)
+            there = rhythm(schedule, task.seconds)
+            if _gain(load, there, goal) >= gain:
+                load.count(schedule, task.seconds, -1)
+                load.count(task.schedule, task.seconds)
+                continue
+            moved[task.name], at[task.name] = schedule, there
+    return moved, False
+
+
+def _together(load: Load, movable: Sequence[Weighed], goal: int, most: int) -> dict[str, Schedule]:
+    """Take tasks off a load until its peak is no higher than a goal, and place them anew, the longest first."""
+    at = {task.name: rhythm(task.schedule, task.seconds) for task in movable}
+    taken: list[Weighed] = []
+    left = sorted(movable, key=lambda task: (task.seconds, task.name))
+    while left and len(taken) < int(most * LOWERING) and int(load.runs.max()) > goal:
+        gains = _gains(load, at, goal)
+
+        def key(task: Weighed, gains: dict[str, int] = gains) -> tuple[float, int]:
+            period, starts, length, _ = at[task.name]
+            return gains[task.name] * period / (len(starts) * length), gains[task.name]
+
+        # Those that do little besides: what they leave is no hole that has to be filled.
+        worst = max(left, key=key)
+        if not gains[worst.name]:
+            break
+        left.remove(worst)
+        taken.append(worst)
+        load.count(worst.schedule, worst.seconds, -1)
+    for task in left[: max(0, most - len(taken))]:
+        taken.append(task)
+        load.count(task.schedule, task.seconds, -1)
+    moved = {}
+    for task in sorted(taken, key=lambda task: (task.schedule.every or 0, -task.seconds, task.name)):
+        schedule = placed(Asked(every=task.schedule.every), load, task.name, seconds=task.seconds)
+        if schedule != task.schedule:
+            moved[task.name] = schedule
+    return moved
+
+
+def _gains(load: Load, at: dict[str, Rhythm], goal: int) -> dict[str, int]:
+    """For each task in how many bins of the week its runs go on while there are too many."""
+    import numpy
+
+    over = load.runs > goal
+    sums = {}
+    found = {}
+    for name, (period, starts, length, _) in at.items():
+        if period not in sums:
+            folded = over.reshape(-1, period).sum(axis=0)
+            both = numpy.concatenate(([0], folded, folded))
+            sums[period] = numpy.cumsum(both).tolist()
+        ahead = sums[period]
+        found[name] = sum(ahead[start + length] - ahead[start] for start in starts)
+    return found
+
+
+def _gain(load: Load, at: Rhythm, goal: int) -> int:
+    runs = load.runs.reshape(-1, at.period)
+    found = 0
+    for start in at.starts:
+        end = start + at.length
+        found += int((runs[:, start:end] > goal).sum())
+        if end > at.period:
+            found += int((runs[:, : end - at.period] > goal).sum())
+    return found

@@ -1,0 +1,174 @@
+"""The parts of a forwarding, made as its schema says: both ends by their URLs, the route, the names."""
+
+from __future__ import annotations
+
+import os
+
+from scflows.errors import StepError, UsageError
+from scflows.expression import Expressions
+from scflows.forward.route import Route
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from scflows.forward import Sink, Source
+    from scflows.forward.names import Fetch, NameTable
+    from scflows.forward.route import Shape
+    from scflows.forward.schema import EndSpec, Schema
+    from scflows.mask import Mask
+    from scflows.secrets import Secret
+    from scflows.settings import Settings
+
+#: What an answer with names may have at most, in bytes.
+MOST_BYTES = 256 * 2**20
+#: Where the Smart Citizen platform lists its devices, below its API's address.
+DEVICES = "devices/?per_page=100&q[s]=id asc"
+PLATFORM = "https://api.smartcitizen.me/v0/"
+
+
+class Opener:
+    """Makes the parts of one forwarding. Each call may raise UsageError, StepError or MissingExtra."""
+
+    def __init__(self, schema: Schema, settings: Settings, mask: Mask, tell: Callable[[str], None]) -> None:
+        from scflows.secrets import Secrets
+
+        self._schema = schema
+        self._settings = settings
+        self._mask = mask
+        self._tell = tell
+        self._expressions = Expressions((settings.templates_path, schema.folder))
+        self._secrets = Secrets(settings, mask, tell, self._expressions.filter)
+
+    def source(self, lasting: bool = True) -> Source:
+        """Where messages come from; without `lasting` only for a look."""
+        spec = self._schema.source
+        if spec.scheme == "mqtt":
+            from scflows.forward.mqtt import MqttSource
+
+            name = spec.client_id or f"scflows-{self._schema.name}"
+            end = self._mqtt(spec, name if lasting else f"{name}-look-{os.getpid()}")
+            return MqttSource(end, self._schema.topics, self._tell, lasting)
+        if spec.scheme == "kafka":
+            from scflows.forward.kafka import KafkaSource
+
+            group = spec.group or f"scflows-{self._schema.name}"
+            settings = self._kafka(spec)
+            return KafkaSource(
+                settings, self._schema.topics, group if lasting else f"{group}-look-{os.getpid()}", self._tell
+            )
+        raise UsageError(f"from: {spec.url}: only mqtt://, mqtts:// and kafka:// can be taken from")
+
+    def sink(self, will: bytes) -> Sink:
+        """Where messages go to."""
+        spec = self._schema.sink
+        if spec.scheme == "mqtt":
+            from scflows.forward.mqtt import MqttSink
+
+            name = spec.client_id or f"scflows-{self._schema.name}-out"
+            return MqttSink(self._mqtt(spec, name), self._tell, will, spec.qos)
+        if spec.scheme == "kafka":
+            from scflows.forward.kafka import KafkaSink
+
+            return KafkaSink(self._kafka(spec), self._tell)
+        if spec.scheme in ("http", "staplus+http"):
+            from scflows.forward.staplus import StaplusSink
+
+            return StaplusSink(spec.url.removeprefix("staplus+"), self._secret(spec.secret), self._mask, self._tell)
+        raise UsageError(f"to: {spec.url}: only mqtt://, mqtts://, kafka:// and http(s):// can be sent to")
+
+    def table(self) -> NameTable | None:
+        """The names, not read yet; None where the schema has none."""
+        given = self._schema.names
+        if given is None:
+            return None
+        from scflows.forward.names import NameTable, from_csv
+
+        if given["type"] == "csv":
+            fetch = from_csv(os.path.join(self._schema.folder, os.path.expanduser(given["path"])))
+        else:
+            fetch = self._rest(given)
+        collect = (
+            (given["collect"]["into"], given["collect"]["by"], given["collect"]["value"]) if "collect" in given else ()
+        )
+        return NameTable(given["key"], fetch, self._schema.refresh, self._tell, collect)
+
+    def route(self, table: NameTable | None) -> Route:
+        schema = self._schema
+        keep_unknown = (schema.names or {}).get("unknown") == "keep"
+        return Route(schema.topics, schema.target, table, schema.tags, self._shape(), schema.sink.retain, keep_unknown)
+
+    def _shape(self) -> Shape | None:
+        from scflows.forward import payload
+
+        given = self._schema.payload
+        if "observations" in given:
+            from scflows.forward.staplus import observations
+
+            return observations(given["observations"], payload.DECODERS[given.get("as", "kit")])
+        if not given:
+            return None
+        decode = payload.DECODERS[given.get("as", "json")]
+        if "template" in given:
+            return payload.shape_by_template(given["template"], self._expressions, decode)
+        return payload.shape_by_jq(given.get("jq", ".payload"), self._expressions, decode)
+
+    def _mqtt(self, spec: EndSpec, client_id: str) -> Any:
+        from scflows.connect.mqtt import broker, library
+        from scflows.forward.link import MqttEnd
+
+        library()
+        where = broker(spec.url, self._secret(spec.secret), self._tls(spec))
+        return MqttEnd(where, client_id, spec.protocol, spec.keepalive, spec.status_topic)
+
+    def _kafka(self, spec: EndSpec) -> dict[str, Any]:
+        from scflows.connect.kafka import settings_of
+
+        return settings_of(spec.url, self._secret(spec.secret), self._tls(spec))
+
+    def _tls(self, spec: EndSpec) -> dict[str, str] | None:
+        if spec.tls is None:
+            return None
+        return {
+            name: str(value) if name == "insecure" else os.path.join(self._schema.folder, os.path.expanduser(value))
+            for name, value in spec.tls.items()
+        }
+
+    def _secret(self, name: str) -> Secret | None:
+        if not name:
+            return None
+        try:
+            return self._secrets.find(name)
+        except StepError as error:
+            raise UsageError(str(error)) from error
+
+    def _rest(self, given: Any) -> Fetch:
+        from scflows.exchange import Exchange
+        from scflows.forward.names import PLATFORM_ROW, from_rest
+
+        uri, row = given.get("uri", ""), given.get("row", ".")
+        paginate, login = given.get("paginate"), given.get("authentication")
+        if given["type"] == "platform":
+            base = uri or self._settings.environment.get("API_URL") or PLATFORM
+            uri, row = base.rstrip("/") + "/" + DEVICES, given.get("row", PLATFORM_ROW)
+            paginate = {"by": "link"}
+        headers = {str(name): str(value) for name, value in (given.get("headers") or {}).items()}
+
+        def fetch() -> list[dict[str, Any]]:
+            authorization = self._authorization(login, given["type"])
+            exchange = Exchange("GET", uri, headers, authorization, None, True, MOST_BYTES, lambda: 60.0, self._mask)
+            return from_rest(exchange, paginate, row, self._expressions)()
+
+        return fetch
+
+    def _authorization(self, login: Any, kind: str) -> tuple[str, str] | None:
+        from scflows.authentication import header
+
+        if login:
+            return header(login, self._secrets.find(login["secret"]))
+        token = self._settings.environment.get("SC_BEARER") if kind == "platform" else None
+        if not token:
+            return None
+        self._secrets.remember(token)
+        return "Authorization", f"Bearer {token}"

@@ -1,0 +1,73 @@
+"""What becomes of one message on its way: which names it has, where it goes, what it says."""
+
+from __future__ import annotations
+
+from scflows.errors import StepError
+from scflows.forward import Dropped, Outgoing, Refused
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from scflows.forward import Message
+    from scflows.forward.names import NameTable
+    from scflows.forward.topic import TopicTemplate
+
+    #: Payload, topic and names to a new payload; None leaves the message out. May raise StepError.
+    Shape = Callable[[bytes, str, Mapping[str, object]], bytes | None]
+
+#: Why messages are left out, as counted.
+NO_MATCH, UNKNOWN, FILTERED, EMPTY = "no such topic", "unknown name", "filtered", "empty"
+
+
+class Route:
+    """Makes of each message what is to be sent."""
+
+    def __init__(
+        self,
+        sources: list[TopicTemplate],
+        target: TopicTemplate,
+        table: NameTable | None = None,
+        tags: frozenset[str] = frozenset(),
+        shape: Shape | None = None,
+        retain: bool | None = None,
+        keep_unknown: bool = False,
+    ) -> None:
+        """`tags`: those of which a name must have one; `retain` None keeps what the message has; `keep_unknown`: what
+        the table does not know is refused, and so kept, not left out."""
+        self._sources = sources
+        self._target = target
+        self._table = table
+        self._tags = tags
+        self._shape = shape
+        self._retain = retain
+        self._keep_unknown = keep_unknown
+
+    def outgoing(self, message: Message) -> Outgoing | Dropped | Refused:
+        """The message as it is sent on, or why it is not."""
+        names: Mapping[str, object] | None = None
+        for source in self._sources:
+            names = source.match(message.topic)
+            if names is not None:
+                break
+        if names is None:
+            return Dropped(NO_MATCH)
+        if self._table is not None:
+            row = self._table.row(str(names.get(self._table.key, "")))
+            if row is None:
+                return Refused("its name is not in the table") if self._keep_unknown else Dropped(UNKNOWN)
+            names = {**row, **names}
+            if self._tags and self._tags.isdisjoint(row.get("tags") or ()):
+                return Dropped(FILTERED)
+        try:
+            payload = message.payload
+            if self._shape is not None:
+                shaped = self._shape(payload, message.topic, names)
+                if shaped is None:
+                    return Dropped(EMPTY)
+                payload = shaped
+            topic = self._target.fill(names)
+        except (ValueError, StepError) as error:
+            return Refused(str(error))
+        retain = message.retain if self._retain is None else self._retain
+        return Outgoing(topic, payload, retain, message.properties)

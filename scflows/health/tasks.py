@@ -1,0 +1,115 @@
+"""How the tasks do: what is missed, late, too long, failing; seen from outside, whoever runs them."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from scflows.cron.task import TaskStore
+from scflows.heartbeat import STALE, last_beat, scheduler
+from scflows.history import Query
+from scflows.incident import incidents
+from scflows.run import BAD, CANCELLED, CRASHED, QUEUED, RUNNING, SKIPPED
+from scflows.trouble import LOOK_BACK, by_task, look_over, watched
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from scflows.history import RunStore
+    from scflows.run import Run
+    from scflows.settings import Settings
+
+FAILING = "failing"
+BROKEN = "broken"
+WAITING = "waiting"
+HANGS = "hangs"
+#: Seconds after which a run that waits for its turn is told.
+MOST_WAITING = 900.0
+#: How far back the first of failures in a row is looked for, in runs.
+MOST_FAILURES = 100
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with one task, or with the scheduler."""
+
+    task: str
+    kind: str  #: `late`, `missed`, `too_long`, `crashed`, `failing`, `waiting`, `broken`, `hangs`
+    since: float | None  #: seconds since the epoch
+    message: str
+    run: str = ""
+    is_told: bool | None = None  #: whether hooks and pings were told of it; None where its runs tell themselves
+
+
+@dataclass
+class Condition:
+    """All tasks in short, and what is wrong."""
+
+    tasks: int = 0
+    paused: int = 0
+    running: int = 0
+    waiting: int = 0
+    problems: list[Problem] = field(default_factory=list)
+
+
+def condition(settings: Settings, store: RunStore, now: float | None = None) -> Condition:
+    """How the tasks do at a moment. Raises what the store raises."""
+    moment = time.time() if now is None else now
+    tasks, broken = TaskStore(settings).read_all()
+    found = Condition(tasks=len(tasks) + len(broken), paused=sum(not task.enabled for task in tasks))
+    known = {each.task: each for each in incidents(settings) if each.is_open}
+    seen: set[str] = set()
+    for group in watched(settings, store):
+        names = [task.name for task in group.tasks]
+        for trouble in look_over(group, by_task(group.store.belated(moment - LOOK_BACK)), moment):
+            name = trouble.task.name
+            incident = known.get(name)
+            # What began earlier is told from its beginning: three slots, not the newest.
+            since = trouble.since if incident is None else min(trouble.since, incident.since)
+            many = incident is not None and len(incident.slots) > len(trouble.slots)
+            message = incident.message if incident is not None and many else trouble.message
+            run = "" if trouble.run is None else trouble.run.id
+            told = None if trouble.task.dry else incident is not None and incident.told
+            found.problems.append(Problem(name, trouble.kind, since, message, run, told))
+            seen.add(name)
+        latest = group.store.latest(names)
+        for last in latest.values():
+            found.running += last.status == RUNNING
+            if last.status in BAD:
+                found.problems.append(_failing(last, group.store))
+        for name in sorted((set(names) & set(known)) - seen):
+            incident = known[name]
+            is_over = incident.recovery or (name in latest and incident.ended_by(latest[name]))
+            if not is_over:
+                problem = Problem(name, incident.kind, incident.since, incident.message, incident.run, incident.told)
+                found.problems.append(problem)
+        queued = [each for each in group.store.unfinished() if each.status == QUEUED]
+        found.waiting += len(queued)
+        for each in queued:
+            if moment - each.started > MOST_WAITING and each.task not in seen:
+                found.problems.append(Problem(each.task, WAITING, each.started, "waits for its turn", each.id))
+    found.problems += [Problem("", BROKEN, None, str(each)) for each in broken]
+    found.problems += _hangs(settings, moment)
+    return found
+
+
+def _failing(last: Run, store: RunStore) -> Problem:
+    """The failures in a row, up to the last run."""
+    first, count = last, 0
+    for run in store.find(Query(task=last.task, limit=MOST_FAILURES)):
+        if run.trigger == "manual" and (run.dry_run or run.reason == "refused"):
+            continue
+        if run.status in BAD:
+            first, count = run, count + 1
+        elif run.status not in (SKIPPED, CANCELLED):
+            break
+    times = f"{count} times: " if count > 1 else ""
+    kind = CRASHED if last.status == CRASHED else FAILING
+    message = " ".join((last.message or last.reason).split())
+    return Problem(last.task, kind, first.started, times + message, last.id)
+
+
+def _hangs(settings: Settings, now: float) -> list[Problem]:
+    held, beat = scheduler(settings), last_beat(settings)
+    if held is None or beat is None or now - beat.tick <= STALE:
+        return []
+    return [Problem("", HANGS, beat.tick, "`flows cron run` did not look at the clock; stop it and start it again")]

@@ -1,0 +1,152 @@
+"""What is done now and then by whoever comes by, since nobody is there all the time: no daemon, no service.
+
+Whoever ends a run does it, and any other command after it has printed: at most once a minute, behind a lock that
+nobody waits for. What it needs is imported once it is its turn: most starts by cron come in between.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+
+from scflows.history.recorder import FAULTS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from scflows.history import RunStore
+    from scflows.settings import Settings
+    from scflows.unanswered import Owed
+
+#: Seconds between two times, and between two prunings.
+EVERY = 60.0
+PRUNING_EVERY = 24 * 3600.0
+#: It takes at most one part in so many of a machine's time: with very many tasks it is done less often.
+SHARE = 20
+#: A command leaves it to a process aside when it took longer than so many seconds the last time.
+PATIENCE = 0.2
+
+
+def keep_house(settings: Settings, now: float | None = None, aside: bool = False) -> None:
+    """Do what is to be done, if nobody did within the last minute. It never raises and never waits for others.
+
+    `aside` is for a person who waits: what takes long is left to a process of its own.
+    """
+    moment = time.time() if now is None else now
+    stamp = os.path.join(settings.state_path, "housekeeping")
+    last, took = _read_stamp(stamp)
+    if 0 <= moment - last < max(EVERY, took * SHARE):
+        return
+    if aside and took > PATIENCE:
+        _start_aside(lambda: keep_house(settings, now))
+        return
+    try:
+        descriptor = os.open(stamp, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError:
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if _read_stamp(stamp) != (last, took):
+            return  # Somebody was quicker, and is done already.
+        began = time.monotonic()
+        # Before the work: what goes wrong in it must not be tried again by each run that ends.
+        _write_stamp(descriptor, moment, took)
+        _look_after(settings, moment)
+        _write_stamp(descriptor, moment, time.monotonic() - began)
+    except OSError:
+        return
+    finally:
+        os.close(descriptor)
+    # Without the lock: what is called here may take its time.
+    from scflows.alert import are_untold
+    from scflows.crashes import are_owed
+
+    if are_owed(settings) or are_untold(settings):
+        _tell(settings, aside)
+
+
+def _look_after(settings: Settings, now: float) -> None:
+    """What needs the history; one part that cannot be done keeps no other from it."""
+    from scflows.lookout import look_out
+    from scflows.runs import read_store
+    from scflows.unanswered import settle
+
+    owed: list[Owed] = []
+    try:
+        # Takes in records that waited, and ends runs whose process died.
+        store = read_store(settings, looks_at_slots=False)
+    except FAULTS:
+        return
+    try:
+        _try(lambda: owed.extend(settle(store, settings, now).owed))
+        _try(lambda: look_out(settings, store, now, owed))
+        _try(lambda: _prune_daily(store, settings, now))
+    finally:
+        store.close()
+    if owed:
+        from scflows.catch_up import begin
+
+        _try(lambda: begin(settings))
+
+
+def _prune_daily(store: RunStore, settings: Settings, now: float) -> None:
+    stamp = os.path.join(settings.state_path, "pruning")
+    last, _ = _read_stamp(stamp)
+    if 0 <= now - last < PRUNING_EVERY:
+        return
+    from scflows.retention import prune
+
+    descriptor = os.open(stamp, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        _write_stamp(descriptor, now, 0.0)
+    finally:
+        os.close(descriptor)
+    prune(store, settings)
+
+
+def _tell(settings: Settings, aside: bool) -> None:
+    from scflows.alert import tell_incidents
+    from scflows.follow_up import pay_owed
+    from scflows.launch import start_hook
+
+    def tell() -> None:
+        _try(lambda: pay_owed(settings, start_hook))
+        _try(lambda: tell_incidents(settings, start_hook))
+
+    if aside:
+        _start_aside(tell)
+    else:
+        tell()
+
+
+def _try(action: Callable[[], object]) -> None:
+    try:
+        action()
+    except FAULTS:
+        pass  # A history that cannot be written is told by the runs themselves.
+
+
+def _start_aside(action: Callable[[], object]) -> None:
+    from scflows.aside import start_aside
+
+    try:
+        start_aside(action)
+    except OSError:
+        pass  # No room for another process: whoever comes next does it.
+
+
+def _read_stamp(path: str) -> tuple[float, float]:
+    """When it was done last, and how many seconds that took."""
+    try:
+        with open(path, encoding="ascii") as file:
+            at, took = file.read(64).split()
+        return float(at), float(took)
+    except (OSError, ValueError):
+        return 0.0, 0.0
+
+
+def _write_stamp(descriptor: int, at: float, took: float) -> None:
+    # Not the file's own time: a clock that tests and sandboxes set is not that of the file system.
+    os.pwrite(descriptor, f"{at:<20.3f} {took:<20.3f}\n".encode(), 0)

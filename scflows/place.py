@@ -1,0 +1,98 @@
+"""Places: as many runs go on at once as there are places; each is a file that the kernel locks for a run.
+
+A place is free as soon as no process of its run is left, however they ended. Places belong to a state folder, and so
+to one user of one machine.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+
+FOLDER = "places"
+#: Where those who wait for one are, see `backlog`.
+BACKLOG = "backlog"
+#: The pipe by which whoever hands out turns is told that something has changed.
+PIPE = "turn.pipe"
+#: By this variable a process is told the descriptor of a place that was taken for it, and how long that took.
+GIVEN = "SCFLOWS_PLACE"
+
+
+class Place:
+    """A place that is taken."""
+
+    def __init__(self, descriptor: int, waited: float = 0.0) -> None:
+        self.descriptor = descriptor
+        self.waited = waited  #: seconds until there was one
+
+    def release(self) -> None:
+        """Give up this process's hold; the place is free when no child has it any more."""
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
+
+
+def take_place(state: str, most: int) -> Place | None:
+    """One of so many places; None when all are taken. Raises OSError for a state folder that cannot be used."""
+    folder = os.path.join(state, FOLDER)
+    for number in range(1, most + 1):
+        descriptor = _open(folder, str(number))
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return Place(descriptor)
+        except BlockingIOError:
+            os.close(descriptor)
+        except BaseException:
+            os.close(descriptor)
+            raise
+    return None
+
+
+def nobody_waits(state: str) -> bool:
+    """Whether no run waits for its turn: asked at every start, so that most of them need not know more."""
+    try:
+        with os.scandir(os.path.join(state, BACKLOG)) as found:
+            return all(each.name[0] == "." for each in found)
+    except OSError:
+        return True
+
+
+def poke(state: str) -> None:
+    """Tell whoever hands out turns, if somebody does, that a place is free or a run came."""
+    try:
+        descriptor = os.open(os.path.join(state, PIPE), os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        os.write(descriptor, b".")
+    except OSError:
+        pass  # It is full: it was told often enough.
+    os.close(descriptor)
+
+
+def given_place(state: str, environment: MutableMapping[str, str]) -> Place | None:
+    """The place that whoever started this process has taken for it; its variable is taken out."""
+    text, _, waited = environment.pop(GIVEN, "").partition(":")
+    try:
+        descriptor, seconds = int(text), float(waited)
+        lies_in = os.path.dirname(os.readlink(f"/proc/self/fd/{descriptor}"))
+        if lies_in != os.path.realpath(os.path.join(state, FOLDER)):
+            return None
+        # Its child keeps it, the programs of its steps must not.
+        os.set_inheritable(descriptor, False)
+    except (OSError, ValueError):
+        return None
+    return Place(descriptor, seconds)
+
+
+def _open(folder: str, name: str) -> int:
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+    try:
+        return os.open(os.path.join(folder, name), flags, 0o600)
+    except FileNotFoundError:
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        return os.open(os.path.join(folder, name), flags, 0o600)

@@ -1,0 +1,297 @@
+"""Who hands out turns: one process of ours starts what waits as soon as there is a place, in order.
+
+It comes into being when a run has to wait, and ends with the last that waited. Dies it, then whoever starts or ends a
+run next, or looks at the history, sees to a new one: what waits lies in files.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+import time
+
+from scflows import backlog
+from scflows.admission import Turn, take_mutex
+from scflows.cron.task import TaskStore
+from scflows.entrance import LEFT, timed_out, withdraw
+from scflows.errors import NotFound, ScflowsError
+from scflows.history.recorder import Recorder
+from scflows.lock.file import FileLock
+from scflows.place import PIPE, nobody_waits, poke, take_place
+from scflows.run import FAILED, QUEUED, SKIPPED
+from scflows.settings import Settings, read_settings
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+
+    from scflows.backlog import Ticket, Waiting
+    from scflows.cron.task import Task
+    from scflows.launch import Outcome
+
+    #: Says of a run that was started here how it ended: (task, outcome).
+    Tell = Callable[[str, Outcome], None]
+
+#: Seconds between two looks where nobody says that something changed: a run that is killed says nothing.
+LOOK_EVERY = 0.25
+#: The same while it is the turn of a process that waits itself.
+SOON = 0.05
+
+
+def serve(state: str, tell: Tell) -> None:
+    """Have what waits started by a process of its own, unless one does so already."""
+    if nobody_waits(state):
+        return
+    lock = FileLock(state, backlog.LOCK)
+    if not _taken(lock):
+        poke(state)
+        return
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if os.fork():
+        lock.disown()
+        return
+    status = 70
+    try:
+        os.setsid()
+        nothing = os.open(os.devnull, os.O_RDWR)
+        os.dup2(nothing, 0)
+        os.close(nothing)
+        hand_out(state, lock, tell)
+        status = 0
+    finally:
+        os._exit(status)
+
+
+def serve_here(state: str, tell: Tell) -> None:
+    """The same in this process, until nothing waits."""
+    lock = FileLock(state, backlog.LOCK)
+    if _taken(lock):
+        hand_out(state, lock, tell)
+
+
+def hand_out(state: str, lock: FileLock, tell: Tell) -> None:
+    """Start what waits until nothing does."""
+    lock.name_holder("")
+    server = _Server(state, lock, tell)
+    while True:
+        server.serve()
+        lock.release()
+        if server.is_stopped:
+            return
+        # Who came in between saw that somebody hands out turns, and left.
+        if not backlog.tickets(state) or not _taken(lock):
+            return
+
+
+class _Server:
+    def __init__(self, state: str, lock: FileLock, tell: Tell) -> None:
+        self.state = state
+        self._lock = lock
+        self._tell = tell
+        self._children: set[int] = set()
+        self.is_stopped = False
+        self._known: dict[str, Waiting] = {}
+
+    def serve(self) -> None:
+        pipe = self._open_pipe()
+        poll = select.poll()
+        if pipe >= 0:
+            poll.register(pipe, select.POLLIN)
+        before = signal.signal(signal.SIGTERM, self._stop)
+        try:
+            while True:
+                self._reap()
+                backlog.forget_dead(self.state)
+                waiting = [] if self.is_stopped else backlog.tickets(self.state)
+                if not waiting and not self._children:
+                    return
+                self._expire(waiting)
+                pause = self._start_some(waiting, pipe)
+                if poll.poll(pause * 1000) and pipe >= 0:
+                    os.read(pipe, 65536)
+        finally:
+            signal.signal(signal.SIGTERM, before)
+            if pipe >= 0:
+                os.close(pipe)
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        """Start nothing more; told so again, have those end that were started."""
+        if self.is_stopped:
+            for pid in self._children:
+                os.kill(pid, signal.SIGTERM)
+        self.is_stopped = True
+
+    def _start_some(self, waiting: list[Ticket], pipe: int) -> float:
+        """Start those whose turn it is; the seconds until it is to be looked again."""
+        now = time.time()
+        pause = LOOK_EVERY
+        for ticket in waiting:
+            if ticket.at > now:
+                pause = min(pause, ticket.at - now)
+                continue
+            if backlog.is_blocked(self.state, ticket):
+                continue
+            if ticket.is_own:
+                # The place is for it; it looks by itself.
+                return SOON
+            held = backlog.seize(self.state, ticket)
+            what = backlog.read(self.state, ticket) if held is not None else None
+            if held is None or what is None:
+                continue
+            mutexes = self._mutexes(ticket, what)
+            if mutexes is None:
+                held.leave()
+                continue
+            turn = Turn(ticket.run, held, what.since, what.why, mutexes)
+            if what.most:
+                turn.place = take_place(self.state, what.most)
+                if turn.place is None:
+                    held.leave()
+                    for mutex in mutexes:
+                        mutex.release()
+                    return pause
+            self._fork(ticket, what, turn, pipe)
+        return pause
+
+    def _mutexes(self, ticket: Ticket, what: Waiting) -> list[FileLock] | None:
+        """The mutexes of a run, locked; None when one is taken by now."""
+        taken: list[FileLock] = []
+        for name in what.mutexes:
+            mutex = FileLock(backlog.mutex_folder(what.lock_path), name)
+            if not take_mutex(mutex, ticket.run):
+                for each in taken:
+                    each.release()
+                return None
+            taken.append(mutex)
+        return taken
+
+    def _fork(self, ticket: Ticket, what: Waiting, turn: Turn, pipe: int) -> None:
+        """Run it in a child, which has what was taken for it; this process keeps nothing of it."""
+        pid = os.fork()
+        if pid == 0:
+            status = 70
+            try:
+                signal.signal(signal.SIGTERM, signal.SIG_DFL)
+                # Else a run that outlives this process would hold its lock, and no other could take over.
+                self._lock.disown()
+                if pipe >= 0:
+                    os.close(pipe)
+                for mutex in turn.mutexes:
+                    mutex.name_holder(turn.run)
+                status = self._run(ticket, what, turn)
+            except BaseException:
+                sys.excepthook(*sys.exc_info())
+            finally:
+                sys.stderr.flush()
+                os._exit(status)
+        self._children.add(pid)
+        turn.held.leave()
+        for mutex in turn.mutexes:
+            mutex.disown()
+        if turn.place is not None:
+            turn.place.release()
+
+    def _run(self, ticket: Ticket, what: Waiting, turn: Turn) -> int:
+        from scflows.housekeeping import keep_house
+        from scflows.launch import Request, launch
+
+        try:
+            task, settings = self._task(ticket.task)
+        except NotFound:
+            turn.held.leave()
+            told = "the task was removed while it waited"
+            withdraw(self.state, ticket, self._recorder(ticket.task), SKIPPED, "removed", told)
+            return 0
+        except ScflowsError as error:
+            turn.held.leave()
+            withdraw(self.state, ticket, self._recorder(ticket.task), FAILED, "refused", str(error))
+            return 0
+        if not task.enabled:
+            turn.held.leave()
+            told = "the task was paused while it waited"
+            withdraw(self.state, ticket, Recorder(settings), SKIPPED, "paused", told)
+            return 0
+        outcome = launch(Request(task=task, trigger=what.trigger, slot=what.slot, waits=LEFT, turn=turn), settings)
+        turn.held.leave()
+        if outcome.run.status in (QUEUED, SKIPPED):
+            return 0
+        self._tell(task.name, outcome)
+        keep_house(settings)
+        return 0
+
+    def _expire(self, waiting: list[Ticket]) -> None:
+        """Give up those that have waited for too long."""
+        now = time.time()
+        names = {ticket.name for ticket in waiting}
+        self._known = {name: what for name, what in self._known.items() if name in names}
+        for ticket in waiting:
+            what = self._known.get(ticket.name)
+            if what is None:
+                what = backlog.read(self.state, ticket)
+                if what is None:
+                    self._set_aside(ticket)
+                    continue
+                self._known[ticket.name] = what
+            if now >= what.until and not ticket.is_own:
+                recorder = self._recorder(ticket.task)
+                withdraw(self.state, ticket, recorder, SKIPPED, "queue_timeout", timed_out(what))
+                recorder.close()
+
+    def _set_aside(self, ticket: Ticket) -> None:
+        """End a run whose file is broken, as a power cut leaves it: else it would wait for ever, its task with it."""
+        held = None if ticket.is_own else backlog.seize(self.state, ticket)
+        if held is None:
+            return
+        is_broken = backlog.read(self.state, ticket) is None
+        held.leave()
+        if is_broken:
+            recorder = self._recorder(ticket.task)
+            withdraw(self.state, ticket, recorder, FAILED, "refused", "its file in the backlog was broken")
+            recorder.close()
+
+    def _recorder(self, task: str) -> Recorder:
+        try:
+            return Recorder(self._task(task)[1])
+        except ScflowsError:
+            return Recorder(self._settings())
+
+    def _task(self, name: str) -> tuple[Task, Settings]:
+        """A task and the settings it runs under. Raises ScflowsError."""
+        task = TaskStore(self._settings()).read(name)
+        return task, read_settings(task.workspace, {**os.environ, **task.settings})
+
+    def _settings(self) -> Settings:
+        return Settings("/", {**os.environ, "XDG_STATE_HOME": os.path.dirname(self.state)})
+
+    def _reap(self) -> None:
+        for pid in list(self._children):
+            try:
+                ended, _ = os.waitpid(pid, os.WNOHANG)
+            except ChildProcessError:
+                ended = pid
+            if ended:
+                self._children.discard(pid)
+
+    def _open_pipe(self) -> int:
+        """Where others tell that something has changed; -1 where there is none, and it is looked now and then."""
+        path = os.path.join(self.state, PIPE)
+        try:
+            try:
+                os.mkfifo(path, 0o600)
+            except FileExistsError:
+                pass
+            # For writing too: else it would end each time that nobody writes.
+            return os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            return -1
+
+
+def _taken(lock: FileLock) -> bool:
+    try:
+        return lock.acquire("")
+    except OSError:
+        return False

@@ -1,0 +1,326 @@
+"""Slots that nobody answered for: they are recorded as missed, or are owed to tasks that catch up.
+
+A slot is answered when the history has a run for it, whatever became of that. `until` says up to when all slots are
+accounted for; `open` are older ones that somebody is still to answer. Both lie in a file of the state.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import dataclass, field
+
+from scflows.cron.index import read_tasks
+from scflows.cron.schedule import Schedule
+from scflows.database import SQLITE, sqlite_path
+from scflows.heartbeat import is_left_to_another
+from scflows.history import Query, open_store
+from scflows.history.recorder import FAULTS
+from scflows.lock.file import FileLock
+from scflows.logfile import timestamp
+from scflows.run import SKIPPED, Run, new_run_id
+from scflows.safefile import replace
+from scflows.settings import read_settings
+from scflows.stated import BROKEN, stated_seconds
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from scflows.cron.task import Task
+    from scflows.history import RunStore
+    from scflows.settings import Settings
+
+#: Seconds after its slot from which on nobody is expected any more: cron itself takes up to two minutes.
+GRACE = 150.0
+#: A clock that was ahead by more than this many seconds was wrong then: what was accounted for meanwhile is forgotten.
+SET_BACK = 3 * 3600.0
+#: How many missed slots of a task get a record of their own, the newest; one more record tells of all others.
+MOST_OF_A_TASK = 100
+#: The same for all tasks together.
+MOST = 10_000
+#: How far back slots are looked for, in seconds.
+LONGEST = 366 * 86400.0
+#: Of a cron expression, so many of the others are counted.
+MOST_COUNTED = 5000
+#: A look is followed by a pause of so many times the seconds that it took: with very many tasks it is a long one.
+PAUSE = 50.0
+NOBODY = "nobody started it in time: the scheduler was not at work, or the machine was off or asleep"
+
+
+@dataclass(frozen=True, order=True)
+class Owed:
+    """A slot that is to be made up."""
+
+    slot: float  #: seconds since the epoch
+    task: str
+
+
+@dataclass
+class Settled:
+    """What a look brought."""
+
+    missed: list[Run] = field(default_factory=list)  #: as recorded just now
+    owed: list[Owed] = field(
+        default_factory=list
+    )  #: slots to be made up, the oldest first; also those of earlier looks
+    problems: list[str] = field(default_factory=list)  #: histories and settings that cannot be used
+
+
+@dataclass
+class _Account:
+    """What the file of the state says."""
+
+    until: float = 0.0
+    open: dict[str, list[float]] = field(default_factory=dict)
+    behind: dict[str, float] = field(default_factory=dict)  #: the tasks for which `until` is another one
+    again: float = 0.0  #: before this time a further look is not worth its while
+
+
+def settle(
+    store: RunStore,
+    settings: Settings,
+    now: float | None = None,
+    pending: Collection[tuple[str, float]] = (),
+    is_scheduler: bool = False,
+    at_once: bool = False,
+) -> Settled:
+    """Record the slots of all enabled tasks that were missed; tell which are to be made up.
+
+    `store` is the history that `settings` name; tasks of other workspaces have theirs. `pending` are (task, slot)
+    that the caller is about to start. While `flows cron run` is at work, only it may look. With very many tasks a look
+    that comes soon after another is none, unless `at_once`. Raises what the store raises; other tasks' histories that
+    cannot be used are told.
+    """
+    moment = time.time() if now is None else now
+    if not is_scheduler and is_left_to_another(settings):
+        return Settled()
+    if not at_once and moment < _read(settings, moment, store).again:
+        return Settled()
+    lock = FileLock(settings.state_path, "slots")
+    if not lock.acquire(""):
+        return Settled()
+    try:
+        return _Look(settings, store, moment, pending, is_scheduler).run()
+    finally:
+        lock.release()
+
+
+class _Look:
+    """One look at all tasks."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: RunStore,
+        now: float,
+        pending: Collection[tuple[str, float]],
+        is_scheduler: bool,
+    ) -> None:
+        self.settings = settings
+        self.store = store
+        self.now = now
+        self.pending = pending
+        self.is_scheduler = is_scheduler
+        # Read anew, now that nobody else writes it.
+        self.before = _read(settings, now, store)
+        self.after = _Account(max(now - GRACE, self.before.until))
+        self.most = MOST_OF_A_TASK
+        self.trigger = "scheduler" if is_scheduler else "housekeeping"
+        self.found = Settled()
+
+    def run(self) -> Settled:
+        began = time.perf_counter()
+        tasks = [task for task in read_tasks(self.settings)[0] if task.enabled]
+        self.most = min(MOST_OF_A_TASK, max(1, MOST // max(1, len(tasks))))
+        for place, (theirs, group) in self._by_history(tasks).items():
+            if place == _place(self.settings):
+                for task in group:
+                    self._account(task, self.store)
+                continue
+            # Other workspaces' trouble is none of those whose history is in order.
+            try:
+                other = open_store(theirs)
+                try:
+                    for task in group:
+                        self._account(task, other)
+                finally:
+                    other.close()
+            except FAULTS as error:
+                self._give_up(group, error)
+        self.found.owed.sort()
+        self.after.again = self.now + PAUSE * (time.perf_counter() - began)
+        _write(self.settings, self.after)
+        return self.found
+
+    def _by_history(self, tasks: list[Task]) -> dict[str, tuple[Settings, list[Task]]]:
+        """The tasks by the histories that they are recorded in."""
+        same: dict[tuple[str, ...], list[Task]] = {}
+        for task in tasks:
+            remembered = (f"{key}={task.settings[key]}" for key in sorted(task.settings))
+            same.setdefault((task.workspace, *remembered), []).append(task)
+        # Whatever the environment is here, this is the state that their files lie in.
+        state = {"XDG_STATE_HOME": os.path.dirname(self.settings.state_path)}
+        found: dict[str, tuple[Settings, list[Task]]] = {}
+        for group in same.values():
+            try:
+                theirs = read_settings(group[0].workspace, {**os.environ, **group[0].settings, **state})
+                found.setdefault(_place(theirs), (theirs, []))[1].extend(group)
+            except FAULTS as error:
+                self._give_up(group, error)
+        return found
+
+    def _give_up(self, group: list[Task], error: Exception) -> None:
+        """Come back to these tasks later."""
+        self.found.problems.append(f"{group[0].workspace}: {error}")
+        for task in group:
+            self.after.behind[task.name] = self._since(task)
+            if task.name in self.before.open:
+                self.after.open[task.name] = self.before.open[task.name]
+
+    def _since(self, task: Task) -> float:
+        """Up to when the task's slots are accounted for, or are none of its."""
+        known = self.before.behind.get(task.name, self.before.until)
+        if not known and not task.begins:
+            return self.now - GRACE  # Nobody knows how long it has been there.
+        return max(known, _first(task), self.now - LONGEST)
+
+    def _account(self, task: Task, history: RunStore) -> None:
+        after, until = self._since(task), self.now - GRACE
+        earlier = [slot for slot in self.before.open.get(task.name, ()) if slot > _first(task)]
+        following = task.schedule.next_epoch(after)
+        if not earlier and (following is None or following > until):
+            return
+        left, rest = self._unanswered(task, after, until, earlier, history)
+        coming = [slot for slot in left if (task.name, slot) in self.pending]
+        left = [slot for slot in left if slot not in coming]
+        if left and not self.is_scheduler and _is_asked_again(task.schedule, left[-1], self.now):
+            coming.append(left.pop())
+        owed = _owed(task, left)
+        self.found.owed += (Owed(slot, task.name) for slot in owed)
+        runs = [missed_run(task, slot, NOBODY, self.now, self.trigger) for slot in left if slot not in owed]
+        if rest is not None:
+            runs.insert(0, missed_run(task, *rest, self.now, self.trigger))
+        for run in runs:
+            history.claim(run)
+        self.found.missed += runs
+        if coming or owed:
+            self.after.open[task.name] = sorted({*coming, *owed})
+
+    def _unanswered(
+        self, task: Task, after: float, until: float, earlier: list[float], history: RunStore
+    ) -> tuple[list[float], tuple[float, str] | None]:
+        """The newest slots without an answer, in order; and, of too many, what to tell of the older ones."""
+        answered = history.slots(task.name, min([after, *earlier]) - 1, until)
+        found = {slot for slot in earlier if slot <= after and slot not in answered}
+        slot = task.schedule.latest_epoch(until)
+        at_hand = 0
+        while slot is not None and slot > after and len(found) - at_hand < self.most:
+            if slot not in answered and not self._is_claimed(task.name, slot):
+                found.add(float(slot))
+                at_hand += (task.name, slot) in self.pending
+            slot = task.schedule.latest_epoch(slot - 1)
+        while slot is not None and slot > after and slot in answered:
+            slot = task.schedule.latest_epoch(slot - 1)
+        rest = None
+        if slot is not None and slot > after:
+            first = task.schedule.next_epoch(after) or slot
+            while first < slot and first in answered:
+                first = task.schedule.next_epoch(first) or slot
+            number = _count(task.schedule, first, slot, sum(first <= each <= slot for each in answered))
+            rest = float(slot), f"{number} from {timestamp(first)} on, this one the last of them: {NOBODY}"
+        return sorted(found), rest
+
+    def _is_claimed(self, task: str, slot: float) -> bool:
+        """Whether a run claimed it by a file, as the history could not be written; its record is still to come."""
+        return os.path.exists(os.path.join(self.settings.state_path, "claims", task, f"{slot:.0f}"))
+
+
+def _first(task: Task) -> float:
+    """Later than this are the slots that somebody can start."""
+    # Cron may not have read a line that was written in the second before the slot.
+    begins = task.begins + 2
+    # The slots within a minute are those of a process that is started with it.
+    return begins // 60 * 60 + 59 if task.schedule.is_fine else begins
+
+
+def _count(schedule: Schedule, first: float, last: float, answered: int) -> str:
+    """How many slots there are between two, with both, without those that were answered."""
+    if schedule.every:
+        number = round((last - first) / schedule.every) + 1
+    else:
+        from datetime import UTC, datetime
+
+        number = 1
+        for _ in schedule.slots(datetime.fromtimestamp(first, UTC), datetime.fromtimestamp(last, UTC)):
+            number += 1
+            if number == MOST_COUNTED:
+                return f"more than {number - answered} slots"
+    return f"{max(1, number - answered)} slots"
+
+
+def _is_asked_again(schedule: Schedule, slot: float, now: float) -> bool:
+    """Whether a line that looks more often than the task is due will come to this slot yet."""
+    if not schedule.gated or schedule.latest_epoch(now) != slot:
+        return False
+    asks, following = Schedule(schedule.line).next_epoch(now), schedule.next_epoch(now)
+    return asks is not None and (following is None or asks < following)
+
+
+def _owed(task: Task, slots: list[float]) -> list[float]:
+    """Those slots that the task is to make up."""
+    if task.catch_up == "last":
+        return slots[-1:]
+    return slots[-task.catch_up_cap :] if task.catch_up == "all" else []
+
+
+def missed_run(task: Task, slot: float, why: str, now: float, trigger: str, reason: str = "missed") -> Run:
+    """A slot that was missed as it stands in the history."""
+    return Run(
+        id=new_run_id(now),
+        flow=task.flow or " ".join(task.command),
+        task=task.name,
+        trigger=trigger,
+        slot=float(slot),
+        status=SKIPPED,
+        reason=reason,
+        message=why,
+        started=now,
+        ended=now,
+        dry_run=task.dry,
+    )
+
+
+def _place(settings: Settings) -> str:
+    """What tells two histories apart: a relative path is one in the workspace."""
+    url = settings.database_url
+    return sqlite_path(url, settings.home) if url.startswith(SQLITE) else url
+
+
+def _path(settings: Settings) -> str:
+    return os.path.join(settings.state_path, "slots")
+
+
+def _read(settings: Settings, now: float, store: RunStore) -> _Account:
+    try:
+        with open(_path(settings), encoding="utf-8") as file:
+            values = json.load(file)
+        account = _Account(
+            stated_seconds(values["until"]),
+            {name: [stated_seconds(slot) for slot in slots] for name, slots in values["open"].items()},
+            {name: stated_seconds(until) for name, until in values["behind"].items()},
+            stated_seconds(values["again"]),
+        )
+    except (*BROKEN, AttributeError):
+        # Where runs were started before anybody kept account, older slots may have been answered and pruned.
+        known = any(run.trigger in ("cron", "scheduler") for run in store.find(Query(limit=50)))
+        return _Account(until=now - GRACE if known else 0.0)
+    if account.until > now + SET_BACK:
+        return _Account(until=now - GRACE)
+    account.again = min(account.again, now + 3600)
+    return account
+
+
+def _write(settings: Settings, account: _Account) -> None:
+    replace(_path(settings), json.dumps(account.__dict__).encode() + b"\n", durable=False)

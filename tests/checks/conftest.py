@@ -1,0 +1,113 @@
+"""A platform whose devices do something wrong each, with the time of now, and a workspace that checks them."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scflows.demo.kinds import LAB, OPERATOR
+from scflows.demo.kit import Kit
+from scflows.demo.platform import Platform
+from scflows.demo.server import PlatformServer, serving
+from scflows.launch import Request, launch
+from scflows.settings import read_settings
+
+SHIPPED = Path(__file__).parents[2] / "tasks" / "smartcitizen"
+HOUR = 3600
+NUMBERS = {
+    kind: 15001 + number
+    for number, kind in enumerate(
+        (
+            "fine",
+            "stale",
+            "low-battery",
+            "implausible",
+            "stuck",
+            "ahead",
+            "gap",
+            "sensor-gap",
+            "silent",
+            "missing",
+            "never",
+            "several",
+        )
+    )
+}
+
+
+def kits(now: int) -> Iterator[Kit]:
+    """One of each kind; each publishes every five minutes."""
+    for kind, number in NUMBERS.items():
+        last = {"stale": now - 30 * HOUR, "ahead": now + 24 * HOUR}.get(kind, now - 60)
+        # So that its last reading is that of `last`.
+        kit = Kit(number, kind, LAB, last - 60 * HOUR, last, interval=300, sensors=(10, 55, 56, 87))
+        kit.postprocessing = {"id": number, "device_id": number, "hardware_url": "demo-kit", "blueprint_url": None}
+        if kind in ("stuck", "implausible", "low-battery"):
+            kit.quirk = kind
+        if kind in ("fine", "missing"):
+            kit.sensors = (10, 53, 55, 56, 87) if kind == "fine" else (10, 53, 56, 87)
+        else:
+            kit.postprocessing = None
+        if kind == "gap":
+            kit.holes = dict.fromkeys(kit.sensors, ((now - 10 * HOUR, now - 7 * HOUR),))
+        if kind == "sensor-gap":
+            kit.holes = {87: ((now - 10 * HOUR, now - 7 * HOUR),)}
+        if kind == "silent":
+            kit.holes = {87: ((now - 60 * HOUR, now + HOUR),)}
+        if kind == "never":
+            kit.has_published = False
+        yield kit
+
+
+@pytest.fixture
+def platform() -> Platform:
+    now = int(time.time())
+    platform = Platform(kits(now), clock=lambda: now)
+    silent = platform.kits[NUMBERS["silent"]]
+    shown = silent.shown(now, True)["data"]["sensors"]
+    for each in shown:
+        if each["id"] == 87:
+            each["last_reading_at"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now - 60 * HOUR))
+    silent.shown_as = {"data": {"sensors": shown}}
+    return platform
+
+
+@pytest.fixture
+def server(platform: Platform, environment: dict[str, str], workspace: Path) -> Iterator[PlatformServer]:
+    shutil.copytree(SHIPPED, workspace / "tasks" / "smartcitizen")
+    with serving(platform) as running:
+        environment |= {**running.settings, "SC_RETRY_SECONDS": "0"}
+        del environment["SC_BEARER"]
+        env = workspace / ".env"
+        env.write_text(f"SC_BEARER={OPERATOR.token}\n")
+        env.chmod(0o600)
+        yield running
+
+
+@pytest.fixture
+def check(workspace: Path, environment: dict[str, str], server: PlatformServer) -> Callable[..., Any]:
+    """Run the shipped flow for a device of a kind, or for all that have tasks: how the run ended."""
+
+    def go(kind: str = "", **request: Any) -> Any:
+        settings = read_settings(str(workspace), environment)
+        params = {"device": NUMBERS[kind]} if kind else {}
+        return launch(Request(flow="smartcitizen/check.yml", params=params, wants_data=True, **request), settings)
+
+    return go
+
+
+@pytest.fixture
+def crontab(tmp_path: Path, environment: dict[str, str]) -> Path:
+    """A stand-in for the program `crontab`; the tab it keeps."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    program = folder / "crontab"
+    program.write_bytes((Path(__file__).parent.parent / "cron" / "crontab").read_bytes())
+    program.chmod(0o755)
+    environment["CRONTAB_PROGRAM"] = str(program)
+    return folder / "tab"

@@ -1,0 +1,158 @@
+"""The user's crontab: shown, its backups, one of them put back."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from scflows.cron.block import split
+from scflows.cron.line import TICK
+from tests.conftest import Answer
+
+FIRST = b"MAILTO=ana\n# set A=1 first\n5 4 * * * one\n"
+SECOND = b"5 4 * * * two \xff\n"
+Flows = Callable[..., Answer]
+
+
+class Tab:
+    """The stand-in's crontab."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @property
+    def content(self) -> bytes:
+        return (self.folder / "tab").read_bytes()
+
+    @content.setter
+    def content(self, content: bytes) -> None:
+        (self.folder / "tab").write_bytes(content)
+
+    def behaves(self, mode: str) -> None:
+        (self.folder / "mode").write_text(f"{mode}\n")
+
+    @property
+    def block(self) -> list[str]:
+        return split(self.content).lines or []
+
+    @property
+    def foreign(self) -> bytes:
+        return split(self.content).foreign
+
+
+@pytest.fixture
+def tab(tmp_path: Path, environment: dict[str, str], workspace: Path) -> Tab:
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    shutil.copy(Path(__file__).parents[1] / "cron" / "crontab", folder / "crontab")
+    environment["CRONTAB_PROGRAM"] = str(folder / "crontab")
+    for name in ("one", "two"):
+        (workspace / "tasks" / f"{name}.yml").write_text("steps: []\n")
+    tab = Tab(folder)
+    tab.content = FIRST
+    return tab
+
+
+def test_the_crontab_is_shown_as_cron_has_it(flows: Flows, tab: Tab) -> None:
+    assert flows("manual-schedule", "one.yml").code == 0
+    shown = flows("crontab", "show")
+    assert (shown.code, shown.out) == (0, tab.content.decode())
+    told = json.loads(flows("crontab", "show", "--json").out)
+    assert (told["crontab"], told["block"]) == (tab.content.decode(), tab.block)
+    assert flows("crontab", "show", CRONTAB_PROGRAM="none").code == 5
+
+
+def test_a_backup_is_put_back_to_the_byte_beside_the_tasks_of_today(flows: Flows, tab: Tab) -> None:
+    assert flows("manual-schedule", "one.yml").code == 0
+    tab.content = b"".join(each.encode() + b"\n" for each in flows("crontab", "show").out.splitlines()[:3]) + SECOND
+    assert flows("manual-schedule", "two.yml").code == 0
+    assert tab.foreign == SECOND
+    backups = json.loads(flows("crontab", "backups", "--json").out)["items"]
+    assert [each["tasks"] for each in backups] == [1, 0]
+    before = tab.content
+    shown = flows("crontab", "restore", "2", "--dry-run", "--exit-code")
+    assert shown.code == 10
+    assert "+5 4 * * * one\n" in shown.out
+    assert "-5 4 * * * two \\xff\n" in shown.out
+    assert tab.content == before
+    assert flows("crontab", "restore", "2").code == 2
+
+    answer = flows("crontab", "restore", backups[1]["name"], "--yes")
+    assert (answer.code, answer.err) == (0, "")
+    assert tab.foreign == FIRST
+    assert [line.rpartition(" ")[2] for line in tab.block] == ["one", "two"]
+    assert flows("enable", "one").code == 0
+    # What was there before is a backup now, and the newest.
+    assert flows("crontab", "restore", "--yes").code == 0
+    assert tab.content == before
+
+
+def test_tasks_that_are_gone_do_not_come_back_with_a_backup_and_are_named(flows: Flows, tab: Tab) -> None:
+    assert flows("manual-schedule", "one.yml", "two.yml").code == 0
+    assert flows("remove-task", "one").code == 0
+    answer = flows("crontab", "restore", "1", "--yes")
+    assert answer.code == 0
+    assert "that are no more: one;" in answer.err
+    assert [line.rpartition(" ")[2] for line in tab.block] == ["two"]
+
+
+def test_lines_of_ours_outside_of_the_block_are_not_put_back_twice(flows: Flows, tab: Tab, tmp_path: Path) -> None:
+    assert flows("manual-schedule", "one.yml").code == 0
+    old = tmp_path / "old"
+    old.write_bytes(FIRST + tab.block[0].encode() + b"\n")
+    assert flows("crontab", "restore", str(old), "--yes").code == 0
+    assert tab.foreign == FIRST
+    assert len(tab.block) == 1
+
+
+@pytest.mark.parametrize(
+    ("named", "code", "told"),
+    [("7", 4, "no backup 7"), ("nothing", 4, "no backup 'nothing'"), ("broken", 5, "marks"), ("dos", 5, "carriage")],
+)
+def test_what_cannot_be_put_back_is_refused_with_the_reason(
+    flows: Flows, tab: Tab, workspace: Path, named: str, code: int, told: str
+) -> None:
+    assert flows("manual-schedule", "one.yml").code == 0
+    (workspace / "broken").write_bytes(b"# >>> scflows >>>\n" + FIRST)
+    (workspace / "dos").write_bytes(b"5 4 * * * x\r\n")
+    before = tab.content
+    answer = flows("crontab", "restore", named, "--yes")
+    assert answer.code == code
+    assert told in answer.err
+    assert tab.content == before
+
+
+def test_a_backup_is_no_backup_before_anything_was_changed(flows: Flows, tab: Tab) -> None:
+    answer = flows("crontab", "restore", "--yes")
+    assert answer.code == 4
+    assert "there is no backup yet" in answer.err
+    assert (flows("crontab", "backups").out, tab.content) == ("", FIRST)
+
+
+def test_more_tasks_than_the_cron_in_use_takes_fit_on_one_line(flows: Flows, tab: Tab, workspace: Path) -> None:
+    tab.content = b"# x\n" * 9996
+    before = tab.content
+    answer = flows("manual-schedule", "one.yml", "two.yml", "--every", "1h")
+    assert answer.code == 0, answer.err
+    (workspace / "tasks" / "three.yml").write_text("steps: []\n")
+    refused = flows("manual-schedule", "three.yml", "--dry-run")
+    assert "this would be refused: the crontab would have 10001 lines" in refused.err
+    refused = flows("manual-schedule", "three.yml")
+    assert refused.code == 5
+    assert "the crontab would have 10001 lines, and unknown takes 10000" in refused.err
+    assert "--one-line" in refused.err
+    assert tab.foreign == before
+    answer = flows("manual-schedule", "three.yml", "--one-line")
+    assert answer.code == 0, answer.err
+    assert [line.rpartition(" ")[2] for line in tab.block] == [TICK]
+    assert tab.foreign == before
+    # The way back is refused as well, and nothing is changed by it.
+    assert flows("repair", "--no-one-line").code == 5
+    assert [line.rpartition(" ")[2] for line in tab.block] == [TICK]
+    assert flows("list-tasks").out.count("\n") == 3
+    assert flows("manual-schedule", "one.yml", "--every", "3h", "--overwrite").code == 0
+    assert [line.rpartition(" ")[2] for line in tab.block] == [TICK]

@@ -1,0 +1,192 @@
+"""The kept load is the load of the tasks that are there, whatever becomes of them; in doubt it is counted anew."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy
+import pytest
+from hypothesis import given
+from hypothesis import settings as effort
+from hypothesis import strategies as st
+
+from scflows import kept_load as module
+from scflows.cron.asked import Asked
+from scflows.cron.duration import Durations
+from scflows.cron.load import load_of
+from scflows.cron.schedule import Schedule
+from scflows.cron.task import Task, TaskStore
+from scflows.kept_load import kept_load, load_file
+from scflows.planner import REMOVE, REPLACE, Change, Planner
+from scflows.settings import Settings, read_settings
+from scflows.source import Wish
+
+EVERY = [60, 900, 3600, 7 * 3600, 86400, 3 * 86400, 7 * 86400]
+NAMES = [f"t{number}" for number in range(12)]
+ACTIONS = ("add", "remove", "switch", "move", "by hand", "rebalance")
+
+
+@pytest.fixture(autouse=True)
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "FEW", 0)
+
+
+@pytest.fixture
+def planned(settings: Settings) -> Settings:
+    add(settings, *NAMES)
+    return settings
+
+
+def add(settings: Settings, *names: str, every: int = 3600, one_line: bool | None = None) -> None:
+    planner = Planner(settings, dry_run=False, one_line=one_line)
+    planner.write(planner.wish([Wish(name, Asked(every=every), flow=f"/f/{name}.yml") for name in names]))
+
+
+def agrees(settings: Settings, durations: Durations) -> None:
+    """What is kept, if anything, is what all task files make."""
+    kept = kept_load(settings)
+    if kept is None:
+        return
+    tasks = TaskStore(settings).read_all()[0]
+    enabled = [task for task in tasks if task.enabled]
+    fresh = load_of((task.schedule, durations.of(task.name, task.source, task.kind)) for task in enabled)
+    assert kept.count == len(tasks)
+    assert numpy.array_equal(kept.load.runs, fresh.runs)
+    assert numpy.array_equal(kept.load.starts, fresh.starts)
+    turns = [
+        {(every, at): part for every, own in load.turns.items() for at, part in own.items() if abs(part) > 1e-6}
+        for load in (kept.load, fresh)
+    ]
+    assert turns[0] == pytest.approx(turns[1])
+
+
+@effort(max_examples=25, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from(ACTIONS), st.sampled_from(NAMES), st.sampled_from(EVERY)), max_size=12),
+    st.booleans(),
+)
+def test_the_kept_load_is_that_of_the_task_files_after_any_changes(
+    steps: list[tuple[str, str, int]], one_line: bool
+) -> None:
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "FEW", 0)
+        settings = read_settings(folder, {"HOME": folder, "CRONTAB_PROGRAM": "none"})
+        durations = Durations((), {name: [number * 40.0] * 3 for number, name in enumerate(NAMES)})
+        patch.setattr("scflows.planner.measured", lambda settings, tasks: durations)
+        add(settings, "t0", "t1", one_line=one_line)
+        assert kept_load(settings) is not None
+        for action, name, every in steps:
+            planner = Planner(settings, dry_run=False)
+            there = planner.before.get(name)
+            if action == "add":
+                planner.write(planner.wish([Wish(name, Asked(every=every), flow="/f.yml")], overwrite=True))
+            elif action == "rebalance":
+                planner.write(planner.rebalanced()[0])
+            elif there is None:
+                continue
+            elif action == "remove":
+                planner.write(planner.change([planner.removal(name)]))
+            elif action == "switch":
+                planner.write(planner.change([planner.switched(name, not there.enabled)]))
+            elif action == "move":
+                moved = replace(there, schedule=Schedule(f"{every % 59} 4 * * *"))
+                planner.write(planner.change([Change(REPLACE, moved)]))
+            else:
+                # In place: the folder says nothing of it, the next that touches the task finds it.
+                path = Path(TaskStore(settings).path(name))
+                path.write_text(path.read_text().replace('"enabled": true', '"enabled": false'))
+                os.utime(path)
+                TaskStore(settings).write(TaskStore(settings).read(name))
+            agrees(settings, durations)
+
+
+def test_adding_one_task_reads_no_other(planned: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    add(planned, "first", one_line=True)
+    before = kept_load(planned)
+    assert before is not None
+
+    def refuse(*given: object, **named: object) -> None:
+        raise AssertionError("all tasks were read")
+
+    monkeypatch.setattr("scflows.planner.read_tasks", refuse)
+    monkeypatch.setattr("scflows.planner.measured", refuse)
+    add(planned, "new")
+    after = kept_load(planned)
+    assert after is not None
+    assert after.count == before.count + 1
+    assert after.load.runs.sum() > before.load.runs.sum()
+
+
+def test_a_task_file_that_is_written_into_has_all_counted_anew(planned: Settings) -> None:
+    path = Path(TaskStore(planned).path("t3"))
+    path.write_text(path.read_text().replace('"every": 3600', '"every": null'))
+    os.utime(path, ns=(0, 0))
+    planner = Planner(planned, dry_run=False)
+    planner.write(planner.change([Change(REMOVE, planner.task("t3"))]))
+    agrees(planned, Durations((), {}))
+    assert kept_load(planned) is not None
+
+
+@pytest.mark.parametrize("how", ["added", "removed", "half", "empty", "other", "old", "ahead"])
+def test_what_may_no_longer_be_so_is_not_believed(planned: Settings, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert kept_load(planned) is not None
+    store, file = TaskStore(planned), Path(load_file(planned))
+    content = file.read_bytes()
+    if how == "added":
+        store.write(Task("foreign", Schedule("* * * * *")))
+    elif how == "removed":
+        store.remove("t1")
+    elif how in ("old", "ahead"):
+        now = module.time.time() + (3601 if how == "old" else -3600)
+        monkeypatch.setattr(module.time, "time", lambda: now)
+    else:
+        file.write_bytes({"half": content[:-8], "empty": b"", "other": content[:40] + b"!" + content[41:]}[how])
+    assert kept_load(planned) is None
+    monkeypatch.undo()
+    monkeypatch.setattr(module, "FEW", 0)
+    add(planned, "next")
+    agrees(planned, Durations((), {}))
+
+
+def test_a_broken_task_file_is_told_by_every_command(planned: Settings) -> None:
+    (Path(TaskStore(planned).folder) / "bad.json").write_text("{")
+    for name in ("one", "two"):
+        planner = Planner(planned, dry_run=False)
+        plan = planner.wish([Wish(name, Asked(every=3600), flow="/f.yml")])
+        assert any("bad.json" in problem for problem in plan.problems)
+        planner.write(plan)
+
+
+def test_a_cut_off_command_leaves_no_load_to_be_believed(planned: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    planner = Planner(planned, dry_run=False)
+    plan = planner.wish([Wish("new", Asked(every=3600), flow="/f.yml")])
+
+    def refuse(*given: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(planner.custody, "write", refuse)
+    with pytest.raises(KeyboardInterrupt):
+        planner.write(plan)
+    agrees(planned, Durations((), {}))
+    assert kept_load(planned) is None
+
+
+def test_an_hour_later_tasks_are_weighed_by_what_their_runs_take_then(
+    planned: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    longer = Durations((), {name: [900.0] * 3 for name in NAMES})
+    monkeypatch.setattr("scflows.planner.measured", lambda settings, tasks: longer)
+    add(planned, "a")
+    kept = kept_load(planned)
+    assert kept is not None
+    assert kept.durations.own == {}
+    later = module.time.time() + 3601
+    monkeypatch.setattr(module.time, "time", lambda: later)
+    add(planned, "b")
+    kept = kept_load(planned)
+    assert kept is not None
+    assert kept.durations.own == longer.own
+    agrees(planned, longer)

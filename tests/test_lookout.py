@@ -1,0 +1,517 @@
+"""What goes wrong while nobody looks: noticed by whoever comes next, told once, and its end told once.
+
+The clock is given to the functions; the hooks are flows that write down what they are told.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scflows.alert import tell_incidents
+from scflows.cron.schedule import Schedule
+from scflows.cron.task import Task, TaskStore
+from scflows.expectation import expectation
+from scflows.history import open_store
+from scflows.housekeeping import keep_house
+from scflows.incident import incident_of, incidents
+from scflows.launch import Request, launch, start_hook
+from scflows.lock import me
+from scflows.run import RUNNING, SKIPPED, SUCCESS, Run, new_run_id
+from scflows.settings import Settings
+
+MINUTE = 60.0
+HOUR = 3600.0
+#: A full hour of the past, so that what is started for real comes later.
+TEN = float(int(time.time()) // 3600 * 3600 - 30 * 86400)
+TELL = "steps: [{name: tell, type: file, file: {path: told.json, mode: append, type: json, data_key: __input__}}]\n"
+GOOD = "steps: [{name: fine, type: set_fact, set_fact: {value: 1}}]\n"
+
+
+@pytest.fixture(autouse=True)
+def own_environment(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]) -> None:
+    """A task's settings come from the environment and from its file."""
+    for name in ("XDG_STATE_HOME", "XDG_CACHE_HOME", "CRONTAB_PROGRAM", "HOME"):
+        monkeypatch.setenv(name, environment[name])
+
+
+@pytest.fixture
+def told(workspace: Path, settings: Settings) -> Callable[[], list[tuple[str, str]]]:
+    """The hooks of `config.yml`, and (hook, kind) of what they were told so far."""
+    (workspace / "tasks/tell.yml").write_text(TELL)
+    Path(settings.config_file).parent.mkdir(parents=True, exist_ok=True)
+    Path(settings.config_file).write_text("on_failure: tell.yml\non_recovery: tell.yml\n")
+    return lambda: [(each["hook"], each.get("incident", {}).get("kind", each["status"])) for each in inputs(workspace)]
+
+
+def inputs(workspace: Path) -> list[dict[str, Any]]:
+    path = workspace / "data/told.json"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+@pytest.fixture
+def put(settings: Settings, workspace: Path) -> Callable[..., Task]:
+    """Put an hourly task there, a day before."""
+
+    def put(name: str = "hourly", flow: str = GOOD, every: int = 3600, **given: Any) -> Task:
+        path = workspace / "tasks" / f"{name}.yml"
+        path.write_text(flow)
+        task = Task(
+            name=name,
+            schedule=given.pop("schedule", Schedule("0 * * * *", every)),
+            flow=str(path),
+            workspace=str(workspace),
+            settings=settings.remembered(),
+            created=time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(TEN - 86400)),
+            **given,
+        )
+        files = TaskStore(settings)
+        files.write(task)
+        os.utime(files.path(name), (TEN - 86400, TEN - 86400))
+        return task
+
+    return put
+
+
+@pytest.fixture
+def ran(settings: Settings) -> Callable[..., Run]:
+    """Record a run of a slot."""
+
+    def ran(slot: float | None, status: str = SUCCESS, name: str = "hourly", took: float = 1.0, **given: Any) -> Run:
+        started = given.pop("started", (slot or TEN) + 1)
+        run = Run(
+            id=new_run_id(started),
+            flow=f"{name}.yml",
+            task=name,
+            trigger=given.pop("trigger", "cron"),
+            slot=slot,
+            status=status,
+            started=started,
+            ended=None if status == RUNNING else started + took,
+            holder=me(),
+            **given,
+        )
+        store = open_store(settings)
+        assert store.claim(run) is None
+        store.close()
+        return run
+
+    return ran
+
+
+@pytest.fixture
+def missed(ran: Callable[..., Run]) -> Callable[..., None]:
+    def missed(*slots: float, at: float) -> None:
+        for slot in slots:
+            ran(slot, SKIPPED, reason="missed", started=at, trigger="scheduler")
+
+    return missed
+
+
+def answer(settings: Settings, name: str, slot: float) -> str:
+    """Run a task for its slot, as cron does."""
+    task = TaskStore(settings).read(name)
+    return launch(Request(task=task, trigger="cron", slot=slot), settings).run.status
+
+
+def test_a_slot_without_a_run_is_told_once_and_its_recovery_once(put, ran, told, settings):
+    put()
+    ran(TEN)
+    keep_house(settings, TEN + HOUR + 9 * MINUTE)
+    assert told() == []
+    for minute in (11, 13, 50):
+        keep_house(settings, TEN + HOUR + minute * MINUTE)
+    assert told() == [("on_failure", "late")]
+    assert answer(settings, "hourly", TEN + 2 * HOUR) == "success"
+    ran(TEN + 3 * HOUR)
+    keep_house(settings, TEN + 3 * HOUR + MINUTE)
+    assert told() == [("on_failure", "late"), ("on_recovery", "late")]
+
+
+def test_what_is_told_says_which_slots_and_since_when(put, ran, told, settings, workspace):
+    put()
+    ran(TEN)
+    keep_house(settings, TEN + HOUR + 11 * MINUTE)
+    (given,) = inputs(workspace)
+    due = time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(TEN + HOUR))
+    assert (given["task"], given["status"], given["reason"], given["slot"]) == ("hourly", "late", "late", due)
+    assert given["message"].endswith("and not started 11 min later")
+    assert given["incident"] == {"kind": "late", "message": given["message"], "since": due, "slots": [due]}
+    assert (given["id"], given["started"], given["flow"]) == (None, None, "hourly.yml")
+    answer(settings, "hourly", TEN + 2 * HOUR)
+    given = inputs(workspace)[1]
+    assert (given["status"], given["incident"]["since"]) == ("success", due)
+    log = Path(settings.tasks_path) / "hourly/hourly.log"
+    assert "WARNING late: due at " in log.read_text()
+    assert "works again: run " in log.read_text()
+
+
+def test_late_and_then_three_slots_missed_is_one_alert(put, ran, missed, told, settings):
+    put()
+    ran(TEN)
+    keep_house(settings, TEN + HOUR + 11 * MINUTE)
+    missed(TEN + HOUR, TEN + 2 * HOUR, at=TEN + 2 * HOUR + 3 * MINUTE)
+    keep_house(settings, TEN + 2 * HOUR + 4 * MINUTE)
+    missed(TEN + 3 * HOUR, at=TEN + 3 * HOUR + 3 * MINUTE)
+    keep_house(settings, TEN + 3 * HOUR + 4 * MINUTE)
+    assert told() == [("on_failure", "late")]
+    incident = incident_of(settings, "hourly")
+    assert incident is not None
+    assert (incident.kind, incident.slots) == ("missed", (TEN + HOUR, TEN + 2 * HOUR, TEN + 3 * HOUR))
+    assert incident.message.startswith("3 slots missed, from ")
+    answer(settings, "hourly", TEN + 4 * HOUR)
+    keep_house(settings, TEN + 4 * HOUR + 2 * MINUTE)
+    assert told() == [("on_failure", "late"), ("on_recovery", "missed")]
+
+
+def test_slots_found_missed_after_the_task_runs_again_are_one_alert_and_one_recovery(put, ran, missed, told, settings):
+    put()
+    ran(TEN)
+    ran(TEN + 4 * HOUR)
+    missed(TEN + HOUR, TEN + 2 * HOUR, TEN + 3 * HOUR, at=TEN + 4 * HOUR + 2)
+    for minute in (1, 3, 5):
+        keep_house(settings, TEN + 4 * HOUR + minute * MINUTE)
+    assert told() == [("on_failure", "missed"), ("on_recovery", "missed")]
+
+
+def test_slots_that_are_caught_up_are_one_alert_and_one_recovery(put, ran, told, settings):
+    put()
+    ran(TEN)
+    ran(TEN + 4 * HOUR)
+    ran(TEN + HOUR, started=TEN + 4 * HOUR + 10, trigger="catch_up")
+    ran(TEN + 2 * HOUR, started=TEN + 4 * HOUR + 20, trigger="catch_up")
+    keep_house(settings, TEN + 4 * HOUR + MINUTE)
+    ran(TEN + 3 * HOUR, started=TEN + 4 * HOUR + 70, trigger="catch_up")
+    keep_house(settings, TEN + 4 * HOUR + 3 * MINUTE)
+    assert told() == [("on_failure", "late"), ("on_recovery", "late")]
+
+
+def test_a_second_outage_is_told_again(put, ran, told, settings):
+    put()
+    ran(TEN)
+    keep_house(settings, TEN + HOUR + 11 * MINUTE)
+    answer(settings, "hourly", TEN + 2 * HOUR)
+    keep_house(settings, TEN + 3 * HOUR + 11 * MINUTE)
+    assert [hook for hook, _ in told()] == ["on_failure", "on_recovery", "on_failure"]
+
+
+def test_a_run_by_hand_ends_no_outage_of_the_scheduler(put, ran, told, settings):
+    put()
+    ran(TEN)
+    keep_house(settings, TEN + HOUR + 11 * MINUTE)
+    launch(Request(task=TaskStore(settings).read("hourly")), settings)
+    assert told() == [("on_failure", "late")]
+
+
+def test_a_run_that_takes_too_long_is_told_and_its_good_end_is_the_recovery(put, ran, told, settings, workspace):
+    put(end_within=600.0)
+    run = ran(TEN, RUNNING)
+    keep_house(settings, TEN + 9 * MINUTE)
+    assert told() == []
+    keep_house(settings, TEN + 11 * MINUTE)
+    keep_house(settings, TEN + 13 * MINUTE)
+    assert told() == [("on_failure", "too_long")]
+    (given,) = inputs(workspace)
+    assert (given["id"], given["status"], given["reason"]) == (run.id, "running", "too_long")
+    assert given["message"] == "running for 11 min, expected to end within 10 min"
+    run.status, run.ended = SUCCESS, TEN + 14 * MINUTE
+    store = open_store(settings)
+    assert store.finish(run)
+    store.close()
+    keep_house(settings, TEN + 15 * MINUTE)
+    assert told() == [("on_failure", "too_long"), ("on_recovery", "too_long")]
+
+
+def test_a_run_that_took_too_long_and_then_failed_is_one_alert_of_the_settings(put, ran, told, settings):
+    put(
+        end_within=600.0,
+        flow="on_failure: own.yml\n" + GOOD.replace("set_fact: {value: 1}", "set_fact: {value: '{{ 1 / 0 }}'}"),
+    )
+    own = TELL.replace("told.json", "own.json")
+    (Path(settings.home) / "tasks/own.yml").write_text(own)
+    ran(TEN, RUNNING)
+    keep_house(settings, TEN + 11 * MINUTE)
+    assert answer(settings, "hourly", TEN + HOUR) == "failed"
+    assert told() == [("on_failure", "too_long")]
+    # The flow's own hears of each: that it takes long, and that a run failed.
+    lines = (Path(settings.home) / "data/own.json").read_text().splitlines()
+    assert [json.loads(line)["reason"] for line in lines] == ["too_long", "error"]
+    (Path(settings.home) / "tasks/hourly.yml").write_text(GOOD)
+    assert answer(settings, "hourly", TEN + 2 * HOUR) == "success"
+    assert told() == [("on_failure", "too_long"), ("on_recovery", "too_long")]
+
+
+def test_a_paused_an_edited_and_a_dry_task_are_not_told_of(put, ran, told, settings):
+    put("paused", enabled=False)
+    put("dry", dry=True)
+    edited = put("edited")
+    os.utime(TaskStore(settings).path(edited.name), (TEN + HOUR + 1, TEN + HOUR + 1))
+    for name in ("paused", "dry", "edited"):
+        ran(TEN, name=name)
+    keep_house(settings, TEN + HOUR + 30 * MINUTE)
+    assert told() == []
+
+
+def test_what_was_wrong_with_a_task_that_is_paused_is_forgotten(put, ran, told, settings):
+    put()
+    ran(TEN)
+    keep_house(settings, TEN + HOUR + 11 * MINUTE)
+    put(enabled=False)
+    keep_house(settings, TEN + HOUR + 13 * MINUTE)
+    assert incidents(settings) == []
+    assert told() == [("on_failure", "late")]
+
+
+def test_two_who_look_at_once_tell_once(put, ran, told, settings, workspace):
+    put()
+    ran(TEN)
+    now = TEN + HOUR + 11 * MINUTE
+    code = f"""
+import sys
+from scflows.housekeeping import keep_house
+from scflows.settings import read_settings
+sys.stdin.read()
+keep_house(read_settings({str(workspace)!r}), {now!r})
+"""
+    processes = [
+        subprocess.Popen([sys.executable, "-P", "-c", code], stdin=subprocess.PIPE, cwd=workspace) for _ in range(4)
+    ]
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.close()
+    assert [process.wait(60) for process in processes] == [0] * 4
+    assert told() == [("on_failure", "late")]
+
+
+def test_two_who_tell_at_once_tell_once(put, ran, told, settings, workspace):
+    put()
+    ran(TEN)
+    begun = []
+
+    def slowly(path: str, given: dict[str, Any], about: str, used: Settings) -> str:
+        begun.append(given["hook"])
+        time.sleep(0.2)
+        return ""
+
+    from scflows.lookout import look_out
+
+    store = open_store(settings)
+    look_out(settings, store, TEN + HOUR + 11 * MINUTE)
+    store.close()
+    threads = [threading.Thread(target=tell_incidents, args=(settings, slowly)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert begun == ["on_failure"]
+
+
+@pytest.mark.parametrize("when", ["before the hook", "after the hook"])
+def test_who_is_killed_while_telling_has_it_told_by_the_next(put, ran, told, settings, workspace, when):
+    put()
+    ran(TEN)
+    code = f"""
+import os, signal
+import scflows.launch as launching
+from scflows.housekeeping import keep_house
+from scflows.settings import read_settings
+start = launching.start_hook
+def killed(*given):
+    if {when!r} == "after the hook":
+        start(*given)
+    os.kill(os.getpid(), signal.SIGKILL)
+launching.start_hook = killed
+keep_house(read_settings({str(workspace)!r}), {TEN + HOUR + 11 * MINUTE!r})
+"""
+    assert subprocess.run([sys.executable, "-P", "-c", code], cwd=workspace, timeout=60).returncode == -9
+    before = len(told())
+    for minute in (13, 15, 17):
+        keep_house(settings, TEN + HOUR + minute * MINUTE)
+    assert told()[before:] == [("on_failure", "late")]
+
+
+def test_who_keeps_being_killed_by_a_hook_does_not_try_for_ever(put, ran, told, settings, workspace):
+    put()
+    ran(TEN)
+    tries = []
+
+    def dies(*given: Any) -> str:
+        tries.append(given[0])
+        raise KeyboardInterrupt
+
+    from scflows.lookout import look_out
+
+    store = open_store(settings)
+    look_out(settings, store, TEN + HOUR + 11 * MINUTE)
+    store.close()
+    for _ in range(9):
+        try:
+            tell_incidents(settings, dies)
+        except KeyboardInterrupt:
+            continue
+    assert len(tries) == 5
+
+
+def test_a_history_that_cannot_be_written_still_has_what_is_late_told(put, ran, told, settings):
+    put()
+    ran(TEN)
+    path = Path(settings.state_path) / "history.sqlite"
+    moved = path.with_name("elsewhere.sqlite")
+    path.rename(moved)
+    moved.chmod(0o400)
+    path.symlink_to("/proc/self/mem")  # Neither root nor anybody else can make a database of it.
+    keep_house(settings, TEN + HOUR + 11 * MINUTE)
+    assert told() == []
+    path.unlink()
+    moved.rename(path)
+    keep_house(settings, TEN + HOUR + 13 * MINUTE)
+    assert told() == [("on_failure", "late")]
+
+
+def test_with_a_broken_config_the_flows_own_hook_is_called(put, ran, told, settings, workspace):
+    put(flow="on_failure: tell.yml\n" + GOOD)
+    ran(TEN)
+    Path(settings.config_file).write_text("on_failure: [x]\n")
+    keep_house(settings, TEN + HOUR + 11 * MINUTE)
+    assert told() == [("on_failure", "late")]
+    log = Path(settings.tasks_path) / "hourly/hourly.log"
+    assert "config.yml:1:1: error: on_failure must be a text" in log.read_text()
+
+
+def test_with_a_broken_flow_the_hook_of_the_settings_is_called(put, ran, told, settings):
+    put(flow="steps: [")
+    ran(TEN)
+    keep_house(settings, TEN + HOUR + 11 * MINUTE)
+    assert told() == [("on_failure", "late")]
+
+
+def test_one_workspace_that_is_gone_keeps_nobody_from_looking_after_the_others(put, ran, told, settings, tmp_path):
+    put()
+    ran(TEN)
+    put("astray")
+    task = TaskStore(settings).read("astray")
+    TaskStore(settings).write(Task(**{**task.__dict__, "workspace": str(tmp_path / "gone")}))
+    (Path(settings.state_path) / "tasks/broken.json").write_text("{")
+    keep_house(settings, TEN + HOUR + 11 * MINUTE)
+    assert told() == [("on_failure", "late")]
+
+
+def test_it_is_done_once_a_minute_and_less_often_where_it_takes_long(put, ran, told, settings):
+    put()
+    ran(TEN)
+    now = TEN + HOUR + 11 * MINUTE
+    stamp = Path(settings.state_path) / "housekeeping"
+    stamp.write_text(f"{now - 50} 0.1\n")
+    keep_house(settings, now)
+    stamp.write_text(f"{now - 70} 10.0\n")
+    keep_house(settings, now)
+    assert told() == []
+    stamp.write_text(f"{now - 201} 10.0\n")
+    keep_house(settings, now)
+    assert told() == [("on_failure", "late")]
+
+
+def test_what_is_expected_comes_from_schedule_and_history_unless_it_is_said(put, ran, settings):
+    task = put(every=86400, schedule=Schedule("0 4 * * *", 86400))
+    store = open_store(settings)
+    assert expectation(task, store, 600).to_dict() == {"start_within": 600.0, "end_within": 600.0}
+    for number in range(20):
+        ran(TEN + number * HOUR, took=40.0, started=TEN + number * HOUR + 120)
+    found = expectation(task, store, 3600)
+    assert (found.start_within, found.end_within) == (720.0, 120.0)
+    # One that hung is no measure.
+    ran(TEN + 30 * HOUR, took=3000.0)
+    assert expectation(task, store, 3600).end_within == 120.0
+    assert expectation(put(start_within=30.0, end_within=90.0), store, 3600).to_dict() == {
+        "start_within": 30.0,
+        "end_within": 90.0,
+    }
+    assert expectation(put(every=60, schedule=Schedule("* * * * *", 60)), None, 600).start_within == 150.0
+    store.close()
+
+
+def test_a_start_deadline_set_by_hand_holds(put, ran, told, settings):
+    put(start_within=60.0)
+    ran(TEN)
+    keep_house(settings, TEN + HOUR + 59)
+    assert told() == []
+    keep_house(settings, TEN + HOUR + 122)
+    assert told() == [("on_failure", "late")]
+
+
+def test_a_slot_that_was_skipped_is_answered(put, ran, told, settings):
+    put()
+    ran(TEN, RUNNING)
+    ran(TEN + HOUR, SKIPPED, reason="locked")
+    keep_house(settings, TEN + HOUR + 9 * MINUTE)
+    assert [each for each in told() if each[1] == "late"] == []
+
+
+def test_a_crash_after_an_alert_is_no_second_one_of_the_settings(put, ran, told, settings):
+    put(end_within=600.0)
+    run = ran(TEN, RUNNING)
+    keep_house(settings, TEN + 11 * MINUTE)
+    store = open_store(settings)
+    # Its process is of an earlier boot now.
+    store._connection.execute("UPDATE runs SET holder = 'earlier:0:1:1' WHERE id = ?", (run.id,))
+    store.close()
+    keep_house(settings, TEN + 13 * MINUTE)
+    assert told() == [("on_failure", "too_long")]
+    answer(settings, "hourly", TEN + HOUR)
+    assert told() == [("on_failure", "too_long"), ("on_recovery", "too_long")]
+
+
+def test_a_hook_is_started_once_with_the_real_one_too(put, ran, told, settings):
+    put()
+    ran(TEN)
+    keep_house(settings, TEN + HOUR + 11 * MINUTE)
+    tell_incidents(settings, start_hook)
+    assert told() == [("on_failure", "late")]
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"until": "abc"},
+        {"until": None},
+        {"until": float("nan")},
+        {"since": 1e300},
+        {"found": "x"},
+        {"slots": ["a"]},
+        {"slots": [1e300]},
+        {"slots": 5},
+        {"tries": "x"},
+        {"tries": 1.5},
+        {"kind": "bogus"},
+        {"kind": []},
+        {"message": 5},
+        {"run": []},
+        {"recovery": 7},
+        {"told": "no"},
+        {"is_open": 1},
+        {"more": 1},
+    ],
+)
+def test_a_broken_incident_is_none_and_a_run_goes_on(put, settings: Settings, broken: dict[str, Any]) -> None:
+    task = put()
+    whole = {
+        "task": "hourly", "kind": "late", "since": TEN, "until": TEN, "found": TEN, "message": "x", "slots": [TEN],
+        "run": "", "told": True, "tries": 0, "recovery": "", "is_open": True,
+    }  # fmt: skip
+    path = Path(settings.state_path) / "incidents/hourly.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(whole))
+    assert len(incidents(settings)) == 1
+    path.write_text(json.dumps({**whole, **broken}))
+    assert incidents(settings) == []
+    assert incident_of(settings, "hourly") is None
+    assert launch(Request(task=task, trigger="cron", slot=TEN), settings).run.status == SUCCESS

@@ -1,0 +1,283 @@
+"""Slots as a user sees them: missed, made up, within a minute, and touched by the clocks."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scflows.backlog import mutex_folder, tickets
+from scflows.cron.schedule import Schedule
+from scflows.cron.task import Task, TaskStore
+from scflows.due import run_due
+from scflows.lock.file import FileLock, holder
+from scflows.settings import Settings
+
+HOUR = 3600
+NOTE = (
+    "steps:\n"
+    "- {name: row, type: set_fact, set_fact: {value: [{slot: '{{ __slot__ }}'}]}}\n"
+    "- {name: keep, type: table, table: {mode: append, path: slots.csv, data_key: row}}\n"
+)
+
+
+@pytest.fixture(autouse=True)
+def own_environment(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def task(settings: Settings, workspace: Path) -> Callable[..., Task]:
+    """A task, made some hours ago, whose line starts an hour from now: no slot of it is due while the test runs."""
+
+    def put(hours: float = 3.5, **given: Any) -> Task:
+        flow = workspace / "tasks" / "one.yml"
+        flow.write_text(NOTE)
+        now = time.time()
+        minute = int(now // 60 + 30) % 60
+        made = datetime.fromtimestamp(now - hours * HOUR, UTC).isoformat(timespec="seconds")
+        task = Task("one", Schedule(f"{minute} * * * *", HOUR), str(flow), workspace=str(workspace), created=made)
+        task = replace(task, settings=settings.remembered(), **given)
+        TaskStore(settings).write(task)
+        return task
+
+    return put
+
+
+def slots_before(task: Task, hours: float) -> list[int]:
+    now = datetime.now(UTC)
+    begin = datetime.fromtimestamp(now.timestamp() - hours * HOUR, UTC)
+    return [int(slot.timestamp()) for slot in task.schedule.slots(begin, now)]
+
+
+def history(flows: Callable[..., Any]) -> list[dict[str, Any]]:
+    return sorted(
+        json.loads(flows("history", "--limit", "0", "--json").out)["items"], key=lambda run: run["slot"] or ""
+    )
+
+
+def _put(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+
+
+def epoch(run: dict[str, Any]) -> int:
+    return int(datetime.fromisoformat(run["slot"]).timestamp())
+
+
+@pytest.mark.parametrize("look", [("history",), ("list-tasks",), ("show", "one")])
+def test_any_look_records_what_was_missed(flows, task, look) -> None:
+    slots = slots_before(task(), 3.5)
+    assert flows(*look).code == 0
+    runs = history(flows)
+    assert [epoch(run) for run in runs] == slots
+    assert {(run["status"], run["reason"]) for run in runs} == {("skipped", "missed")}
+
+
+def test_a_missed_slot_is_run_by_hand_once(flows, task) -> None:
+    slot = slots_before(task(), 3.5)[0]
+    flows("history")
+    dry = flows("run", "one", "--slot", str(slot), "--dry-run")
+    first = flows("run", "one", "--slot", str(slot))
+    second = flows("run", "one", "--slot", str(slot))
+    assert (dry.code, first.code, second.code) == (0, 0, 0)
+    assert "has answered for this slot" in second.out
+    done = [run["status"] for run in history(flows) if epoch(run) == slot and run["trigger"] == "manual"]
+    assert sorted(done) == ["skipped", "success", "success"]
+
+
+@pytest.mark.parametrize(("policy", "count"), [("last", 1), ("all", 3)])
+def test_missed_slots_are_made_up_oldest_first(flows, task, workspace, policy, count) -> None:
+    slots = slots_before(task(catch_up=policy), 3.5)[-count:]
+    answer = flows("cron", "catch-up")
+    assert answer.code == 0
+    assert f"made up for {count} slot" in answer.err + answer.out
+    made_up = [run for run in history(flows) if run["trigger"] == "catch_up"]
+    assert [(epoch(run), run["status"]) for run in made_up] == [(slot, "success") for slot in slots]
+    # In their order, each with its own time.
+    rows = (workspace / "data" / "slots.csv").read_text().split()[1:]
+    assert [int(datetime.fromisoformat(row).timestamp()) for row in rows] == slots
+    assert flows("cron", "catch-up").code == 0
+    assert len(history(flows)) == 3 or policy == "last"
+
+
+def test_missed_slots_are_made_up_one_after_another_though_they_wait_for_a_mutex(
+    flows, task, settings, workspace
+) -> None:
+    slots = slots_before(task(catch_up="all"), 3.5)
+    (workspace / "tasks/one.yml").write_text("mutex: m\n" + NOTE)
+    mutex = FileLock(mutex_folder(settings.lock_path), "m")
+    assert mutex.acquire("another")
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            catching_up = pool.submit(flows, "cron", "catch-up")
+            deadline = time.monotonic() + 60
+            while not tickets(settings.state_path):
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            # It looks at what it has to do at least once more.
+            time.sleep(2.5)
+            assert [ticket.task for ticket in tickets(settings.state_path)] == ["one"]
+            mutex.release()
+            assert catching_up.result().code == 0
+    finally:
+        mutex.release()
+    while tickets(settings.state_path) or holder(settings.lock_path, "one") is not None:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    made_up = [run for run in history(flows) if run["trigger"] == "catch_up"]
+    assert [epoch(run) for run in made_up] == slots
+    assert "skipped" not in {run["status"] for run in made_up}
+
+
+def test_whoever_ends_a_run_has_missed_slots_made_up(flows, task, settings, workspace) -> None:
+    slots = slots_before(task(catch_up="all"), 3.5)
+    (workspace / "tasks" / "other.yml").write_text("steps: []\n")
+    assert flows("run", "other.yml").code == 0
+    deadline = time.monotonic() + 60
+    path = workspace / "data" / "slots.csv"
+    while not path.exists() or len(path.read_text().split()) <= len(slots):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    while holder(settings.state_path, "catch-up") is not None:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert [epoch(run) for run in history(flows) if run["trigger"] == "catch_up"] == slots
+
+
+@pytest.fixture
+def broken_history(settings: Settings) -> Callable[[], Callable[[], None]]:
+    """Break the history; what comes back mends it."""
+    path = Path(settings.state_path) / "history.sqlite"
+
+    def break_it() -> Callable[[], None]:
+        whole = path.read_bytes()
+        path.write_bytes(b"this is no database" + whole[19:])
+        return lambda: _put(path, whole)
+
+    return break_it
+
+
+def test_a_slot_that_was_claimed_by_a_file_is_not_run_again_once_the_history_works(
+    flows, task, settings, workspace, broken_history
+) -> None:
+    slot = slots_before(task(), 3.5)[0]
+    flows("history")
+    mend = broken_history()
+    start = ("run", "--task", "one", "--state", settings.state_path, "--slot", str(slot))
+    assert flows(*start).code == 0
+    claim = Path(settings.state_path) / "claims/one" / str(slot)
+    assert claim.exists()
+    mend()
+    flows(*start)
+    flows(*start)
+    assert len((workspace / "data/slots.csv").read_text().split()) == 2  # With the header.
+    ran = [run for run in history(flows) if epoch(run) == slot and run["status"] == "success"]
+    assert [run["trigger"] for run in ran] == ["scheduler"]
+    # The history has it now.
+    assert not claim.exists()
+
+
+def test_a_slot_claimed_by_a_run_that_goes_on_is_not_run_again_once_the_history_works(
+    flows, task, settings, workspace
+) -> None:
+    slot = slots_before(task(), 3.5)[0]
+    claim = Path(settings.state_path) / "claims/one" / str(slot)
+    claim.parent.mkdir(parents=True)
+    claim.write_text("01ANOTHER")
+    flows("run", "--task", "one", "--state", settings.state_path, "--slot", str(slot))
+    assert not (workspace / "data/slots.csv").exists()
+    assert claim.exists()
+
+
+def test_a_finer_line_does_not_come_to_a_slot_that_was_claimed_by_a_file(flows, task, settings, workspace) -> None:
+    one = task(hours=20, schedule=Schedule("* * * * *", 7 * HOUR))
+    slot = one.schedule.latest_epoch(time.time())
+    claim = Path(settings.state_path) / "claims/one" / str(slot)
+    claim.parent.mkdir(parents=True)
+    claim.write_text("01ANOTHER")
+    flows("run", "--task", "one", "--state", settings.state_path)
+    assert not (workspace / "data/slots.csv").exists()
+    claim.unlink()
+    flows("run", "--task", "one", "--state", settings.state_path)
+    assert (workspace / "data/slots.csv").exists()
+
+
+class Clock:
+    def __init__(self, time: float) -> None:
+        self.time = time
+        self.waited: list[float] = []
+
+    def now(self) -> float:
+        return self.time
+
+    def wait(self, seconds: float) -> None:
+        self.waited.append(seconds)
+        self.time += seconds
+
+
+def test_a_process_runs_the_slots_of_its_minute_at_their_seconds(flows, task, settings) -> None:
+    task(schedule=Schedule("* * * * *", 20, 13))
+    minute = time.time() // 60 * 60 - 600
+    clock = Clock(minute + 1.2)
+    run_due("one", now=clock.now, wait=clock.wait)
+    runs = [run for run in history(flows) if run["status"] == "success"]
+    expected = [slot for slot in range(int(minute), int(minute) + 60) if (slot - 13) % 20 == 0]
+    assert [epoch(run) for run in runs] == expected
+    assert {run["trigger"] for run in runs} == {"cron"}
+    assert clock.time == expected[-1]
+
+
+def test_a_run_longer_than_its_interval_has_the_next_slots_skipped(flows, task, settings, monkeypatch) -> None:
+    task(schedule=Schedule("* * * * *", 10, 0))
+    minute = time.time() // 60 * 60 - 600
+    clock = Clock(minute + 1.2)
+    from scflows import minute as minutes
+
+    launch = minutes.launch
+
+    def slow(*given: Any, **named: Any) -> Any:
+        outcome = launch(*given, **named)
+        clock.time += 25
+        return outcome
+
+    monkeypatch.setattr(minutes, "launch", slow)
+    run_due("one", now=clock.now, wait=clock.wait)
+    runs = [run for run in history(flows) if minute <= epoch(run) < minute + 60]
+    assert [run["status"] for run in runs] == ["success", "skipped", "skipped", "success", "skipped", "skipped"]
+    assert {run["reason"] for run in runs if run["status"] == "skipped"} == {"locked"}
+    assert "longer than the interval of 10 s" in runs[1]["why"]
+
+
+def test_scheduling_tells_what_the_clocks_will_do(flows, workspace) -> None:
+    (workspace / "tasks" / "one.yml").write_text("steps: []\n")
+    given = ("manual-schedule", "one.yml", "--cron", "30 2 * * *", "--timezone", "Europe/Madrid")
+    told = flows(*given, "--dry-run", TZ="Europe/Madrid")
+    assert "02:30 Europe/Madrid does not exist on 20" in told.err
+    assert ": it runs at 03:00" in told.err
+    assert "02:30 Europe/Madrid comes twice on 20" in told.err
+    answer = flows(*given, "--json", TZ="Europe/Madrid")
+    notes = json.loads(answer.out)["items"][0]["notes"]
+    assert len(notes) == 2
+    assert "clocks" in flows("show", "one", TZ="Europe/Madrid").out
+    # Half an hour later the line in another zone looks for it.
+    other = flows(*given, "--name", "other", "--dry-run", TZ="Asia/Tokyo")
+    assert ": it runs at 03:30" in other.err
+
+
+def test_scheduling_says_how_an_interval_is_kept(flows, workspace) -> None:
+    (workspace / "tasks" / "one.yml").write_text("steps: []\n")
+    answer = flows("manual-schedule", "one.yml", "--every", "7h", "--json")
+    (item,) = json.loads(answer.out)["items"]
+    assert item["schedule"] == "every 7 h, checked hourly"
+    assert item["notes"] == ["7 h is not a divisor of 24 h: the slots are counted"]
+    assert "7 h is not a divisor of 24 h" in flows("show", "one").out
+    other = flows("manual-schedule", "one.yml", "--name", "fine", "--every", "20s")
+    assert "every 20 s, checked every minute (20 s is no whole minutes" in other.out

@@ -1,0 +1,501 @@
+"""A cap on the runs of a machine: who comes late waits in order, and no run is lost on the way."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scflows import backlog
+from scflows.cron.schedule import Schedule
+from scflows.cron.task import Task, TaskStore
+from scflows.history import Query, open_store
+from scflows.run import FINAL, Run
+from scflows.settings import Settings
+
+#: Goes on until the file `go` is there, or for a minute.
+HOLD = """
+steps:
+  - name: hold
+    type: shell
+    shell: {command: "n=0; while [ ! -e go ] && [ $n -lt 1200 ]; do sleep 0.05; n=$((n+1)); done"}
+"""
+QUICK = "steps: [{name: s, type: set_fact, set_fact: {value: 1}}]\n"
+SLOT = 1790000000 // 60 * 60
+
+
+class Machine:
+    """Tasks, starts in cron's form, and what became of them."""
+
+    def __init__(self, settings: Settings, workspace: Path, environment: dict[str, str]) -> None:
+        self.settings = settings
+        self.workspace = workspace
+        self.environment = environment
+        self.started: list[subprocess.Popen[str]] = []
+        (workspace / "data").mkdir(exist_ok=True)
+
+    def task(self, name: str, text: str = QUICK, **given: Any) -> Task:
+        path = self.workspace / "tasks" / f"{name}.yml"
+        path.write_text(text)
+        task = Task(
+            name, Schedule("* * * * *"), str(path), workspace=str(self.workspace), settings=self.settings.remembered()
+        )
+        task = replace(task, **given)
+        TaskStore(self.settings).write(task)
+        return task
+
+    def start(self, name: str, slot: float | None = SLOT, **variables: str) -> subprocess.Popen[str]:
+        """Start a task as cron does, and go on."""
+        command = ["run", str(self.workspace / "tasks" / f"{name}.yml"), "--task", name]
+        command += ["--state", self.settings.state_path]
+        return self.flows(*command, *([] if slot is None else ["--slot", f"{slot:.0f}"]), **variables)
+
+    def flows(self, *arguments: str, **variables: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "scflows", *arguments],
+            cwd=self.workspace,
+            env={**self.environment, **variables},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            # Else the kernel may hang up on one that is stopped, when another of its group ends.
+            process_group=0,
+        )
+        self.started.append(process)
+        return process
+
+    def runs(self, **wanted: Any) -> list[Run]:
+        """All runs, the first to start first."""
+        if not os.path.exists(os.path.join(self.settings.state_path, "history.sqlite")):
+            return []
+        store = open_store(self.settings)
+        try:
+            return sorted(store.find(Query(limit=0, **wanted)), key=lambda run: run.started)
+        finally:
+            store.close()
+
+    def until(self, condition: Callable[[], Any], seconds: float = 60.0) -> Any:
+        ends = time.monotonic() + seconds
+        while time.monotonic() < ends:
+            value = condition()
+            if value:
+                return value
+            time.sleep(0.02)
+        told = [(run.task, run.status, run.reason, run.message) for run in self.runs()]
+        raise AssertionError(f"it did not happen in time: {told} {backlog.tickets(self.settings.state_path)}")
+
+    def statuses(self) -> dict[str, str]:
+        return {run.task: run.status for run in self.runs()}
+
+    def hold(self, *names: str, text: str = HOLD, slot: float = SLOT) -> None:
+        """Tasks that run until they are let go."""
+        for name in names:
+            self.task(name, text)
+            self.start(name, slot)
+        self.until(lambda: all(self.statuses().get(name) == "running" for name in names))
+
+    def let_go(self) -> None:
+        (self.workspace / "data" / "go").touch()
+
+    def ended(self, count: int) -> list[Run]:
+        """The runs, once so many are there and all of them have ended."""
+        self.until(lambda: sum(run.status in FINAL for run in self.runs()) == count == len(self.runs()))
+        return self.runs()
+
+    def server(self) -> int:
+        """The process that hands out turns; 0 when there is none."""
+        try:
+            lines = Path(self.settings.state_path, "turn.lock").read_text().splitlines()
+            return int(lines[1].split(":")[2])
+        except (OSError, IndexError, ValueError):
+            return 0
+
+
+@pytest.fixture
+def machine(settings: Settings, workspace: Path, environment: dict[str, str]) -> Iterator[Machine]:
+    environment["MAX_RUNS"] = "1"
+    machine = Machine(settings, workspace, environment)
+    yield machine
+    machine.let_go()
+    for process in machine.started:
+        process.wait(60)
+    machine.until(lambda: not backlog.tickets(settings.state_path) and not machine.server())
+
+
+def most_at_once(runs: list[Run]) -> int:
+    moments = [(run.started, 1) for run in runs] + [(run.ended or 0.0, -1) for run in runs]
+    now = most = 0
+    for _, change in sorted(moments):
+        now += change
+        most = max(most, now)
+    return most
+
+
+def test_late_starters_leave_and_are_started_in_the_order_of_priority_slot_and_name(machine: Machine) -> None:
+    machine.hold("first")
+    urgent = "priority: 5\n" + QUICK
+    wanted = ["urgent", "d", "a", "b", "c", "later"]
+    machine.task("urgent", urgent)
+    for name in ("a", "b", "c", "d", "later"):
+        machine.task(name)
+    order = [("a", SLOT), ("b", SLOT), ("c", SLOT), ("d", SLOT - 60), ("later", SLOT + 60), ("urgent", SLOT + 120)]
+    random.Random(7).shuffle(order)
+    for name, slot in order:
+        assert machine.start(name, slot).wait(60) == 0
+    queued = machine.runs(statuses=("queued",))
+    assert sorted(run.task for run in queued) == sorted(wanted)
+    assert {run.message for run in queued} == {"waits for a place"}
+    assert machine.statuses()["first"] == "running"
+    machine.let_go()
+    runs = machine.ended(7)
+    assert [run.task for run in runs] == ["first", *wanted]
+    assert {run.status for run in runs} == {"success"}
+    assert most_at_once(runs) == 1
+    assert all(run.waited_for == "a place" and run.waited > 0 for run in runs[1:])
+    assert (runs[0].waited_for, runs[0].waited) == ("", 0.0)
+
+
+def test_a_run_starts_at_its_second_and_its_starter_leaves(machine: Machine) -> None:
+    slot = int(time.time()) - 56
+    for second in (59, 58, 57):
+        machine.task(f"at{second}", schedule=Schedule("* * * * *", second=second))
+    starters = [machine.start(f"at{second}", slot) for second in (59, 58, 57)]
+    assert [process.wait(60) for process in starters] == [0, 0, 0]
+    runs = machine.ended(3)
+    assert {run.status for run in runs} == {"success"}
+    assert all(run.started >= slot + int(run.task.removeprefix("at")) for run in runs)
+    assert {run.slot for run in runs} == {slot}
+
+
+def test_flows_that_share_a_mutex_never_meet_and_keep_no_place_from_others(machine: Machine) -> None:
+    machine.environment["MAX_RUNS"] = "2"
+    machine.hold("first", text="mutex: [db, net]\n" + HOLD)
+    machine.task("second", "mutex: db\n" + QUICK)
+    machine.task("other")
+    assert machine.start("second").wait(60) == 0
+    assert machine.start("other").wait(60) == 0
+    machine.until(lambda: machine.statuses()["other"] == "success")
+    assert machine.statuses()["second"] == "queued"
+    machine.let_go()
+    runs = {run.task: run for run in machine.ended(3)}
+    assert runs["second"].started >= (runs["first"].ended or 0)
+    assert runs["second"].waited_for.startswith("the mutex db (run ")
+    assert runs["other"].waited_for == ""
+
+
+def test_with_overlap_wait_one_start_waits_for_the_run_that_goes_on(machine: Machine) -> None:
+    machine.environment["MAX_RUNS"] = "4"
+    machine.task("often", HOLD, overlap="wait")
+    machine.start("often", SLOT)
+    machine.until(lambda: machine.statuses().get("often") == "running")
+    for number in (1, 2):
+        assert machine.start("often", SLOT + number * 60).wait(60) == 0
+    assert [run.status for run in machine.runs()] == ["running", "queued", "skipped"]
+    machine.let_go()
+    runs = {run.slot: run for run in machine.ended(3)}
+    first, second, third = (runs[SLOT + number * 60] for number in range(3))
+    assert (first.status, second.status) == ("success", "success")
+    assert second.started >= (first.ended or 0)
+    assert second.waited_for == "an earlier run of it"
+    assert (third.status, third.reason) == ("skipped", "locked")
+    assert second.id in third.message
+
+
+def test_with_overlap_cancel_the_run_that_goes_on_gives_way(machine: Machine) -> None:
+    machine.task("often", HOLD, overlap="cancel")
+    machine.start("often", SLOT)
+    machine.until(lambda: machine.statuses().get("often") == "running")
+    machine.task("often", QUICK, overlap="cancel")
+    assert machine.start("often", SLOT + 60).wait(60) == 0
+    first, second = machine.ended(2)
+    assert (first.status, first.reason, first.message) == ("cancelled", "overlap", f"stopped for run {second.id}")
+    assert second.status == "success"
+    assert second.started >= (first.ended or 0)
+
+
+def test_a_start_while_an_earlier_one_waits_is_skipped(machine: Machine) -> None:
+    machine.hold("first")
+    machine.task("often")
+    for number in range(2):
+        assert machine.start("often", SLOT + number * 60).wait(60) == 0
+    skipped = machine.runs(task="often", statuses=("skipped",))
+    assert [(run.slot, run.reason) for run in skipped] == [(SLOT + 60, "locked")]
+    assert machine.runs(task="often", statuses=("queued",))[0].id in skipped[0].message
+
+
+def test_a_slot_that_waits_is_claimed(machine: Machine) -> None:
+    machine.hold("first")
+    machine.task("once", overlap="wait")
+    assert machine.start("once").wait(60) == 0
+    machine.let_go()
+    machine.until(lambda: machine.statuses()["once"] == "success")
+    assert machine.start("once").wait(60) == 0
+    assert [(run.status, run.reason) for run in machine.runs(task="once")] == [("success", ""), ("skipped", "slot")]
+
+
+def test_who_waits_for_too_long_is_given_up_and_its_slot_is_free_again(machine: Machine) -> None:
+    machine.environment["MAX_WAIT_SECONDS"] = "0.5"
+    machine.hold("first")
+    machine.task("late")
+    assert machine.start("late").wait(60) == 0
+    machine.until(lambda: machine.statuses()["late"] == "skipped")
+    late = machine.runs(task="late")[0]
+    assert late.reason == "queue_timeout"
+    assert "longer than MAX_WAIT_SECONDS" in late.message
+    machine.let_go()
+    machine.until(lambda: machine.statuses()["first"] == "success")
+    assert machine.start("late").wait(60) == 0
+    assert machine.runs(task="late")[-1].status == "success"
+
+
+def test_what_waits_is_started_though_whoever_handed_out_turns_was_killed(machine: Machine) -> None:
+    machine.hold("first")
+    for name in ("a", "b"):
+        machine.task(name)
+        assert machine.start(name).wait(60) == 0
+    server = machine.until(machine.server)
+    os.kill(server, signal.SIGKILL)
+    machine.let_go()
+    machine.until(lambda: machine.statuses()["first"] == "success")
+    # Any command that looks at the history sees to it, if the end of the run has not.
+    assert machine.flows("history").wait(60) == 0
+    runs = machine.ended(3)
+    assert [run.task for run in runs] == ["first", "a", "b"]
+    assert most_at_once(runs) == 1
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [{}, {"until": "x"}, {"until": 1e400}, {"mutexes": [5]}, {"lock": "a\0b"}],
+)
+def test_a_run_whose_file_is_broken_is_ended_and_holds_up_nobody(machine: Machine, broken: dict[str, Any]) -> None:
+    machine.hold("first")
+    for name in ("a", "b"):
+        machine.task(name)
+        assert machine.start(name).wait(60) == 0
+    os.kill(machine.until(machine.server), signal.SIGKILL)
+    folder = Path(machine.settings.state_path, "backlog")
+    (path,) = folder.glob("*_a_*")
+    path.write_text(json.dumps({**json.loads(path.read_text()), **broken}) if broken else "")
+    (folder / "stray.left").touch()
+    machine.let_go()
+    machine.until(lambda: machine.statuses()["first"] == "success")
+    assert machine.flows("history").wait(60) == 0
+    machine.ended(3)
+    assert {run.task: (run.status, run.reason) for run in machine.runs()} == {
+        "first": ("success", ""),
+        "a": ("failed", "refused"),
+        "b": ("success", ""),
+    }
+    assert "broken" in machine.runs(task="a")[0].message
+    machine.until(lambda: not machine.server() or not os.path.exists(f"/proc/{machine.server()}"))
+    assert machine.start("a", SLOT + 60).wait(60) == 0
+    assert machine.runs(task="a")[-1].status == "success"
+
+
+def test_the_place_of_a_killed_run_is_taken_by_the_next(machine: Machine) -> None:
+    machine.hold("first")
+    machine.task("next")
+    assert machine.start("next").wait(60) == 0
+    machine.started[0].kill()
+    machine.until(lambda: machine.statuses()["next"] == "success")
+    assert machine.flows("history").wait(60) == 0
+    assert machine.statuses()["first"] == "crashed"
+
+
+def test_a_run_by_hand_starts_beyond_the_cap_and_waits_only_when_told_to(machine: Machine) -> None:
+    machine.hold("first")
+    (machine.workspace / "tasks" / "hand.yml").write_text(QUICK)
+    assert machine.flows("run", "hand.yml").wait(60) == 0
+    assert machine.statuses() == {"first": "running", "hand": "success"}
+    waits = machine.flows("run", "hand.yml", "--wait")
+    machine.until(lambda: any(run.status == "queued" for run in machine.runs(task="hand")))
+    stopped = machine.flows("run", "first", "--wait")
+    machine.until(lambda: any(run.status == "queued" for run in machine.runs(task="first")))
+    stopped.send_signal(signal.SIGINT)
+    assert stopped.wait(60) == 130
+    assert [run.reason for run in machine.runs(task="first", statuses=("cancelled",))] == ["interrupted"]
+    assert waits.poll() is None
+    machine.let_go()
+    assert waits.wait(60) == 0
+    runs = machine.runs(task="hand", statuses=("success",))
+    assert (runs[1].waited_for, runs[1].waited > 0) == ("a place", True)
+
+
+def test_by_hand_a_flow_whose_mutex_is_held_is_skipped_or_waits(machine: Machine) -> None:
+    machine.environment["MAX_RUNS"] = "4"
+    machine.hold("first", text="mutex: db\n" + HOLD)
+    (machine.workspace / "tasks" / "hand.yml").write_text("mutex: db\n" + QUICK)
+    assert machine.flows("run", "hand.yml").wait(60) == 0
+    assert [(run.status, run.reason) for run in machine.runs(task="hand")] == [("skipped", "mutex")]
+    waits = machine.flows("run", "hand.yml", "--wait")
+    machine.until(lambda: any(run.status == "queued" for run in machine.runs(task="hand")))
+    machine.let_go()
+    assert waits.wait(60) == 0
+    first = machine.runs(task="first")[0]
+    assert machine.runs(task="hand", statuses=("success",))[0].started >= (first.ended or 0)
+
+
+def test_by_hand_a_flow_goes_by_its_overlap_too(machine: Machine) -> None:
+    (machine.workspace / "tasks" / "hand.yml").write_text("schedule: {every: 1h, overlap: wait}\n" + HOLD)
+    one = machine.flows("run", "hand.yml")
+    machine.until(lambda: machine.statuses().get("hand") == "running")
+    other = machine.flows("run", "hand.yml")
+    machine.until(lambda: len(machine.runs(task="hand", statuses=("queued",))) == 1)
+    machine.let_go()
+    assert (one.wait(60), other.wait(60)) == (0, 0)
+    first, second = machine.ended(2)
+    assert (first.status, second.status) == ("success", "success")
+    assert second.started >= (first.ended or 0)
+
+
+def test_a_process_that_waits_has_its_turn_among_those_that_left(machine: Machine) -> None:
+    machine.hold("first")
+    machine.task("a", "priority: 10\n" + QUICK)
+    machine.task("z", "priority: -10\n" + QUICK)
+    for name in ("z", "a"):
+        assert machine.start(name).wait(60) == 0
+    (machine.workspace / "tasks" / "hand.yml").write_text(QUICK)
+    hand = machine.flows("run", "hand.yml", "--wait")
+    machine.until(lambda: machine.statuses().get("hand") == "queued")
+    machine.let_go()
+    assert hand.wait(60) == 0
+    runs = machine.ended(4)
+    assert [run.task for run in runs] == ["first", "a", "hand", "z"]
+    assert most_at_once(runs) == 1
+
+
+def test_a_process_that_waited_and_was_killed_keeps_nobody_waiting(machine: Machine) -> None:
+    machine.hold("first")
+    (machine.workspace / "tasks" / "hand.yml").write_text("priority: 10\n" + QUICK)
+    hand = machine.flows("run", "hand.yml", "--wait")
+    machine.until(lambda: machine.statuses().get("hand") == "queued")
+    machine.task("next")
+    assert machine.start("next").wait(60) == 0
+    hand.kill()
+    hand.wait()
+    machine.let_go()
+    machine.until(lambda: machine.statuses()["next"] == "success")
+    assert machine.flows("history").wait(60) == 0
+    assert machine.statuses()["hand"] == "crashed"
+
+
+def test_a_process_that_waits_and_is_stopped_keeps_nobody_waiting(machine: Machine) -> None:
+    machine.hold("first")
+    (machine.workspace / "tasks" / "hand.yml").write_text("priority: 10\n" + QUICK)
+    hand = machine.flows("run", "hand.yml", "--wait")
+    machine.until(lambda: machine.statuses().get("hand") == "queued")
+    hand.send_signal(signal.SIGSTOP)
+    try:
+        machine.task("next")
+        assert machine.start("next").wait(60) == 0
+        machine.let_go()
+        machine.until(lambda: machine.statuses()["next"] == "success")
+        assert machine.statuses()["hand"] == "queued"
+    finally:
+        hand.send_signal(signal.SIGCONT)
+    # It goes on, or ends by the hang-up that the kernel may send to a group that was stopped.
+    assert hand.wait(60) in (0, 143)
+    assert machine.statuses()["hand"] in ("success", "cancelled")
+
+
+def test_a_run_that_waits_is_taken_out_of_the_line_by_stop(machine: Machine) -> None:
+    machine.hold("first")
+    machine.task("next")
+    assert machine.start("next").wait(60) == 0
+    run = machine.runs(task="next")[0]
+    assert machine.flows("runs", "stop", run.id).wait(60) == 0
+    assert machine.statuses()["next"] == "cancelled"
+    assert backlog.tickets(machine.settings.state_path) == []
+
+
+def test_a_task_that_is_paused_or_removed_while_it_waits_does_not_start(machine: Machine) -> None:
+    machine.hold("first")
+    for name in ("paused", "removed"):
+        machine.task(name)
+        assert machine.start(name).wait(60) == 0
+    machine.task("paused", enabled=False)
+    TaskStore(machine.settings).remove("removed")
+    machine.let_go()
+    machine.ended(3)
+    found = {run.task: (run.status, run.reason) for run in machine.runs()}
+    assert found["paused"] == ("skipped", "paused")
+    assert found["removed"] == ("skipped", "removed")
+
+
+def test_a_hook_goes_on_in_the_place_of_its_run(machine: Machine) -> None:
+    (machine.workspace / "tasks" / "hook.yml").write_text(QUICK)
+    machine.task("told", "on_success: hook.yml\n" + QUICK)
+    assert machine.start("told").wait(60) == 0
+    assert machine.statuses() == {"told": "success", "hook": "success"}
+
+
+@pytest.mark.parametrize("spoilt", ["places", "backlog"])
+def test_a_state_that_cannot_be_written_stops_no_run_and_is_told(machine: Machine, flows: Any, spoilt: str) -> None:
+    if spoilt == "backlog":
+        machine.hold("first")
+    (Path(machine.settings.state_path) / spoilt).parent.mkdir(parents=True, exist_ok=True)
+    (Path(machine.settings.state_path) / spoilt).write_text("a file, where a folder should be")
+    machine.task("next")
+    answer = flows("run", "--task", "next", "--slot", str(SLOT))
+    assert answer.code == 0
+    assert f"{spoilt}" in answer.err
+    assert "running beside whatever else runs" in answer.err
+    assert machine.statuses()["next"] == "success"
+
+
+def test_history_and_show_tell_how_long_a_run_waited_and_for_what(machine: Machine, flows: Any) -> None:
+    machine.hold("first")
+    machine.task("next")
+    assert machine.start("next").wait(60) == 0
+    item = json.loads(flows("history", "next", "--json").out)["items"][0]
+    assert (item["status"], item["why"], item["waited"]) == ("queued", "waits for a place", 0.0)
+    machine.let_go()
+    machine.ended(2)
+    item = json.loads(flows("history", "next", "--json").out)["items"][0]
+    assert item["waited"] > 0
+    assert item["waited_for"] == "a place"
+    assert "waited " in item["why"]
+    assert "for a place" in flows("runs", "show", item["id"]).out
+    assert json.loads(flows("history", "--status", "success", "--json").out)["items"][0]["waited"] > 0
+    log = Path(item["log"]).read_text()
+    assert f"run {item['id']} waits for a place" in log
+    assert f"run {item['id']} started" in log
+
+
+NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", fullmatch=True)
+TICKETS = st.builds(
+    backlog.Ticket,
+    rank=st.integers(-100, 100),
+    at=st.integers(0, 10**13).map(lambda milliseconds: milliseconds / 1000),
+    task=NAMES,
+    run=st.just("01ARZ3NDEKTSV4RR"),
+    is_own=st.booleans(),
+)
+
+
+@given(st.lists(TICKETS, unique_by=lambda ticket: ticket.name, max_size=20))
+@hypothesis.settings(max_examples=60, deadline=None)
+def test_files_say_whose_turn_comes_first(given: list[backlog.Ticket]) -> None:
+    with tempfile.TemporaryDirectory() as state:
+        os.mkdir(os.path.join(state, "backlog"))
+        for ticket in given:
+            Path(state, "backlog", ticket.name).touch()
+        found = backlog.tickets(state)
+    assert sorted(found, key=lambda ticket: ticket.name) == sorted(given, key=lambda ticket: ticket.name)
+    assert [ticket.key[:3] for ticket in found] == sorted(ticket.key[:3] for ticket in given)
