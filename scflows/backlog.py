@@ -159,17 +159,22 @@ def seize(state: str, ticket: Ticket) -> Held | None:
     return None
 
 
-def first(state: str, now: float, before: Ticket | None = None) -> Ticket | None:
-    """Whose turn it is: the first whose time has come and that nothing but a place keeps from starting.
+def kept_for(state: str, now: float, before: Ticket, most: int) -> int:
+    """How many places, the first ones, are for those whose turn comes earlier; looked for up to `most`.
 
-    With `before` only of those whose turn comes earlier than that one's.
+    These are as many as one of them may have at most, whose time has come and that nothing but a place keeps from
+    starting.
     """
+    kept = 0
     for ticket in tickets(state):
-        if before is not None and ticket.key >= before.key:
-            return None
-        if ticket.at <= now and not is_blocked(state, ticket):
-            return ticket
-    return None
+        if kept >= most or ticket.key >= before.key:
+            break
+        if ticket.at > now or ticket.run == before.run:
+            continue
+        waiting = read(state, ticket)
+        if waiting is not None and waiting.most > kept and not is_blocked(state, ticket):
+            kept = waiting.most
+    return kept
 
 
 def is_blocked(state: str, ticket: Ticket) -> bool:

@@ -253,7 +253,7 @@ class Scheduler:
             task = self._agenda.tasks.get(slot.name)
             # A task that is gone was removed or paused while it waited.
             if task is not None:
-                has_room, place = self._place(slot, task, self._waiting.since(slot))
+                has_room, place = self._place(slot, task, self._waiting.since(slot), full)
                 if not has_room:
                     self._is_crowded = True
                     full = max(full, self._limits_of(slot.name)[0])
@@ -339,19 +339,21 @@ class Scheduler:
             self.say(f"slots to make up: {len(found.owed)}, the first {timestamp(found.owed[0].slot)}")
             self._owed = sorted({*self._owed, *(Slot(int(each.slot), each.task) for each in found.owed)})
 
-    def _place(self, slot: Slot, task: Task, since: float) -> tuple[bool, Place | None]:
-        """Whether there is room for a slot, and the place that it takes, if it takes one. `since` it waits."""
+    def _place(self, slot: Slot, task: Task, since: float, full: int = 0) -> tuple[bool, Place | None]:
+        """Whether there is room for a slot, and the place that it takes, if it takes one.
+
+        It waits `since`; the first `full` places are for slots before it.
+        """
         if task.command or task.schedule.is_fine:
             return True, None
-        state = self.settings.state_path
+        state, most = self.settings.state_path, self._limits_of(task.name)[0]
         try:
             if not nobody_waits(state):
-                from scflows.backlog import Ticket, first
+                from scflows.backlog import Ticket, kept_for
 
-                at = float(slot.due + task.schedule.second)
-                if first(state, self.world.now(), before=Ticket(-task.priority, at, slot.name, "")) is not None:
-                    return False, None
-            place = take_place(state, self._limits_of(task.name)[0])
+                before = Ticket(-task.priority, float(slot.due + task.schedule.second), slot.name, "")
+                full = max(full, kept_for(state, self.world.now(), before, most))
+            place = take_place(state, most, full)
             if place is not None:
                 place.waited = max(0.0, self.world.now() - since)
         except OSError:

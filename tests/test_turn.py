@@ -170,6 +170,30 @@ def test_late_starters_leave_and_are_started_in_the_order_of_priority_slot_and_n
     assert (runs[0].waited_for, runs[0].waited) == ("", 0.0)
 
 
+def test_who_may_have_fewer_places_holds_up_nobody_who_may_have_more(machine: Machine) -> None:
+    kept = machine.settings.remembered()
+    narrow, wide = {**kept, "MAX_RUNS": "1"}, {**kept, "MAX_RUNS": "3"}
+    machine.hold("first")
+    for name in ("a-narrow", "b-narrow"):
+        machine.task(name, settings=narrow)
+        assert machine.start(name).wait(60) == 0
+    # Who comes finds a place that those who wait must not have.
+    for name in ("c-wide", "d-wide"):
+        machine.task(name, HOLD.replace("-e go", f"-e {name} -a ! -e go"), settings=wide)
+        machine.start(name, SLOT + 60)
+    machine.until(lambda: [machine.statuses().get(name) for name in ("c-wide", "d-wide")] == ["running"] * 2)
+    # And so does who waited behind them.
+    machine.task("e-wide", settings=wide)
+    assert machine.start("e-wide", SLOT + 60).wait(60) == 0
+    assert machine.statuses()["e-wide"] == "queued"
+    (machine.workspace / "data" / "c-wide").touch()
+    machine.until(lambda: machine.statuses()["e-wide"] == "success")
+    assert [machine.statuses()[name] for name in ("first", "a-narrow", "b-narrow")] == ["running", "queued", "queued"]
+    machine.let_go()
+    runs = [run.task for run in machine.ended(6)]
+    assert runs.index("a-narrow") < runs.index("b-narrow")
+
+
 def test_a_run_starts_at_its_second_and_its_starter_leaves(machine: Machine) -> None:
     slot = int(time.time()) - 56
     for second in (59, 58, 57):
