@@ -193,10 +193,14 @@ def blocker(waiting: Waiting) -> str:
     return next((f"the mutex {name}" for name in waiting.mutexes if holder(folder, name) is not None), "")
 
 
+def alive(state: str) -> list[Ticket]:
+    """The tickets of those that wait, without those whose own process has died; in the order of their turns."""
+    return [each for each in tickets(state) if not each.is_own or _is_held(_path(state, each))]
+
+
 def of_task(state: str, task: str) -> list[Ticket]:
     """The tickets of a task's runs, whose processes live."""
-    found = [ticket for ticket in tickets(state) if ticket.task == task]
-    return [each for each in found if not each.is_own or _is_held(_path(state, each))]
+    return [ticket for ticket in alive(state) if ticket.task == task]
 
 
 def has(state: str, run: str) -> bool:

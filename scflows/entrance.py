@@ -7,7 +7,7 @@ import time
 
 from scflows.admission import LOCK, MUTEX
 from scflows.place import poke
-from scflows.run import CANCELLED, QUEUED, RUNNING, SKIPPED, Run
+from scflows.run import CANCELLED, CATCH_UP, QUEUED, RUNNING, SKIPPED, Run
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,7 +67,8 @@ class Entrance:
         if missing == LOCK and self.overlap == CANCEL:
             self.admission.stop_other()
         why = "an earlier run of it" if missing == LOCK else told
-        earlier = self._earlier(now)
+        # What makes up for a slot is not answered by another one's.
+        earlier = "" if self.run.trigger == CATCH_UP else self._earlier(now)
         if earlier:
             return self._skip("locked", f"run {earlier} of it waits for its turn already")
         return self._queue_up(why) if self.waits == LEFT else self._wait_here(why, signals)

@@ -11,8 +11,8 @@ from scflows.agenda import MADE_UP, Agenda, Slot
 from scflows.catch_up import start_arguments
 from scflows.cron.index import index_path
 from scflows.cron.task import task_settings
-from scflows.errors import Refused, ScflowsError
 from scflows.entrance import CANCEL
+from scflows.errors import Refused, ScflowsError
 from scflows.heartbeat import Heartbeat, beat, last_beat, only_scheduler, tick_lock
 from scflows.history import open_store
 from scflows.history.recorder import FAULTS
@@ -308,9 +308,9 @@ class Scheduler:
         """Start the oldest slot that is owed to a task that neither runs nor waits for its turn."""
         if self._owed and not nobody_waits(self.settings.state_path):
             # A run that waits has no process here: it would have the next slot of its task skipped.
-            from scflows.backlog import tickets
+            from scflows.backlog import alive
 
-            busy = [*busy, *(ticket.task for ticket in tickets(self.settings.state_path))]
+            busy = [*busy, *(ticket.task for ticket in alive(self.settings.state_path))]
         slot = next((slot for slot in self._owed if slot.name not in busy), None)
         if slot is None:
             return

@@ -38,7 +38,7 @@ class Waiting:
         insort(self._order, self._keys[slot])
 
     def overlapping(self, now: float) -> list[tuple[Slot, list[Slot]]]:
-        """Slots whose time has come, and those of the same task that wait and came before; not those made up with it."""
+        """Slots whose time has come, and those of the same task that came before it and wait still."""
         found = []
         for own in self._own.values():
             for slot in own[1:]:

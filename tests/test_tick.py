@@ -25,6 +25,7 @@ from scflows.cron.tabfile import Tabfile
 from scflows.cron.task import Task, TaskStore
 from scflows.heartbeat import Heartbeat, beat, last_beat, only_scheduler, scheduler
 from scflows.history import Query, open_store
+from scflows.lock.file import FileLock
 from scflows.place import Place, take_place
 from scflows.processes import Processes
 from scflows.run import Run, new_run_id
@@ -462,16 +463,28 @@ def test_what_was_missed_before_it_began_is_made_up_too(world, put, serve, setti
     assert world.slots("hourly") == [NOON - 90 * MINUTE, NOON - 30 * MINUTE]
 
 
-def test_nothing_is_made_up_while_a_run_of_the_task_waits_for_its_turn(world, put, serve, settings) -> None:
-    for name in ("hourly", "other"):
+def test_nothing_is_made_up_while_a_run_of_the_task_waits_for_its_turn(
+    world, put, serve, settings, monkeypatch
+) -> None:
+    for name in ("hourly", "other", "third"):
         put(name, Schedule("30 * * * *", every=HOUR), catch_up="all")
     accounted(settings, NOON - 2 * HOUR)
     folder = Path(settings.state_path) / "backlog"
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / Ticket(0, NOON + 24 * HOUR, "hourly", "01WAITS", is_own=True).name).write_text("{}")
+    left, dead = (
+        Ticket(0, NOON + 24 * HOUR, name, "01WAITS", is_own=is_own)
+        for name, is_own in (("hourly", False), ("third", True))
+    )
+    for ticket in (left, dead):
+        (folder / ticket.name).write_text("{}")
+    # Somebody hands out turns.
+    lock = FileLock(settings.state_path, "turn")
+    assert lock.acquire("")
+    monkeypatch.setattr(world, "stop", lambda pid: None)
     serve(NOON + 5 * MINUTE)
+    lock.release()
     assert world.slots("hourly") == []
-    assert world.slots("other") == [NOON - 90 * MINUTE, NOON - 30 * MINUTE]
+    assert world.slots("other") == world.slots("third") == [NOON - 90 * MINUTE, NOON - 30 * MINUTE]
 
 
 def test_slots_within_a_minute_have_one_start_a_minute_and_take_no_place(world, put, serve) -> None:

@@ -21,6 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scflows import backlog
+from scflows.catch_up import start_arguments
 from scflows.cron.schedule import Schedule
 from scflows.cron.task import Task, TaskStore
 from scflows.history import Query, open_store
@@ -250,6 +251,22 @@ def test_with_overlap_cancel_the_run_that_goes_on_gives_way(machine: Machine) ->
     assert (first.status, first.reason, first.message) == ("cancelled", "overlap", f"stopped for run {second.id}")
     assert second.status == "success"
     assert second.started >= (first.ended or 0)
+
+
+@pytest.mark.parametrize("overlap", ["skip", "cancel"])
+def test_what_makes_up_for_a_slot_waits_for_a_run_that_began_in_the_same_moment(machine: Machine, overlap: str) -> None:
+    machine.environment["MAX_RUNS"] = "4"
+    task = machine.task("often", HOLD, overlap=overlap)
+    machine.start("often", SLOT)
+    machine.until(lambda: machine.statuses().get("often") == "running")
+    for number in (2, 1):
+        making_up = start_arguments(task, SLOT - number * 60, machine.settings.state_path)
+        assert machine.flows(*making_up).wait(60) == 0
+    assert sorted(run.status for run in machine.runs()) == ["queued", "queued", "running"]
+    machine.let_go()
+    runs = machine.ended(3)
+    assert {(run.slot, run.status) for run in runs} == {(SLOT - number * 60, "success") for number in range(3)}
+    assert (runs[0].slot, most_at_once(runs)) == (SLOT, 1)
 
 
 def test_a_start_while_an_earlier_one_waits_is_skipped(machine: Machine) -> None:
