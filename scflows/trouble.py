@@ -110,6 +110,8 @@ def late(task: Task, last: Run | None, store: RunStore, now: float, files: TaskS
     answers = store.find(Query(task=task.name, slot=float(due), limit=1))
     if answers and answers[0].status != QUEUED:
         return None
+    if now < task.schedule.start_of(due) + usual:
+        return None
     if task.start_within is None and now < due + usual + MOST_WAITING:
         usual += usual_waiting(measured_runs(task, store))
         if now < due + usual:
@@ -138,7 +140,8 @@ def behind(task: Task, runs: Sequence[Run], store: RunStore, after: float) -> Tr
         usual = least_start(task)
         if task.start_within is None:
             usual += usual_waiting(measured_runs(task, store))
-        found = [run for run in found if run.reason == MISSED or run.started - (run.slot or 0.0) > usual]
+        start = task.schedule.start_of
+        found = [run for run in found if run.reason == MISSED or run.started - start(int(run.slot or 0)) > usual]
     if found and not any(run.reason == MISSED for run in found):
         slots = sorted({run.slot for run in found if run.slot is not None})
         most = max(run.started - (run.slot or 0.0) for run in found)

@@ -18,7 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -33,6 +33,7 @@ from scflows.due import run_due
 from scflows.history import Query, open_store
 from scflows.settings import Settings
 from scflows.tick import Scheduler
+from scflows.trouble import late
 from scflows.unanswered import GRACE, settle
 
 #: Where a user's own PATH may not lead: cron is in a folder for the administrator.
@@ -294,6 +295,52 @@ def test_the_scheduler_in_the_foreground_starts_one_run_per_slot(name, put, sett
             assert wanted - set(ran) == set(), task
         assert set(ran) <= due(given, window.zone, first - MINUTE, max(end, window.moment) + MINUTE), task
     store.close()
+
+
+@pytest.mark.parametrize("day", ["2026-03-29", "2026-10-25"])
+@pytest.mark.parametrize(
+    ("system", "schedule"),
+    [
+        ("Europe/Madrid", Schedule("30 2 * * *")),
+        ("Europe/Madrid", Schedule("30 2 * * *", every=2 * DAY, anchor=DAY * (20541 % 2))),
+        ("Asia/Tokyo", Schedule("30 2 * * *", timezone="Europe/Madrid")),
+        ("Europe/Madrid", Schedule("30 1 * * *", timezone="UTC")),
+    ],
+    ids=["list", "gated", "zone", "zone of a system that changes"],
+)
+def test_no_task_is_called_late_for_a_change_of_the_clocks(
+    day, system, schedule, settings, workspace, own_environment, no_housekeeping, system_zone, monkeypatch
+) -> None:
+    system_zone(system)
+    change = int(datetime.fromisoformat(f"{day}T01:00+00:00").timestamp())
+    begin = change - 40 * HOUR
+    # The line is the one that was written before.
+    monkeypatch.setattr("scflows.cron.zone.time.time", lambda: float(begin))
+    (workspace / "tasks" / "nothing.yml").write_text("steps: []\n")
+    created = datetime.fromtimestamp(begin, ZoneInfo("UTC")).isoformat()
+    given = {"workspace": str(workspace), "settings": settings.remembered(), "created": created}
+    task = Task("one", schedule, str(workspace / "tasks" / "nothing.yml"), **given)
+    TaskStore(settings).write(task)
+    store = open_store(settings)
+    clock = Clock()
+    starts = [int(start.timestamp()) for start in Schedule(schedule.line).slots(moment(begin), moment(begin + 4 * DAY))]
+    last = None
+    for start in starts:
+        # In the moment before the line looks again.
+        assert late(task, last, store, start - 1.0, TaskStore(settings)) is None
+        clock.time = start + 1.2
+        run_due("one", now=clock.now, wait=clock.wait)
+        last = store.latest(["one"]).get("one", last)
+    ran = sorted(run.slot for run in store.find(Query(task="one", limit=0)))
+    assert ran == [slot.timestamp() for slot in schedule.slots(moment(begin), moment(starts[-1]))]
+    # One that does not come is late all the same.
+    coming = schedule.next_epoch(starts[-1])
+    assert late(task, last, store, schedule.start_of(coming) + 11.0 * MINUTE, TaskStore(settings)) is not None
+    store.close()
+
+
+def moment(epoch: float) -> datetime:
+    return datetime.fromtimestamp(epoch, UTC)
 
 
 @pytest.mark.service

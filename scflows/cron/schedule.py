@@ -104,6 +104,12 @@ class Schedule:
         slot = self.next_epoch(after // MINUTE * MINUTE + MINUTE - 1)
         return None if slot is None else slot // MINUTE * MINUTE
 
+    def start_of(self, slot: int) -> int:
+        """When the crontab's line starts a slot: later than it where the system's clocks have that time twice."""
+        if not self.gated or self.is_fine:
+            return slot
+        return Schedule(self.line).next_epoch(slot - 1) or slot
+
     def within(self, minute: float) -> Iterator[int]:
         """The slots of a minute, in seconds since the epoch, in order."""
         slot = self.next_epoch(minute - 1)
