@@ -161,10 +161,12 @@ class Entrance:
                     break
                 if now >= waiting.until:
                     return self._end(SKIPPED, "queue_timeout", timed_out(waiting))
-                stopped = signal.sigtimedwait(signals, LOOK_EVERY)
-                if stopped is not None:
-                    reason = "interrupted" if stopped.si_signo == signal.SIGINT else "terminated"
+                # Not sigtimedwait: where a process was stopped and goes on after that time, Python tells of a signal
+                # that never came, with whatever was in memory.
+                if not signal.sigpending().isdisjoint(signals):
+                    reason = "interrupted" if signal.sigwait(signals) == signal.SIGINT else "terminated"
                     return self._end(CANCELLED, reason, "told to stop while it waited for its turn")
+                time.sleep(LOOK_EVERY)
             self.run.status, self.run.message, self.run.started = RUNNING, "", now
             why_not = self.recorder.begin(self.run)
             return True if why_not is None else self._end(SKIPPED, "slot", why_not)
