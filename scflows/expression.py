@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 #: How many compiled templates, conditions and filters are kept, of each; the oldest goes first.
 KEPT = 2000
-#: The function that gives templates a secret, where the language allows it.
-SECRET = "secret"
 TRUE_WORDS = ("true", "1", "yes")
 # jq has no option to hide the environment, so its names are taken: `env` and `$ENV` are empty, modules are out
 # of reach. `import` and `include` are syntax errors anywhere but at the start, which this is not any more. No
@@ -163,11 +161,11 @@ class Expressions:
         return found
 
     def _refuse_secrets(self, text: str) -> None:
+        from scflows.sandbox import NO_SECRETS, SECRET
+
         if SECRET not in text:
             return
         from jinja2 import nodes
-
-        from scflows.sandbox import NO_SECRETS
 
         if any(_is_secret(call) for call in self._jinja().parse(text).find_all(nodes.Call)):
             raise StepError(NO_SECRETS)
@@ -234,6 +232,8 @@ def _evaluated(template: Template, names: Mapping[str, Any]) -> Any:
 def _is_secret(node: Any) -> bool:
     """Whether a node of a template calls `secret`."""
     from jinja2 import nodes
+
+    from scflows.sandbox import SECRET
 
     return isinstance(node, nodes.Call) and isinstance(node.node, nodes.Name) and node.node.name == SECRET
 
