@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -24,6 +25,21 @@ from scflows.settings import Settings, read_settings
 KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "TMPDIR", "COVERAGE_PROCESS_START", "PYTHONPATH")
 #: Seconds after which a command is taken to hang.
 PATIENCE = 120
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Have those that wait begin first, spread over the workers, so that the others compute meanwhile."""
+    waiting = [item for item in items if item.get_closest_marker("waits")]
+    others = iter([item for item in items if not item.get_closest_marker("waits")])
+    total, workers = len(items), int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    ordered: list[pytest.Item] = []
+    # As xdist does at first, each worker is given a piece of the list.
+    for number in range(workers):
+        size = (total - len(ordered)) // (workers - number)
+        first = waiting[number::workers]
+        ordered += [*first, *islice(others, size - len(first))]
+    items[:] = ordered
 
 
 @pytest.fixture

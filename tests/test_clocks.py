@@ -297,6 +297,7 @@ def test_the_scheduler_in_the_foreground_starts_one_run_per_slot(name, put, sett
 
 
 @pytest.mark.service
+@pytest.mark.waits
 def test_cron_still_starts_what_was_recorded() -> None:
     missing = [name for name in ("cron", "crontab", "unshare") if shutil.which(name, path=SEARCHED) is None]
     missing += [] if glob.glob(load("record").LIBRARIES) else ["libfaketime"]
