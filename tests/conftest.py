@@ -16,6 +16,7 @@ from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
+import hypothesis
 import pytest
 
 from scflows.launch import Outcome, Request, launch
@@ -23,6 +24,10 @@ from scflows.settings import Settings, read_settings
 
 #: What a process of ours may see of the environment that the tests run in.
 KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "TMPDIR", "COVERAGE_PROCESS_START", "PYTHONPATH")
+# What fails shall fail each time.
+hypothesis.settings.register_profile("the same each time", derandomize=True)
+hypothesis.settings.load_profile("the same each time")
+
 #: Seconds after which a command is taken to hang.
 PATIENCE = 120
 

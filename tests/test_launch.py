@@ -56,7 +56,7 @@ def write_flow(workspace):
     return write
 
 
-def wait_for(condition, seconds: float = 20.0):
+def wait_for(condition, seconds: float = 60.0):
     """The condition's value once it is true; fails when it stays false."""
     ends = time.monotonic() + seconds
     while time.monotonic() < ends:
@@ -149,7 +149,7 @@ steps:
     run = running(settings)[0]
     wait_for(lambda: "wait" in json.dumps([step.name for step in _steps(settings, run.id)]))
     process.send_signal(number)
-    process.communicate(timeout=20)
+    process.communicate(timeout=60)
     assert process.returncode == code
     ended = read_store(settings).run(run.id)
     assert ended is not None

@@ -226,7 +226,7 @@ steps:
         timeout=0.5 if where == "run" else 60,
     )
     assert (run.status, run.result["last"]) == ("failed", "done")
-    assert run.outcome.run.took < 10
+    assert run.outcome.run.took < 30
 
 
 def test_a_step_that_is_slow_to_end_is_not_killed_while_its_final_step_goes_on(run_flow, workspace):
