@@ -63,7 +63,7 @@ def agrees(settings: Settings, durations: Durations) -> None:
     assert turns[0] == pytest.approx(turns[1])
 
 
-@effort(max_examples=25, deadline=None)
+@effort(max_examples=12, deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from(ACTIONS), st.sampled_from(NAMES), st.sampled_from(EVERY)), max_size=12),
     st.booleans(),
