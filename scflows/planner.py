@@ -10,6 +10,7 @@ import os
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from scflows.cron.balance import nominal, placed
 from scflows.cron.index import read_tasks
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from scflows.cron.asked import Asked
+    from scflows.cron.avoided import Avoided
     from scflows.cron.duration import Durations
     from scflows.cron.rebalance import Rebalanced
     from scflows.settings import Settings
@@ -139,8 +141,16 @@ class Planner:
         """The load of the tasks that are there, and of those planned so far."""
         if self._load is None:
             self._load = self._load_of(self.before.values()) if self._kept is None else self._kept.load
+            self._load.avoided = self.avoided
             self._load_before = self._load.copy()
         return self._load
+
+    @cached_property
+    def avoided(self) -> Avoided:
+        """The minutes that are left to others where it costs nothing."""
+        from scflows.cron.avoided import avoided
+
+        return avoided(self.settings.system_cron_path, self.custody.parts.foreign, time.time())
 
     def place(self, wish: Wish, balance: bool = True) -> Schedule:
         """The schedule that a new task gets now, counted into the load."""
@@ -239,7 +249,7 @@ class Planner:
         self._weigh_anew()
         tasks = [task for task in self.before.values() if task.enabled]
         most = int(len(tasks) * MOST_MOVED) if max_moves is None else max_moves
-        found = rebalance((Weighed(task.name, task.schedule, self.seconds(task)) for task in tasks), most)
+        found = rebalance((Weighed(task.name, task.schedule, self.seconds(task)) for task in tasks), most, self.avoided)
         changes = []
         for name, schedule in sorted(found.moved.items()):
             old = self.before[name]

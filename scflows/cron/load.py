@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     import numpy
 
+    from scflows.cron.avoided import Avoided
     from scflows.cron.schedule import Schedule
 
     Numbers = numpy.ndarray[tuple[int, ...], numpy.dtype[numpy.int64]]
@@ -45,9 +46,12 @@ class Rhythm(NamedTuple):
 class Load:
     """The expected runs of tasks. Counting and placing take 0.1 to 0.5 ms; weights are in parts of `RUN`."""
 
-    def __init__(self) -> None:
+    def __init__(self, avoided: Avoided | None = None) -> None:
         import numpy
 
+        from scflows.cron.avoided import Avoided
+
+        self.avoided = avoided or Avoided()  #: what decides between places that are as good
         self.runs: Numbers = numpy.zeros(CYCLE, numpy.int64)  #: expected at once in each bin of the week
         self.starts: Numbers = numpy.zeros(CYCLE // MINUTE_BINS, numpy.int64)  #: expected in each minute of the week
         #: The seconds that runs of intervals which no week divides take, by the minute of their own period.
@@ -115,7 +119,7 @@ class Load:
 
     def copy(self) -> Load:
         """Another load of the same tasks."""
-        other = Load()
+        other = Load(self.avoided)
         other.runs[:], other.starts[:] = self.runs, self.starts
         other.turns = {every: dict(own) for every, own in self.turns.items()}
         return other
@@ -157,9 +161,9 @@ class Load:
         return most
 
 
-def load_of(tasks: Iterable[tuple[Schedule, float]]) -> Load:
+def load_of(tasks: Iterable[tuple[Schedule, float]], avoided: Avoided | None = None) -> Load:
     """The load of tasks with these schedules and expected durations in seconds."""
-    load = Load()
+    load = Load(avoided)
     known = list(tasks)
     load.add_all(rhythm(schedule, seconds) for schedule, seconds in known)
     for schedule, seconds in known:

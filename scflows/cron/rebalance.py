@@ -17,6 +17,7 @@ from scflows.cron.load import RUN, Load, Rhythm, load_of, rhythm
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from scflows.cron.avoided import Avoided
     from scflows.cron.schedule import Schedule
 
 #: A plan is as good as one from scratch if its peak is higher by this part at most.
@@ -59,13 +60,13 @@ class Rebalanced:
     moved: dict[str, Schedule] = field(default_factory=dict)
 
 
-def rebalance(tasks: Iterable[Weighed], max_moves: int) -> Rebalanced:
+def rebalance(tasks: Iterable[Weighed], max_moves: int, avoided: Avoided | None = None) -> Rebalanced:
     """Which tasks to move where, `max_moves` of them at most, so that the load is nearly as level as a new plan's."""
     known = sorted(tasks, key=lambda task: task.name)
-    load = load_of((task.schedule, task.seconds) for task in known)
+    load = load_of(((task.schedule, task.seconds) for task in known), avoided)
     movable = [task for task in known if task.may_move]
     highest = int(load.runs.max())
-    scratch = int(fresh(known).runs.max())
+    scratch = int(fresh(known, avoided).runs.max())
     found = Rebalanced(highest / RUN, load.mean, min(scratch, highest) / RUN, highest / RUN)
     goal = max(scratch, int(scratch * (1 + SLACK)) // RUN * RUN)
     low, high = goal, highest
@@ -93,10 +94,10 @@ def rebalance(tasks: Iterable[Weighed], max_moves: int) -> Rebalanced:
     return found
 
 
-def fresh(tasks: Iterable[Weighed]) -> Load:
+def fresh(tasks: Iterable[Weighed], avoided: Avoided | None = None) -> Load:
     """The load of a plan from scratch, with those tasks in their places that may not move."""
     known = list(tasks)
-    load = load_of((task.schedule, task.seconds) for task in known if not task.may_move)
+    load = load_of(((task.schedule, task.seconds) for task in known if not task.may_move), avoided)
     for task in sorted(known, key=lambda task: (task.schedule.every or 0, -task.seconds, task.name)):
         if task.may_move:
             placed(Asked(every=task.schedule.every), load, task.name, seconds=task.seconds)
