@@ -1,7 +1,8 @@
-"""CPU time and memory of whole commands, as multiples of `python -c pass` in the same run."""
+"""What the others measure with: CPU time and memory of whole commands, as multiples of `python -c pass`."""
 
 from __future__ import annotations
 
+import argparse
 import os
 import resource
 import statistics
@@ -12,6 +13,11 @@ from dataclasses import dataclass
 
 PYTHON = sys.executable
 BARE = (PYTHON, "-P", "-c", "pass")
+
+
+def arguments(text: str | None) -> argparse.ArgumentParser:
+    """A command line whose help says what is measured."""
+    return argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,8 @@ FEW = 300
 #: Seconds for which what was measured counts as still so.
 HOUR = 3600
 DIGEST = 16
+#: Changed with what is counted, or how.
+FORM = 2
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ def _state(settings: Settings) -> list[object] | None:
     except OSError:
         return None
     zone = [os.environ.get("TZ"), sorted(offsets()), int(time.time()) // 86400]
-    return [__version__, CYCLE, RUN, folder.st_mtime_ns, folder.st_ctime_ns, folder.st_ino, *zone]
+    return [FORM, __version__, CYCLE, RUN, folder.st_mtime_ns, folder.st_ctime_ns, folder.st_ino, *zone]
 
 
 def _digest(body: bytes | memoryview) -> bytes:

@@ -245,16 +245,17 @@ class Planner:
         It moves `max_moves` at most: 30 % of the tasks, if not said.
         """
         from scflows.cron.rebalance import Weighed, rebalance
+        from scflows.cron.words import moved
 
         self._weigh_anew()
         tasks = [task for task in self.before.values() if task.enabled]
         most = int(len(tasks) * MOST_MOVED) if max_moves is None else max_moves
         found = rebalance((Weighed(task.name, task.schedule, self.seconds(task)) for task in tasks), most, self.avoided)
         changes = []
+        now = time.time()
         for name, schedule in sorted(found.moved.items()):
             old = self.before[name]
-            why = f"{old.schedule.words()} → {schedule.words()}"
-            changes.append(Change(REPLACE, replace(old, schedule=schedule), why))
+            changes.append(Change(REPLACE, replace(old, schedule=schedule), moved(old.schedule, schedule, now)))
         return self.change(changes), found
 
     def repaired(self) -> Plan:

@@ -54,7 +54,7 @@ def _placed(every: int, load: Load, name: str, seconds: float) -> Schedule:
         minute = start // MINUTE_BINS
         turn = _turn(every, period // MINUTE_BINS, minute, load, name, seconds)
     schedule = _at(every, start, turn, None)
-    load.count_turn(schedule, seconds)
+    load.count_besides(schedule, seconds)
     return schedule
 
 

@@ -92,8 +92,9 @@ class Load:
         for period, edge in edges.items():
             level = numpy.cumsum(numpy.array(edge[:-1], numpy.int64))
             self.runs.reshape(-1, period)[:] += level[:period] + level[period:]
-            some = numpy.array(begun[period], numpy.int64)
-            self.starts.reshape(-1, len(some))[:] += some * MINUTE_BINS // period if period < MINUTE_BINS else some
+            if period >= MINUTE_BINS:
+                some = numpy.array(begun[period], numpy.int64)
+                self.starts.reshape(-1, len(some))[:] += some
         self._folded.clear()
 
     def folded(self, period: int) -> tuple[Numbers, Numbers]:
@@ -105,10 +106,17 @@ class Load:
     def count(self, schedule: Schedule, seconds: float, times: int = 1) -> None:
         """Count a task by its schedule and the expected duration of its runs; with `times=-1` no more."""
         self.add(rhythm(schedule, seconds), times)
-        self.count_turn(schedule, seconds, times)
+        self.count_besides(schedule, seconds, times)
 
-    def count_turn(self, schedule: Schedule, seconds: float, times: int = 1) -> None:
-        """Count in which of its own times an interval starts that no week divides."""
+    def count_besides(self, schedule: Schedule, seconds: float, times: int = 1) -> None:
+        """Count what a rhythm does not say: in which of its own times an interval starts that no week divides, and how
+        often in a minute one of seconds.
+        """
+        if schedule.is_fine:
+            assert schedule.every
+            self.starts += round(RUN * 60 / schedule.every) * times
+            self._folded.clear()
+            return
         begin = first_minute(schedule)
         if begin is None:
             return
@@ -151,9 +159,7 @@ class Load:
         return [float(each) / RUN for each in self.runs.reshape(-1, 24, 60 * MINUTE_BINS).max(axis=(0, 2))]
 
     def _add_start(self, period: int, start: int, weight: int) -> None:
-        if period < MINUTE_BINS:
-            self.starts += weight * MINUTE_BINS // period
-        else:
+        if period >= MINUTE_BINS:
             self.starts[start // MINUTE_BINS :: period // MINUTE_BINS] += weight
 
     def _starts_of(self, period: int) -> Numbers:
@@ -167,7 +173,7 @@ def load_of(tasks: Iterable[tuple[Schedule, float]], avoided: Avoided | None = N
     known = list(tasks)
     load.add_all(rhythm(schedule, seconds) for schedule, seconds in known)
     for schedule, seconds in known:
-        load.count_turn(schedule, seconds)
+        load.count_besides(schedule, seconds)
     return load
 
 
