@@ -90,16 +90,23 @@ class Planner:
             for name in self.left_over.removed:
                 self.store.remove(name)
         self.broken: list[str] = []
-        self._kept = None if self.left_over.names else kept_load(settings)
-        self._weighed = time.time() if self._kept is None else self._kept.weighed
-        self.before = StoredTasks(self._read_all, self._read, None if self._kept is None else self._kept.count)
         self.custody = Custody(settings)
         if one_line is not None:
             self.custody.one_line = one_line
-        self._durations: Durations | None = None
+        self._kept: KeptLoad | None = None
         self._load: Load | None = None
+        self._durations: Durations | None = None
+        self._weighed = time.time()  #: when the durations were measured
+        kept = None if self.left_over.names else kept_load(settings)
+        # With a line for each all tasks are read anyway.
+        if kept is not None and (self.custody.one_line or not kept.is_old):
+            self._kept, self._weighed = kept, kept.weighed
+        known = (None, 0) if self._kept is None else (self._kept.count, self._kept.enabled)
+        self.before = StoredTasks(self._read_all, self._read, *known)
 
     def _read_all(self) -> dict[str, Task]:
+        if self._kept is not None and self._kept.is_old and self._load is None:
+            self._weigh_anew()
         tasks, problems = read_tasks(self.settings, keep=not self.dry_run)
         self.broken = [str(problem) for problem in problems]
         return {task.name: task for task in tasks if task.name not in self.left_over.removed}
@@ -341,7 +348,7 @@ class Planner:
                 raise
             forget(self.settings)
             if plan.load_after is not None and not self.broken:
-                kept = KeptLoad(plan.load_after, self.durations, len(plan.tasks), self._weighed)
+                kept = KeptLoad(plan.load_after, self.durations, len(plan.tasks), plan.tasks.enabled, self._weighed)
                 keep_load(self.settings, kept)
 
     def _put_back(self, name: str, durable: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import lru_cache
 
 from scflows.cron.fields import values
 from scflows.cron.shift import check_minutes
@@ -73,6 +74,7 @@ def _start(schedule: Schedule, now: float) -> str:
     return at if weekday == "*" else f"{WEEKDAYS[values(weekday, 4)[0]]} {at}"
 
 
+@lru_cache(maxsize=4096)
 def calendar(cron: str) -> str:
     """A cron expression in words where it is simple, else the expression."""
     try:
