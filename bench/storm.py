@@ -1,7 +1,5 @@
 """Many tasks due in the same minute under the cap: how many go on at once, how many processes there are, which order.
 
-    python bench/storm.py [COUNT] [CAP] [SECONDS]
-
 First as cron starts them, a process for each; then by `flows cron run`. Each run sleeps for SECONDS.
 """
 
@@ -10,7 +8,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -18,7 +15,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from measure import PYTHON, children_seconds
+from measure import PYTHON, arguments, children_seconds
 
 from scflows.cron.line import line
 from scflows.cron.schedule import Schedule
@@ -147,10 +144,13 @@ def storm(count: int, cap: int, seconds: float, by_cron: bool) -> None:
 
 
 def main() -> None:
-    given = sys.argv[1:]
-    count, cap, seconds = [*given, *["500", "4", "0.1"][len(given) :]]
+    given = arguments(__doc__)
+    given.add_argument("COUNT", nargs="?", type=int, default=500, help="how many tasks: 500, if not given")
+    given.add_argument("CAP", nargs="?", type=int, default=4, help="how many run at once: 4, if not given")
+    given.add_argument("SECONDS", nargs="?", type=float, default=0.1, help="how long each runs: 0.1, if not given")
+    options = given.parse_args()
     for by_cron in (True, False):
-        storm(int(count), int(cap), float(seconds), by_cron)
+        storm(options.COUNT, options.CAP, options.SECONDS, by_cron)
 
 
 if __name__ == "__main__":
