@@ -6,10 +6,11 @@ import json
 from dataclasses import dataclass, field
 
 from scflows.clock import Deadline, Interrupted
+from scflows.context import once
 from scflows.errors import ChildFailed, StepError
 from scflows.flow import StepSpec
 from scflows.run import CANCELLED, SKIPPED, SUCCESS
-from scflows.steps import Exit, Goto, Nothing, find_step, json_value, once, options_of
+from scflows.steps import Exit, Goto, Nothing, find_step, json_value, options_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,0 +1,55 @@
+"""Values as a flow holds them: those of JSON."""
+
+from __future__ import annotations
+
+from scflows.errors import StepError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def json_copy(value: Any) -> Any:
+    """A deep copy of a JSON value."""
+    if isinstance(value, dict):
+        return {key: json_copy(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [json_copy(item) for item in value]
+    return value
+
+
+def json_value(value: Any) -> Any:
+    """Any value that a flow meets as the JSON value it is stored as.
+
+    Dates and times become ISO 8601 text, keys that are no text their text, bytes UTF-8 text, sets and tuples
+    lists. Raises StepError for a value that has no such form.
+    """
+    if value is None or value is True or value is False or type(value) in (str, int):
+        return value
+    if type(value) is float:
+        if value - value != 0:
+            raise StepError("NaN and Infinity are no values that a flow holds")
+        return value
+    if isinstance(value, dict):
+        return {key if type(key) is str else _key(key): json_value(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [json_value(item) for item in value]
+    if isinstance(value, set | frozenset):
+        return sorted((json_value(item) for item in value), key=str)
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            raise StepError("bytes that are not UTF-8 cannot be stored") from None
+    if hasattr(value, "isoformat"):
+        return value.isoformat()
+    if isinstance(value, str):
+        return str(value)
+    raise StepError(f"a value of the kind {type(value).__name__!r} cannot be stored")
+
+
+def _key(key: Any) -> str:
+    if key is None or isinstance(key, bool):
+        return {None: "null", True: "true", False: "false"}[key]
+    converted = json_value(key)
+    return converted if isinstance(converted, str) else str(converted)
