@@ -251,8 +251,8 @@ class Planner:
 
         It moves `max_moves` at most: 30 % of the tasks, if not said.
         """
+        from scflows.cron.move import moved
         from scflows.cron.rebalance import Weighed, rebalance
-        from scflows.cron.words import moved
 
         self._weigh_anew()
         tasks = [task for task in self.before.values() if task.enabled]

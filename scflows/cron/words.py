@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from functools import lru_cache
 
 from scflows.cron.fields import values
 from scflows.cron.shift import check_minutes
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from scflows.cron.schedule import Schedule
-
 WEEKDAYS = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")
 #: More times of day than this are no longer read with pleasure.
 MOST_TIMES = 4
-DAY = 86400
-WEEK = 7 * DAY
 
 
 def counted(every: int) -> str:
@@ -50,28 +43,6 @@ def turn(days: int, cron: str) -> str:
     if weekday == "*":
         return f"every {days} d {time}, checked daily"
     return f"every {days // 7} weeks on {WEEKDAYS[int(weekday)]} {time}, checked weekly"
-
-
-def moved(old: Schedule, new: Schedule, now: float) -> str:
-    """From which start to which an interval goes; `now` is in seconds since the epoch."""
-    every = new.every or 0
-    if new.is_counted or new.every_days:
-        how = "next at"
-    elif every >= WEEK:
-        how = "on"
-    else:
-        how = "at" if every == DAY else "first at"
-    return f"every {duration(every)}, {how} {_start(old, now)} → {_start(new, now)}"
-
-
-def _start(schedule: Schedule, now: float) -> str:
-    """The first start of an interval in its day or week; where none is, the next, in the system's zone."""
-    if schedule.is_counted or schedule.every_days:
-        slot = schedule.next_epoch(now - schedule.second) or 0
-        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(slot + schedule.second))
-    minute, hour, _, _, weekday = schedule.cron.split(" ")
-    at = f"{values(hour, 1)[0]:02}:{values(minute, 0)[0]:02}:{schedule.second:02}"
-    return at if weekday == "*" else f"{WEEKDAYS[values(weekday, 4)[0]]} {at}"
 
 
 @lru_cache(maxsize=4096)

@@ -11,9 +11,9 @@ import pytest
 from scflows.cron.asked import Asked
 from scflows.cron.balance import placed
 from scflows.cron.load import Load
+from scflows.cron.move import moved
 from scflows.cron.rebalance import Rebalanced, Weighed, rebalance
 from scflows.cron.schedule import DAY, HOUR, WEEK, Schedule
-from scflows.cron.words import moved
 
 NOW = 1_790_000_000  #: 2026-09-21 14:13:20 in UTC
 MIXTURE = (900, HOUR, HOUR, 3 * HOUR, 3 * HOUR, 6 * HOUR, DAY, DAY)
