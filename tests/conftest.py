@@ -60,6 +60,8 @@ def environment(tmp_path: Path) -> dict[str, str]:
         "XDG_CACHE_HOME": str(tmp_path / "cache"),
         # No test may come near a real crontab.
         "CRONTAB_PROGRAM": "none",
+        # What the system's own cron starts here shall not choose between slots.
+        "SYSTEM_CRON_PATH": str(tmp_path / "etc"),
     }
 
 
