@@ -6,11 +6,14 @@ import json
 import os
 import sys
 import time
+from dataclasses import replace as replaced
 
 import scflows
+from scflows.cron.block import live_lines
 from scflows.cron.install import Parts, difference, drift, find_crontab, install, plan, reinstall, taken_apart
 from scflows.cron.limits import check_limits
 from scflows.cron.line import TICK, line, tick_line
+from scflows.cron.owner import lines_of_others, not_ours, of_others, usual_state
 from scflows.cron.tabfile import Tabfile
 from scflows.errors import Busy, Refused, ScflowsError
 from scflows.safefile import open_regular, replace
@@ -18,7 +21,7 @@ from scflows.stated import BROKEN
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Sequence
 
     from scflows.cron.install import Crontab, Installed
     from scflows.cron.on_demand import ChangedTasks
@@ -47,6 +50,12 @@ class Custody:
             if not whole:
                 raise
             self.parts = Parts(self.raw, None, b"", [])
+            self.others = of_others(live_lines(self.raw), settings.state_path)
+        else:
+            #: Lines in the block for tasks of another state folder.
+            self.others = lines_of_others(self.parts.lines or [], settings.state_path)
+        self._spared = {entry.text for entry in of_others(self.parts.strays, settings.state_path)}
+        self.parts = replaced(self.parts, strays=[each for each in self.parts.strays if each.text not in self._spared])
         block = self.parts.lines
         if not self.tabfile.found and block is not None:
             # A cleaned cache is no change by hand.
@@ -76,6 +85,18 @@ class Custody:
                 f"the block of scflows in the crontab was changed by hand:\n{shown}",
                 "write it as the tasks say with: flows repair; or add --overwrite to write it as planned",
             )
+
+    def check_owner(self, planned: Sequence[str]) -> None:
+        """Raises Refused for a block that starts tasks of another state folder.
+
+        Unless all of these stay and lines of ours go: so who has both in one block can part them.
+        """
+        kept = set(planned)
+        if not self.others or (
+            kept.issuperset(entry.text for entry in self.others) and kept.issubset(self.parts.lines or [])
+        ):
+            return
+        raise not_ours(self.others, self.settings.state_path)
 
     def lines(self, tasks: ChangedTasks, changed: Collection[str]) -> Tabfile:
         """The tabfile for these tasks. Lines of tasks that are not in `changed` stay as they are.
@@ -129,7 +150,7 @@ class Custody:
         notes = []
         if self.parts.lines is None and self.tabfile.lines and planned.lines:
             notes.append("the block was missing in the crontab, and is written again")
-        done = self._both(planned, lambda: install(crontab, self.raw, planned.lines, self.settings, drop))
+        done = self._both(planned, lambda: install(crontab, self.raw, planned.lines, self.settings, drop, self._spared))
         return notes + self._told(crontab, done)
 
     def replace(self, crontab: bytes, planned: Tabfile) -> list[str]:
@@ -177,7 +198,8 @@ class Custody:
         if self.crontab is None:
             return None
         try:
-            new = plan(self.raw, planned.lines, {*changed, TICK})
+            self.check_owner(planned.lines)
+            new = plan(self.raw, planned.lines, {*changed, TICK}, self._spared)
             check_limits(self.crontab, self.raw, new)
         except Refused as error:
             return error
@@ -249,14 +271,7 @@ def _keep_clear_of_the_tick(tabfile: str) -> None:
 
 def state_for_cron(settings: Settings) -> str | None:
     """The state folder, where what cron gives to a command would lead to another one; else None."""
-    import pwd
-
-    try:
-        home = pwd.getpwuid(os.geteuid()).pw_dir
-    except KeyError:
-        home = ""
-    usual = os.path.join(home, ".local", "state", "scflows")
-    return None if settings.state_path == usual else settings.state_path
+    return None if settings.state_path == usual_state() else settings.state_path
 
 
 def check_interpreter() -> None:

@@ -315,10 +315,13 @@ class Planner:
         return Change(REPLACE, replace(old, enabled=enabled, since=_now() if enabled else old.since), why)
 
     def _entries(self) -> list[Entry]:
-        return [*self.custody.tabfile.entries, *self.custody.parts.strays]
+        theirs = {entry.text for entry in self.custody.others}
+        ours = [entry for entry in self.custody.tabfile.entries if entry.text not in theirs]
+        return [*ours, *self.custody.parts.strays]
 
     def write(self, plan: Plan, overwrite: bool = False) -> None:
         """Carry a plan out. Raises Busy for a block that was changed by hand, unless `overwrite`; Refused."""
+        self.custody.check_owner(plan.tabfile.lines)
         if not overwrite:
             self.custody.check()
         names = {change.task.name for change in plan.changes if change.action != KEEP}

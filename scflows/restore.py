@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from scflows.cron.block import difference, plan, split
 from scflows.cron.install import backups
 from scflows.cron.line import parse_line
+from scflows.cron.owner import of_others
 from scflows.errors import NotFound, Refused
 from scflows.safefile import open_regular
 
@@ -91,8 +92,8 @@ def find_backup(settings: Settings, named: str | None) -> Backup:
 def restoration(planner: Planner, backup: Backup) -> Restoration:
     """What restoring a copy would make of the crontab.
 
-    Raises Refused for one whose marks are no pair or that cannot be written as it is, and where there is no program
-    `crontab`.
+    Raises Refused for one whose marks are no pair or that cannot be written as it is, where there is no program
+    `crontab`, and where the block is that of another state folder.
     """
     custody = planner.custody
     if custody.crontab is None:
@@ -103,7 +104,9 @@ def restoration(planner: Planner, backup: Backup) -> Restoration:
     except Refused as error:
         told = str(error).replace("the crontab", f"the backup {backup.path}")
         raise Refused(told, "put another one back; see them with: flows crontab backups") from error
-    crontab = plan(parts.foreign, tabfile.lines, {entry.name for entry in parts.strays})
+    custody.check_owner(tabfile.lines)
+    spared = {entry.text for entry in of_others(parts.strays, custody.settings.state_path)}
+    crontab = plan(parts.foreign, tabfile.lines, {entry.name for entry in parts.strays}, spared)
     return Restoration(
         backup=backup,
         crontab=crontab,

@@ -50,15 +50,21 @@ def split(raw: bytes) -> Parts:
     return Parts(b"".join(lines[:begin]), inside, b"".join(lines[end + 1 :]), _strays(outside))
 
 
-def plan(raw: bytes, lines: Sequence[str], drop: Collection[str] = ()) -> bytes:
+def live_lines(raw: bytes) -> list[Entry]:
+    """What the live lines of ours say, wherever they stand."""
+    return _strays(_lines(raw))
+
+
+def plan(raw: bytes, lines: Sequence[str], drop: Collection[str] = (), spared: Collection[str] = ()) -> bytes:
     """The crontab with these lines as our block, and without the strays of the names in `drop`.
 
+    Lines that are `spared` stay, whatever their names.
     Without lines there is no block. Raises Refused for a crontab that cannot be read and written back unchanged.
     """
     parts = split(raw)
     foreign = parts.foreign
     if drop:
-        foreign = b"".join(line for line in _lines(foreign) if not _is_dropped(line, drop))
+        foreign = b"".join(line for line in _lines(foreign) if not _is_dropped(line, drop, spared))
     block = b""
     if lines:
         inside = "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape")
@@ -102,9 +108,9 @@ def _entry(line: bytes) -> Entry | None:
     return parse_line(line.removesuffix(b"\n").decode("utf-8", "surrogateescape"))
 
 
-def _is_dropped(line: bytes, names: Collection[str]) -> bool:
+def _is_dropped(line: bytes, names: Collection[str], spared: Collection[str]) -> bool:
     entry = _entry(line)
-    return entry is not None and entry.name in names
+    return entry is not None and entry.name in names and entry.text not in spared
 
 
 def _check_round_trip(raw: bytes) -> None:

@@ -50,16 +50,22 @@ class Installed:
 
 
 def install(
-    crontab: Crontab, raw: bytes, lines: Sequence[str], settings: Settings, drop: Collection[str] = ()
+    crontab: Crontab,
+    raw: bytes,
+    lines: Sequence[str],
+    settings: Settings,
+    drop: Collection[str] = (),
+    spared: Collection[str] = (),
 ) -> Installed:
-    """Make these lines our block in the crontab that was read as `raw`; take out the strays named in `drop`.
+    """Make these lines our block in the crontab that was read as `raw`; take out the strays named in `drop`,
+    but none of the lines that are `spared`.
 
     Hold `file_lock` from reading `raw` on. What somebody changed outside of the block since then is kept.
     Raises Busy when the block itself was changed, Refused when the crontab cannot be written, or is not as
     written.
     """
     for _ in range(TRIES):
-        new = plan(raw, lines, drop)
+        new = plan(raw, lines, drop, spared)
         if new == raw:
             return Installed(False)
         check_limits(crontab, raw, new)

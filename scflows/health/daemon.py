@@ -202,7 +202,7 @@ def _in_crontab(installation: Installation) -> int:
 
     parts = installation.parts
     found = [*(parse_line(line) for line in parts.lines or []), *parts.strays]
-    names = [entry.name for entry in found if entry is not None]
+    names = [entry.name for entry in found if entry is not None and entry not in installation.others]
     return len(installation.scheduled) if TICK in names else len(names)
 
 

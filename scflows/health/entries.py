@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from scflows.cron.block import drift
+from scflows.cron.owner import not_ours
 from scflows.errors import Refused
 from scflows.health import FAIL, OK, SKIP, WARN, Finding, counted, some
 
@@ -41,7 +42,10 @@ def block(installation: Installation) -> Iterator[Finding]:
             yield Finding(FAIL, "crontab", told, WRITE_AGAIN)
         return
     changed = drift(installation.raw, lines)
-    if changed:
+    if installation.others:
+        found = not_ours(installation.others, installation.settings.state_path)
+        yield Finding(FAIL, "crontab", str(found), found.help or "")
+    elif changed:
         hidden = len(changed) - MOST_LINES
         shown = (*changed[:MOST_LINES], *([f"… {hidden} more lines"] if hidden > 0 else []))
         yield Finding(FAIL, "crontab", "the block in the crontab is not what the tabfile has", WRITE_AGAIN, shown)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from scflows.cron.index import read_tasks
 from scflows.cron.install import Crontab, Parts, find_crontab, taken_apart
 from scflows.cron.line import Entry
+from scflows.cron.owner import lines_of_others, of_others
 from scflows.cron.tabfile import Tabfile
 from scflows.errors import ScflowsError
 from scflows.heartbeat import scheduler
@@ -126,8 +127,18 @@ class Installation:
 
     @cached_property
     def parts(self) -> Parts:
-        """The crontab taken apart. Raises Refused for marks that are no pair."""
-        return taken_apart(self.raw, self.settings)
+        """The crontab taken apart; lines outside of the block for tasks of other state folders are no strays.
+
+        Raises Refused for marks that are no pair.
+        """
+        parts = taken_apart(self.raw, self.settings)
+        others = of_others(parts.strays, self.settings.state_path)
+        return replace(parts, strays=[entry for entry in parts.strays if entry not in others])
+
+    @cached_property
+    def others(self) -> list[Entry]:
+        """Lines in the block for tasks of another state folder. Raises as `parts`."""
+        return lines_of_others(self.parts.lines or [], self.settings.state_path)
 
     @cached_property
     def scheduler(self) -> Holder | None:

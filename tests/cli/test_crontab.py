@@ -242,3 +242,77 @@ def test_notes_of_ours_that_are_nested_too_deeply_are_none(flows: Flows, tab: Ta
     answer = flows("repair")
     assert (answer.code, answer.err) == (0, "")
     assert tab.content == before
+
+
+def in_another_state(tmp_path: Path, shares_cache: bool = False) -> dict[str, str]:
+    """Variables that lead to another state folder of the same user."""
+    cache = {} if shares_cache else {"XDG_CACHE_HOME": str(tmp_path / "other-cache")}
+    return {"XDG_STATE_HOME": str(tmp_path / "other"), **cache}
+
+
+@pytest.mark.parametrize("shares_cache", [True, False])
+@pytest.mark.parametrize("form", ["--no-one-line", "--one-line"])
+def test_the_block_of_another_state_folder_is_left_alone(
+    flows: Flows, tab: Tab, tmp_path: Path, form: str, shares_cache: bool
+) -> None:
+    assert flows("manual-schedule", "one.yml", form).code == 0
+    before = tab.content
+    other = in_another_state(tmp_path, shares_cache)
+    (tmp_path / "old").write_bytes(FIRST)
+    for name in ("one.yml", "two.yml"):
+        refused = flows("manual-schedule", name, **other)
+        assert refused.code == 5, refused
+        assert f"of another state folder, {tmp_path}/state/scflows: " in refused.err
+        assert f"XDG_STATE_HOME={tmp_path}/state flows clear-tasks" in refused.err
+        assert tab.content == before
+    assert "this would be refused: the block" in flows("manual-schedule", "two.yml", "--dry-run", **other).err
+    assert flows("clear-tasks", "--yes", **other).code == 0
+    flows("crontab", "restore", str(tmp_path / "old"), "--yes", **other)
+    assert tab.content == before
+    # As told: these are given up, then the block is free.
+    assert flows("clear-tasks", "--yes").code == 0
+    assert flows("manual-schedule", "two.yml", **other).code == 0
+    assert [line.rpartition(" ")[2] for line in tab.block] == ["two"]
+
+
+def test_a_block_that_two_state_folders_share_is_told_and_can_be_parted(flows: Flows, tab: Tab, tmp_path: Path) -> None:
+    other = in_another_state(tmp_path)
+    assert flows("manual-schedule", "two.yml", **other).code == 0
+    theirs = tab.block
+    tab.content = FIRST
+    assert flows("manual-schedule", "one.yml").code == 0
+    ours = tab.content
+    tab.content = ours.replace(tab.block[0].encode(), b"\n".join(line.encode() for line in (tab.block[0], *theirs)))
+    assert len(tab.block) == 2
+    refused = flows("repair")
+    assert refused.code == 5
+    assert "/other/scflows: two;" in refused.err
+    told = flows("check").out
+    assert "of another state folder" in told
+    # There, what is theirs goes and the rest stays.
+    (tmp_path / "other-cache/scdata/tasks/tabfile.tab").unlink()
+    assert flows("clear-tasks", "--yes", **other).code == 0
+    assert tab.content == ours
+
+
+def test_lines_outside_of_the_block_that_another_state_folder_needs_are_not_ours(
+    flows: Flows, tab: Tab, tmp_path: Path
+) -> None:
+    other = in_another_state(tmp_path)
+    assert flows("manual-schedule", "one.yml", **other).code == 0
+    stray = tab.block[0].encode() + b"\n"
+    tab.content = FIRST + stray
+    assert flows("manual-schedule", "one.yml").code == 0
+    assert tab.foreign == FIRST + stray
+    assert "outside the block" not in flows("check").out
+    # One that starts nothing any more is taken for ours.
+    (tmp_path / "other/scflows/tasks/one.json").unlink()
+    assert flows("repair").code == 0
+    assert tab.foreign == FIRST
+
+
+def test_a_state_folder_that_was_moved_takes_its_lines_along(flows: Flows, tab: Tab, tmp_path: Path) -> None:
+    assert flows("manual-schedule", "one.yml", "two.yml").code == 0
+    (tmp_path / "state").rename(tmp_path / "other")
+    assert flows("repair", **in_another_state(tmp_path)).code == 0
+    assert [f"--state {tmp_path}/other/scflows" in line for line in tab.block] == [True, True]
