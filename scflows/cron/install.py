@@ -135,7 +135,9 @@ def _found(crontab: Crontab, backup: str, error: ScflowsError) -> bytes:
 
 
 def _way_back(backup: str) -> str:
-    return f"compare crontab -l with the copy of the old one, {backup}; it is put back with: flows crontab restore"
+    # By its name: the next change of the crontab has it be the newest no more.
+    name = os.path.basename(backup).removesuffix(".tab")
+    return f"compare crontab -l with the copy of the old one, {backup}; put it back with: flows crontab restore {name}"
 
 
 def backups(settings: Settings) -> list[str]:
