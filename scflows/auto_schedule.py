@@ -185,7 +185,7 @@ def _missed(planner: Planner, found: dict[str, Found]) -> set[str]:
     """Tasks of a search that is not believed, since so many of them at once are not found; each search is told so."""
     missed: set[str] = set()
     for name, answer in found.items():
-        if not answer.kind or not answer.is_whole:
+        if not answer.kind or not answer.is_whole or answer.is_bare:
             continue
         known = {each.task for each in answer.decisions}
         own = [
