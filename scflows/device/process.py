@@ -99,9 +99,11 @@ class _Work:
             raise Ended(LOADING_FAILED, f"scdata cannot be had ready: {_told(error)}") from error
         try:
             self.device = scdata.Device(params=scdata.APIParams(id=self.given["device"]))
-            foreign = foreign_calls(self.device)
+            foreign, shown = foreign_calls(self.device), self.device.handler.json.id
         except Exception as error:
             raise Ended(DEVICE_NOT_VALID, self._because(_told(error))) from error
+        if shown != self.given["device"]:
+            raise Ended(DEVICE_NOT_VALID, f"the platform answered with device {shown}")
         # Asked at once: to load reads the device again, and a hardware that is a bare name makes it False.
         if not self.device.valid_for_processing:
             raise Ended(NOT_VALID_FOR_PROCESSING, self._because("it has a blueprint, and no hardware"))

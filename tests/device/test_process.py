@@ -222,13 +222,18 @@ def test_an_outage_is_told_as_one(work, platform, kit, server):
     assert not any("elsewhere" in each["path"] for each in platform.requests)
 
 
-def test_a_date_that_is_not_taken_is_told_though_the_answer_says_success(platform, kit, work, access):
+def test_a_change_that_is_not_taken_and_another_device_are_told_though_the_answer_says_success(
+    platform, kit, work, access
+):
     # The platform lets an owner post, and leaves out of a change what is for researchers.
     kit("due").owner = GUEST
     object.__setattr__(access, "token", GUEST.token)
-    answer = work("process_all", {"runs": [{"device": kit("due").id}]}).answer[0]
+    kit("equal").shown_as = {"id": 999}
+    runs = [{"device": kit("due").id}, {"device": kit("equal").id}]
+    answer, other = work("process_all", {"runs": runs}).answer
     assert answer["outcome"] == DATA_POSTING_FAILED
     assert "researchers and admins" in answer["message"]
+    assert (other["outcome"], other["message"]) == (DEVICE_NOT_VALID, "the platform answered with device 999")
     assert platform.patches[-1]["taken"] is False
 
 
