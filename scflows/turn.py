@@ -18,7 +18,7 @@ from scflows.cron.task import TaskStore
 from scflows.entrance import LEFT, timed_out, withdraw
 from scflows.errors import NotFound, ScflowsError
 from scflows.history.recorder import Recorder
-from scflows.lock.file import FileLock
+from scflows.lock.file import FileLock, holder
 from scflows.place import PIPE, nobody_waits, poke, take_place
 from scflows.run import FAILED, QUEUED, SKIPPED
 from scflows.settings import Settings, read_settings
@@ -130,25 +130,34 @@ class _Server:
         now = time.time()
         pause = LOOK_EVERY
         full = 0  # so many places are taken, or for others: who may have more of them may start all the same
+        # Locks that one of those before could not have, or is about to take: who comes after it must not be quicker.
+        behind: set[tuple[str, str]] = set()
         for ticket in waiting:
             if ticket.at > now:
                 pause = min(pause, ticket.at - now)
                 continue
             known = self._known.get(ticket.name)
-            if (known is not None and 0 < known.most <= full) or backlog.is_blocked(self.state, ticket):
+            if known is None or 0 < known.most <= full:
+                continue
+            needed = backlog.needed(known)
+            missing = [each for each in needed if each in behind or holder(*each) is not None]
+            behind.update(missing)
+            if missing or backlog.is_at_rest(self.state, ticket):
                 continue
             if ticket.is_own:
                 # A place is for it; it looks by itself.
                 pause = min(pause, SOON)
-                full = max(full, known.most if known is not None else 0)
+                full = max(full, known.most)
                 continue
             held = backlog.seize(self.state, ticket)
             what = backlog.read(self.state, ticket) if held is not None else None
             if held is None or what is None:
+                behind.update(needed)
                 continue
             mutexes = self._mutexes(ticket, what)
             if mutexes is None:
                 held.leave()
+                behind.update(needed)
                 continue
             turn = Turn(ticket.run, held, what.since, what.why, mutexes)
             if what.most:
@@ -160,6 +169,7 @@ class _Server:
                     full = max(full, what.most)
                     continue
             self._fork(ticket, what, turn, pipe)
+            behind.update(needed)
         return pause
 
     def _mutexes(self, ticket: Ticket, what: Waiting) -> list[FileLock] | None:

@@ -25,6 +25,7 @@ from scflows.catch_up import start_arguments
 from scflows.cron.schedule import Schedule
 from scflows.cron.task import Task, TaskStore
 from scflows.history import Query, open_store
+from scflows.lock.file import FileLock
 from scflows.run import FINAL, Run
 from scflows.settings import Settings
 
@@ -66,8 +67,15 @@ class Machine:
         return self.flows(*command, *([] if slot is None else ["--slot", f"{slot:.0f}"]), **variables)
 
     def flows(self, *arguments: str, **variables: str) -> subprocess.Popen[str]:
+        return self._start(["-m", "scflows", *arguments], variables)
+
+    def python(self, code: str, *arguments: str) -> subprocess.Popen[str]:
+        """Start some Python of the test's own, and go on."""
+        return self._start(["-c", code, *arguments], {})
+
+    def _start(self, arguments: list[str], variables: dict[str, str]) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "scflows", *arguments],
+            [sys.executable, "-P", *arguments],
             cwd=self.workspace,
             env={**self.environment, **variables},
             stdin=subprocess.DEVNULL,
@@ -221,6 +229,42 @@ def test_flows_that_share_a_mutex_never_meet_and_keep_no_place_from_others(machi
     assert runs["second"].started >= (runs["first"].ended or 0)
     assert runs["second"].waited_for.startswith("the mutex db (run ")
     assert runs["other"].waited_for == ""
+
+
+#: Hands out turns; the mutex `db` comes free just after the first look at it.
+COMES_FREE = """
+import sys
+from scflows import backlog, turn
+from scflows.lock.file import FileLock, holder
+state, locks = sys.argv[1:]
+mutex = FileLock(backlog.mutex_folder(locks), "db")
+assert mutex.acquire("other")
+def look(folder, name):
+    found = holder(folder, name)
+    if name == "db":
+        mutex.release()
+    return found
+backlog.holder = turn.holder = look
+turn.serve_here(state, lambda task, outcome: None)
+"""
+
+
+def test_who_waits_for_a_mutex_is_not_passed_when_it_comes_free_between_two_looks(machine: Machine) -> None:
+    machine.environment["MAX_RUNS"] = "4"
+    settings = machine.settings
+    turns, mutex = (
+        FileLock(folder, name)
+        for folder, name in ((settings.state_path, "turn"), (backlog.mutex_folder(settings.lock_path), "db"))
+    )
+    assert turns.acquire("")
+    assert mutex.acquire("other")
+    for name in ("a", "b", "c"):
+        machine.task(name, "mutex: db\n" + QUICK)
+        assert machine.start(name).wait(60) == 0
+    mutex.release()
+    turns.release()
+    assert machine.python(COMES_FREE, settings.state_path, settings.lock_path).wait(60) == 0
+    assert [(run.task, run.status) for run in machine.ended(3)] == [(name, "success") for name in ("a", "b", "c")]
 
 
 def test_with_overlap_wait_one_start_waits_for_the_run_that_goes_on(machine: Machine) -> None:
