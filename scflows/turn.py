@@ -12,7 +12,7 @@ import signal
 import sys
 import time
 
-from scflows import backlog
+from scflows import backlog, overlap
 from scflows.admission import Turn, take_mutex
 from scflows.cron.task import TaskStore
 from scflows.entrance import LEFT, timed_out, withdraw
@@ -95,6 +95,7 @@ class _Server:
         self._children: set[int] = set()
         self.is_stopped = False
         self._known: dict[str, Waiting] = {}
+        self._met: set[str] = set()  #: those whose second has come, and that were answered by their `overlap`
 
     def serve(self) -> None:
         pipe = self._open_pipe()
@@ -110,7 +111,7 @@ class _Server:
                 if not waiting and not self._children:
                     return
                 self._expire(waiting)
-                pause = self._start_some(waiting, pipe)
+                pause = self._start_some(self._come_due(waiting), pipe)
                 if poll.poll(pause * 1000) and pipe >= 0:
                     os.read(pipe, 65536)
         finally:
@@ -124,6 +125,29 @@ class _Server:
             for pid in self._children:
                 os.kill(pid, signal.SIGTERM)
         self.is_stopped = True
+
+    def _come_due(self, waiting: list[Ticket]) -> list[Ticket]:
+        """Those that may start, once the ones whose second has come were answered by the `overlap` of their task."""
+        now = time.time()
+        due = [ticket for ticket in waiting if ticket.at <= now]
+        ended: set[str] = set()
+        for ticket in due:
+            what = self._known.get(ticket.name)
+            if what is None or ticket.name in self._met or not overlap.is_untried(ticket, what):
+                continue
+            try:
+                task, settings = self._task(ticket.task)
+            except ScflowsError:
+                continue  # Its run says so.
+            before = overlap.earlier(ticket, self._known, due)
+            recorder = Recorder(settings)
+            answer = overlap.meet(self.state, ticket, what, before, task.overlap, recorder)
+            recorder.close()
+            if answer == overlap.STAYS:
+                self._met.add(ticket.name)
+            else:
+                ended.add(ticket.name)
+        return [ticket for ticket in waiting if ticket.name not in ended]
 
     def _start_some(self, waiting: list[Ticket], pipe: int) -> float:
         """Start those whose turn it is; the seconds until it is to be looked again."""
@@ -243,6 +267,7 @@ class _Server:
         now = time.time()
         names = {ticket.name for ticket in waiting}
         self._known = {name: what for name, what in self._known.items() if name in names}
+        self._met &= names
         for ticket in waiting:
             what = self._known.get(ticket.name)
             if what is None:
