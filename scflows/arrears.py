@@ -73,13 +73,14 @@ class Arrears:
             self._owed = sorted({*self._owed, *(Slot(int(each.slot), each.task) for each in found.owed)})
 
     def make_up(self, now: float, busy: Iterable[str]) -> None:
-        """Start the oldest slot that is owed to a task that is not `busy`, and has no run that waits for its turn."""
+        """Start the oldest slot that is owed to a task that is not `busy`, and has no run that goes on or waits."""
         if self._owed and not nobody_waits(self._settings.state_path):
             # A run that waits has no process here: it would have the next slot of its task skipped.
             from scflows.backlog import alive
 
             busy = [*busy, *(ticket.task for ticket in alive(self._settings.state_path))]
-        slot = next((slot for slot in self._owed if slot.name not in busy), None)
+        free = (slot for slot in self._owed if slot.name not in busy)
+        slot = next((slot for slot in free if not self._capacity.runs([slot.name])), None)
         if slot is None:
             return
         task = self._agenda.tasks.get(slot.name)

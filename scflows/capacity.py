@@ -1,4 +1,4 @@
-"""How many places there are for each task of the scheduler, how long it may wait for one, and whether one is free."""
+"""What keeps a task of the scheduler from starting: whether there is a place for it, and whether it runs already."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ from dataclasses import dataclass
 
 from scflows.cron.task import task_settings
 from scflows.errors import ScflowsError
+from scflows.lock.file import held
 from scflows.place import nobody_waits, take_place
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from scflows.agenda import Agenda, Slot
     from scflows.cron.task import Task
     from scflows.place import Place
@@ -22,6 +25,7 @@ class Limits:
 
     places: int  #: how many there are for it
     patience: float  #: how many seconds it may wait for one
+    lock_path: str  #: the folder of its lock
 
 
 class Capacity:
@@ -40,18 +44,27 @@ class Capacity:
     def of(self, name: str) -> Limits:
         """What holds for a task; for one that is gone, and one whose settings cannot be, what holds for us."""
         task = self._agenda.tasks.get(name)
-        mine = Limits(self.places or self._settings.max_runs, self._settings.max_wait_seconds)
+        mine = self._limits(self._settings)
         if task is None:
             return mine
-        named = (task.settings.get("MAX_RUNS", ""), task.settings.get("MAX_WAIT_SECONDS", ""))
-        key = (task.workspace, *named)
+        named = ("MAX_RUNS", "MAX_WAIT_SECONDS", "LOCK_PATH", "XDG_STATE_HOME")
+        key = (task.workspace, *(task.settings.get(name, "") for name in named))
         if key not in self._known:
             try:
-                own = task_settings(task)
-                self._known[key] = Limits(self.places or own.max_runs, own.max_wait_seconds)
+                self._known[key] = self._limits(task_settings(task))
             except ScflowsError:
                 self._known[key] = mine  # Its run is refused, and says why.
         return self._known[key]
+
+    def _limits(self, settings: Settings) -> Limits:
+        return Limits(self.places or settings.max_runs, settings.max_wait_seconds, settings.lock_path)
+
+    def runs(self, names: Iterable[str]) -> set[str]:
+        """Those of the tasks that run, whoever started them: their locks are held."""
+        folders: dict[str, set[str]] = {}
+        for name in names:
+            folders.setdefault(self.of(name).lock_path, set()).add(name)
+        return {name for folder, wanted in folders.items() for name in held(folder, wanted)}
 
     def is_light(self, name: str) -> bool:
         """Whether a task's process takes no place: it runs the slots of a minute, each of which asks for one."""

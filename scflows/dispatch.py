@@ -27,7 +27,7 @@ class Dispatch:
         self, world: World, agenda: Agenda, capacity: Capacity, starts: Starts, arrears: Arrears, missed: Missed
     ) -> None:
         self.waiting = Waiting()
-        self.is_crowded = False  #: whether a slot is due for which there is no place
+        self.is_crowded = False  #: whether a slot is due that waits for others, who tell nobody when they end
         self._world = world
         self._agenda = agenda
         self._capacity = capacity
@@ -55,17 +55,20 @@ class Dispatch:
         expired = self.waiting.expired(self._world.now(), lambda name: self._capacity.of(name).patience)
         self._missed.add(expired, self._agenda.tasks, LATE)
         self._give_way()
+        elsewhere = self._run_elsewhere()
         places = self._capacity.places
         full = 0  # so many places are taken: a task that has more of them may start all the same
         while True:
             if places and self._starts.places >= places:
                 full = places
-            busy = self._starts.tasks
-            may = partial(self._may_start, full=full, busy=frozenset(busy)) if full else None
+            busy = elsewhere.union(self._starts.tasks)
+            may = partial(self._may_start, full=full, busy=busy) if full else None
             slot = self.waiting.first(busy, self._world.now(), may)
             if slot is None:
                 if not full:
                     self._arrears.make_up(self._world.now(), busy)
+                # Nobody tells us when these end.
+                self.is_crowded |= not elsewhere.isdisjoint(self.waiting.due(self._world.now()))
                 return
             task = self._agenda.tasks.get(slot.name)
             # A task that is gone was removed or paused while it waited.
@@ -84,6 +87,11 @@ class Dispatch:
                     if place is not None:
                         place.release()
             self.waiting.remove(slot)
+
+    def _run_elsewhere(self) -> frozenset[str]:
+        """The tasks with slots to start that run in a process of others: they came through the backlog, or by hand."""
+        names = self.waiting.due(self._world.now()).difference(self._starts.tasks)
+        return frozenset(self._capacity.runs(name for name in names if not self._capacity.is_light(name)))
 
     def _may_start(self, name: str, full: int, busy: Collection[str]) -> bool:
         """Whether a task needs no place of those that are taken. Of one that runs, the start goes by its `overlap`."""

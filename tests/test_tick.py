@@ -327,6 +327,28 @@ def test_a_slot_whose_task_runs_is_left_to_the_lock_though_there_is_no_place(wor
     assert world.begun == [("slow", NOON + MINUTE), ("slow", NOON + 2 * MINUTE), ("slow", NOON + 3 * MINUTE)]
 
 
+def test_a_slot_whose_task_runs_in_a_process_of_others_is_left_to_the_lock_too(world, put, serve, settings) -> None:
+    put("long", Schedule("1 12 * * *"))
+    put("often", Schedule("2-3 12 * * *"))
+    world.takes = {"long": 1000.0}
+    lock = FileLock(settings.lock_path, "often")
+    assert lock.acquire("another")
+    world.at(NOON + 2.5 * MINUTE, lock.release)
+    serve(NOON + 4 * MINUTE, places=1)
+    assert world.begun == [("long", NOON + MINUTE), ("often", NOON + 2 * MINUTE)]
+
+
+def test_slots_that_wait_together_wait_for_a_run_of_others(world, put, serve, settings) -> None:
+    put("often")
+    lock = FileLock(settings.lock_path, "often")
+    world.at(NOON + 10, lambda: lock.acquire("another"))
+    world.jump(NOON + 20, NOON + 3 * MINUTE + 5)
+    world.at(NOON + 3 * MINUTE + 30, lock.release)
+    serve(NOON + 3 * MINUTE + 50)
+    assert world.slots("often") == [NOON + MINUTE, NOON + 2 * MINUTE, NOON + 3 * MINUTE]
+    assert [moment - NOON - 3 * MINUTE for moment in world.times] == pytest.approx([5.0, 30.0, 30.5], abs=0.5)
+
+
 def test_a_start_that_fails_is_tried_again(world, put, serve) -> None:
     put("often", Schedule("1 * * * *"))
     world.fails = 2
