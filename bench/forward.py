@@ -1,7 +1,5 @@
 """How fast `flows forward mqtt` is beside a bare pass-through with the same client library, in the same run.
 
-    python bench/forward.py [MESSAGES] [ROUNDS]
-
 Two brokers of Mosquitto are started. Each round gives the first one that many messages for a session that is away,
 then lets a forwarder come: the rate is that at which they arrive at the second one.
 """
@@ -18,6 +16,7 @@ import tempfile
 import time
 
 import paho.mqtt.client as paho
+from measure import numbers
 
 SCHEMA = """\
 name: bench
@@ -143,4 +142,4 @@ def _peak(pid: int) -> float:
 
 
 if __name__ == "__main__":
-    main(*(int(each) for each in (sys.argv[1:] + ["20000", "3"][len(sys.argv) - 1 :])))
+    main(*numbers(__doc__, MESSAGES=20_000, ROUNDS=3))

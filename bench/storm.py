@@ -1,14 +1,11 @@
 """Many tasks due in the same minute under the cap: how many go on at once, how many processes there are, which order.
 
-    python bench/storm.py [COUNT] [CAP] [SECONDS]
-
 First as cron starts them, a process for each; then by `flows cron run`. Each run sleeps for SECONDS. Out of order is a
 run that waited while one started whose turn comes later. Ends with 1 when the cap, or the order, did not hold.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 import subprocess
@@ -19,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from measure import PYTHON, children_seconds
+from measure import PYTHON, arguments, children_seconds
 
 from scflows.cron.line import line
 from scflows.cron.schedule import Schedule
@@ -171,12 +168,12 @@ def storm(count: int, cap: int, seconds: float, by_cron: bool) -> bool:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("count", type=int, nargs="?", default=500, help="how many tasks are due (500)")
-    parser.add_argument("cap", type=int, nargs="?", default=4, help="how many may run at once (4)")
-    parser.add_argument("seconds", type=float, nargs="?", default=0.1, help="how long each run sleeps (0.1)")
-    given = parser.parse_args()
-    found = [storm(given.count, given.cap, given.seconds, by_cron) for by_cron in (True, False)]
+    given = arguments(__doc__)
+    given.add_argument("COUNT", nargs="?", type=int, default=500, help="how many tasks: 500, if not given")
+    given.add_argument("CAP", nargs="?", type=int, default=4, help="how many run at once: 4, if not given")
+    given.add_argument("SECONDS", nargs="?", type=float, default=0.1, help="how long each runs: 0.1, if not given")
+    options = given.parse_args()
+    found = [storm(options.COUNT, options.CAP, options.SECONDS, by_cron) for by_cron in (True, False)]
     sys.exit(0 if all(found) else 1)
 
 

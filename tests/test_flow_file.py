@@ -165,14 +165,14 @@ steps = strategies.lists(strategies.dictionaries(words | texts, values, max_size
 
 
 @pytest.mark.language("§1 What is checked")
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(strategies.fixed_dictionaries({"steps": steps | values}, optional={"params": values, "schedule": values}))
 def test_no_flow_of_any_shape_brings_a_traceback(flow):
     mistakes(yaml.safe_dump(flow))
 
 
 @pytest.mark.language("§1 What is checked")
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(strategies.binary(max_size=80) | strategies.text(max_size=80).map(lambda text: text.encode("utf-8", "replace")))
 def test_no_bytes_bring_a_traceback(content):
     mistakes(content)

@@ -684,7 +684,7 @@ def running(settings: Settings) -> list[Run]:
 
 
 def wait_for(holds: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -693,7 +693,7 @@ def wait_for(holds: Callable[[], object]) -> None:
 def test_sigterm_waits_for_the_run_and_ends_well(foreground, settings) -> None:
     process = foreground()
     process.send_signal(signal.SIGTERM)
-    said, _ = process.communicate(timeout=30)
+    said, _ = process.communicate(timeout=60)
     assert process.returncode == 0, said
     assert [run.status for run in history(settings, task="nap")][-1] == "success"
     assert scheduler(settings) is None
@@ -704,7 +704,7 @@ def test_the_second_sigterm_cancels_the_run(foreground, settings) -> None:
     process.send_signal(signal.SIGTERM)
     read_until(process, "told to stop")
     process.send_signal(signal.SIGTERM)
-    said, _ = process.communicate(timeout=30)
+    said, _ = process.communicate(timeout=60)
     assert process.returncode == 0, said
     assert [run.status for run in history(settings, task="nap")][-1] == "cancelled"
 
@@ -712,7 +712,7 @@ def test_the_second_sigterm_cancels_the_run(foreground, settings) -> None:
 def test_a_run_gets_no_more_than_the_grace(foreground, settings) -> None:
     process = foreground("--grace", "0.1")
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=30)
+    process.communicate(timeout=60)
     assert process.returncode == 0
     assert [run.status for run in history(settings, task="nap")][-1] == "cancelled"
 
