@@ -33,7 +33,7 @@ class Turn:
         self.why = why  #: what it waited for
         self.mutexes = mutexes
         self.place: Place | None = None
-        self.given = time.time()  #: when its turn came
+        self.given = time.time()  #: when its turn came: it has all that it needs
 
 
 class Admission:

@@ -192,6 +192,8 @@ class _Server:
                         mutex.release()
                     full = max(full, what.most)
                     continue
+            # Only now: who gives up a place has ended before, by the record too.
+            turn.given = time.time()
             self._fork(ticket, what, turn, pipe)
             behind.update(needed)
         return pause

@@ -26,6 +26,7 @@ from scflows.cron.schedule import Schedule
 from scflows.cron.task import Task, TaskStore
 from scflows.history import Query, open_store
 from scflows.lock.file import FileLock
+from scflows.place import take_place
 from scflows.run import FINAL, Run
 from scflows.settings import Settings
 
@@ -265,6 +266,38 @@ def test_who_waits_for_a_mutex_is_not_passed_when_it_comes_free_between_two_look
     turns.release()
     assert machine.python(COMES_FREE, settings.state_path, settings.lock_path).wait(60) == 0
     assert [(run.task, run.status) for run in machine.ended(3)] == [(name, "success") for name in ("a", "b", "c")]
+
+
+#: Hands out turns; the only place comes free while it is asked for.
+PLACE_COMES_FREE = """
+import sys, time
+from pathlib import Path
+from scflows import turn
+state, told = sys.argv[1:]
+taken = turn.take_place
+place = taken(state, 1)
+def take(*asked):
+    if place.descriptor >= 0:
+        time.sleep(0.01)
+        Path(told).write_text(repr(time.time()))
+        place.release()
+    return taken(*asked)
+turn.take_place = take
+turn.serve_here(state, lambda task, outcome: None)
+"""
+
+
+def test_a_run_that_waited_is_recorded_from_when_it_has_its_place(machine: Machine, tmp_path: Path) -> None:
+    turns = FileLock(machine.settings.state_path, "turn")
+    assert turns.acquire("")
+    place = take_place(machine.settings.state_path, 1)
+    assert place is not None
+    machine.task("next")
+    assert machine.start("next").wait(60) == 0
+    place.release()
+    turns.release()
+    assert machine.python(PLACE_COMES_FREE, machine.settings.state_path, str(tmp_path / "told")).wait(60) == 0
+    assert machine.ended(1)[0].started >= float((tmp_path / "told").read_text())
 
 
 def test_with_overlap_wait_one_start_waits_for_the_run_that_goes_on(machine: Machine) -> None:
