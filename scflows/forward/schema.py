@@ -241,6 +241,12 @@ def _names(document: Located, given: dict[str, Any] | None) -> dict[str, Any] | 
     kind = found.get("type")
     if kind is not None and kind not in TABLES:
         document.mistake(f"names: type is one of {', '.join(TABLES)}", "names", "type")
+    if kind == "platform" and found.keys() & {"uri", "authentication", "headers", "paginate"}:
+        document.mistake(
+            "names: of the platform SC_API_URL and SC_BEARER say where it is and who asks; another API is of type rest",
+            "names",
+            "type",
+        )
     for key in TABLES.get(str(kind), ()):
         if key not in found:
             document.mistake(f"names: {key} is missing, which type {kind} needs", "names")
