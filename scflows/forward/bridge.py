@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 from select import select
 
@@ -313,3 +314,5 @@ class Bridge:
             self._disk_told = (told, now)
         self._disk_problem = told
         self._disk_wait = now + DISK_WAIT
+        with suppress(sqlite3.Error):
+            self._spool.relieve()

@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 
     from scflows.exchange import Exchange
     from scflows.forward import Sink, Source
+    from scflows.forward.end_spec import EndSpec
     from scflows.forward.names import Fetch, NameTable
     from scflows.forward.route import Shape
-    from scflows.forward.schema import EndSpec, Schema
+    from scflows.forward.schema import Schema
     from scflows.mask import Mask
     from scflows.secrets import Secret
     from scflows.settings import Settings
@@ -47,7 +48,7 @@ class Opener:
         if spec.scheme == "mqtt":
             from scflows.forward.mqtt import MqttSource
 
-            name = spec.client_id or f"scflows-{self._schema.name}"
+            name = spec.client_of(self._schema.name, is_sink=False)
             end = self._mqtt(spec, name if lasting else f"{name}-look-{os.getpid()}")
             return MqttSource(end, self._schema.topics, self._tell, lasting)
         if spec.scheme == "kafka":
@@ -66,8 +67,8 @@ class Opener:
         if spec.scheme == "mqtt":
             from scflows.forward.mqtt import MqttSink
 
-            name = spec.client_id or f"scflows-{self._schema.name}-out"
-            return MqttSink(self._mqtt(spec, name), self._tell, will, spec.qos)
+            end = self._mqtt(spec, spec.client_of(self._schema.name, is_sink=True))
+            return MqttSink(end, self._tell, will, spec.qos)
         if spec.scheme == "kafka":
             from scflows.forward.kafka import KafkaSink
 

@@ -70,7 +70,8 @@ class Route:
                     return Dropped(EMPTY)
                 payload = shaped
             topic = self._target.fill(names)
-        except (ValueError, StepError) as error:
-            return Refused(str(error))
+        except Exception as error:  # Whatever a payload does: one that ends us would come again, and again.
+            is_known = isinstance(error, ValueError | StepError)
+            return Refused(str(error) if is_known else f"{type(error).__name__}: {error}")
         retain = message.retain if self._retain is None else self._retain
         return Outgoing(topic, payload, retain, message.properties)

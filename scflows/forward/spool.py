@@ -49,6 +49,8 @@ class Spool:
         self._file.execute(f"PRAGMA page_size={PAGE}")
         self._file.execute("PRAGMA auto_vacuum=INCREMENTAL")
         self._file.execute("PRAGMA journal_mode=WAL")
+        # To overwrite what is forgotten would take as much room in the journal as it had.
+        self._file.execute("PRAGMA secure_delete=OFF")
         # What was acknowledged to its sender must outlive the power, too.
         self._file.execute("PRAGMA synchronous=FULL")
         # What the journal holds must find room in the file itself, in any case.
@@ -98,13 +100,14 @@ class Spool:
 
     def remove(self, upto: int) -> None:
         """Forget the messages up to one."""
-        while True:
-            # A few at a time: on a disk that is nearly full there may be no room to note them all.
-            asked = f"SELECT count(*), coalesce(sum(size), 0), max(id) FROM ({SOME})"
-            count, size, bound = self._row(asked, (upto, AT_ONCE))
-            if not count:
-                break
-            self._file.execute("DELETE FROM waiting WHERE id <= ?", (bound,))
+        # A few at a time: on a disk that is nearly full there may be no room to note them all.
+        most = self._disk()[1] // RESERVE_PART
+        while rows := self._file.execute(SOME, (upto, AT_ONCE)).fetchall():
+            count, size = 0, 0
+            while count < len(rows) and size < most:
+                size += rows[count][1]
+                count += 1
+            self._file.execute("DELETE FROM waiting WHERE id <= ?", (rows[count - 1][0],))
             self.count -= count
             self.bytes -= size + ROW * count
         self.can_shrink = not self.count
@@ -113,8 +116,12 @@ class Spool:
         """Give a piece of the room that is free in the file back to the disk: the next outage may be far away."""
         self._file.executescript(f"PRAGMA incremental_vacuum({SHRINK})")  # `execute` would do one page of it.
         if not self._row("PRAGMA freelist_count")[0]:
-            self._file.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            self.relieve()
             self.can_shrink = False
+
+    def relieve(self) -> None:
+        """Give back the room of the journal: when the disk is full, that may be what the next attempt needs."""
+        self._file.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def refuse(self, messages: Iterable[tuple[Outgoing, str]]) -> None:
         """Keep messages that nobody takes, each with the reason, for a person to look at."""
