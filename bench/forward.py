@@ -1,9 +1,11 @@
 """How fast `flows forward mqtt` is beside a bare pass-through with the same client library, in the same run.
 
     python bench/forward.py [MESSAGES] [ROUNDS]
+    python bench/forward.py --outages [MESSAGES]
 
 Two brokers of Mosquitto are started. Each round gives the first one that many messages for a session that is away,
-then lets a forwarder come: the rate is that at which they arrive at the second one.
+then lets a forwarder come: the rate is that at which they arrive at the second one. `--outages` is another run: see
+`forward_outages.py`.
 """
 
 from __future__ import annotations
@@ -41,14 +43,14 @@ CONFIGURATION = "listener {port} 127.0.0.1\nallow_anonymous true\nmax_queued_mes
 
 def main(count: int, rounds: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        source, sink = _port(), _port()
-        brokers = [_broker(folder, port) for port in (source, sink)]
+        source, sink = port(), port()
+        brokers = [broker(folder, each) for each in (source, sink)]
         try:
             _measure(folder, source, sink, count, rounds)
         finally:
-            for broker in brokers:
-                broker.terminate()
-                broker.wait()
+            for each in brokers:
+                each.terminate()
+                each.wait()
 
 
 def _measure(folder: str, source: int, sink: int, count: int, rounds: int) -> None:
@@ -60,16 +62,16 @@ def _measure(folder: str, source: int, sink: int, count: int, rounds: int) -> No
     ours = [sys.executable, "-P", "-m", "scflows", "forward", "mqtt", "--schema-file", schema]
     bare = [sys.executable, "-c", BARE, str(source), str(sink)]
     rates: dict[str, list[float]] = {"bare": [], "ours": []}
-    peak = 0.0
+    most = 0.0
     for _ in range(rounds):
         for name, command in (("bare", bare), ("ours", ours)):
             rate, memory = _round(command, folder, source, sink, count)
             rates[name].append(rate)
-            peak = max(peak, memory if name == "ours" else 0)
+            most = max(most, memory if name == "ours" else 0)
     medians = {name: statistics.median(found) for name, found in rates.items()}
     for name, found in medians.items():
         print(f"{name}: {found:7.0f} messages/s")
-    print(f"ours is {medians['ours'] / medians['bare']:.0%} of bare; peak memory {peak:.0f} MiB")
+    print(f"ours is {medians['ours'] / medians['bare']:.0%} of bare; peak memory {most:.0f} MiB")
 
 
 def _round(command: list[str], folder: str, source: int, sink: int, count: int) -> tuple[float, float]:
@@ -86,7 +88,7 @@ def _round(command: list[str], folder: str, source: int, sink: int, count: int) 
     ends = time.monotonic() + 60 + count / 100
     while len(times) < count and time.monotonic() < ends and process.poll() is None:
         time.sleep(0.02)
-    memory = _peak(process.pid)
+    memory = peak(process.pid)
     process.send_signal(signal.SIGTERM)
     process.wait()
     reader.loop_stop()
@@ -114,10 +116,11 @@ def _fill(port: int, count: int) -> None:
     writer.loop_stop()
 
 
-def _broker(folder: str, port: int) -> subprocess.Popen[bytes]:
+def broker(folder: str, port: int, more: str = "") -> subprocess.Popen[bytes]:
+    """A broker that answers; `more` is for its configuration."""
     path = os.path.join(folder, f"{port}.conf")
     with open(path, "w", encoding="utf-8") as file:
-        file.write(CONFIGURATION.format(port=port))
+        file.write(CONFIGURATION.format(port=port) + more)
     process = subprocess.Popen(["mosquitto", "-c", path])
     for _ in range(100):
         try:
@@ -128,13 +131,15 @@ def _broker(folder: str, port: int) -> subprocess.Popen[bytes]:
     raise SystemExit("mosquitto does not start")
 
 
-def _port() -> int:
+def port() -> int:
+    """A free one."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return int(found.getsockname()[1])
 
 
-def _peak(pid: int) -> float:
+def peak(pid: int) -> float:
+    """The most memory that a process had so far, in MiB."""
     try:
         with open(f"/proc/{pid}/status", encoding="ascii") as file:
             return next(int(line.split()[1]) / 1024 for line in file if line.startswith("VmHWM"))
@@ -143,4 +148,9 @@ def _peak(pid: int) -> float:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:2] == ["--outages"]:
+        import forward_outages
+
+        forward_outages.main(int((sys.argv[2:] or ["100000"])[0]))
+        sys.exit()
     main(*(int(each) for each in (sys.argv[1:] + ["20000", "3"][len(sys.argv) - 1 :])))
