@@ -30,7 +30,7 @@ READ_AT_ONCE = 200
 #: How many messages may be on their way.
 WINDOW = 200
 #: What a message may have at most, in bytes, as a broker of MQTT 5 is told: it does not send us a larger one.
-MOST_PACKET = 16 * 2**20
+MOST_PACKET = 64 * 2**20
 #: Seconds that a broker keeps our session and its messages while we are away: MQTT 5's longest, "for ever".
 FOR_EVER = 0xFFFFFFFF
 

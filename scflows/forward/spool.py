@@ -21,8 +21,6 @@ MOST_REFUSED, REFUSED_SHARE = 10_000, 4
 RESERVE, RESERVE_PART = 16 * 2**20, 8
 #: How many messages are forgotten at once.
 AT_ONCE = 500
-#: How many pages go back to the disk at once.
-SHRINK = 5000
 PAGE = 4096
 TABLES = """
 CREATE TABLE IF NOT EXISTS waiting (
@@ -54,7 +52,8 @@ class Spool:
         # What was acknowledged to its sender must outlive the power, too.
         self._file.execute("PRAGMA synchronous=FULL")
         # What the journal holds must find room in the file itself, in any case.
-        self._file.execute(f"PRAGMA wal_autocheckpoint={min(256, max(16, self._disk()[1] // (4 * PAGE)))}")
+        self._pages = max(16, self._disk()[1] // (4 * PAGE))  #: how many may be in the journal
+        self._file.execute(f"PRAGMA wal_autocheckpoint={min(256, self._pages)}")
         self._file.executescript(TABLES)
         self.count, size, self.last = self._row(f"SELECT count(*), {SIZE}, coalesce(max(id), 0) FROM waiting")
         self.bytes = size + ROW * self.count  #: of what waits
@@ -114,7 +113,7 @@ class Spool:
 
     def shrink(self) -> None:
         """Give a piece of the room that is free in the file back to the disk: the next outage may be far away."""
-        self._file.executescript(f"PRAGMA incremental_vacuum({SHRINK})")  # `execute` would do one page of it.
+        self._file.executescript(f"PRAGMA incremental_vacuum({self._pages})")  # `execute` would do one page of it.
         if not self._row("PRAGMA freelist_count")[0]:
             self.relieve()
             self.can_shrink = False
