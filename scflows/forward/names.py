@@ -150,6 +150,8 @@ def from_csv(path: str, key: str) -> Fetch:
                     raise StepError(
                         f"{path}: no column {key!r} in its first line; it has {', '.join(header) or 'none'}"
                     )
+                if len(set(header)) < len(header):
+                    raise StepError(f"{path}: a column stands twice in its first line: {', '.join(header)}")
                 rows: list[Row] = [{name: row[name] for name in header} for row in table]
         except OSError as error:
             raise StepError(f"{path}: cannot be read: {error.strerror}") from error

@@ -35,7 +35,7 @@ def section(
             value = document.typed(given, key, known[key], None, title, at)
             if isinstance(value, str) and "\0" in value:
                 document.mistake(f"{title + ': ' if title else ''}{key} has a NUL in it", *at, key)
-            elif value is not None:
+            if value is not None:
                 found[key] = value
     for key in needed:
         if given.get(key) is None:

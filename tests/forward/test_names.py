@@ -95,6 +95,7 @@ def test_no_other_address_gets_the_platform_s_token(flows: Callable[..., Any], t
         ("tokn,id\n", "no column 'token' in its first line; it has tokn, id"),
         ("", "no column 'token' in its first line; it has none"),
         ("token,id\n,1\n", "no row has 'token'"),
+        ("token,id,id\na,1,2\n", "a column stands twice"),
     ],
 )
 def test_a_table_without_names_is_a_mistake(tmp_path: Path, text: str, told: str) -> None:
