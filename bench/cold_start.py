@@ -1,7 +1,5 @@
 """What a one-step `flows run` costs: as cron starts it, and as a person types it; and what a further step costs.
 
-    python bench/cold_start.py
-
 Prints multiples of `python -c pass`, both measured in this run, and the peak memory.
 """
 
@@ -12,7 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from measure import PYTHON, bare, cost
+from measure import PYTHON, arguments, bare, cost
 
 ONE = "steps: [{name: write, type: file, file: {path: out.json, mode: write, type: json, data_key: __input__}}]\n"
 STEPS = {
@@ -69,4 +67,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    arguments(__doc__).parse_args()
     main()

@@ -1,7 +1,4 @@
-"""What it costs to process one device, against the same calls in a bare script; then many devices at once.
-
-python bench/device.py [RUNS [AT_ONCE]]
-"""
+"""What it costs to process one device, against the same calls in a bare script; then many devices at once."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from measure import PYTHON
+from measure import PYTHON, numbers
 
 from scflows.demo.kinds import _kit
 from scflows.demo.platform import Platform
@@ -116,5 +113,4 @@ def together(platform: Platform, devices: list[int], environment: dict[str, str]
 
 
 if __name__ == "__main__":
-    given = [int(each) for each in sys.argv[1:]]
-    measure(given[0] if given else 5, given[1] if len(given) > 1 else 12)
+    measure(*numbers(__doc__, RUNS=5, AT_ONCE=12))

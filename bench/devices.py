@@ -1,7 +1,4 @@
-"""What it costs to schedule many devices in one call: time beside the stand-in's own, memory, requests, writes.
-
-python bench/devices.py [DEVICES [HARDWARE_FILES]]
-"""
+"""What it costs to schedule many devices in one call: time beside the stand-in's own, memory, requests, writes."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ from collections import Counter
 from pathlib import Path
 
 from many_tasks import CRONTAB
-from measure import PYTHON
+from measure import PYTHON, numbers
 
 from scflows.demo.platform import Platform
 from scflows.demo.server import serving
@@ -65,5 +62,4 @@ def measure(count: int, files: int) -> None:
 
 
 if __name__ == "__main__":
-    given = [int(each) for each in sys.argv[1:]]
-    measure(given[0] if given else 5000, given[1] if len(given) > 1 else 400)
+    measure(*numbers(__doc__, DEVICES=5000, HARDWARE_FILES=400))

@@ -1,8 +1,5 @@
 """How fast `flows forward mqtt` is beside a bare pass-through with the same client library, in the same run.
 
-    python bench/forward.py [MESSAGES] [ROUNDS]
-    python bench/forward.py --outages [MESSAGES]
-
 Two brokers of Mosquitto are started. Each round gives the first one that many messages for a session that is away,
 then lets a forwarder come: the rate is that at which they arrive at the second one. `--outages` is another run: see
 `forward_outages.py`.
@@ -20,6 +17,7 @@ import tempfile
 import time
 
 import paho.mqtt.client as paho
+from measure import arguments
 
 SCHEMA = """\
 name: bench
@@ -148,9 +146,14 @@ def peak(pid: int) -> float:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--outages"]:
-        import forward_outages
+    parser = arguments(__doc__)
+    parser.add_argument("MESSAGES", nargs="?", type=int, help="20,000, or 100,000 with --outages, if not given")
+    parser.add_argument("ROUNDS", nargs="?", type=int, default=3, help="3, if not given")
+    parser.add_argument("--outages", action="store_true", help="the same as forward_outages.py")
+    given = parser.parse_args()
+    if given.outages:
+        from forward_outages import main as through_outages
 
-        forward_outages.main(int((sys.argv[2:] or ["100000"])[0]))
-        sys.exit()
-    main(*(int(each) for each in (sys.argv[1:] + ["20000", "3"][len(sys.argv) - 1 :])))
+        through_outages(given.MESSAGES or 100_000)
+    else:
+        main(given.MESSAGES or 20_000, given.ROUNDS)

@@ -1,7 +1,5 @@
 """What becomes of messages while the second broker is restarted three times and the forwarder is killed twice.
 
-    python bench/forward.py --outages [MESSAGES]
-
 Messages of 50 topics are published without a pause. When a tenth, two fifths and three fifths of them have arrived, the
 second broker is stopped for 1, 6 and 6 seconds; at a quarter, and in the last outage, the forwarder is killed. Printed
 are the messages that never came, those that came more than once, the topics out of order (by the first time that each
@@ -21,6 +19,7 @@ from collections import defaultdict
 
 import paho.mqtt.client as paho
 from forward import broker, peak, port
+from measure import numbers
 
 TOPICS = 50
 SCHEMA = """\
@@ -174,3 +173,7 @@ def main(count: int) -> None:
             run.go()
         finally:
             run.close()
+
+
+if __name__ == "__main__":
+    main(*numbers(__doc__, MESSAGES=100_000))

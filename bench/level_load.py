@@ -1,7 +1,5 @@
 """How level the planner keeps the load: peak and mean of simultaneous runs in a seeded simulation.
 
-python bench/level_load.py [--quick] [known] [history] [changes]
-
 Durations are lognormal (median 30 s, sigma 1), and a jitter (lognormal, sigma 0.3) changes them from run to run.
 "known": every run takes what the rows of the history say, to the millisecond. "history": the rows have the jitter,
 and so have the simulated runs, each its own, which no scheduler can know. The planner is the product's own: it reads
@@ -23,6 +21,8 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from measure import arguments
+
 from scflows.cron.asked import Asked
 from scflows.cron.load import rhythm
 from scflows.cron.rebalance import Weighed, fresh, rebalance
@@ -32,6 +32,7 @@ from scflows.planner import Planner
 from scflows.settings import read_settings
 from scflows.source import Wish
 
+PARTS = ("known", "history", "changes")
 SEEDS = (1, 2, 3, 4, 5)
 MIXTURE = (15 * 60, HOUR, HOUR, 3 * HOUR, 3 * HOUR, 6 * HOUR, DAY, DAY)
 CASES: dict[str, tuple[int, tuple[int, ...]]] = {
@@ -129,7 +130,9 @@ OTHERS: dict[str, Callable[[Sequence[Job], random.Random], Starts]] = {
 def planner_for(folder: str, jobs: Sequence[Job], seeded: random.Random, sigma: float) -> Planner:
     """A planner over a history with rows of these jobs; it writes nothing."""
     Path(folder, "tasks").mkdir(exist_ok=True)
-    settings = read_settings(folder, {"HOME": folder, "PATH": os.environ["PATH"], "CRONTAB_PROGRAM": "none"})
+    settings = read_settings(
+        folder, {"HOME": folder, "PATH": os.environ["PATH"], "CRONTAB_PROGRAM": "none", "SYSTEM_CRON_PATH": folder}
+    )
     open_store(settings).close()
     path = next(Path(folder).rglob("history.sqlite"))
     connection = sqlite3.connect(path)
@@ -253,15 +256,21 @@ def changed(case: str, seed: int) -> tuple[bool, float, float, float]:
 
 
 def main() -> None:
-    words = [word for word in sys.argv[1:] if word[0] != "-"]
-    quick = "--quick" in sys.argv
-    seeds = SEEDS[:1] if quick else SEEDS
+    given = arguments(__doc__)
+    given.add_argument("part", nargs="*", metavar="PART", help=f"{', '.join(PARTS)}; else all")
+    given.add_argument("--quick", action="store_true", help="one seed in place of five")
+    given.add_argument("--case", action="append", choices=list(CASES), help="only this one; may be repeated")
+    options = given.parse_args()
+    if not set(options.part) <= set(PARTS):
+        given.error(f"PART is one of {', '.join(PARTS)}")
+    seeds = SEEDS[:1] if options.quick else SEEDS
+    cases, parts = options.case or list(CASES), options.part or PARTS
     missed: list[str] = []
-    if not words or "known" in words:
-        missed += levels("durations known", 0.0, list(CASES), seeds)
-    if not words or "history" in words:
-        missed += levels("estimated from history", JITTER, list(CASES), seeds)
-    for case in list(CASES) if not words or "changes" in words else ():
+    if "known" in parts:
+        missed += levels("durations known", 0.0, cases, seeds)
+    if "history" in parts:
+        missed += levels("estimated from history", JITTER, cases, seeds)
+    for case in cases if "changes" in parts else ():
         missed += replaced_and_rebalanced(case, seeds)
     for each in missed:
         print("MISSED", each)

@@ -1,7 +1,5 @@
 """Whether a loop over a slow API keeps its threads busy, and what memory it takes.
 
-    python bench/loop.py [ITEMS …] [--parallel N]
-
 A stand-in answers each call after 20 ms. `waiting` is what it sees: how many of max_parallel calls it holds on the
 average from the first call to the last. The rest is the time that the threads work on their items, or wait for a core.
 """
@@ -18,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from measure import PYTHON
+from measure import PYTHON, arguments
 
 QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 ANSWER_SECONDS = 0.02
@@ -104,10 +102,12 @@ def measure(count: int, parallel: int) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
-    parser.add_argument("items", nargs="*", type=int)
-    parser.add_argument("--parallel", type=int, default=8)
-    parser.add_argument("--serve")
+    parser = arguments(__doc__)
+    parser.add_argument("items", metavar="ITEMS", nargs="*", type=int, help="100, 1,000, 10,000, if not given")
+    parser.add_argument(
+        "--parallel", metavar="N", type=int, default=8, help="max_parallel of the loop: 8, if not given"
+    )
+    parser.add_argument("--serve", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.serve:
         try:

@@ -1,7 +1,4 @@
-"""What it costs to schedule many flows in one call, and to list them; and that there is one write of the crontab.
-
-python bench/many_tasks.py [COUNT …]
-"""
+"""What it costs to schedule many flows in one call, and to list them; and that there is one write of the crontab."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from measure import PYTHON
+from measure import PYTHON, counts
 
 FLOW = "schedule: {{every: {}}}\nsteps: [{{name: s, type: set_fact, set_fact: {{value: 1}}}}]\n"
 EVERY = ("1h", "3h", "1d", "15m", "6h")
@@ -51,6 +48,7 @@ def measure(count: int) -> None:
             "XDG_STATE_HOME": f"{folder}/state",
             "XDG_CACHE_HOME": f"{folder}/cache",
             "CRONTAB_PROGRAM": str(program),
+            "SYSTEM_CRON_PATH": folder,
         }
         options = {"env": environment, "cwd": str(tasks.parent)}
         first, _ = timed("auto-schedule", "--once", **options)
@@ -62,5 +60,5 @@ def measure(count: int) -> None:
 
 
 if __name__ == "__main__":
-    for count in [int(each) for each in sys.argv[1:]] or [100, 1000, 5000]:
+    for count in counts(__doc__, 100, 1000, 5000):
         measure(count)

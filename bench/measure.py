@@ -1,7 +1,8 @@
-"""CPU time and memory of whole commands, as multiples of `python -c pass` in the same run."""
+"""What the others measure with: CPU time and memory of whole commands, as multiples of `python -c pass`."""
 
 from __future__ import annotations
 
+import argparse
 import os
 import resource
 import statistics
@@ -12,6 +13,26 @@ from dataclasses import dataclass
 
 PYTHON = sys.executable
 BARE = (PYTHON, "-P", "-c", "pass")
+
+
+def arguments(text: str | None) -> argparse.ArgumentParser:
+    """A command line whose help says what is measured."""
+    return argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
+def numbers(text: str | None, **usual: int) -> list[int]:
+    """The numbers on the command line, each with its name and what it is unless given."""
+    given = arguments(text)
+    for name, number in usual.items():
+        given.add_argument(name, metavar=name, nargs="?", type=int, default=number, help=f"{number:,}, if not given")
+    return list(vars(given.parse_args()).values())
+
+
+def counts(text: str | None, *usual: int) -> list[int]:
+    """The counts on the command line, for each of which is measured."""
+    given = arguments(text)
+    given.add_argument("COUNT", nargs="*", type=int, help=f"{', '.join(f'{each:,}' for each in usual)}, if not given")
+    return given.parse_args().COUNT or list(usual)
 
 
 @dataclass(frozen=True)

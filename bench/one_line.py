@@ -1,7 +1,5 @@
 """What many tasks on one crontab line cost: to schedule, to add one, to list, and each minute.
 
-python bench/one_line.py [COUNT …]
-
 Seconds are those of the processor, so that they say the same on a busy machine.
 """
 
@@ -16,7 +14,7 @@ import time
 from pathlib import Path
 
 from many_tasks import CRONTAB, EVERY, FLOW
-from measure import PYTHON
+from measure import PYTHON, counts
 
 
 class Machine:
@@ -35,6 +33,7 @@ class Machine:
             "XDG_STATE_HOME": str(root / "state"),
             "XDG_CACHE_HOME": str(root / "cache"),
             "CRONTAB_PROGRAM": str(program),
+            "SYSTEM_CRON_PATH": str(root),
         }
 
     def run(self, *arguments: str) -> tuple[float, int, str]:
@@ -103,8 +102,8 @@ def measure(count: int) -> None:
 
 
 if __name__ == "__main__":
-    counts = [int(each) for each in sys.argv[1:]] or [1000, 10_000, 50_000]
-    for count in counts:
+    given = counts(__doc__, 1000, 10_000, 50_000)
+    for count in given:
         measure(count)
-    for count in counts:
+    for count in given:
         print(f"{count:>6} tasks: {flows(count)}")

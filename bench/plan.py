@@ -1,7 +1,5 @@
 """What it takes to plan and write many tasks, and to add one to them; and the memory of it.
 
-python bench/plan.py [COUNT …]
-
 Seconds are those of the processor. Planning is choosing the slots and laying out all lines. One is added in the form
 of one crontab line for all tasks: by the planner alone (reading what is there, planning, writing), and by the whole
 command as a person types it, Python's start included; its first time all tasks are read, then the load is known.
@@ -19,6 +17,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from measure import counts
+
 from scflows.cron.asked import Asked
 from scflows.kept_load import load_file
 from scflows.planner import Planner, planning
@@ -31,7 +31,12 @@ FLOW = "steps: [{name: s, type: set_fact, set_fact: {value: 1}}]\n"
 
 def main(count: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        environment = {"HOME": folder, "PATH": os.environ["PATH"], "CRONTAB_PROGRAM": "none"}
+        environment = {
+            "HOME": folder,
+            "PATH": os.environ["PATH"],
+            "CRONTAB_PROGRAM": "none",
+            "SYSTEM_CRON_PATH": folder,
+        }
         Path(folder, "tasks").mkdir()
         Path(folder, "tasks", "one.yml").write_text(FLOW)
         settings = read_settings(folder, environment)
@@ -86,5 +91,5 @@ def command(folder: str, environment: dict[str, str], name: str) -> float:
 
 
 if __name__ == "__main__":
-    for each in [int(word) for word in sys.argv[1:]] or [1_000, 10_000, 50_000]:
+    for each in counts(__doc__, 1_000, 10_000, 50_000):
         main(each)

@@ -1,19 +1,15 @@
-"""Many starts in the same second: whether each has its record, and what they cost against single ones.
-
-python bench/starts.py [COUNT]
-"""
+"""Many starts in the same second: whether each has its record, and what they cost against single ones."""
 
 from __future__ import annotations
 
 import ctypes
 import os
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
-from measure import PYTHON, children_seconds
+from measure import PYTHON, children_seconds, numbers
 
 from scflows.history import Query, open_store
 from scflows.settings import read_settings
@@ -80,4 +76,4 @@ def main(count: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 200)
+    main(*numbers(__doc__, COUNT=200))

@@ -1,19 +1,16 @@
 """What a further step costs, and whether that grows with their number: in order, and by `needs`.
 
-    python bench/steps.py [COUNT …]
-
 CPU milliseconds a step, over the cost of a flow with one, with repeated expressions and a small `data_key`.
 """
 
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
 import time
 from pathlib import Path
 
-from measure import PYTHON, cost
+from measure import PYTHON, cost, counts
 
 STEPS = {
     "jq": '- {{name: s{0}, type: jq, jq: {{data_key: seed, expression: "map(. + 1) | add"}}}}\n',
@@ -52,4 +49,4 @@ def main(counts: list[int]) -> None:
 
 
 if __name__ == "__main__":
-    main([int(each) for each in sys.argv[1:]] or [100, 1000, 10000])
+    main(counts(__doc__, 100, 1000, 10_000))

@@ -1,8 +1,7 @@
 """Many tasks due in the same minute under the cap: how many go on at once, how many processes there are, which order.
 
-    python bench/storm.py [COUNT] [CAP] [SECONDS]
-
-First as cron starts them, a process for each; then by `flows cron run`. Each run sleeps for SECONDS.
+First as cron starts them, a process for each; then by `flows cron run`. Each run sleeps for SECONDS. Out of order is a
+run that waited while one started whose turn comes later. Ends with 1 when the cap, or the order, did not hold.
 """
 
 from __future__ import annotations
@@ -15,10 +14,9 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
-from measure import PYTHON, children_seconds
+from measure import PYTHON, arguments, children_seconds
 
 from scflows.cron.line import line
 from scflows.cron.schedule import Schedule
@@ -27,6 +25,9 @@ from scflows.cron.task import Task, TaskStore
 from scflows.history import Query, open_store
 from scflows.run import FINAL, Run
 from scflows.settings import Settings, read_settings
+
+#: Seconds that may pass from a turn until it is recorded.
+MOMENT = 0.5
 
 
 @dataclass
@@ -77,19 +78,37 @@ def recorded(settings: Settings) -> list[Run]:
     return found
 
 
-def tell(title: str, settings: Settings, seen: Seen, took: float, count: int) -> None:
+def overtaken(runs: list[Run], due: float | None) -> list[str]:
+    """The runs that were in the line already when one with a later turn was let in before them.
+
+    By `flows cron run` all are in the line when they are `due`, and a run is let in before its process can record it.
+    """
+    turns = [(run.started if due is None else due + run.waited, run.task, run.waited) for run in runs]
+    found = []
+    latest = ("", 0.0)  # the last of the turns so far, and when it was let in
+    for moment, task, waited in sorted(turns):
+        if task > latest[0]:
+            latest = (task, moment)
+        elif moment - waited < latest[1] - MOMENT:
+            found.append(task)
+    return found
+
+
+def tell(title: str, settings: Settings, seen: Seen, took: float, count: int, cap: int, due: float | None) -> bool:
+    """Print what was seen; whether it is as it should be."""
     runs = recorded(settings)
     statuses = {status: sum(run.status == status for run in runs) for status in {run.status for run in runs}}
-    waited = [run for run in runs if run.waited_for]
-    in_order = sum(one.task < other.task for one, other in pairwise(waited))
+    late = overtaken(runs, due)
+    told = f"out of order {len(late)}: {', '.join(late[:10])}" if late else "none out of order"
     print(
         f"{title}: {len(runs)} of {count} in {took:.0f} s {statuses}; at most {at_once(runs)} at once; "
         f"{seen.staying} processes, {seen.all} with starters; "
-        f"{len(waited)} waited, {in_order} of {max(0, len(waited) - 1)} neighbours in order"
+        f"{sum(bool(run.waited_for) for run in runs)} waited, {told}"
     )
+    return statuses == {"success": count} and at_once(runs) <= cap and not late
 
 
-def storm(count: int, cap: int, seconds: float, by_cron: bool) -> None:
+def storm(count: int, cap: int, seconds: float, by_cron: bool) -> bool:
     with tempfile.TemporaryDirectory() as folder:
         tasks = Path(folder) / "workspace" / "tasks"
         tasks.mkdir(parents=True)
@@ -141,16 +160,21 @@ def storm(count: int, cap: int, seconds: float, by_cron: bool) -> None:
             started[0].send_signal(signal.SIGTERM)
         for process in started:
             process.wait()
-        tell("as by cron" if by_cron else "flows cron run", settings, seen, took, count)
+        title = "as by cron" if by_cron else "flows cron run"
+        is_well = tell(title, settings, seen, took, count, cap, None if by_cron else due)
         print(f"  CPU of the starters {children_seconds() - before:.1f} s")
         time.sleep(1)
+        return is_well
 
 
 def main() -> None:
-    given = sys.argv[1:]
-    count, cap, seconds = [*given, *["500", "4", "0.1"][len(given) :]]
-    for by_cron in (True, False):
-        storm(int(count), int(cap), float(seconds), by_cron)
+    given = arguments(__doc__)
+    given.add_argument("COUNT", nargs="?", type=int, default=500, help="how many tasks: 500, if not given")
+    given.add_argument("CAP", nargs="?", type=int, default=4, help="how many run at once: 4, if not given")
+    given.add_argument("SECONDS", nargs="?", type=float, default=0.1, help="how long each runs: 0.1, if not given")
+    options = given.parse_args()
+    found = [storm(options.COUNT, options.CAP, options.SECONDS, by_cron) for by_cron in (True, False)]
+    sys.exit(0 if all(found) else 1)
 
 
 if __name__ == "__main__":

@@ -140,15 +140,14 @@ class Admission:
         return ""
 
     def _take_place(self) -> bool:
-        """Whether there is a place, and nobody waits whose turn comes earlier."""
+        """Whether there is a place that is not for those who wait and whose turn comes earlier."""
+        kept = 0
         try:
             if self.ticket is not None and self.must_wait and not nobody_waits(self._state):
-                from scflows.backlog import first
+                from scflows.backlog import kept_for
 
-                ahead = first(self._state, time.time(), before=self.ticket)
-                if ahead is not None and ahead.run != self._run:
-                    return False
-            self.place = take_place(self._state, self.most)
+                kept = kept_for(self._state, time.time(), self.ticket, self.most)
+            self.place = take_place(self._state, self.most, kept)
         except OSError as error:
             where = error.filename or self._state
             self.problem = f"{where}: {error.strerror}; running beside whatever else runs"

@@ -159,17 +159,22 @@ def seize(state: str, ticket: Ticket) -> Held | None:
     return None
 
 
-def first(state: str, now: float, before: Ticket | None = None) -> Ticket | None:
-    """Whose turn it is: the first whose time has come and that nothing but a place keeps from starting.
+def kept_for(state: str, now: float, before: Ticket, most: int) -> int:
+    """How many places, the first ones, are for those whose turn comes earlier; looked for up to `most`.
 
-    With `before` only of those whose turn comes earlier than that one's.
+    These are as many as one of them may have at most, whose time has come and that nothing but a place keeps from
+    starting.
     """
+    kept = 0
     for ticket in tickets(state):
-        if before is not None and ticket.key >= before.key:
-            return None
-        if ticket.at <= now and not is_blocked(state, ticket):
-            return ticket
-    return None
+        if kept >= most or ticket.key >= before.key:
+            break
+        if ticket.at > now or ticket.run == before.run:
+            continue
+        waiting = read(state, ticket)
+        if waiting is not None and waiting.most > kept and not is_blocked(state, ticket):
+            kept = waiting.most
+    return kept
 
 
 def is_blocked(state: str, ticket: Ticket) -> bool:
@@ -188,10 +193,14 @@ def blocker(waiting: Waiting) -> str:
     return next((f"the mutex {name}" for name in waiting.mutexes if holder(folder, name) is not None), "")
 
 
+def alive(state: str) -> list[Ticket]:
+    """The tickets of those that wait, without those whose own process has died; in the order of their turns."""
+    return [each for each in tickets(state) if not each.is_own or _is_held(_path(state, each))]
+
+
 def of_task(state: str, task: str) -> list[Ticket]:
     """The tickets of a task's runs, whose processes live."""
-    found = [ticket for ticket in tickets(state) if ticket.task == task]
-    return [each for each in found if not each.is_own or _is_held(_path(state, each))]
+    return [ticket for ticket in alive(state) if ticket.task == task]
 
 
 def has(state: str, run: str) -> bool:

@@ -82,7 +82,7 @@ class Custody:
             for entry in planned.entries:
                 planned.remove(entry.name)
             planned.remove(TICK)
-            if tasks.has_enabled():
+            if tasks.enabled:
                 planned.put(TICK, tick_line(sys.executable, state_for_cron(self.settings)))
             return planned
         known = dict(tasks)

@@ -37,7 +37,7 @@ BASES = {
     "CONFIG_FILE": ("DATA_PATH",),
 }
 #: Settings that are told when somebody asks for them.
-UNLISTED = ("CRONTAB_PROGRAM", "XDG_STATE_HOME", "XDG_CACHE_HOME", "SQLALCHEMY_DATABASE_URI")
+UNLISTED = ("CRONTAB_PROGRAM", "SYSTEM_CRON_PATH", "XDG_STATE_HOME", "XDG_CACHE_HOME", "SQLALCHEMY_DATABASE_URI")
 
 
 @dataclass(frozen=True)

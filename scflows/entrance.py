@@ -7,7 +7,7 @@ import time
 
 from scflows.admission import LOCK, MUTEX
 from scflows.place import poke
-from scflows.run import CANCELLED, QUEUED, RUNNING, SKIPPED, Run
+from scflows.run import CANCELLED, CATCH_UP, QUEUED, RUNNING, SKIPPED, Run
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,7 +67,8 @@ class Entrance:
         if missing == LOCK and self.overlap == CANCEL:
             self.admission.stop_other()
         why = "an earlier run of it" if missing == LOCK else told
-        earlier = self._earlier(now)
+        # What makes up for a slot is not answered by another one's.
+        earlier = "" if self.run.trigger == CATCH_UP else self._earlier(now)
         if earlier:
             return self._skip("locked", f"run {earlier} of it waits for its turn already")
         return self._queue_up(why) if self.waits == LEFT else self._wait_here(why, signals)
@@ -160,10 +161,12 @@ class Entrance:
                     break
                 if now >= waiting.until:
                     return self._end(SKIPPED, "queue_timeout", timed_out(waiting))
-                stopped = signal.sigtimedwait(signals, LOOK_EVERY)
-                if stopped is not None:
-                    reason = "interrupted" if stopped.si_signo == signal.SIGINT else "terminated"
+                # Not sigtimedwait: where a process was stopped and goes on after that time, Python tells of a signal
+                # that never came, with whatever was in memory.
+                if not signal.sigpending().isdisjoint(signals):
+                    reason = "interrupted" if signal.sigwait(signals) == signal.SIGINT else "terminated"
                     return self._end(CANCELLED, reason, "told to stop while it waited for its turn")
+                time.sleep(LOOK_EVERY)
             self.run.status, self.run.message, self.run.started = RUNNING, "", now
             why_not = self.recorder.begin(self.run)
             return True if why_not is None else self._end(SKIPPED, "slot", why_not)

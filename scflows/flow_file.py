@@ -110,7 +110,7 @@ class _Reader:
         return sorted(set(names))
 
     def _schedule(self, top: dict[Any, Any]) -> dict[str, Any] | None:
-        from scflows.cron.schedule import asked
+        from scflows.cron.asked import mistakes
 
         given = top.get("schedule")
         if given is None:
@@ -123,17 +123,17 @@ class _Reader:
             if not isinstance(given, dict):
                 self.wrong("schedule must be a mapping, such as {every: 3h}", "schedule")
                 return None
-            for key in given:
-                if key not in SCHEDULE_PROPERTIES:
-                    told = nearest(str(key), SCHEDULE_PROPERTIES) or f"; it has {', '.join(SCHEDULE_PROPERTIES)}"
-                    self.wrong(f"schedule: unknown property {key!r}{told}", "schedule", key)
-                    return None
-        try:
-            asked(given)
-        except ScflowsError as error:
-            # The property that the message is about, where one is.
-            about = next((key for key in given if str(error).startswith(f"{key} ")), None)
-            self.wrong(f"schedule: {error}", *at, *([about] if about and at == ("schedule",) else []))
+        for key, error in mistakes(given):
+            if key != "" and key not in SCHEDULE_PROPERTIES:
+                told = nearest(str(key), SCHEDULE_PROPERTIES) or f"; it has {', '.join(SCHEDULE_PROPERTIES)}"
+                self.wrong(f"schedule: unknown property {key!r}{told}", "schedule", key)
+            else:
+                self.wrong(f"schedule: {error}", *(at if key == "" else (*at, key) if at == ("schedule",) else (key,)))
+        if given.get("timezone") is not None and given.get("cron") is None:
+            told = (
+                "schedule: the slots of an interval are chosen in no zone; without --no-balance timezone says nothing"
+            )
+            self.document.mistake(told, "schedule", "timezone", severity="warning")
         return dict(given)
 
     def _params(self, top: dict[Any, Any]) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """The load of many tasks as it was counted last, in one file: to add one task to them no other has to be read.
 
-It holds while the folder of the task files is as the planner left it, and for an hour, after which the tasks are
-weighed anew. At the first doubt it is as if it were not there.
+It holds while the folder of the task files is as the planner left it. Whoever reads all tasks anyway weighs them anew
+once an hour; whoever changes a few goes by what was weighed within a week. At the first doubt it is as if it were not
+there.
 """
 
 from __future__ import annotations
@@ -24,9 +25,13 @@ if TYPE_CHECKING:
 
 #: Fewer tasks are as soon counted.
 FEW = 300
-#: Seconds for which what was measured counts as still so.
+#: Seconds for which what was measured counts as still so, for whoever needs the other tasks besides.
 HOUR = 3600
+#: The same for whoever does not, and would have to read them all.
+WEEK = 7 * 86400
 DIGEST = 16
+#: Changed with what is counted, or how.
+FORM = 3
 
 
 @dataclass(frozen=True)
@@ -36,8 +41,14 @@ class KeptLoad:
     load: Load
     durations: Durations  #: by which they were counted
     count: int  #: of the tasks, the paused ones too
+    enabled: int  #: of them, how many are not paused
     weighed: float  #: when the durations were measured, in seconds since the epoch
     kept: int = 0  #: when this was written: the time of its file, in nanoseconds
+
+    @property
+    def is_old(self) -> bool:
+        """Whether tasks may well take other times by now."""
+        return time.time() - self.weighed >= HOUR
 
 
 def load_file(settings: Settings) -> str:
@@ -54,6 +65,7 @@ def keep_load(settings: Settings, kept: KeptLoad) -> None:
         "state": state,
         "weighed": kept.weighed,
         "count": kept.count,
+        "enabled": kept.enabled,
         "turns": {every: list(own.items()) for every, own in kept.load.turns.items()},
         "own": kept.durations.own,
         "groups": [[*group, seconds] for group, seconds in kept.durations.groups.items()],
@@ -86,7 +98,7 @@ def kept_load(settings: Settings) -> KeptLoad | None:
         return None  # Half of it, after the machine went down.
     length = content.index(b"\n", DIGEST) - DIGEST
     head = json.loads(bytes(body[:length]))
-    if not 0 <= time.time() - head["weighed"] < HOUR or head["state"] != _state(settings):
+    if not 0 <= time.time() - head["weighed"] < WEEK or head["state"] != _state(settings):
         return None
     import numpy
 
@@ -98,7 +110,7 @@ def kept_load(settings: Settings) -> KeptLoad | None:
     durations = Durations((), {})
     durations.own = head["own"]
     durations.groups = {tuple(group): seconds for *group, seconds in head["groups"]}
-    return KeptLoad(load, durations, head["count"], head["weighed"], written)
+    return KeptLoad(load, durations, head["count"], head["enabled"], head["weighed"], written)
 
 
 def _state(settings: Settings) -> list[object] | None:
@@ -107,8 +119,8 @@ def _state(settings: Settings) -> list[object] | None:
         folder = os.stat(os.path.join(settings.state_path, "tasks"))
     except OSError:
         return None
-    zone = [os.environ.get("TZ"), sorted(offsets()), int(time.time()) // 86400]
-    return [__version__, CYCLE, RUN, folder.st_mtime_ns, folder.st_ctime_ns, folder.st_ino, *zone]
+    zone = [os.environ.get("TZ"), sorted(offsets())]
+    return [FORM, __version__, CYCLE, RUN, folder.st_mtime_ns, folder.st_ctime_ns, folder.st_ino, *zone]
 
 
 def _digest(body: bytes | memoryview) -> bytes:

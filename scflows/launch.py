@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from scflows.admission import Admission
 from scflows.body import CommandBody, FlowBody
 from scflows.child import STOP_SIGNALS, Child
-from scflows.entrance import HERE, Entrance
+from scflows.entrance import HERE, WAIT, Entrance
 from scflows.errors import FlowError, ScflowsError, UsageError
 from scflows.follow_up import FollowUp
 from scflows.history.recorder import Recorder
@@ -22,7 +22,7 @@ from scflows.loader import FlowPath, find_flow, load_flow
 from scflows.lock import lock_name, me
 from scflows.lock.file import FileLock
 from scflows.logfile import TaskLog, log_path, scheduler_log, timestamp
-from scflows.run import CANCELLED, EXIT, FAILED, GOOD, HOOK, SUCCESS, Run, new_run_id
+from scflows.run import CANCELLED, CATCH_UP, EXIT, FAILED, GOOD, HOOK, SUCCESS, Run, new_run_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -198,6 +198,8 @@ class _Launch:
         entrance.begins = request.begins
         entrance.waits = request.waits
         entrance.overlap = task.overlap if task is not None else flow.overlap if flow is not None else "skip"
+        if self.record.trigger == CATCH_UP:
+            entrance.overlap = WAIT  # Whatever began in the same moment answers for another slot.
         if flow is not None:
             entrance.mutexes, entrance.priority = flow.mutex, flow.priority
             if self.record.trigger == HOOK and flow.mutex:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from scflows.cron.index import read_tasks
 from scflows.cron.load import load_of
-from scflows.cron.task import TaskStore
 from scflows.history import open_store
 from scflows.history.recorder import FAULTS
 from scflows.measured import measured
@@ -35,7 +35,7 @@ class LoadView:
 
 def load_view(settings: Settings, by: str, now: float | None = None) -> LoadView:
     """The load by `minute` (of the hour) or `hour` (of the day)."""
-    tasks = [task for task in TaskStore(settings).read_all()[0] if task.enabled]
+    tasks = [task for task in read_tasks(settings)[0] if task.enabled]
     durations = measured(settings, tasks)
     load = load_of((task.schedule, durations.of(task.name, task.source, task.kind)) for task in tasks)
     until = time.time() if now is None else now

@@ -27,6 +27,7 @@ HOUR = 3600
 DEFAULT_HOURS = 24
 #: What an order may say beside the times.
 EXPECTED = ("start_within", "end_within")
+NO_ZONE = "--timezone goes with --cron: an interval has its slots in no zone"
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def edited(
         schedule = placed(_asked(order, None), planner.load, name, seconds=planner.seconds(old))
     elif timezone is not None:
         if old.schedule.every is not None:
-            raise UsageError("--timezone goes with --cron: an interval has its slots in no zone")
+            raise UsageError(NO_ZONE)
         wanted = asked({"cron": old.schedule.cron, "timezone": timezone})
         schedule = placed(wanted, planner.load, name, seconds=planner.seconds(old))
     kept = {**old.params, **params}
@@ -214,10 +215,14 @@ def _asked(order: Order, written: dict[str, Any] | None, default: int = DEFAULT_
     if order.cron is not None:
         return asked({"cron": order.cron, **beside})
     if order.every is not None:
-        return asked({"every_seconds": parse_every(order.every), **beside})
-    if order.interval_hours is None and written is not None:
-        return asked({**written, **beside})
-    hours = default if order.interval_hours is None else order.interval_hours
-    if hours < 1:
-        raise UsageError(f"--interval-hours {hours}: it must be 1 or more")
-    return asked({"every_seconds": hours * HOUR, **beside})
+        wanted = asked({"every_seconds": parse_every(order.every), **beside})
+    elif order.interval_hours is None and written is not None:
+        wanted = asked({**written, **beside})
+    else:
+        hours = default if order.interval_hours is None else order.interval_hours
+        if hours < 1:
+            raise UsageError(f"--interval-hours {hours}: it must be 1 or more")
+        wanted = asked({"every_seconds": hours * HOUR, **beside})
+    if order.timezone is not None and wanted.every is not None and order.balance:
+        raise UsageError(NO_ZONE, "give --cron, or --no-balance for full hours and midnight of that zone")
+    return wanted

@@ -5,6 +5,7 @@ from __future__ import annotations
 from scflows.cron.task import task_settings
 from scflows.errors import ScflowsError
 from scflows.history.recorder import Recorder
+from scflows.run import CANCELLED, SKIPPED
 from scflows.unanswered import missed_run
 
 TYPE_CHECKING = False
@@ -16,7 +17,10 @@ if TYPE_CHECKING:
 
 STOPPED = "the scheduler was stopped before its turn came"
 LATE = "it waited for a place for longer than MAX_WAIT_SECONDS"
-CROWDED = "later slots of it were waiting for a place already"
+BEHIND = "an earlier slot of it waits for a place already"
+SUPPLANTED = "a later slot of it came in its stead"
+#: What these are recorded as; all others are missed.
+ENDS = {LATE: (SKIPPED, "queue_timeout"), BEHIND: (SKIPPED, "locked"), SUPPLANTED: (CANCELLED, "overlap")}
 
 
 class Missed:
@@ -34,7 +38,7 @@ class Missed:
             (slot, tasks[slot.name], why)
             for slot in slots
             if slot.name in tasks
-            and (why == LATE or (tasks[slot.name].catch_up == "none" and not tasks[slot.name].schedule.is_fine))
+            and (why in ENDS or (tasks[slot.name].catch_up == "none" and not tasks[slot.name].schedule.is_fine))
         ]
 
     def record(self, now: float, most: int | None = None) -> list[str]:
@@ -54,9 +58,9 @@ class Missed:
             try:
                 recorder = recorders.get(home) or Recorder(task_settings(task))
                 recorders[home] = recorder
-                recorder.claim(
-                    missed_run(task, slot.due, why, now, "scheduler", "queue_timeout" if why == LATE else "missed")
-                )
+                run = missed_run(task, slot.due, why, now, "scheduler")
+                run.status, run.reason = ENDS.get(why, (run.status, run.reason))
+                recorder.claim(run)
                 if recorder.problem:
                     problems[home] = recorder.problem
             except ScflowsError as error:

@@ -12,7 +12,7 @@ from scflows.cron.task import TaskStore, no_such_task
 from scflows.errors import NotFound, UsageError
 from scflows.history import Query
 from scflows.history.recorder import FAULTS
-from scflows.logfile import log_path, scheduler_log
+from scflows.logfile import log_path, scheduler_log, timestamp
 from scflows.run import CANCELLED, CRASHED, FAILED, RUNNING, SKIPPED
 from scflows.runs import read_store
 from scflows.trouble import late
@@ -210,6 +210,34 @@ def find_task(settings: Settings, name: str) -> Task:
         return store.read(name)
     except NotFound:
         raise no_such_task(name, (task.name for task in read_tasks(settings)[0])) from None
+
+
+def check_slot(settings: Settings, task: Task, slot: float) -> None:
+    """Raises UsageError for a time that a run of a task cannot answer for: it is yet to come, or no slot of it.
+
+    A slot that the history knows may be one of another schedule that the task had.
+    """
+    newest = task.schedule.latest_epoch(time.time())
+    told = "" if newest is None else f"the newest slot is {timestamp(newest)}; for any time: --force"
+    if slot > time.time():
+        raise UsageError(f"--slot {timestamp(slot)} is yet to come", told)
+    before, after = task.schedule.latest_epoch(slot), task.schedule.next_epoch(slot)
+    if before == slot or _is_known(settings, task, slot):
+        return
+    if before is not None and after is not None:
+        told = f"those next to it are {timestamp(before)} and {timestamp(after)}; for any time: --force"
+    raise UsageError(f"--slot {timestamp(slot)} is no slot of the task {task.name!r} ({task.schedule.words()})", told)
+
+
+def _is_known(settings: Settings, task: Task, slot: float) -> bool:
+    try:
+        store = read_store(settings)
+        try:
+            return bool(store.find(Query(task=task.name, slot=slot, limit=1)))
+        finally:
+            store.close()
+    except FAULTS:
+        return False
 
 
 def coming(tasks_read: Iterable[Task], after: float, until: float) -> Iterator[tuple[int, Task]]:

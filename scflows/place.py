@@ -36,10 +36,13 @@ class Place:
             self.descriptor = -1
 
 
-def take_place(state: str, most: int) -> Place | None:
-    """One of so many places; None when all are taken. Raises OSError for a state folder that cannot be used."""
+def take_place(state: str, most: int, above: int = 0) -> Place | None:
+    """One of so many places; None when all are taken. Raises OSError for a state folder that cannot be used.
+
+    The first `above` of them are for others, whose turn comes earlier and who may have no more than these.
+    """
     folder = os.path.join(state, FOLDER)
-    for number in range(1, most + 1):
+    for number in range(above + 1, most + 1):
         descriptor = _open(folder, str(number))
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -10,6 +10,7 @@ import os
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from scflows.cron.balance import nominal, placed
 from scflows.cron.index import read_tasks
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from scflows.cron.asked import Asked
+    from scflows.cron.avoided import Avoided
     from scflows.cron.duration import Durations
     from scflows.cron.rebalance import Rebalanced
     from scflows.settings import Settings
@@ -88,16 +90,23 @@ class Planner:
             for name in self.left_over.removed:
                 self.store.remove(name)
         self.broken: list[str] = []
-        self._kept = None if self.left_over.names else kept_load(settings)
-        self._weighed = time.time() if self._kept is None else self._kept.weighed
-        self.before = StoredTasks(self._read_all, self._read, None if self._kept is None else self._kept.count)
         self.custody = Custody(settings)
         if one_line is not None:
             self.custody.one_line = one_line
-        self._durations: Durations | None = None
+        self._kept: KeptLoad | None = None
         self._load: Load | None = None
+        self._durations: Durations | None = None
+        self._weighed = time.time()  #: when the durations were measured
+        kept = None if self.left_over.names else kept_load(settings)
+        # With a line for each all tasks are read anyway.
+        if kept is not None and (self.custody.one_line or not kept.is_old):
+            self._kept, self._weighed = kept, kept.weighed
+        known = (None, 0) if self._kept is None else (self._kept.count, self._kept.enabled)
+        self.before = StoredTasks(self._read_all, self._read, *known)
 
     def _read_all(self) -> dict[str, Task]:
+        if self._kept is not None and self._kept.is_old and self._load is None:
+            self._weigh_anew()
         tasks, problems = read_tasks(self.settings, keep=not self.dry_run)
         self.broken = [str(problem) for problem in problems]
         return {task.name: task for task in tasks if task.name not in self.left_over.removed}
@@ -139,8 +148,16 @@ class Planner:
         """The load of the tasks that are there, and of those planned so far."""
         if self._load is None:
             self._load = self._load_of(self.before.values()) if self._kept is None else self._kept.load
+            self._load.avoided = self.avoided
             self._load_before = self._load.copy()
         return self._load
+
+    @cached_property
+    def avoided(self) -> Avoided:
+        """The minutes that are left to others where it costs nothing."""
+        from scflows.cron.avoided import avoided
+
+        return avoided(self.settings.system_cron_path, self.custody.parts.foreign, time.time())
 
     def place(self, wish: Wish, balance: bool = True) -> Schedule:
         """The schedule that a new task gets now, counted into the load."""
@@ -234,17 +251,18 @@ class Planner:
 
         It moves `max_moves` at most: 30 % of the tasks, if not said.
         """
+        from scflows.cron.move import moved
         from scflows.cron.rebalance import Weighed, rebalance
 
         self._weigh_anew()
         tasks = [task for task in self.before.values() if task.enabled]
         most = int(len(tasks) * MOST_MOVED) if max_moves is None else max_moves
-        found = rebalance((Weighed(task.name, task.schedule, self.seconds(task)) for task in tasks), most)
+        found = rebalance((Weighed(task.name, task.schedule, self.seconds(task)) for task in tasks), most, self.avoided)
         changes = []
+        now = time.time()
         for name, schedule in sorted(found.moved.items()):
             old = self.before[name]
-            why = f"{old.schedule.words()} → {schedule.words()}"
-            changes.append(Change(REPLACE, replace(old, schedule=schedule), why))
+            changes.append(Change(REPLACE, replace(old, schedule=schedule), moved(old.schedule, schedule, now)))
         return self.change(changes), found
 
     def repaired(self) -> Plan:
@@ -330,7 +348,7 @@ class Planner:
                 raise
             forget(self.settings)
             if plan.load_after is not None and not self.broken:
-                kept = KeptLoad(plan.load_after, self.durations, len(plan.tasks), self._weighed)
+                kept = KeptLoad(plan.load_after, self.durations, len(plan.tasks), plan.tasks.enabled, self._weighed)
                 keep_load(self.settings, kept)
 
     def _put_back(self, name: str, durable: bool) -> None:

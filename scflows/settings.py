@@ -29,6 +29,7 @@ REMEMBERED = (
     "SC_API_URL",
     "SC_RETRY_SECONDS",
     "SECRETS_PATH",
+    "SYSTEM_CRON_PATH",
     "TASKS_PATH",
     "TEMPLATES_PATH",
     "TIMEZONE",
@@ -102,6 +103,11 @@ class Settings:
     @property
     def tabfile(self) -> str:
         return os.path.join(self.tasks_path, "tabfile.tab")
+
+    @property
+    def system_cron_path(self) -> str:
+        """The folder of the system's own `crontab` and `cron.d`."""
+        return self._path("SYSTEM_CRON_PATH") or "/etc"
 
     @property
     def state_path(self) -> str:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import sqlite3
 from dataclasses import dataclass
+from functools import partial
 
 from scflows.agenda import MADE_UP, Agenda, Slot
 from scflows.catch_up import start_arguments
 from scflows.cron.index import index_path
 from scflows.cron.task import task_settings
+from scflows.entrance import CANCEL
 from scflows.errors import Refused, ScflowsError
 from scflows.heartbeat import Heartbeat, beat, last_beat, only_scheduler, tick_lock
 from scflows.history import open_store
@@ -17,7 +19,7 @@ from scflows.history.recorder import FAULTS
 from scflows.kept_agenda import KeptAgenda
 from scflows.lock import is_alive
 from scflows.logfile import TaskLog, scheduler_log, timestamp
-from scflows.missed import CROWDED, LATE, STOPPED, Missed
+from scflows.missed import BEHIND, LATE, STOPPED, SUPPLANTED, Missed
 from scflows.place import nobody_waits, take_place
 from scflows.processes import Processes
 from scflows.settings import Settings
@@ -26,7 +28,7 @@ from scflows.waiting import Waiting
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from typing import Protocol
 
     from scflows.cron.task import Task
@@ -218,9 +220,7 @@ class Scheduler:
             self._load()
             due, missed = self._agenda.take(now)
             for slot in due:
-                given_up = self._waiting.add(slot, self._agenda.tasks[slot.name], now)
-                if given_up is not None:
-                    self._missed.add([given_up], self._agenda.tasks, CROWDED)
+                self._waiting.add(slot, self._agenda.tasks[slot.name], now)
             if missed:
                 self._look = now
             self._fill()
@@ -238,13 +238,14 @@ class Scheduler:
         self._is_crowded = False
         expired = self._waiting.expired(self.world.now(), lambda name: self._limits_of(name)[1])
         self._missed.add(expired, self._agenda.tasks, LATE)
+        self._give_way()
         full = 0  # so many places are taken: a task that has more of them may start all the same
         while self._until is None:
             has_place = not self.places or sum(not each.is_light for each in self._running.values()) < self.places
             if not has_place and self.places:
                 full = self.places
             busy = [started.slot.name for started in self._running.values()]
-            may = (lambda name, full=full: self._is_light(name) or self._limits_of(name)[0] > full) if full else None
+            may = partial(self._may_start, full=full, busy=frozenset(busy)) if full else None
             slot = self._waiting.first(busy, self.world.now(), may)
             if slot is None:
                 if not full:
@@ -253,8 +254,8 @@ class Scheduler:
             task = self._agenda.tasks.get(slot.name)
             # A task that is gone was removed or paused while it waited.
             if task is not None:
-                has_room, place = self._place(slot, task, self._waiting.since(slot))
-                if not has_room:
+                has_room, place = self._place(slot, task, self._waiting.since(slot), full)
+                if not has_room and slot.name not in busy:
                     self._is_crowded = True
                     full = max(full, self._limits_of(slot.name)[0])
                     continue
@@ -266,6 +267,22 @@ class Scheduler:
                     if place is not None:
                         place.release()
             self._waiting.remove(slot)
+
+    def _may_start(self, name: str, full: int, busy: Collection[str]) -> bool:
+        """Whether a task needs no place of those that are taken. Of one that runs, the start goes by its `overlap`."""
+        return self._is_light(name) or name in busy or self._limits_of(name)[0] > full
+
+    def _give_way(self) -> None:
+        """Of slots of one task that wait, all but one are answered, by its `overlap`, as they are under cron."""
+        for slot, earlier in self._waiting.overlapping(self.world.now()):
+            task = self._agenda.tasks.get(slot.name)
+            if task is None or task.command or task.schedule.is_fine or slot not in self._waiting:
+                continue
+            is_supplanted = task.overlap == CANCEL
+            ended = [each for each in earlier if each in self._waiting] if is_supplanted else [slot]
+            for each in ended:
+                self._waiting.remove(each)
+            self._missed.add(ended, self._agenda.tasks, SUPPLANTED if is_supplanted else BEHIND)
 
     def _is_light(self, name: str) -> bool:
         task = self._agenda.tasks.get(name)
@@ -291,9 +308,9 @@ class Scheduler:
         """Start the oldest slot that is owed to a task that neither runs nor waits for its turn."""
         if self._owed and not nobody_waits(self.settings.state_path):
             # A run that waits has no process here: it would have the next slot of its task skipped.
-            from scflows.backlog import tickets
+            from scflows.backlog import alive
 
-            busy = [*busy, *(ticket.task for ticket in tickets(self.settings.state_path))]
+            busy = [*busy, *(ticket.task for ticket in alive(self.settings.state_path))]
         slot = next((slot for slot in self._owed if slot.name not in busy), None)
         if slot is None:
             return
@@ -339,19 +356,21 @@ class Scheduler:
             self.say(f"slots to make up: {len(found.owed)}, the first {timestamp(found.owed[0].slot)}")
             self._owed = sorted({*self._owed, *(Slot(int(each.slot), each.task) for each in found.owed)})
 
-    def _place(self, slot: Slot, task: Task, since: float) -> tuple[bool, Place | None]:
-        """Whether there is room for a slot, and the place that it takes, if it takes one. `since` it waits."""
+    def _place(self, slot: Slot, task: Task, since: float, full: int = 0) -> tuple[bool, Place | None]:
+        """Whether there is room for a slot, and the place that it takes, if it takes one.
+
+        It waits `since`; the first `full` places are for slots before it.
+        """
         if task.command or task.schedule.is_fine:
             return True, None
-        state = self.settings.state_path
+        state, most = self.settings.state_path, self._limits_of(task.name)[0]
         try:
             if not nobody_waits(state):
-                from scflows.backlog import Ticket, first
+                from scflows.backlog import Ticket, kept_for
 
-                at = float(slot.due + task.schedule.second)
-                if first(state, self.world.now(), before=Ticket(-task.priority, at, slot.name, "")) is not None:
-                    return False, None
-            place = take_place(state, self._limits_of(task.name)[0])
+                before = Ticket(-task.priority, float(slot.due + task.schedule.second), slot.name, "")
+                full = max(full, kept_for(state, self.world.now(), before, most))
+            place = take_place(state, most, full)
             if place is not None:
                 place.waited = max(0.0, self.world.now() - since)
         except OSError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from scflows.cron.index import read_tasks
 from scflows.cron.task import TaskStore, task_settings
 from scflows.database import sqlite_path
 from scflows.expectation import MOST_WAITING, end_within, least_start, measured_runs, usual_waiting
@@ -55,7 +56,7 @@ def watched(settings: Settings, store: RunStore) -> Iterator[Watched]:
     Tasks whose workspace or history cannot be read are left out: their starts fail, and tell so.
     """
     groups: dict[tuple[str, tuple[tuple[str, str], ...]], list[Task]] = {}
-    for task in TaskStore(settings).read_all()[0]:
+    for task in read_tasks(settings)[0]:
         if task.enabled:
             groups.setdefault((task.workspace, tuple(task.settings.items())), []).append(task)
     for tasks in groups.values():
@@ -105,10 +106,12 @@ def late(task: Task, last: Run | None, store: RunStore, now: float, files: TaskS
     due = task.schedule.latest_epoch(now - usual)
     if due is None or (last is not None and last.slot is not None and last.slot >= due and last.status != QUEUED):
         return None
-    if due <= _changed(task, files, now):
+    if due <= _created(task) or due <= _changed(task, files, now):
         return None  # It was paused, or had another schedule, when that slot was due.
     answers = store.find(Query(task=task.name, slot=float(due), limit=1))
     if answers and answers[0].status != QUEUED:
+        return None
+    if now < task.schedule.start_of(due) + usual:
         return None
     if task.start_within is None and now < due + usual + MOST_WAITING:
         usual += usual_waiting(measured_runs(task, store))
@@ -138,7 +141,8 @@ def behind(task: Task, runs: Sequence[Run], store: RunStore, after: float) -> Tr
         usual = least_start(task)
         if task.start_within is None:
             usual += usual_waiting(measured_runs(task, store))
-        found = [run for run in found if run.reason == MISSED or run.started - (run.slot or 0.0) > usual]
+        start = task.schedule.start_of
+        found = [run for run in found if run.reason == MISSED or run.started - start(int(run.slot or 0)) > usual]
     if found and not any(run.reason == MISSED for run in found):
         slots = sorted({run.slot for run in found if run.slot is not None})
         most = max(run.started - (run.slot or 0.0) for run in found)
@@ -182,11 +186,17 @@ def _changed(task: Task, files: TaskStore, now: float) -> float:
         return 0.0
     if not task.created:
         return changed
-    from datetime import datetime
-
-    created = datetime.fromisoformat(task.created).timestamp()
+    created = _created(task)
     # Where the clock was set back since, the time of the file says nothing.
     return max(created, changed) if changed <= now else created
+
+
+def _created(task: Task) -> float:
+    if not task.created:
+        return 0.0
+    from datetime import datetime
+
+    return datetime.fromisoformat(task.created).timestamp()
 
 
 def _words(seconds: float) -> str:

@@ -129,15 +129,19 @@ class _Server:
         """Start those whose turn it is; the seconds until it is to be looked again."""
         now = time.time()
         pause = LOOK_EVERY
+        full = 0  # so many places are taken, or for others: who may have more of them may start all the same
         for ticket in waiting:
             if ticket.at > now:
                 pause = min(pause, ticket.at - now)
                 continue
-            if backlog.is_blocked(self.state, ticket):
+            known = self._known.get(ticket.name)
+            if (known is not None and 0 < known.most <= full) or backlog.is_blocked(self.state, ticket):
                 continue
             if ticket.is_own:
-                # The place is for it; it looks by itself.
-                return SOON
+                # A place is for it; it looks by itself.
+                pause = min(pause, SOON)
+                full = max(full, known.most if known is not None else 0)
+                continue
             held = backlog.seize(self.state, ticket)
             what = backlog.read(self.state, ticket) if held is not None else None
             if held is None or what is None:
@@ -148,12 +152,13 @@ class _Server:
                 continue
             turn = Turn(ticket.run, held, what.since, what.why, mutexes)
             if what.most:
-                turn.place = take_place(self.state, what.most)
+                turn.place = take_place(self.state, what.most, full)
                 if turn.place is None:
                     held.leave()
                     for mutex in mutexes:
                         mutex.release()
-                    return pause
+                    full = max(full, what.most)
+                    continue
             self._fork(ticket, what, turn, pipe)
         return pause
 

@@ -275,7 +275,7 @@ def _owed(task: Task, slots: list[float]) -> list[float]:
     return slots[-task.catch_up_cap :] if task.catch_up == "all" else []
 
 
-def missed_run(task: Task, slot: float, why: str, now: float, trigger: str, reason: str = "missed") -> Run:
+def missed_run(task: Task, slot: float, why: str, now: float, trigger: str) -> Run:
     """A slot that was missed as it stands in the history."""
     return Run(
         id=new_run_id(now),
@@ -284,7 +284,7 @@ def missed_run(task: Task, slot: float, why: str, now: float, trigger: str, reas
         trigger=trigger,
         slot=float(slot),
         status=SKIPPED,
-        reason=reason,
+        reason="missed",
         message=why,
         started=now,
         ended=now,

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 
-from scflows.agenda import MADE_UP, Slot
+from scflows.agenda import Slot
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from scflows.cron.task import Task
-
-#: How many slots of one task may wait, the most that can be made up; of more, the oldest are missed.
-MOST = MADE_UP // 60 + 1
 
 
 class Waiting:
@@ -23,25 +20,32 @@ class Waiting:
         self._slots: dict[Slot, bool] = {}  #: whether it must not meet a run of its own task
         self._own: dict[str, list[Slot]] = {}
         self._order: list[tuple[int, int, str, Slot]] = []  #: minus the priority, not before, the name
+        self._came: dict[Slot, float] = {}
         self._since: dict[Slot, float] = {}
         self._keys: dict[Slot, tuple[int, int, str, Slot]] = {}
 
     def __len__(self) -> int:
         return len(self._slots)
 
-    def add(self, slot: Slot, task: Task, now: float) -> Slot | None:
-        """Queue up; the slot of the same task that has to give way, if too many of them wait."""
+    def add(self, slot: Slot, task: Task, now: float) -> None:
+        """Queue up."""
         own = self._own.setdefault(slot.name, [])
         self._slots[slot] = bool(own)
         own.append(slot)
+        self._came[slot] = now
         self._since[slot] = max(now, slot.due + task.schedule.second)
         self._keys[slot] = (-task.priority, slot.due + task.schedule.second, slot.name, slot)
         insort(self._order, self._keys[slot])
-        if len(own) <= MOST:
-            return None
-        given_up = own[0]
-        self.remove(given_up)
-        return given_up
+
+    def overlapping(self, now: float) -> list[tuple[Slot, list[Slot]]]:
+        """Slots whose time has come, and those of the same task that came before it and wait still."""
+        found = []
+        for own in self._own.values():
+            for slot in own[1:]:
+                earlier = [each for each in own if self._came[each] < self._came[slot]]
+                if earlier and self._keys[slot][1] <= now:
+                    found.append((slot, earlier))
+        return found
 
     def first(self, busy: Iterable[str], now: float, only: Callable[[str], bool] | None = None) -> Slot | None:
         """The slot whose turn it is, `busy` being the tasks that run; it stays until it is removed.
@@ -69,13 +73,16 @@ class Waiting:
         """When the next of those begins whose second has not come yet; None without one."""
         return min((at for _, at, _, _ in self._order if at > now), default=None)
 
+    def __contains__(self, slot: Slot) -> bool:
+        return slot in self._slots
+
     def slots(self) -> list[Slot]:
         """All that wait."""
         return list(self._slots)
 
     def remove(self, slot: Slot) -> None:
         del self._slots[slot]
-        del self._since[slot]
+        del self._since[slot], self._came[slot]
         del self._order[bisect_left(self._order, self._keys.pop(slot))]
         own = self._own[slot.name]
         own.remove(slot)
@@ -90,4 +97,5 @@ class Waiting:
         self._order.clear()
         self._keys.clear()
         self._since.clear()
+        self._came.clear()
         return slots

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
+import hypothesis
 import pytest
 
 from scflows.launch import Outcome, Request, launch
@@ -18,6 +24,27 @@ from scflows.settings import Settings, read_settings
 
 #: What a process of ours may see of the environment that the tests run in.
 KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "TMPDIR", "COVERAGE_PROCESS_START", "PYTHONPATH")
+# What fails shall fail each time.
+hypothesis.settings.register_profile("the same each time", derandomize=True)
+hypothesis.settings.load_profile("the same each time")
+
+#: Seconds after which a command is taken to hang.
+PATIENCE = 120
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Have those that wait begin first, spread over the workers, so that the others compute meanwhile."""
+    waiting = [item for item in items if item.get_closest_marker("waits")]
+    others = iter([item for item in items if not item.get_closest_marker("waits")])
+    total, workers = len(items), int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    ordered: list[pytest.Item] = []
+    # As xdist does at first, each worker is given a piece of the list.
+    for number in range(workers):
+        size = (total - len(ordered)) // (workers - number)
+        first = waiting[number::workers]
+        ordered += [*first, *islice(others, size - len(first))]
+    items[:] = ordered
 
 
 @pytest.fixture
@@ -33,6 +60,8 @@ def environment(tmp_path: Path) -> dict[str, str]:
         "XDG_CACHE_HOME": str(tmp_path / "cache"),
         # No test may come near a real crontab.
         "CRONTAB_PROGRAM": "none",
+        # What the system's own cron starts here shall not choose between slots.
+        "SYSTEM_CRON_PATH": str(tmp_path / "etc"),
     }
 
 
@@ -108,19 +137,86 @@ class Answer:
     err: str
 
 
+class Starter:
+    """`tests/starter.py`: has commands start without the cost of an interpreter's start."""
+
+    def __init__(self, folder: Path) -> None:
+        self.address = str(folder / "socket")
+        self.environment = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
+        self.process = subprocess.Popen(
+            [sys.executable, "-P", str(Path(__file__).parent / "starter.py"), self.address],
+            env=self.environment,
+            # Pipes, as each command will have.
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        assert self.process.stdout
+        if self.process.stdout.readline() != b"ready\n":
+            raise AssertionError(self.process.communicate()[1].decode())
+
+    def can(self, environment: dict[str, str]) -> bool:
+        """Whether these variables would make no difference to the start of an interpreter."""
+        early = ("PYTHON", "LD_", "LANG", "LC_", "COVERAGE")
+        names = [name for name in {*environment, *self.environment} if name.startswith(early)]
+        return all(environment.get(name) == self.environment.get(name) for name in names)
+
+    def run(self, arguments: tuple[str, ...], folder: Path, environment: dict[str, str], stdin: str) -> Answer:
+        told = json.dumps({"arguments": arguments, "folder": str(folder), "environment": environment})
+        given, out, err = os.pipe(), os.pipe(), os.pipe()
+        theirs = given[0], out[1], err[1]
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection, ThreadPoolExecutor(2) as pool:
+            connection.settimeout(PATIENCE)
+            connection.connect(self.address)
+            socket.send_fds(connection, [told.encode()], theirs)
+            for file in theirs:
+                os.close(file)
+            number = int(connection.recv(32))
+            outputs = [pool.submit(_read, file) for file in (out[0], err[0])]
+            try:
+                with open(given[1], "w") as file:
+                    file.write(stdin)
+            except BrokenPipeError:
+                pass  # It did not want to know.
+            try:
+                code = int(connection.recv(32))
+            except TimeoutError:
+                os.kill(number, signal.SIGKILL)
+                raise
+            return Answer(code, *(output.result(PATIENCE) for output in outputs))
+
+    def close(self) -> None:
+        self.process.communicate()
+
+
+def _read(file: int) -> str:
+    with open(file) as opened:
+        return opened.read()
+
+
+@pytest.fixture(scope="session")
+def starter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Starter]:
+    starter = Starter(tmp_path_factory.mktemp("starter"))
+    yield starter
+    starter.close()
+
+
 @pytest.fixture
-def flows(workspace: Path, environment: dict[str, str]) -> Callable[..., Answer]:
+def flows(workspace: Path, environment: dict[str, str], starter: Starter) -> Callable[..., Answer]:
     """The command `flows` in the test's workspace, as a process of its own."""
 
     def run(*arguments: str, stdin: str = "", cwd: Path | None = None, **variables: str) -> Answer:
+        given = {**environment, **variables}
+        if starter.can(given):
+            return starter.run(arguments, cwd or workspace, given, stdin)
         done = subprocess.run(
             [sys.executable, "-P", "-m", "scflows", *arguments],
             cwd=cwd or workspace,
-            env={**environment, **variables},
+            env=given,
             input=stdin,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=PATIENCE,
         )
         return Answer(done.returncode, done.stdout, done.stderr)
 

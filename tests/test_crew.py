@@ -57,7 +57,7 @@ def test_a_limit_ends_the_wait_and_the_work():
 
     with pytest.raises(Interrupted):
         wait()
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 25
     assert clock.lines == {}
 
 
@@ -85,12 +85,12 @@ steps:
         stderr=subprocess.DEVNULL,
         text=True,
     )
-    ends = time.monotonic() + 30
+    ends = time.monotonic() + 60
     while len(list((workspace / "data").glob("begun.*"))) < 2:
         assert time.monotonic() < ends
         time.sleep(0.02)
     process.send_signal(signal.SIGTERM)
-    out, _ = process.communicate(timeout=30)
+    out, _ = process.communicate(timeout=60)
     assert json.loads(out)["status"] == "cancelled"
     assert (workspace / "data" / "last").read_text().split() == ["child", "child", "parent"]
     left = subprocess.run(["pgrep", "-f", f"^sleep {mark}$"], capture_output=True, text=True).stdout

@@ -360,7 +360,7 @@ def test_the_first_run_shows_tasks_a_log_and_a_result_and_can_be_repeated(
     assert lines[:2] == ["python3 -m venv .venv", ".venv/bin/pip install -q ."]
     for _ in range(2):
         done = bash("\n".join(lines[2:]), tmp_path, environment)
-        assert done.returncode == 0, done.stderr
+        assert done.returncode == 0, done.stdout + done.stderr
         assert re.search(r"^weather-summary\tenabled\thourly at :\d\d\t\S+\tsuccess\t\S+$", done.stdout, re.MULTILINE)
         assert re.search(r"INFO +run \w+ success", done.stdout)
         assert "# Temperatures in Seattle" in done.stdout

@@ -117,6 +117,30 @@ finally_step: nowhere
     assert [line.split(":")[1] for line in found] == ["3", "4", "4", "5", "5", "6"]
 
 
+def test_all_mistakes_of_a_schedule_are_told_at_once():
+    found = mistakes("""
+steps: []
+schedule:
+  every: 5
+  cron: "61 * * * *"
+  timezone: Nowhere/Else
+  overlap: stop
+  catch_up: {all: none}
+  strat_within: 5m
+  end_within: 5x
+""")
+    assert [line.split(":")[1] for line in found] == ["3", "4", "5", "6", "7", "8", "9", "10"]
+    assert "schedule has cron and every" in found[0]
+    assert "did you mean 'start_within'" in found[6]
+
+
+def test_an_interval_in_a_zone_is_told_that_its_zone_says_nothing():
+    (found,) = mistakes("steps: []\nschedule: {every: 1d, timezone: Europe/Madrid}")
+    assert found.startswith("f.yml:2:23: warning: ")
+    assert "--no-balance" in found
+    assert mistakes("steps: []\nschedule: {cron: '@daily', timezone: Europe/Madrid}") == []
+
+
 @pytest.mark.language("§1 A flow file")
 def test_what_is_not_known_is_left_aside_with_a_warning():
     found = mistakes("nmae: x\nsteps:\n- {name: s, type: sleep, wehn: x, sleep: {seconds: 1}}")
@@ -141,14 +165,14 @@ steps = strategies.lists(strategies.dictionaries(words | texts, values, max_size
 
 
 @pytest.mark.language("§1 What is checked")
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(strategies.fixed_dictionaries({"steps": steps | values}, optional={"params": values, "schedule": values}))
 def test_no_flow_of_any_shape_brings_a_traceback(flow):
     mistakes(yaml.safe_dump(flow))
 
 
 @pytest.mark.language("§1 What is checked")
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(strategies.binary(max_size=80) | strategies.text(max_size=80).map(lambda text: text.encode("utf-8", "replace")))
 def test_no_bytes_bring_a_traceback(content):
     mistakes(content)

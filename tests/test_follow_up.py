@@ -288,7 +288,7 @@ def _start_and_kill(workspace, environment, settings) -> None:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    ends = time.monotonic() + 20
+    ends = time.monotonic() + 60
     while time.monotonic() < ends:
         if (Path(settings.state_path) / "history.sqlite").exists():
             store = open_store(settings)
@@ -334,11 +334,11 @@ def test_every_run_is_pinged_and_the_flows_own_address_wins(run_flow, service, c
 
 
 def test_a_slow_start_ping_is_told_before_the_end_and_delays_no_step(run_flow, service):
-    service.lag = 0.7
+    service.lag = 2.0
     run = run_flow(f'ping: {{start: "{service.url}/start", success: "{service.url}/end"}}\n' + GOOD)
     assert [call[1] for call in service.calls] == ["/start", "/end"]
     assert run.outcome.run.took is not None
-    assert run.outcome.run.took < 0.7
+    assert run.outcome.run.took < service.lag
 
 
 def test_a_ping_is_tried_twice_and_its_failure_is_no_failure_of_the_run(run_flow, service):

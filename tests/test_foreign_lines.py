@@ -98,7 +98,7 @@ def do(settings: Settings, step: str, name: str) -> None:
         planner.write(plan)
 
 
-@limits(max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@limits(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(LINES, max_size=12), st.booleans(), st.lists(STEPS, min_size=1, max_size=6))
 def test_every_foreign_byte_stays_through_all_that_is_done_to_tasks(
     with_tab: Callable[[Tab, str], Settings], lines: list[bytes], ends: bool, steps: list[tuple[str, str]]

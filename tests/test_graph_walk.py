@@ -125,7 +125,7 @@ def test_a_key_may_be_stored_twice_along_one_way(run_flow):
 def test_a_limit_of_time_interrupts_all_steps_at_work(run_flow):
     begun = time.monotonic()
     run = run_flow("""
-        timeout: 0.4
+        timeout: 1
         finally_step: last
         steps:
           - {name: a, type: sleep, sleep: {seconds: 60}}
@@ -135,7 +135,7 @@ def test_a_limit_of_time_interrupts_all_steps_at_work(run_flow):
     """)
     assert (run.status, run.reason) == ("failed", "timeout")
     assert run.result["last"] == ["a", "b"]
-    assert time.monotonic() - begun < 15
+    assert time.monotonic() - begun < 45
 
 
 @pytest.mark.language("§9 Time limits")

@@ -482,7 +482,7 @@ def test_no_flow_brings_anything_but_its_own_end(run_flow, flow, payload):
         text.encode()
     except (UnicodeEncodeError, yaml.YAMLError):
         return
-    run = run_flow(text, payload=payload if is_json(payload) else None, name="fuzz.yml", timeout=20)
+    run = run_flow(text, payload=payload if is_json(payload) else None, name="fuzz.yml", timeout=60)
     assert run.status in STATUSES
     assert run.reason in ("", "error", "refused", "timeout"), run.message
     assert "Traceback" not in run.log

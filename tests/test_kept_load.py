@@ -63,7 +63,7 @@ def agrees(settings: Settings, durations: Durations) -> None:
     assert turns[0] == pytest.approx(turns[1])
 
 
-@effort(max_examples=25, deadline=None)
+@effort(max_examples=12, deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from(ACTIONS), st.sampled_from(NAMES), st.sampled_from(EVERY)), max_size=12),
     st.booleans(),
@@ -103,10 +103,13 @@ def test_the_kept_load_is_that_of_the_task_files_after_any_changes(
             agrees(settings, durations)
 
 
-def test_adding_one_task_reads_no_other(planned: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("after", [0, 3601, 2 * 86400])
+def test_a_change_of_one_task_reads_no_other(planned: Settings, after: int, monkeypatch: pytest.MonkeyPatch) -> None:
     add(planned, "first", one_line=True)
     before = kept_load(planned)
     assert before is not None
+    now = module.time.time() + after
+    monkeypatch.setattr(module.time, "time", lambda: now)
 
     def refuse(*given: object, **named: object) -> None:
         raise AssertionError("all tasks were read")
@@ -114,10 +117,31 @@ def test_adding_one_task_reads_no_other(planned: Settings, monkeypatch: pytest.M
     monkeypatch.setattr("scflows.planner.read_tasks", refuse)
     monkeypatch.setattr("scflows.planner.measured", refuse)
     add(planned, "new")
-    after = kept_load(planned)
-    assert after is not None
-    assert after.count == before.count + 1
-    assert after.load.runs.sum() > before.load.runs.sum()
+    added = kept_load(planned)
+    assert added is not None
+    assert (added.count, added.enabled) == (before.count + 1, before.enabled + 1)
+    assert added.load.runs.sum() > before.load.runs.sum()
+    planner = Planner(planned, dry_run=False)
+    planner.write(planner.change([planner.switched("new", False)]))
+    paused = kept_load(planned)
+    assert paused is not None
+    assert (paused.count, paused.enabled) == (before.count + 1, before.enabled)
+    planner = Planner(planned, dry_run=False)
+    planner.write(planner.change([planner.removal("new")]))
+    removed = kept_load(planned)
+    assert removed is not None
+    assert (removed.count, removed.enabled) == (before.count, before.enabled)
+    assert removed.weighed == before.weighed
+
+
+def test_the_last_task_that_is_paused_takes_the_one_line_off(planned: Settings) -> None:
+    add(planned, "first", one_line=True)
+    names = [*NAMES, "first"]
+    for count, name in enumerate(names, 1):
+        planner = Planner(planned, dry_run=False)
+        planner.write(planner.change([planner.switched(name, False)]))
+        assert len(planner.custody.tabfile.lines) == 1
+        assert len(Planner(planned, dry_run=True).custody.tabfile.lines) == (count < len(names))
 
 
 def test_a_task_file_that_is_written_into_has_all_counted_anew(planned: Settings) -> None:
@@ -140,7 +164,7 @@ def test_what_may_no_longer_be_so_is_not_believed(planned: Settings, how: str, m
     elif how == "removed":
         store.remove("t1")
     elif how in ("old", "ahead"):
-        now = module.time.time() + (3601 if how == "old" else -3600)
+        now = module.time.time() + (7 * 86400 + 1 if how == "old" else -3600)
         monkeypatch.setattr(module.time, "time", lambda: now)
     else:
         file.write_bytes({"half": content[:-8], "empty": b"", "other": content[:40] + b"!" + content[41:]}[how])
@@ -189,4 +213,21 @@ def test_an_hour_later_tasks_are_weighed_by_what_their_runs_take_then(
     kept = kept_load(planned)
     assert kept is not None
     assert kept.durations.own == longer.own
+    agrees(planned, longer)
+
+
+def test_whoever_reads_all_tasks_weighs_them_anew_after_an_hour(
+    planned: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(planned, "a", one_line=True)
+    longer = Durations((), {name: [900.0] * 3 for name in NAMES})
+    monkeypatch.setattr("scflows.planner.measured", lambda settings, tasks: longer)
+    now = module.time.time() + 3601
+    monkeypatch.setattr(module.time, "time", lambda: now)
+    planner = Planner(planned, dry_run=False)
+    list(planner.before.values())
+    planner.write(planner.wish([Wish("b", Asked(every=3600), flow="/f.yml")]))
+    kept = kept_load(planned)
+    assert kept is not None
+    assert kept.weighed == now
     agrees(planned, longer)

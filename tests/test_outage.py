@@ -59,7 +59,7 @@ def hourly(workspace: Path, at: Callable[..., Any]) -> Callable[[str], None]:
 def told(workspace: Path, at_least: int = 0) -> list[str]:
     """The hooks that were called; some are called aside, and may take a moment."""
     path = workspace / "data/told.json"
-    ends = time.monotonic() + 30
+    ends = time.monotonic() + 60
     while True:
         lines = path.read_text().splitlines() if path.exists() else []
         if len(lines) >= at_least or time.monotonic() > ends:

@@ -15,7 +15,9 @@ ENDLESS = {
     "jq recursion": '{type: jq, jq: {expression: "def f: f; f"}}',
     "jq repeat": '{type: jq, jq: {expression: "last(repeat(1))"}}',
     "jq shaping": '{type: set_fact, set_fact: {value: 1}, jq_expression: "last(range(1e15))"}',
-    "jq regex": """{type: jq, jq: {expression: '("a" * 40 + "b") | test("^(a|a)*$")'}}""",
+    # One match is given up by the library itself after a while, so there are many.
+    "jq regex": """{type: jq, jq: {
+      expression: 'last(range(1e15) | try (("a" * 40 + "b") | test("^(a|a)*$")) catch 0)'}}""",
     "regex of a switch": """{type: switch, switch: {data_key: text, cases: [
       {when: "(a|a)*$", step: {type: debug, debug: {}}}]}}""",
 }
@@ -155,18 +157,22 @@ steps:
   - {{name: first, type: shell, shell: {{command: "echo ran >> first"}}}}
   - {{name: broken, type: file, file: {{path: nowhere.json}}}}
   - {{name: lost, type: debug, needs: [broken], debug: {{}}}}
-  - {{name: beside, type: shell, needs: [first], shell: {{command: "echo ran >> beside; test -e killed || sleep 600"}}}}
-  - {step("endless", ENDLESS["jq range"], "needs: [first], timeout: 2, on_error_goto: __end__")}
+  - name: beside
+    type: shell
+    needs: [first]
+    shell: {{command: "echo ran >> beside; test $(wc -l < beside) = 2 || sleep 600"}}
+  # Nothing else goes on once the interpreter is held, so `beside` must have begun.
+  - {{name: begun, type: shell, needs: [first], shell: {{command: "until test -s beside; do sleep 0.02; done"}}}}
+  - {step("endless", ENDLESS["jq range"], "needs: [begun], timeout: 0.2, ignore_errors: .")}
   - {{name: never, type: debug, needs: [endless], debug: {{}}}}
-""".replace("on_error_goto: __end__", "ignore_errors: .").replace(
-            "test -e killed || sleep 600", "test $(wc -l < beside) = 2 || sleep 600"
-        ),
+""",
         timeout=60,
     )
     assert run.status == "failed"
     assert run.message.startswith("broken: ")
     ends = [(name, status) for name, status in run.steps]
-    assert ends.count(("first", "success")) == ends.count(("broken", "failed")) == ends.count(("lost", "skipped")) == 1
+    assert ends.count(("first", "success")) == ends.count(("begun", "success")) == 1
+    assert ends.count(("broken", "failed")) == ends.count(("lost", "skipped")) == 1
     assert [status for name, status in ends if name == "beside"] == ["handled", "success"]
     assert [status for name, status in ends if name in ("endless", "never")] == ["ignored", "success"]
     assert (workspace / "data/first").read_text() == "ran\n"
@@ -220,7 +226,7 @@ steps:
         timeout=0.5 if where == "run" else 60,
     )
     assert (run.status, run.result["last"]) == ("failed", "done")
-    assert run.outcome.run.took < 10
+    assert run.outcome.run.took < 30
 
 
 def test_a_step_that_is_slow_to_end_is_not_killed_while_its_final_step_goes_on(run_flow, workspace):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -91,6 +92,18 @@ def test_a_missed_slot_is_run_by_hand_once(flows, task) -> None:
     assert "has answered for this slot" in second.out
     done = [run["status"] for run in history(flows) if epoch(run) == slot and run["trigger"] == "manual"]
     assert sorted(done) == ["skipped", "success", "success"]
+
+
+def test_a_time_that_is_no_slot_is_refused(flows, task) -> None:
+    slot = slots_before(task(), 3.5)[0]
+    odd, future = flows("run", "one", "--slot", str(slot + 60)), flows("run", "one", "--slot", str(slot + 6 * HOUR))
+    assert (odd.code, future.code) == (2, 2)
+    assert "is no slot of the task 'one' (hourly at :" in odd.err
+    assert "those next to it are" in odd.err
+    assert "is yet to come" in future.err
+    assert flows("run", "one", "--slot", str(slot + 60), "--force").code == 0
+    # Known by now, as those of an earlier schedule are.
+    assert flows("run", "one", "--slot", str(slot + 60)).code == 0
 
 
 @pytest.mark.parametrize(("policy", "count"), [("last", 1), ("all", 3)])
@@ -267,9 +280,9 @@ def test_scheduling_tells_what_the_clocks_will_do(flows, workspace) -> None:
     notes = json.loads(answer.out)["items"][0]["notes"]
     assert len(notes) == 2
     assert "clocks" in flows("show", "one", TZ="Europe/Madrid").out
-    # Half an hour later the line in another zone looks for it.
+    # The line in another zone looks for it then, too.
     other = flows(*given, "--name", "other", "--dry-run", TZ="Asia/Tokyo")
-    assert ": it runs at 03:30" in other.err
+    assert ": it runs at 03:00" in other.err
 
 
 def test_scheduling_says_how_an_interval_is_kept(flows, workspace) -> None:
@@ -280,4 +293,6 @@ def test_scheduling_says_how_an_interval_is_kept(flows, workspace) -> None:
     assert item["notes"] == ["7 h is not a divisor of 24 h: the slots are counted"]
     assert "7 h is not a divisor of 24 h" in flows("show", "one").out
     other = flows("manual-schedule", "one.yml", "--name", "fine", "--every", "20s")
+    (shown,) = [line for line in flows("show", "fine").out.splitlines() if line.startswith("next")]
+    assert re.search(r"\d\d:\d\d:\d\d", shown)
     assert "every 20 s, checked every minute (20 s is no whole minutes" in other.out

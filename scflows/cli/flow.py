@@ -204,7 +204,7 @@ def _words(schedule: dict[str, Any]) -> str:
     if wanted.cron is not None:
         return Schedule(wanted.cron, timezone=wanted.timezone).words()
     assert wanted.every is not None
-    return f"every {duration(wanted.every)}" + (f" ({wanted.timezone})" if wanted.timezone else "")
+    return f"every {duration(wanted.every)}"
 
 
 def _near(path: str) -> str:

@@ -212,6 +212,8 @@ class Output:
             raise ReaderGone from error
 
     def piped(self, value: Any) -> str:
+        if value is None:
+            return ""
         if isinstance(value, Moment):
             return iso(value.epoch, self._zone(value))
         if isinstance(value, Seconds):

@@ -77,11 +77,17 @@ def run(
             request = replace(request, force=force, dry_run=dry_run, wants_data=out.json, waits="here" if wait else "")
             return finish(request, settings, out, follow)
         request, settings = _wanted(out, flow, task, state)
+        due = None if slot is None else _slot(slot, settings)
+        # A rehearsal takes no slot.
+        if due is not None and request.task is not None and not (force or dry_run):
+            from scflows.overview import check_slot
+
+            check_slot(settings, request.task, due)
         request = replace(
             request,
             payload={} if data is None else _read_data(data),
             params=_params(param or (), device),
-            slot=None if slot is None else _slot(slot, settings),
+            slot=due,
             again=force or bool(earlier),
             force=force,
             resume=earlier,

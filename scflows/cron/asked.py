@@ -39,32 +39,57 @@ class Asked:
 def asked(given: dict[str, Any]) -> Asked:
     """What a flow's `schedule`, or its top-level `cron` or `every_seconds`, asks for.
 
-    Raises UsageError naming the key, what it holds and what it could.
+    Raises UsageError naming the key, what it holds and what it could: the first of `mistakes`.
     """
-    for key in given:
-        if key not in KEYS:
-            raise UsageError(f"schedule has no {key!r}", _nearest(str(key), KEYS))
+    found, wrong = _read(given)
+    if wrong:
+        raise wrong[0][1]
+    return found
+
+
+def mistakes(given: dict[str, Any]) -> list[tuple[Any, UsageError]]:
+    """All that is wrong with what somebody asks, each with its key; the key is empty where it is none alone."""
+    return _read(given)[1]
+
+
+def _read(given: dict[str, Any]) -> tuple[Asked, list[tuple[Any, UsageError]]]:
+    wrong: list[tuple[Any, UsageError]] = [
+        (key, UsageError(f"schedule has no {key!r}", _nearest(str(key), KEYS))) for key in given if key not in KEYS
+    ]
     named = [key for key in ("cron", "every", "every_seconds") if given.get(key) is not None]
-    if len(named) != 1:
+    # A time that was misspelt is said.
+    if len(named) > 1 or not (named or wrong):
         what = f"has {' and '.join(named)}" if named else "says no time"
-        raise UsageError(f"schedule {what}", "give one of cron, every, every_seconds")
-    cap = CATCH_UP_CAP
-    catch_up = given.get("catch_up", "none")
-    if isinstance(catch_up, dict) and list(catch_up) == ["all"]:
-        cap = catch_up["all"]
-        catch_up = "all"
-        if isinstance(cap, bool) or not isinstance(cap, int) or not 0 < cap <= 10000:
-            raise UsageError(f"catch_up: all: {cap!r} is no number from 1 to 10000", "such as {all: 24}")
-    return Asked(
-        cron=_cron(given["cron"]) if named == ["cron"] else None,
-        every=_every(named[0], given[named[0]]) if named != ["cron"] else None,
-        timezone=_timezone(given.get("timezone")),
-        catch_up=_one_of("catch_up", catch_up, CATCH_UP),
-        catch_up_cap=cap,
-        overlap=_one_of("overlap", given.get("overlap", "skip"), OVERLAP),
-        start_within=_within("start_within", given.get("start_within")),
-        end_within=_within("end_within", given.get("end_within")),
-    )
+        wrong.append(("", UsageError(f"schedule {what}", "give one of cron, every, every_seconds")))
+    values: dict[str, Any] = {}
+    for key in KEYS:
+        if key not in given or (given[key] is None and key != "overlap"):
+            continue
+        try:
+            values |= _value(key, given[key])
+        except UsageError as error:
+            wrong.append((key, error))
+    return Asked(**values), wrong
+
+
+def _value(key: str, value: Any) -> dict[str, Any]:
+    """What a key that holds something asks for. Raises UsageError."""
+    if key == "cron":
+        return {"cron": _cron(value)}
+    if key in ("every", "every_seconds"):
+        return {"every": _every(key, value)}
+    if key == "timezone":
+        return {"timezone": _timezone(value)}
+    if key == "overlap":
+        return {"overlap": _one_of(key, value, OVERLAP)}
+    if key != "catch_up":
+        return {key: _within(key, value)}
+    if not isinstance(value, dict) or list(value) != ["all"]:
+        return {key: _one_of(key, value, CATCH_UP)}
+    cap = value["all"]
+    if isinstance(cap, bool) or not isinstance(cap, int) or not 0 < cap <= 10000:
+        raise UsageError(f"catch_up: all: {cap!r} is no number from 1 to 10000", "such as {all: 24}")
+    return {key: "all", "catch_up_cap": cap}
 
 
 def parse_every(text: str) -> int:
@@ -110,9 +135,7 @@ def _checked(key: str, shown: Any, seconds: int) -> int:
     return seconds
 
 
-def _timezone(value: Any) -> str | None:
-    if value is None:
-        return None
+def _timezone(value: Any) -> str:
     if not isinstance(value, str):
         raise UsageError(f"timezone {value!r} is no text", "use a name such as Europe/Madrid")
     from scflows.cron.zone import zone
@@ -121,9 +144,7 @@ def _timezone(value: Any) -> str | None:
     return value
 
 
-def _within(key: str, value: Any) -> float | None:
-    if value is None:
-        return None
+def _within(key: str, value: Any) -> float:
     if not isinstance(value, str):
         told = f"write {value}m for minutes, {value}h for hours" if isinstance(value, int) else "such as 10m, 2h"
         raise UsageError(f"{key} {value!r} has no unit", told)
@@ -143,11 +164,9 @@ def parse_within(key: str, text: str) -> float:
 
 
 def _one_of(key: str, value: Any, known: Iterable[str]) -> str:
-    # YAML has words for None and for false; what was meant is plain.
-    word = "none" if value is None and key == "catch_up" else value
-    if not isinstance(word, str) or word not in tuple(known):
+    if not isinstance(value, str) or value not in tuple(known):
         raise UsageError(f"{key} {value!r} is unknown", _nearest(str(value), known))
-    return word
+    return value
 
 
 def _nearest(text: str, known: Iterable[str]) -> str:

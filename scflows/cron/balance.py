@@ -1,73 +1,23 @@
-"""Which slots keep the load level: pure functions over the runs that are expected at once.
+"""The schedule of a task, by where a run of it makes the load least uneven: pure functions.
 
-A new task goes where the peak over its whole cycle stays lowest; among equals into the narrowest room, so that the
-wide ones are left for long runs; then where least goes on in sum, then where runs of the same length leave no gaps,
-then where fewest start in the same minute; then where neither the system's own cron nor a change of the clocks is
-near; then at random, but always the same for the same name.
 Tasks that are there already never move.
 """
 
 from __future__ import annotations
 
-from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from scflows.cron.duration import DEFAULT
 from scflows.cron.fields import write
-from scflows.cron.load import BIN, CYCLE, DAY_BINS, MINUTE_BINS, RUN, Load, Rhythm, bins, lasting
+from scflows.cron.load import BIN, CYCLE, DAY_BINS, MINUTE_BINS, RUN, bins, lasting
 from scflows.cron.schedule import DAY, HOUR, MINUTE, WEEK, Schedule, is_exact
 from scflows.cron.shift import check_minutes
+from scflows.cron.start import count_best, pick
 from scflows.cron.zone import offsets
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from types import ModuleType
-
     from scflows.cron.asked import Asked
-    from scflows.cron.load import Numbers
-
-#: Minutes of every hour in which much starts elsewhere: all those who round, and Debian's hourly jobs.
-BUSY_MINUTES = (0, 17)
-#: Debian's daily and weekly jobs.
-BUSY_TIMES = (6 * 60 + 25, 6 * 60 + 47)
-#: Until this hour a change of the clocks can skip or repeat a time.
-NIGHT_HOURS = 4
-#: Up to so many runs at once, rooms are looked at.
-FEW_RUNS = 20
-#: Room for a run that is wider by this factor is not worth keeping for a longer one.
-WIDE = 2
-#: The multiples of the golden ratio, less their whole numbers, are spread evenly, however many of them are taken.
-GOLDEN = 0.6180339887498949
-
-
-def place(
-    period: int,
-    length: int,
-    load: Load,
-    name: str,
-    weight: int = RUN,
-    busy_minutes: Sequence[int] = BUSY_MINUTES,
-    busy_times: Sequence[int] = BUSY_TIMES,
-    night_hours: int = NIGHT_HOURS,
-) -> int:
-    """The bin of its period in which a new task starts; counted into the load. `length` is that of a run in bins."""
-    length = min(length, period)
-    weekday = 0
-    if period == CYCLE:
-        # Day by day, so that the days get their share also where nearly nothing is there yet.
-        weekday = _pick(_lowest(load.runs.reshape(7, -1).sum(axis=1)), f"{name}/day")
-        runs, starts = load.runs, load.starts
-        begin = weekday * DAY_BINS
-        # One round of the day, and as much after it as a run may reach into.
-        around = _numpy().take(runs, range(begin, begin + DAY_BINS + length - 1), mode="wrap")
-        minutes = starts[weekday * 1440 : weekday * 1440 + 1440]
-    else:
-        runs, minutes = load.folded(period)
-        around = _numpy().concatenate((runs, runs[: length - 1]))
-    start = _best(around, minutes, length, name, tuple(busy_minutes), tuple(busy_times), night_hours)
-    start += weekday * DAY_BINS
-    load.add(Rhythm(period, (start,), length, weight))
-    return start
+    from scflows.cron.load import Load
 
 
 def placed(asked: Asked, load: Load, name: str, balance: bool = True, seconds: float = DEFAULT) -> Schedule:
@@ -82,7 +32,7 @@ def placed(asked: Asked, load: Load, name: str, balance: bool = True, seconds: f
         assert asked.every
         schedule = nominal(asked.every, asked.timezone)
     elif asked.every and asked.every % MINUTE:
-        schedule = _at(asked.every, 0, _pick(range(asked.every), f"{name}/turn"), None)
+        schedule = _at(asked.every, 0, pick(range(asked.every), f"{name}/turn"), None)
     else:
         assert asked.every
         # The time of day is ours to choose, so the zone asked for says nothing; without it the line is exact.
@@ -98,13 +48,13 @@ def nominal(every: int, timezone: str | None) -> Schedule:
 
 def _placed(every: int, load: Load, name: str, seconds: float) -> Schedule:
     period, parts = _cycle(every)
-    start = place(period, bins(seconds), load, name, round(RUN / parts))
+    start = count_best(period, bins(seconds), load, name, round(RUN / parts))
     turn = 0
     if parts > 1:
         minute = start // MINUTE_BINS
         turn = _turn(every, period // MINUTE_BINS, minute, load, name, seconds)
     schedule = _at(every, start, turn, None)
-    load.count_turn(schedule, seconds)
+    load.count_besides(schedule, seconds)
     return schedule
 
 
@@ -121,7 +71,7 @@ def _turn(every: int, check: int, minute: int, load: Load, name: str, seconds: f
         begin = minute - ahead + turn * check
         here.append((sum(own.get(at, 0.0) for at, _ in lasting(begin, every, seconds)), whole[begin // check % count]))
     best = min(here)
-    return _pick([turn for turn in range(count) if here[turn] == best], f"{name}/turn")
+    return pick([turn for turn in range(count) if here[turn] == best], f"{name}/turn")
 
 
 def _at(every: int, start: int, turn: int, timezone: str | None) -> Schedule:
@@ -163,97 +113,3 @@ def _cycle(every: int) -> tuple[int, int]:
         return DAY_BINS, every // DAY
     check = check_minutes(every)
     return check * MINUTE_BINS, every // 60 // check
-
-
-def _best(
-    around: Numbers,
-    minutes: Numbers,
-    length: int,
-    name: str,
-    busy_minutes: tuple[int, ...],
-    busy_times: tuple[int, ...],
-    night_hours: int,
-) -> int:
-    """The best start for a run of some bins, given what goes on in the bins from the first start on."""
-    numpy = _numpy()
-    peaks = _sliding_max(around, length)
-    lowest = peaks.min()
-    found = numpy.flatnonzero(peaks == lowest)
-    # Where many run at once, one run more or less says little, and looking at rooms takes its time.
-    if len(found) > 1 and 0 < lowest < FEW_RUNS * RUN:
-        found = found[_lowest(_rooms(around[: len(peaks)] > lowest, found, length))]
-    if len(found) > 1:
-        sums = numpy.zeros(len(around) + 1, numpy.int64)
-        numpy.cumsum(around, out=sums[1:])
-        found = found[_lowest(sums[found + length] - sums[found])]
-    if len(found) > 1:
-        # Each layer has its own phase, so that layers full of equal runs do not start in the same second.
-        phase = int(length * ((int(lowest) // RUN * GOLDEN + 0.5) % 1))
-        aligned = found[(found - phase) % length == 0]
-        found = aligned if len(aligned) else found
-    if len(found) > 1:
-        found = found[_lowest(minutes[found // MINUTE_BINS])]
-    if len(found) > 1:
-        bad = _penalties(len(peaks), busy_minutes, busy_times, night_hours)
-        found = found[_lowest(bad[found // MINUTE_BINS])]
-    return int(_pick(found, name))
-
-
-def _rooms(walls: Numbers, found: Numbers, length: int) -> Numbers:
-    """For each start the bins without a wall around a run, no more than `WIDE` times its length."""
-    numpy = _numpy()
-    places = numpy.flatnonzero(walls)
-    if not len(places):
-        same: Numbers = numpy.zeros(len(found), numpy.int64)
-        return same
-    period = len(walls)
-    each = numpy.arange(period)
-    before = numpy.maximum.accumulate(numpy.where(walls, each, places[-1] - period))
-    behind = numpy.minimum.accumulate(numpy.where(walls, each, places[0] + period)[::-1])[::-1]
-    rooms = behind[found] - before[found] - 1
-    few: Numbers = numpy.minimum(rooms, length * WIDE)
-    return few
-
-
-def _sliding_max(values: Numbers, length: int) -> Numbers:
-    """The highest value of each window of some values."""
-    numpy = _numpy()
-    size = 1
-    while size * 2 <= length:
-        values = numpy.maximum(values[:-size], values[size:])
-        size *= 2
-    rest = length - size
-    return numpy.maximum(values[:-rest], values[rest:]) if rest else values
-
-
-def _lowest(cost: Numbers) -> Numbers:
-    places: Numbers = _numpy().flatnonzero(cost == cost.min())
-    return places
-
-
-_known_penalties: dict[tuple[object, ...], Numbers] = {}
-
-
-def _penalties(period: int, busy_minutes: tuple[int, ...], busy_times: tuple[int, ...], night_hours: int) -> Numbers:
-    """For each minute of a period, how many of its starts of the day are better elsewhere."""
-    key = (period, busy_minutes, busy_times, night_hours)
-    if key not in _known_penalties:
-        bad = [
-            (minute % 60 in busy_minutes) + (minute in busy_times) + (minute < night_hours * 60)
-            for minute in range(1440)
-        ]
-        _known_penalties[key] = _numpy().array(bad).reshape(-1, period // MINUTE_BINS).sum(axis=0)
-    return _known_penalties[key]
-
-
-def _pick(found: Sequence[int] | Numbers, name: str) -> int:
-    """One of the places: as good as random, and the same in every process."""
-    number = int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "big")
-    return int(found[number % len(found)])
-
-
-def _numpy() -> ModuleType:
-    # Imported here: what it costs is more than all else that a command needs which places nothing.
-    import numpy
-
-    return numpy

@@ -4,53 +4,25 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from scflows.cron.fields import values
-from scflows.cron.schedule import Schedule
-from scflows.cron.zone import zone
+from scflows.cron.zone import Change, changes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from datetime import tzinfo
 
-DAY = 86400
+    from scflows.cron.schedule import Schedule
+
 #: How many changes are told, within how many days.
 MOST = 2
 DAYS = 366
-_found: dict[tuple[str | None, str | None, int, int], list[Change]] = {}
-
-
-@dataclass(frozen=True)
-class Change:
-    """A moment at which the clocks of a zone are set, in seconds since the epoch; and by how much they are ahead."""
-
-    moment: int
-    before: int  #: seconds ahead of UTC before it
-    after: int
-
-    @property
-    def is_gap(self) -> bool:
-        """Whether local times are skipped; else some come twice."""
-        return self.after > self.before
-
-    @property
-    def local(self) -> tuple[datetime, datetime]:
-        """From when until when local times are skipped or come twice."""
-        edges = sorted((self.before, self.after))
-        first, last = (datetime.fromtimestamp(self.moment + edge, UTC).replace(tzinfo=None) for edge in edges)
-        return first, last
 
 
 def coming_changes(name: str | None, now: float, days: int = DAYS) -> list[Change]:
     """The changes of a zone's clocks in the days to come; None is the system's zone. Raises UsageError."""
-    today = int(now) // DAY
-    key = (name, os.environ.get("TZ"), today, days)
-    if key not in _found:
-        _found[key] = list(_changes(zone(name), today * DAY, days))
-    return [change for change in _found[key] if change.moment > now]
+    return [change for change in changes(name, days, now) if change.moment > now]
 
 
 def clock_notes(schedule: Schedule, now: float) -> list[str]:
@@ -95,11 +67,7 @@ def _notes(schedule: Schedule, change: Change) -> Iterator[str]:
     more = f" (and {len(times) - 1} more times)" if len(times) > 1 else ""
     told = f"{times[0]:%H:%M} {zone_name(schedule.timezone)}{more}"
     if change.is_gap:
-        # The line of a schedule in another zone may look only some time after the change.
-        start = change.moment
-        if schedule.gated:
-            start = Schedule(schedule.line).next_epoch(start - 1) or start
-        at = datetime.fromtimestamp(start + change.after, UTC)
+        at = datetime.fromtimestamp(schedule.start_of(change.moment) + change.after, UTC)
         yield f"{told} does not exist on {times[0]:%Y-%m-%d}: it runs at {at:%H:%M}"
     else:
         yield f"{told} comes twice on {times[0]:%Y-%m-%d}: it runs the first time only"
@@ -107,19 +75,3 @@ def _notes(schedule: Schedule, change: Change) -> Iterator[str]:
 
 def _first(local: datetime, change: Change) -> int:
     return int(local.replace(tzinfo=UTC).timestamp()) - change.before
-
-
-def _changes(place: tzinfo, start: int, days: int) -> Iterator[Change]:
-    def offset(moment: int) -> int:
-        found = datetime.fromtimestamp(moment, UTC).astimezone(place).utcoffset() or timedelta()
-        return int(found.total_seconds())
-
-    for day in range(start, start + days * DAY, DAY):
-        low, high = day, day + DAY
-        before, after = offset(low), offset(high)
-        if before == after:
-            continue
-        while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (middle, high) if offset(middle) == before else (low, middle)
-        yield Change(high, before, after)

@@ -77,6 +77,11 @@ def normalised(expression: str) -> str:
 
 def values(text: str, place: int) -> list[int]:
     """What a field of a normalised expression stands for; `place` counts the fields from 0."""
+    return list(_values(text, place))
+
+
+@lru_cache(maxsize=4096)
+def _values(text: str, place: int) -> tuple[int, ...]:
     _, low, high = FIELDS[place]
     found: list[int] = []
     for item in text.split(","):
@@ -85,7 +90,7 @@ def values(text: str, place: int) -> list[int]:
             continue
         first, _, last = item.partition("-")
         found.extend(range(int(first), int(last or first) + 1))
-    return found
+    return tuple(found)
 
 
 def write(numbers: Iterable[int], place: int) -> str:

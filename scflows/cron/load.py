@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     import numpy
 
+    from scflows.cron.avoided import Avoided
     from scflows.cron.schedule import Schedule
 
     Numbers = numpy.ndarray[tuple[int, ...], numpy.dtype[numpy.int64]]
@@ -45,9 +46,12 @@ class Rhythm(NamedTuple):
 class Load:
     """The expected runs of tasks. Counting and placing take 0.1 to 0.5 ms; weights are in parts of `RUN`."""
 
-    def __init__(self) -> None:
+    def __init__(self, avoided: Avoided | None = None) -> None:
         import numpy
 
+        from scflows.cron.avoided import Avoided
+
+        self.avoided = avoided or Avoided()  #: what decides between places that are as good
         self.runs: Numbers = numpy.zeros(CYCLE, numpy.int64)  #: expected at once in each bin of the week
         self.starts: Numbers = numpy.zeros(CYCLE // MINUTE_BINS, numpy.int64)  #: expected in each minute of the week
         #: The seconds that runs of intervals which no week divides take, by the minute of their own period.
@@ -88,8 +92,9 @@ class Load:
         for period, edge in edges.items():
             level = numpy.cumsum(numpy.array(edge[:-1], numpy.int64))
             self.runs.reshape(-1, period)[:] += level[:period] + level[period:]
-            some = numpy.array(begun[period], numpy.int64)
-            self.starts.reshape(-1, len(some))[:] += some * MINUTE_BINS // period if period < MINUTE_BINS else some
+            if period >= MINUTE_BINS:
+                some = numpy.array(begun[period], numpy.int64)
+                self.starts.reshape(-1, len(some))[:] += some
         self._folded.clear()
 
     def folded(self, period: int) -> tuple[Numbers, Numbers]:
@@ -101,10 +106,17 @@ class Load:
     def count(self, schedule: Schedule, seconds: float, times: int = 1) -> None:
         """Count a task by its schedule and the expected duration of its runs; with `times=-1` no more."""
         self.add(rhythm(schedule, seconds), times)
-        self.count_turn(schedule, seconds, times)
+        self.count_besides(schedule, seconds, times)
 
-    def count_turn(self, schedule: Schedule, seconds: float, times: int = 1) -> None:
-        """Count in which of its own times an interval starts that no week divides."""
+    def count_besides(self, schedule: Schedule, seconds: float, times: int = 1) -> None:
+        """Count what a rhythm does not say: in which of its own times an interval starts that no week divides, and how
+        often in a minute one of seconds.
+        """
+        if schedule.is_fine:
+            assert schedule.every
+            self.starts += round(RUN * 60 / schedule.every) * times
+            self._folded.clear()
+            return
         begin = first_minute(schedule)
         if begin is None:
             return
@@ -115,7 +127,7 @@ class Load:
 
     def copy(self) -> Load:
         """Another load of the same tasks."""
-        other = Load()
+        other = Load(self.avoided)
         other.runs[:], other.starts[:] = self.runs, self.starts
         other.turns = {every: dict(own) for every, own in self.turns.items()}
         return other
@@ -147,9 +159,7 @@ class Load:
         return [float(each) / RUN for each in self.runs.reshape(-1, 24, 60 * MINUTE_BINS).max(axis=(0, 2))]
 
     def _add_start(self, period: int, start: int, weight: int) -> None:
-        if period < MINUTE_BINS:
-            self.starts += weight * MINUTE_BINS // period
-        else:
+        if period >= MINUTE_BINS:
             self.starts[start // MINUTE_BINS :: period // MINUTE_BINS] += weight
 
     def _starts_of(self, period: int) -> Numbers:
@@ -157,13 +167,13 @@ class Load:
         return most
 
 
-def load_of(tasks: Iterable[tuple[Schedule, float]]) -> Load:
+def load_of(tasks: Iterable[tuple[Schedule, float]], avoided: Avoided | None = None) -> Load:
     """The load of tasks with these schedules and expected durations in seconds."""
-    load = Load()
+    load = Load(avoided)
     known = list(tasks)
     load.add_all(rhythm(schedule, seconds) for schedule, seconds in known)
     for schedule, seconds in known:
-        load.count_turn(schedule, seconds)
+        load.count_besides(schedule, seconds)
     return load
 
 

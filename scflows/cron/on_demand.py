@@ -18,10 +18,14 @@ class StoredTasks(Mapping[str, "Task"]):
     """The tasks that are there. They must not change meanwhile: hold `file_lock`."""
 
     def __init__(
-        self, read_all: Callable[[], dict[str, Task]], read: Callable[[str], Task | None], count: int | None = None
+        self,
+        read_all: Callable[[], dict[str, Task]],
+        read: Callable[[str], Task | None],
+        count: int | None = None,
+        enabled: int = 0,
     ) -> None:
-        """`count` says how many there are; without it all are read at once."""
-        self._read_all, self._read, self._count = read_all, read, count
+        """`count` says how many there are, and `enabled` how many are not paused; without it all are read at once."""
+        self._read_all, self._read, self._count, self._enabled = read_all, read, count, enabled
         self._some: dict[str, Task | None] = {}
         self._all: dict[str, Task] | None = None
         if count is None:
@@ -32,6 +36,11 @@ class StoredTasks(Mapping[str, "Task"]):
         if self._all is None:
             self._all = self._read_all()
         return self._all
+
+    @property
+    def enabled(self) -> int:
+        """How many are not paused."""
+        return self._enabled if self._all is None else sum(task.enabled for task in self._all.values())
 
     def __getitem__(self, name: str) -> Task:
         if self._all is None and name not in self._some:
@@ -83,8 +92,11 @@ class ChangedTasks(MutableMapping[str, "Task"]):
     def __len__(self) -> int:
         return len(self._before) + self._more
 
-    def has_enabled(self) -> bool:
-        """Whether any task is not paused."""
-        if any(task is not None and task.enabled for task in self._changed.values()):
-            return True
-        return any(task.enabled for task in self.values())
+    @property
+    def enabled(self) -> int:
+        """How many are not paused."""
+        found = self._before.enabled
+        for name, task in self._changed.items():
+            before = self._before.get(name)
+            found += (task is not None and task.enabled) - (before is not None and before.enabled)
+        return found

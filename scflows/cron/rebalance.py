@@ -7,7 +7,7 @@ runs go on at once, many are taken off together and placed anew, the longest fir
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from scflows.cron.asked import Asked
@@ -17,6 +17,7 @@ from scflows.cron.load import RUN, Load, Rhythm, load_of, rhythm
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from scflows.cron.avoided import Avoided
     from scflows.cron.schedule import Schedule
 
 #: A plan is as good as one from scratch if its peak is higher by this part at most.
@@ -29,6 +30,11 @@ FEW = 2000
 LOWERING = 0.9
 #: How often a lower peak is tried that fewer moves might reach.
 TRIES = 6
+#: How often it is gone on from where the moves led.
+ROUNDS = 4
+#: Moves are worth it that lower the peak by a run, and move at most so many times as large a part of the tasks as they
+#: lower it by: half of the tasks for a third of the peak.
+WORTH = 1.5
 
 
 @dataclass(frozen=True)
@@ -59,25 +65,54 @@ class Rebalanced:
     moved: dict[str, Schedule] = field(default_factory=dict)
 
 
-def rebalance(tasks: Iterable[Weighed], max_moves: int) -> Rebalanced:
-    """Which tasks to move where, `max_moves` of them at most, so that the load is nearly as level as a new plan's."""
+def rebalance(tasks: Iterable[Weighed], max_moves: int, avoided: Avoided | None = None) -> Rebalanced:
+    """Which tasks to move where, `max_moves` of them at most, so that the load is nearly as level as a new plan's.
+
+    A load that is about as level already is left as it is, so that the same again moves nothing.
+    """
     known = sorted(tasks, key=lambda task: task.name)
-    load = load_of((task.schedule, task.seconds) for task in known)
-    movable = [task for task in known if task.may_move]
+    load = load_of(((task.schedule, task.seconds) for task in known), avoided)
     highest = int(load.runs.max())
-    scratch = int(fresh(known).runs.max())
+    scratch = int(fresh(known, avoided).runs.max())
     found = Rebalanced(highest / RUN, load.mean, min(scratch, highest) / RUN, highest / RUN)
+    now = {task.name: task for task in known if task.may_move}
+    peak = highest
+    for _ in range(ROUNDS):
+        if peak <= scratch * (1 + SLACK):
+            break
+        # A task that was moved costs nothing more when it is moved once again.
+        spent = frozenset(name for name in now if name in found.moved)
+        lower, moved = _lowered(load, list(now.values()), scratch, max_moves, spent)
+        part = (peak - lower) / peak
+        if peak - lower < RUN or len(moved.keys() - spent) > len(now) * part * WORTH:
+            break
+        peak = lower
+        for name, schedule in moved.items():
+            load.count(now[name].schedule, now[name].seconds, -1)
+            load.count(schedule, now[name].seconds)
+            now[name] = replace(now[name], schedule=schedule)
+            found.moved[name] = schedule
+    found.moved = {task.name: now[task.name].schedule for task in known if now.get(task.name, task) != task}
+    found.after = peak / RUN
+    return found
+
+
+def _lowered(
+    load: Load, movable: Sequence[Weighed], scratch: int, most: int, spent: frozenset[str]
+) -> tuple[int, dict[str, Schedule]]:
+    """The lowest peak that was found, and the moves to it; `spent` are the tasks that were moved before."""
+    highest = int(load.runs.max())
     goal = max(scratch, int(scratch * (1 + SLACK)) // RUN * RUN)
     low, high = goal, highest
+    best: dict[str, Schedule] = {}
     for _ in range(TRIES):
         if low >= high:
             break
         changed = load.copy()
-        moved, is_cut = _moves(changed, movable, goal, max_moves)
+        moved, is_cut = _moves(changed, movable, goal, most, spent)
         peak = int(changed.runs.max())
         if peak < high:
-            high = peak
-            found.after, found.moved = peak / RUN, moved
+            high, best = peak, moved
         if not is_cut:
             break
         # Too few moves for that: spent on a goal that they suffice for, they lower the peak more.
@@ -86,28 +121,31 @@ def rebalance(tasks: Iterable[Weighed], max_moves: int) -> Rebalanced:
             break
     if high > scratch * (1 + MISSED) and len(movable) <= FEW:
         changed = load.copy()
-        moved = _together(changed, movable, scratch, max_moves)
+        moved = _together(changed, movable, scratch, most, spent)
         peak = int(changed.runs.max())
         if peak < high:
-            found.after, found.moved = peak / RUN, moved
-    return found
+            high, best = peak, moved
+    return high, best
 
 
-def fresh(tasks: Iterable[Weighed]) -> Load:
+def fresh(tasks: Iterable[Weighed], avoided: Avoided | None = None) -> Load:
     """The load of a plan from scratch, with those tasks in their places that may not move."""
     known = list(tasks)
-    load = load_of((task.schedule, task.seconds) for task in known if not task.may_move)
+    load = load_of(((task.schedule, task.seconds) for task in known if not task.may_move), avoided)
     for task in sorted(known, key=lambda task: (task.schedule.every or 0, -task.seconds, task.name)):
         if task.may_move:
             placed(Asked(every=task.schedule.every), load, task.name, seconds=task.seconds)
     return load
 
 
-def _moves(load: Load, movable: Sequence[Weighed], goal: int, most: int) -> tuple[dict[str, Schedule], bool]:
+def _moves(
+    load: Load, movable: Sequence[Weighed], goal: int, most: int, spent: frozenset[str]
+) -> tuple[dict[str, Schedule], bool]:
     """Move tasks in a load until its peak is no higher than a goal; the moves, and whether more were wanted."""
     at = {task.name: rhythm(task.schedule, task.seconds) for task in movable}
     moved: dict[str, Schedule] = {}
     tried: set[str] = set()
+    left = most - len(spent)
     while int(load.runs.max()) > goal:
         gains = _gains(load, at, goal)
         todo = [task for task in movable if gains[task.name] > 0 and task.name not in tried]
@@ -121,7 +159,7 @@ def _moves(load: Load, movable: Sequence[Weighed], goal: int, most: int) -> tupl
             gain = _gain(load, at[task.name], goal)
             if gain < least:
                 continue
-            if len(moved) >= most:
+            if left <= 0 and task.name not in spent:
                 return moved, True
             tried.add(task.name)
             load.count(task.schedule, task.seconds, -1)
@@ -132,14 +170,19 @@ def _moves(load: Load, movable: Sequence[Weighed], goal: int, most: int) -> tupl
                 load.count(task.schedule, task.seconds)
                 continue
             moved[task.name], at[task.name] = schedule, there
+            left -= task.name not in spent
     return moved, False
 
 
-def _together(load: Load, movable: Sequence[Weighed], goal: int, most: int) -> dict[str, Schedule]:
+def _together(
+    load: Load, movable: Sequence[Weighed], goal: int, most: int, spent: frozenset[str]
+) -> dict[str, Schedule]:
     """Take tasks off a load until its peak is no higher than a goal, and place them anew, the longest first."""
     at = {task.name: rhythm(task.schedule, task.seconds) for task in movable}
-    taken: list[Weighed] = []
-    left = sorted(movable, key=lambda task: (task.seconds, task.name))
+    taken = [task for task in movable if task.name in spent]
+    for task in taken:
+        load.count(task.schedule, task.seconds, -1)
+    left = sorted((task for task in movable if task.name not in spent), key=lambda task: (task.seconds, task.name))
     while left and len(taken) < int(most * LOWERING) and int(load.runs.max()) > goal:
         gains = _gains(load, at, goal)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass
+from functools import lru_cache
 
 from scflows.stated import MOST_SECONDS
 
@@ -103,6 +105,12 @@ class Schedule:
             return self.next_epoch(after)
         slot = self.next_epoch(after // MINUTE * MINUTE + MINUTE - 1)
         return None if slot is None else slot // MINUTE * MINUTE
+
+    def start_of(self, slot: int) -> int:
+        """When the crontab's line starts a slot: later than it where the system's clocks have that time twice."""
+        if not self.gated or self.is_fine:
+            return slot
+        return Schedule(self.line).next_epoch(slot - 1) or slot
 
     def within(self, minute: float) -> Iterator[int]:
         """The slots of a minute, in seconds since the epoch, in order."""
@@ -205,15 +213,24 @@ class Schedule:
         """
         if self.timezone is not None or self.every_days or not self.cron.endswith(" * * *"):
             return None
-        here = time.localtime(now)
-        around = (-2 * DAY,) if direction < 0 else (-2 * DAY, 2 * DAY)
-        if any(time.localtime(now + distance).tm_gmtoff != here.tm_gmtoff for distance in around):
+        here = _steady(now, direction, os.environ.get("TZ"))
+        if here is None:
             return None
         from scflows.cron.fields import values
 
         minute_field, hour_field = self.cron.split(" ")[:2]
         away = _minutes_to(values(minute_field, 0), values(hour_field, 1), here.tm_hour, here.tm_min, direction)
         return int(now // 1) - here.tm_sec + away * MINUTE
+
+
+@lru_cache(maxsize=64)
+def _steady(now: float, direction: int, zone: str | None) -> time.struct_time | None:
+    """The clock's time, if it is not set within two days in a direction; `zone` is what it depends on besides."""
+    here = time.localtime(now)
+    around = (-2 * DAY,) if direction < 0 else (-2 * DAY, 2 * DAY)
+    if any(time.localtime(now + distance).tm_gmtoff != here.tm_gmtoff for distance in around):
+        return None
+    return here
 
 
 def asked(given: dict[str, Any]) -> Asked:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from scflows.cron.fields import values
 from scflows.cron.shift import check_minutes
 
@@ -43,6 +45,7 @@ def turn(days: int, cron: str) -> str:
     return f"every {days // 7} weeks on {WEEKDAYS[int(weekday)]} {time}, checked weekly"
 
 
+@lru_cache(maxsize=4096)
 def calendar(cron: str) -> str:
     """A cron expression in words where it is simple, else the expression."""
     try:

@@ -4,13 +4,40 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 
 from scflows.errors import UsageError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
 DAY = 86400
 _EPOCH = datetime(1970, 1, 1)
 _found: dict[tuple[str | None, str | None, int], frozenset[int]] = {}
+_changes: dict[tuple[str | None, str | None, int, int], list[Change]] = {}
+
+
+@dataclass(frozen=True)
+class Change:
+    """A moment at which the clocks of a zone are set, in seconds since the epoch; and by how much they are ahead."""
+
+    moment: int
+    before: int  #: seconds ahead of UTC before it
+    after: int
+
+    @property
+    def is_gap(self) -> bool:
+        """Whether local times are skipped; else some come twice."""
+        return self.after > self.before
+
+    @property
+    def local(self) -> tuple[datetime, datetime]:
+        """From when until when local times are skipped or come twice."""
+        edges = sorted((self.before, self.after))
+        first, last = (datetime.fromtimestamp(self.moment + edge, UTC).replace(tzinfo=None) for edge in edges)
+        return first, last
 
 
 class SystemZone(tzinfo):
@@ -67,6 +94,39 @@ def differences(name: str, now: float | None = None) -> frozenset[int]:
             found.add((int(ahead.total_seconds()) - time.localtime(noon).tm_gmtoff) // 60)
         _found[key] = frozenset(found)
     return _found[key]
+
+
+def changes(name: str | None, days: int, now: float | None = None) -> list[Change]:
+    """The changes of a zone's clocks in so many days from the start of today; None is the system's zone.
+
+    Raises UsageError.
+    """
+    start = _today(now)
+    key = (name, os.environ.get("TZ"), start, days)
+    if key not in _changes:
+        _changes[key] = list(_changes_of(zone(name), start * DAY, days))
+    return _changes[key]
+
+
+def _offset(place: tzinfo) -> Callable[[int], int]:
+    """How many seconds a zone is ahead of UTC, by the moment."""
+    if isinstance(place, SystemZone):
+        return lambda moment: time.localtime(moment).tm_gmtoff  # 20 times as fast, for which each day is looked at.
+    return lambda moment: int((datetime.fromtimestamp(moment, place).utcoffset() or timedelta()).total_seconds())
+
+
+def _changes_of(place: tzinfo, start: int, days: int) -> Iterator[Change]:
+    offset = _offset(place)
+    after = offset(start)
+    for day in range(start, start + days * DAY, DAY):
+        low, high = day, day + DAY
+        before, after = after, offset(high)
+        if before == after:
+            continue
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if offset(middle) == before else (low, middle)
+        yield Change(high, before, after)
 
 
 def _today(now: float | None) -> int:

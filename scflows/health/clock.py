@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from scflows.cron.changes import Change, coming_changes, is_fixed, touched, zone_name
+from scflows.cron.changes import coming_changes, is_fixed, touched, zone_name
+from scflows.cron.zone import Change
 from scflows.errors import UsageError
 from scflows.health import WARN, Finding, counted
 

@@ -38,7 +38,7 @@ class Trial:
 def try_out(installation: Installation, name: str) -> Trial:
     """Run a task, else a flow, as cron would. Raises NotFound or FlowError when there is neither.
 
-    It is a real run. A task answers for a slot of this second, so that it takes none from cron.
+    It is a real run, and begins at once. A task answers for a slot that is none of cron's, so that it takes none away.
     """
     settings = installation.settings
     is_path = "/" in name or name.endswith((".yml", ".yaml"))
@@ -130,8 +130,9 @@ def _try_task(installation: Installation, name: str) -> Trial:
     if not task.enabled:
         raise UsageError(f"the task {name!r} is paused, and cron would not start it", f"flows enable {name}")
     text = installation.tabfile.line(name) or line(task, sys.executable, state_for_cron(installation.settings))
-    # Not on a full minute: those are cron's.
-    slot = int(installation.now) + (int(installation.now) % 60 == 0)
+    # One that begins now, and not on a full minute: those are cron's.
+    slot = int(installation.now) - task.schedule.second
+    slot -= slot % 60 == 0
     command = _command(text, name, slot)
     settings = task_settings(task)
     return _tried(installation, settings, name, command, Query(task=name, slot=float(slot), limit=1), task.flow)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 from scflows.errors import StepError
@@ -61,7 +62,9 @@ class TableStep(Step):
         "only ones wanted",
     )
     limit: int | None = option(None, minimum=0, help="the most rows that are taken")
-    missing: str = option("error", choices=("error", "empty"), help="what a file that is not there means")
+    missing: str = option(
+        "error", choices=("error", "empty"), help="what a file means that is missing or holds nothing"
+    )
     unique: list[Any] | None = option(None, help="columns by which a row is added only once")
     by: list[Any] | None = option(None, help="columns to group by; [] for one row of all")
     values: dict[str, Any] | None = option(
@@ -126,6 +129,9 @@ class TableStep(Step):
         handler = find_format(format_name(self.path, self.format))
         path = ctx.readable(self.path)
         try:
+            # Until its first rows are in it, a file that another run appends to holds nothing.
+            if self.missing == "empty" and os.stat(path).st_size == 0:
+                return []
             with handler.open(path, self.path) as table:
                 if table.names is not None:
                     columns.check_known(table.names, self.path)

@@ -132,7 +132,7 @@ def running(
     """A run that goes on for as long as the test wants: its process and its id."""
     process = started("run", "nap.yml")
     log = tmp_path / "cache/scdata/tasks/nap/nap.log"
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         text = log.read_text() if log.exists() else ""
         if " started:" in text and text.endswith("\n"):

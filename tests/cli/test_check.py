@@ -159,7 +159,7 @@ def test_status_names_the_scheduler_that_runs(flows, scheduled, started) -> None
         assert flows("cron", "run").code == 6
     finally:
         process.terminate()
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=60)
     assert process.returncode == 0, out + err
 
 
@@ -171,5 +171,5 @@ def test_a_scheduler_outlives_its_reader(flows, scheduled, started) -> None:
     os.kill(process.pid, 1)
     os.kill(process.pid, 1)
     process.terminate()
-    assert process.wait(timeout=30) == 0
+    assert process.wait(timeout=60) == 0
     process.stderr.close()

@@ -65,7 +65,7 @@ def ran(settings: Settings) -> Callable[..., Run]:
 def told(workspace: Path, at_least: int = 0) -> list[str]:
     """The kinds that the hook was told; it runs aside, so it may take a moment."""
     path = workspace / "data/told.json"
-    ends = time.monotonic() + 30
+    ends = time.monotonic() + 60
     while True:
         lines = path.read_text().splitlines() if path.exists() else []
         if len(lines) >= at_least or time.monotonic() > ends:
@@ -111,7 +111,7 @@ def test_a_slot_without_a_run_makes_the_exit_code_1_and_is_told_aside(flows, sch
     assert len(told(workspace, at_least=1)) == 1
     assert flows("health").code == 1
     # What was told is marked after it was told.
-    ends = time.monotonic() + 30
+    ends = time.monotonic() + 60
     while not (told_now := json.loads(flows("health", "--json").out)["items"][0]["told"]) and time.monotonic() < ends:
         time.sleep(0.05)
     assert told_now is True

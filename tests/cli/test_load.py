@@ -80,8 +80,14 @@ def test_rebalance_moves_few_and_only_those_whose_slots_are_ours(longer, flows, 
     assert moved == {item["name"] for item in told["items"]}
     assert 0 < len(moved) == gain["moves"] <= 26 * 0.3
     assert moved.isdisjoint({"cron", "round"})
-    again = flows("rebalance", "--yes", "--max-moves", "0")
+    for item in told["items"]:
+        before, after = item["why"].removeprefix("every 1 h, first at ").split(" → ")
+        for at, task in ((before, longer[item["name"]]), (after, now[item["name"]])):
+            assert at == f"00:{int(task.schedule.cron.split(' ')[0]):02}:{task.schedule.second:02}"
+        assert before != after
+    again = flows("rebalance", "--yes")
     assert again.code == 0
+    assert again.out.startswith("nothing to move")
     assert planned(settings) == now
 
 
@@ -127,6 +133,13 @@ def test_the_load_is_shown_without_a_history(flows, settings, workspace):
     found = load(flows)
     assert found["measured"] == {"peak": None, "mean": None}
     assert not Path(settings.state_path, "history.sqlite").exists()
+
+
+def test_a_task_of_seconds_starts_as_often_in_a_minute_as_it_says(flows, workspace):
+    (workspace / "tasks" / "one.yml").write_text(FLOW)
+    for every in ("20s", "90s"):
+        assert flows("manual-schedule", "one.yml", "--every", every, "--name", f"t{every}").code == 0
+    assert {item["starts"] for item in load(flows)["items"]} == {round(3 + 60 / 90, 3)}
 
 
 def test_next_shows_the_second_in_which_a_run_starts(longer, flows, settings):

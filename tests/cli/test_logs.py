@@ -117,10 +117,10 @@ def test_a_run_is_followed_to_its_end_and_its_outcome(
     first = watching.stdout.readline()
     assert f"run {run} started" in first
     process.send_signal(signal.SIGTERM)
-    out, err = watching.communicate(timeout=30)
+    out, err = watching.communicate(timeout=60)
     assert (watching.returncode, err) == (143, "")
     assert out.splitlines()[-1].split("run ")[1].startswith(f"{run} cancelled after ")
-    assert process.wait(30) == 143
+    assert process.wait(60) == 143
     process.communicate()
     assert flows("logs", "-f", run).code == 143
 
@@ -130,11 +130,11 @@ def test_following_a_run_that_is_killed_ends(running: tuple[Any, str], started: 
     watching = started("logs", "-f", run, "--json")
     assert json.loads(watching.stdout.readline())["level"] == "INFO"
     process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=30)
+    process.communicate(timeout=60)
     begun = time.monotonic()
-    watching.communicate(timeout=30)
+    watching.communicate(timeout=60)
     assert watching.returncode == 1
-    assert time.monotonic() - begun < 20
+    assert time.monotonic() - begun < 50
 
 
 def test_a_log_cannot_move_the_cursor_of_a_terminal(shipped: Path, flows: Flows, terminal: Any) -> None:

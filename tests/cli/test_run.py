@@ -214,7 +214,7 @@ def test_two_runs_of_a_flow_do_not_meet(running: tuple[Any, str], flows: Flows) 
     assert (answer.code, answer.err) == (0, "")
     assert answer.out.startswith(f"skipped: it is already running (run {run}")
     process.send_signal(signal.SIGTERM)
-    assert process.wait(30) == 143
+    assert process.wait(60) == 143
     process.communicate()
 
 

@@ -137,7 +137,7 @@ def test_a_run_that_goes_on_is_stopped(running: tuple[Any, str], flows: Flows) -
     assert flows("history", "--status", "running").out.startswith(run)
     answer = flows("runs", "stop", run)
     assert answer.out == f"run {run} was told to stop · flows runs show {run}\n"
-    assert process.wait(30) == 143
+    assert process.wait(60) == 143
     process.communicate()
     assert flows("history").out.split("\t")[5] == "cancelled"
     assert (again := flows("runs", "stop", run)).code == 4
@@ -147,7 +147,7 @@ def test_a_run_that_goes_on_is_stopped(running: tuple[Any, str], flows: Flows) -
 def test_a_run_whose_process_was_killed_shows_as_crashed(running: tuple[Any, str], flows: Flows) -> None:
     process, run = running
     process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=30)
+    process.communicate(timeout=60)
     line = flows("history", "nap").out.split("\t")
     assert (line[0], line[4]) == (run, "crashed")
 
@@ -176,5 +176,5 @@ def test_held_locks_are_listed_and_freed_when_asked_twice(
     assert run in flows("locks", "clear", lock, "--yes").out
     assert flows("locks").out == ""
     process.send_signal(signal.SIGTERM)
-    assert process.wait(30) == 143
+    assert process.wait(60) == 143
     process.communicate()

@@ -177,6 +177,7 @@ def test_manual_scheduling_by_every_option(flows, crontab, tree):
         (["plain.yml", "-p", "device"], 2, "NAME=VALUE"),
         (["plain.yml", "--evry", "1h"], 2, "--every"),
         (["plain.yml", "--timezone", "Europe/Madird", "--cron", "1 1 * * *"], 2, "Europe/Madrid"),
+        (["plain.yml", "--timezone", "Europe/Madrid", "--every", "1d"], 2, "--timezone goes with --cron"),
         ([], 2, "FLOW"),
     ],
 )

@@ -50,8 +50,12 @@ def main(root: Path, command: list[str], following: list[list[str]]) -> None:
     # Loaded once, for all the children.
     import scflows.auto_schedule
     import scflows.cli.app
+    import scflows.housekeeping
     import scflows.manual_schedule
-    import scflows.planner  # noqa: F401
+    import scflows.planner
+
+    # However slow the machine: no process that a command left behind writes where the next round begins.
+    scflows.housekeeping.PATIENCE = float("inf")
 
     # It is processes that die here, and no machine.
     os.fsync = lambda descriptor: None

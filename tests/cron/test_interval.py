@@ -55,7 +55,7 @@ def answered(schedule: Schedule, start: int, end: int) -> list[int]:
 @example(every=45 * MINUTE, name="a", ahead=0, balance=True)
 @example(every=7 * HOUR, name="a", ahead=0, balance=False)
 @example(every=14 * DAY, name="a", ahead=0, balance=True)
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=70, deadline=None, derandomize=True)
 def test_an_interval_has_neither_gap_nor_double(every: int, name: str, ahead: int, balance: bool) -> None:
     schedule = placed(Asked(every=every), load_of([]), name, balance)
     start = MONDAY + ahead

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scflows.cron.asked import Asked
-from scflows.cron.balance import Load, placed
+from scflows.cron.balance import placed
 from scflows.cron.line import Entry, line, parse_line
+from scflows.cron.load import Load
 from scflows.cron.schedule import Schedule
 from scflows.cron.task import Task
 from scflows.errors import Refused

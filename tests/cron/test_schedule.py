@@ -378,3 +378,22 @@ def _meaning(field: str, low: int, high: int) -> set[int]:
         start, end = (low, high) if first == "*" else (int(first), int(last or first))
         found |= set(range(start, end + 1, int(step or 1)))
     return found
+
+
+@pytest.mark.parametrize(
+    ("system", "cron", "expected"),
+    [
+        ("Asia/Tokyo", "30 2 * * *", "0,30 9,10 * * *"),
+        ("Asia/Tokyo", "0 4 * * *", "0 11,12 * * *"),
+        ("Asia/Tokyo", "30 * * * *", "30 * * * *"),
+        # It is Saturday evening there.
+        ("America/Los_Angeles", "30 2 * * 0", "0,30 17,18 * * *"),
+        # Cron itself makes up for what is skipped in the same moment.
+        ("Europe/Lisbon", "30 2 * * *", "30 1 * * *"),
+    ],
+)
+def test_the_line_in_another_zone_looks_when_a_skipped_time_is_made_up(
+    system: str, cron: str, expected: str, system_zone: Callable[[str], None]
+) -> None:
+    system_zone(system)
+    assert Schedule(cron, timezone="Europe/Madrid").line == expected

@@ -104,8 +104,9 @@ def record(window: Window, speed: int = SPEED) -> dict[str, object]:
             f"SHELL={recorder}\n" + "".join(f"{line} {number}\n" for line, number in numbers.items())
         )
         (root / "clock").write_text(f"{at(window, 0)} x{speed}\n")
+        # Ahead of what else is computed here: a minute of its clock is a second or less.
         done = subprocess.run(
-            ["unshare", "--mount", "--pid", "--fork", "--mount-proc", "sh", "-c", SCRIPT],
+            ["nice", "-n", "-15", "unshare", "--mount", "--pid", "--fork", "--mount-proc", "sh", "-c", SCRIPT],
             env={
                 **os.environ,
                 "ROOT": folder,

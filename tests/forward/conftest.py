@@ -28,7 +28,7 @@ log_type none
 """
 
 
-def _wait_until(holds: Callable[[], Any], seconds: float = 30.0) -> Any:
+def _wait_until(holds: Callable[[], Any], seconds: float = 60.0) -> Any:
     """What the function gives, once that is true."""
     ends = time.monotonic() + seconds
     while time.monotonic() < ends:
@@ -167,7 +167,7 @@ class Forwarder:
     def stop(self, how: int = signal.SIGTERM) -> int:
         if self.process.poll() is None:
             self.process.send_signal(how)
-        return self.process.wait(30)
+        return self.process.wait(60)
 
 
 @pytest.fixture

@@ -43,6 +43,7 @@ to: {{url: "kafka://{cluster}", topic: "readings/<token>"}}
 
 
 @pytest.mark.service
+@pytest.mark.waits
 def test_from_kafka_to_mqtt_goes_on_where_it_was_killed(
     wait_until: Callable[..., Any], broker: Callable[..., Any], forward: Callable[..., Any], cluster: str
 ) -> None:

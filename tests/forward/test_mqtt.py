@@ -198,7 +198,7 @@ def test_a_dry_run_shows_and_takes_nothing(
     come = sink.collect("#")
     look = forward(schema, "mqtt", "--dry-run", "--count", "2", "--json")
     writer = source.client()
-    ends = time.monotonic() + 30
+    ends = time.monotonic() + 60
     while look.process.poll() is None and time.monotonic() < ends:
         source.publish([raw("abc", "1"), raw("who", "2")], writer)
         time.sleep(0.05)

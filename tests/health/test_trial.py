@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from scflows.cron.schedule import Schedule
 from scflows.cron.tabfile import Tabfile
 from scflows.health import FAIL, OK
 from scflows.health.bare import as_cron
@@ -38,6 +39,14 @@ def test_a_task_is_run_by_its_very_line(machine) -> None:
     tabfile = Tabfile.read(machine.settings.tabfile)
     command = str(tabfile.line("report")).removeprefix("30 * * * * ").removesuffix(" # report")
     assert trial.command.startswith(command)
+
+
+def test_a_task_that_starts_late_in_its_minutes_is_tried_at_once(machine) -> None:
+    machine.task("report", Schedule(cron="30 * * * *", every=3600, second=55))
+    trial = try_out(machine.installation(), "report")
+    assert trial.code == 0, trial
+    assert trial.run is not None
+    assert trial.run.slot + 55 <= machine.now
 
 
 def test_a_flow_is_run_as_its_task_would_be(machine, workspace) -> None:

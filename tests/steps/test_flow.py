@@ -248,7 +248,7 @@ steps:
 """)
     begun = time.monotonic()
     run = run_flow("""
-        timeout: 0.5
+        timeout: 1.5
         finally_step: last
         steps:
           - {name: rows, type: set_fact, set_fact: {value: [1, 2, 3, 4]}}
@@ -260,7 +260,7 @@ steps:
     told = [(entry["step"], entry.get("loop_index")) for entry in run.errors]
     assert sorted(told[:-1]) == [("slow", 1), ("slow", 2)]
     assert told[-1] == ("loop", None)
-    assert time.monotonic() - begun < 15
+    assert time.monotonic() - begun < 45
 
 
 @pytest.mark.language("§9 Time limits")

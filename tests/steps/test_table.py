@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from scflows.append import Appending
 from scflows.errors import MissingExtra, StepError
 from scflows.steps.table import USED
 from scflows.table.group import FUNCTIONS
@@ -215,6 +216,14 @@ def test_a_missing_file_is_an_error_unless_it_means_no_rows(table):
     with pytest.raises(StepError, match=r"^gone\.csv: No such file"):
         table("read", path="gone.csv")
     assert table("read", path="gone.csv", missing="empty") == []
+
+
+@pytest.mark.parametrize("name", ["new.csv", "new.xlsx", "new.parquet"])
+def test_a_file_to_which_another_run_is_about_to_add_its_first_rows_has_none(table, workspace, name):
+    with Appending(str(workspace / "data" / name)):
+        assert table("read", path=name, missing="empty", columns={"a": "number"}) == []
+        with pytest.raises(StepError, match=r"^new\."):
+            table("read", path=name)
 
 
 @pytest.mark.language("§4 Paths")
