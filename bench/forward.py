@@ -1,7 +1,8 @@
 """How fast `flows forward mqtt` is beside a bare pass-through with the same client library, in the same run.
 
 Two brokers of Mosquitto are started. Each round gives the first one that many messages for a session that is away,
-then lets a forwarder come: the rate is that at which they arrive at the second one.
+then lets a forwarder come: the rate is that at which they arrive at the second one. `--outages` is another run: see
+`forward_outages.py`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import tempfile
 import time
 
 import paho.mqtt.client as paho
-from measure import numbers
+from measure import arguments
 
 SCHEMA = """\
 name: bench
@@ -40,14 +41,14 @@ CONFIGURATION = "listener {port} 127.0.0.1\nallow_anonymous true\nmax_queued_mes
 
 def main(count: int, rounds: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        source, sink = _port(), _port()
-        brokers = [_broker(folder, port) for port in (source, sink)]
+        source, sink = port(), port()
+        brokers = [broker(folder, each) for each in (source, sink)]
         try:
             _measure(folder, source, sink, count, rounds)
         finally:
-            for broker in brokers:
-                broker.terminate()
-                broker.wait()
+            for each in brokers:
+                each.terminate()
+                each.wait()
 
 
 def _measure(folder: str, source: int, sink: int, count: int, rounds: int) -> None:
@@ -59,16 +60,16 @@ def _measure(folder: str, source: int, sink: int, count: int, rounds: int) -> No
     ours = [sys.executable, "-P", "-m", "scflows", "forward", "mqtt", "--schema-file", schema]
     bare = [sys.executable, "-c", BARE, str(source), str(sink)]
     rates: dict[str, list[float]] = {"bare": [], "ours": []}
-    peak = 0.0
+    most = 0.0
     for _ in range(rounds):
         for name, command in (("bare", bare), ("ours", ours)):
             rate, memory = _round(command, folder, source, sink, count)
             rates[name].append(rate)
-            peak = max(peak, memory if name == "ours" else 0)
+            most = max(most, memory if name == "ours" else 0)
     medians = {name: statistics.median(found) for name, found in rates.items()}
     for name, found in medians.items():
         print(f"{name}: {found:7.0f} messages/s")
-    print(f"ours is {medians['ours'] / medians['bare']:.0%} of bare; peak memory {peak:.0f} MiB")
+    print(f"ours is {medians['ours'] / medians['bare']:.0%} of bare; peak memory {most:.0f} MiB")
 
 
 def _round(command: list[str], folder: str, source: int, sink: int, count: int) -> tuple[float, float]:
@@ -85,7 +86,7 @@ def _round(command: list[str], folder: str, source: int, sink: int, count: int) 
     ends = time.monotonic() + 60 + count / 100
     while len(times) < count and time.monotonic() < ends and process.poll() is None:
         time.sleep(0.02)
-    memory = _peak(process.pid)
+    memory = peak(process.pid)
     process.send_signal(signal.SIGTERM)
     process.wait()
     reader.loop_stop()
@@ -113,10 +114,11 @@ def _fill(port: int, count: int) -> None:
     writer.loop_stop()
 
 
-def _broker(folder: str, port: int) -> subprocess.Popen[bytes]:
+def broker(folder: str, port: int, more: str = "") -> subprocess.Popen[bytes]:
+    """A broker that answers; `more` is for its configuration."""
     path = os.path.join(folder, f"{port}.conf")
     with open(path, "w", encoding="utf-8") as file:
-        file.write(CONFIGURATION.format(port=port))
+        file.write(CONFIGURATION.format(port=port) + more)
     process = subprocess.Popen(["mosquitto", "-c", path])
     for _ in range(100):
         try:
@@ -127,13 +129,15 @@ def _broker(folder: str, port: int) -> subprocess.Popen[bytes]:
     raise SystemExit("mosquitto does not start")
 
 
-def _port() -> int:
+def port() -> int:
+    """A free one."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return int(found.getsockname()[1])
 
 
-def _peak(pid: int) -> float:
+def peak(pid: int) -> float:
+    """The most memory that a process had so far, in MiB."""
     try:
         with open(f"/proc/{pid}/status", encoding="ascii") as file:
             return next(int(line.split()[1]) / 1024 for line in file if line.startswith("VmHWM"))
@@ -142,4 +146,14 @@ def _peak(pid: int) -> float:
 
 
 if __name__ == "__main__":
-    main(*numbers(__doc__, MESSAGES=20_000, ROUNDS=3))
+    parser = arguments(__doc__)
+    parser.add_argument("MESSAGES", nargs="?", type=int, help="20,000, or 100,000 with --outages, if not given")
+    parser.add_argument("ROUNDS", nargs="?", type=int, default=3, help="3, if not given")
+    parser.add_argument("--outages", action="store_true", help="the same as forward_outages.py")
+    given = parser.parse_args()
+    if given.outages:
+        from forward_outages import main as through_outages
+
+        through_outages(given.MESSAGES or 100_000)
+    else:
+        main(given.MESSAGES or 20_000, given.ROUNDS)

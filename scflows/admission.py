@@ -33,7 +33,7 @@ class Turn:
         self.why = why  #: what it waited for
         self.mutexes = mutexes
         self.place: Place | None = None
-        self.given = time.time()  #: when its turn came
+        self.given = time.time()  #: when its turn came: it has all that it needs
 
 
 class Admission:
@@ -83,6 +83,14 @@ class Admission:
             self.place = None
         poke(self._state)
 
+    def other_in_words(self) -> str:
+        """That another run holds the lock; empty when none does."""
+        other = self._other()
+        if other is None:
+            return ""
+        by = f" (run {other.run}, since {timestamp(other.since)})" if other.run else ""
+        return f"it is already running{by}"
+
     def stop_other(self) -> bool:
         """Tell the run that holds the lock to stop, for this one; False when it cannot be."""
         other = self._other()
@@ -117,9 +125,7 @@ class Admission:
             # Without a lock two runs could meet, but a full or read-only disk must not stop the work.
             self.problem = f"lock {self.lock.path}: {error.strerror}; running without it"
             return ""
-        other = self._other()
-        by = f" (run {other.run}, since {timestamp(other.since)})" if other is not None and other.run else ""
-        return f"it is already running{by}"
+        return self.other_in_words() or "it is already running"
 
     def _take_mutexes(self, names: list[str]) -> str:
         if not names or self.mutexes:

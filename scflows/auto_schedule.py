@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 NAME = "auto-schedule"
 DAY = 86400
 HOUR = 3600
+#: So many tasks, and more than a third of all, are not removed at once because a search does not find them.
+MANY = 10
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ def auto_schedule(planner: Planner, search: Search, answers: Answers) -> Plan:
                 each.unclear.add(wish.name)
             else:
                 wishes.append(_as_searched(wish, search))
-    gone = list(_gone(planner, found))
+    gone = list(_gone(planner, found, search.overwrite))
     for name, answer in found.items():
         if answer.is_bare and answer.kind and any(change.task.source == name for change in gone):
             told = f"{name}: the search found no device at all"
@@ -152,8 +154,9 @@ def _search_again(planner: Planner, search: Search) -> Wish:
     return Wish(name, asked, command=search.command(), source=NAME)
 
 
-def _gone(planner: Planner, found: dict[str, Found]) -> list[Change]:
+def _gone(planner: Planner, found: dict[str, Found], is_meant: bool) -> list[Change]:
     removed = []
+    missed = _missed(planner, found) if not is_meant else set()
     wished = {name: {wish.name for wish in answer.wishes} for name, answer in found.items()}
     whys = {name: answer.whys() for name, answer in found.items()}
     for task in planner.before.values():
@@ -165,7 +168,7 @@ def _gone(planner: Planner, found: dict[str, Found]) -> list[Change]:
         if answer.kind and task.kind != answer.kind:
             continue
         why = whys[task.source].get(task.name)
-        if why is None and not answer.is_whole:
+        if why is None and (not answer.is_whole or task.name in missed):
             continue
         if why is None and answer.kind:
             why = f"the search for {answer.kind} does not find it any more"
@@ -176,6 +179,28 @@ def _gone(planner: Planner, found: dict[str, Found]) -> list[Change]:
             # Somebody's pause must outlive a flow that comes back.
             removed.append(Change(KEEP, task, f"paused; {why}; take it off with: flows remove-task {task.name}"))
     return removed
+
+
+def _missed(planner: Planner, found: dict[str, Found]) -> set[str]:
+    """Tasks of a search that is not believed, since so many of them at once are not found; each search is told so."""
+    missed: set[str] = set()
+    for name, answer in found.items():
+        if not answer.kind or not answer.is_whole or answer.is_bare:
+            continue
+        known = {each.task for each in answer.decisions}
+        own = [
+            task.name
+            for task in planner.before.values()
+            if (task.source, task.kind, task.workspace) == (name, answer.kind, planner.settings.home)
+        ]
+        lost = {task for task in own if task not in known and task not in answer.unclear}
+        if len(lost) >= MANY and 3 * len(lost) > len(own):
+            missed |= lost
+            answer.problems.append(
+                f"{name}: the search does not find the devices of {len(lost)} of {len(own)} tasks any more: they stay;"
+                " if they are meant to be gone: flows auto-schedule --overwrite"
+            )
+    return missed
 
 
 def _is_hidden(task: Task, folders: list[str], planner: Planner) -> bool:

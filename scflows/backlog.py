@@ -180,17 +180,19 @@ def kept_for(state: str, now: float, before: Ticket, most: int) -> int:
 def is_blocked(state: str, ticket: Ticket) -> bool:
     """Whether something else than a place keeps a run from starting: a mutex, its own lock, a process at rest."""
     waiting = read(state, ticket)
-    if waiting is None or (ticket.is_own and not _looks(_path(state, ticket))):
-        return True
-    return blocker(waiting) != ""
+    return waiting is None or is_at_rest(state, ticket) or any(holder(*each) is not None for each in needed(waiting))
 
 
-def blocker(waiting: Waiting) -> str:
-    """The mutex or lock that keeps a run from starting; empty when none does."""
-    if waiting.patient and holder(waiting.lock_path, waiting.lock) is not None:
-        return "an earlier run of it"
+def is_at_rest(state: str, ticket: Ticket) -> bool:
+    """Whether the process that waits with a run does not look whether it is its turn."""
+    return ticket.is_own and not _looks(_path(state, ticket))
+
+
+def needed(waiting: Waiting) -> list[tuple[str, str]]:
+    """The locks, each by its folder and name, that must be free before a run can start: its own, and its mutexes."""
+    own = [(waiting.lock_path, waiting.lock)] if waiting.patient else []
     folder = mutex_folder(waiting.lock_path)
-    return next((f"the mutex {name}" for name in waiting.mutexes if holder(folder, name) is not None), "")
+    return own + [(folder, name) for name in waiting.mutexes]
 
 
 def alive(state: str) -> list[Ticket]:

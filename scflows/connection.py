@@ -6,7 +6,7 @@ import threading
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from typing import Any
 
     from requests import PreparedRequest, Response, Session
@@ -31,10 +31,12 @@ def call(
     body: bytes | None = None,
     verify: bool | str = True,
     timeout: float,
+    may_follow: Callable[[str], bool] | None = None,
 ) -> Response:
     """The answer to a call, redirects followed, its body not read yet.
 
     `secret_headers`, and `Authorization` in any case, are left out where a redirect leads to another server.
+    `may_follow` says which addresses a redirect may lead to; one that leads elsewhere is itself the answer.
     `verify`: False, or the path of a file with certificates. Raises what requests raises.
     """
     from requests.auth import HTTPBasicAuth
@@ -45,6 +47,7 @@ def call(
     # An API's cookies belong to one call with its redirects, not to the calls that come after.
     session.cookies.clear()
     session.secret_headers = tuple(secret_headers)  # type: ignore[attr-defined]
+    session.may_follow = may_follow  # type: ignore[attr-defined]
     if verify is False:
         import urllib3
 
@@ -70,6 +73,17 @@ def is_same_server(first: str, second: str) -> bool:
     return not _session().should_strip_auth(first, second)  # type: ignore[no-untyped-call]
 
 
+def redirect_host(response: Response) -> str:
+    """Where an answer leads that is a redirect; "" for one that is none."""
+    from urllib.parse import urljoin, urlsplit
+
+    target = response.headers.get("location") if 300 <= response.status_code < 400 else None
+    try:
+        return "" if target is None else urlsplit(urljoin(str(response.url), target)).netloc.rpartition("@")[2] or "?"
+    except ValueError:
+        return "?"
+
+
 def _session() -> Session:
     found: Session | None = getattr(_own, "session", None)
     if found is None:
@@ -78,10 +92,19 @@ def _session() -> Session:
 
 
 def _new_session() -> Session:
+    from urllib.parse import urljoin
+
     import requests
 
     class OneServer(requests.Session):
         secret_headers: tuple[str, ...] = ()
+        may_follow: Callable[[str], bool] | None = None
+
+        def get_redirect_target(self, resp: Response) -> str | None:
+            target: str | None = super().get_redirect_target(resp)
+            if target is None or self.may_follow is None or self.may_follow(urljoin(str(resp.url), target)):
+                return target
+            return None
 
         def rebuild_auth(self, prepared_request: PreparedRequest, response: Response) -> None:
             # Not the library's own, which leaves all but Authorization in place and looks into ~/.netrc.

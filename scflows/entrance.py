@@ -61,7 +61,7 @@ class Entrance:
         if not missing:
             return self._claimed()
         if missing == LOCK and self.overlap == SKIP and self.waits != HERE:
-            return self._skip("locked", told)
+            return self._skip("locked", told if self.waits else f"{told}; to wait for it: flows run --wait")
         if missing == MUTEX and not self.waits:
             return self._skip("mutex", f"{told} is held; to wait for it: flows run --wait")
         if missing == LOCK and self.overlap == CANCEL:

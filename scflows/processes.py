@@ -13,9 +13,20 @@ from scflows.place import GIVEN
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import FrameType
-    from typing import Any, Self
+    from typing import Any, Protocol, Self
 
     from scflows.place import Place
+
+    class World(Protocol):
+        """The clock, the signals and the processes; see `Processes`."""
+
+        def now(self) -> float: ...
+        def wait(self, seconds: float) -> None: ...
+        def signals(self) -> list[int]: ...
+        def start(self, arguments: list[str], place: Place | None = None) -> int: ...
+        def ended(self) -> list[tuple[int, int]]: ...
+        def stop(self, pid: int) -> None: ...
+
 
 HEARD = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 

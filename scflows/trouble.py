@@ -106,7 +106,7 @@ def late(task: Task, last: Run | None, store: RunStore, now: float, files: TaskS
     due = task.schedule.latest_epoch(now - usual)
     if due is None or (last is not None and last.slot is not None and last.slot >= due and last.status != QUEUED):
         return None
-    if due <= _created(task) or due <= _changed(task, files, now):
+    if due <= task.made or due <= _changed(task, files, now):
         return None  # It was paused, or had another schedule, when that slot was due.
     answers = store.find(Query(task=task.name, slot=float(due), limit=1))
     if answers and answers[0].status != QUEUED:
@@ -184,19 +184,9 @@ def _changed(task: Task, files: TaskStore, now: float) -> float:
         changed = os.stat(files.path(task.name)).st_mtime
     except OSError:
         return 0.0
-    if not task.created:
-        return changed
-    created = _created(task)
+    created = task.made
     # Where the clock was set back since, the time of the file says nothing.
-    return max(created, changed) if changed <= now else created
-
-
-def _created(task: Task) -> float:
-    if not task.created:
-        return 0.0
-    from datetime import datetime
-
-    return datetime.fromisoformat(task.created).timestamp()
+    return max(created, changed) if changed <= now or not created else created
 
 
 def _words(seconds: float) -> str:

@@ -12,13 +12,13 @@ import signal
 import sys
 import time
 
-from scflows import backlog
+from scflows import backlog, overlap
 from scflows.admission import Turn, take_mutex
 from scflows.cron.task import TaskStore
 from scflows.entrance import LEFT, timed_out, withdraw
 from scflows.errors import NotFound, ScflowsError
 from scflows.history.recorder import Recorder
-from scflows.lock.file import FileLock
+from scflows.lock.file import FileLock, holder
 from scflows.place import PIPE, nobody_waits, poke, take_place
 from scflows.run import FAILED, QUEUED, SKIPPED
 from scflows.settings import Settings, read_settings
@@ -95,6 +95,7 @@ class _Server:
         self._children: set[int] = set()
         self.is_stopped = False
         self._known: dict[str, Waiting] = {}
+        self._met: set[str] = set()  #: those whose second has come, and that were answered by their `overlap`
 
     def serve(self) -> None:
         pipe = self._open_pipe()
@@ -110,7 +111,7 @@ class _Server:
                 if not waiting and not self._children:
                     return
                 self._expire(waiting)
-                pause = self._start_some(waiting, pipe)
+                pause = self._start_some(self._come_due(waiting), pipe)
                 if poll.poll(pause * 1000) and pipe >= 0:
                     os.read(pipe, 65536)
         finally:
@@ -125,30 +126,62 @@ class _Server:
                 os.kill(pid, signal.SIGTERM)
         self.is_stopped = True
 
+    def _come_due(self, waiting: list[Ticket]) -> list[Ticket]:
+        """Those that may start, once the ones whose second has come were answered by the `overlap` of their task."""
+        now = time.time()
+        due = [ticket for ticket in waiting if ticket.at <= now]
+        ended: set[str] = set()
+        for ticket in due:
+            what = self._known.get(ticket.name)
+            if what is None or ticket.name in self._met or not overlap.is_untried(ticket, what):
+                continue
+            try:
+                task, settings = self._task(ticket.task)
+            except ScflowsError:
+                continue  # Its run says so.
+            before = overlap.earlier(ticket, self._known, due)
+            recorder = Recorder(settings)
+            answer = overlap.meet(self.state, ticket, what, before, task.overlap, recorder)
+            recorder.close()
+            if answer == overlap.STAYS:
+                self._met.add(ticket.name)
+            else:
+                ended.add(ticket.name)
+        return [ticket for ticket in waiting if ticket.name not in ended]
+
     def _start_some(self, waiting: list[Ticket], pipe: int) -> float:
         """Start those whose turn it is; the seconds until it is to be looked again."""
         now = time.time()
         pause = LOOK_EVERY
         full = 0  # so many places are taken, or for others: who may have more of them may start all the same
+        # Locks that one of those before could not have, or is about to take: who comes after it must not be quicker.
+        behind: set[tuple[str, str]] = set()
         for ticket in waiting:
             if ticket.at > now:
                 pause = min(pause, ticket.at - now)
                 continue
             known = self._known.get(ticket.name)
-            if (known is not None and 0 < known.most <= full) or backlog.is_blocked(self.state, ticket):
+            if known is None or 0 < known.most <= full:
+                continue
+            needed = backlog.needed(known)
+            missing = [each for each in needed if each in behind or holder(*each) is not None]
+            behind.update(missing)
+            if missing or backlog.is_at_rest(self.state, ticket):
                 continue
             if ticket.is_own:
                 # A place is for it; it looks by itself.
                 pause = min(pause, SOON)
-                full = max(full, known.most if known is not None else 0)
+                full = max(full, known.most)
                 continue
             held = backlog.seize(self.state, ticket)
             what = backlog.read(self.state, ticket) if held is not None else None
             if held is None or what is None:
+                behind.update(needed)
                 continue
             mutexes = self._mutexes(ticket, what)
             if mutexes is None:
                 held.leave()
+                behind.update(needed)
                 continue
             turn = Turn(ticket.run, held, what.since, what.why, mutexes)
             if what.most:
@@ -159,7 +192,10 @@ class _Server:
                         mutex.release()
                     full = max(full, what.most)
                     continue
+            # Only now: who gives up a place has ended before, by the record too.
+            turn.given = time.time()
             self._fork(ticket, what, turn, pipe)
+            behind.update(needed)
         return pause
 
     def _mutexes(self, ticket: Ticket, what: Waiting) -> list[FileLock] | None:
@@ -233,6 +269,7 @@ class _Server:
         now = time.time()
         names = {ticket.name for ticket in waiting}
         self._known = {name: what for name, what in self._known.items() if name in names}
+        self._met &= names
         for ticket in waiting:
             what = self._known.get(ticket.name)
             if what is None:

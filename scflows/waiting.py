@@ -58,6 +58,10 @@ class Waiting:
                 return slot
         return None
 
+    def due(self, now: float) -> set[str]:
+        """The tasks of those whose time has come."""
+        return {name for _, at, name, _ in self._order if at <= now}
+
     def since(self, slot: Slot) -> float:
         """From when on a slot waits, in seconds since the epoch."""
         return self._since[slot]

@@ -31,8 +31,8 @@ from scflows.cron.tabfile import Tabfile
 from scflows.cron.task import Task, TaskStore
 from scflows.due import run_due
 from scflows.history import Query, open_store
+from scflows.scheduler import Scheduler
 from scflows.settings import Settings
-from scflows.tick import Scheduler
 from scflows.trouble import late
 from scflows.unanswered import GRACE, settle
 

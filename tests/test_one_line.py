@@ -18,8 +18,8 @@ from scflows.cron.task import Task, TaskStore
 from scflows.heartbeat import heartbeat_file, last_beat, tick_lock
 from scflows.housekeeping import keep_house
 from scflows.kept_agenda import KeptAgenda
+from scflows.scheduler import Scheduler
 from scflows.settings import Settings
-from scflows.tick import Scheduler
 from tests.conftest import Answer
 from tests.test_tick import HOUR, MINUTE, NOON, World, history
 

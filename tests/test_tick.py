@@ -29,8 +29,8 @@ from scflows.lock.file import FileLock
 from scflows.place import Place, take_place
 from scflows.processes import Processes
 from scflows.run import Run, new_run_id
+from scflows.scheduler import Scheduler
 from scflows.settings import Settings
-from scflows.tick import Scheduler
 
 MINUTE = 60
 HOUR = 3600
@@ -327,6 +327,28 @@ def test_a_slot_whose_task_runs_is_left_to_the_lock_though_there_is_no_place(wor
     assert world.begun == [("slow", NOON + MINUTE), ("slow", NOON + 2 * MINUTE), ("slow", NOON + 3 * MINUTE)]
 
 
+def test_a_slot_whose_task_runs_in_a_process_of_others_is_left_to_the_lock_too(world, put, serve, settings) -> None:
+    put("long", Schedule("1 12 * * *"))
+    put("often", Schedule("2-3 12 * * *"))
+    world.takes = {"long": 1000.0}
+    lock = FileLock(settings.lock_path, "often")
+    assert lock.acquire("another")
+    world.at(NOON + 2.5 * MINUTE, lock.release)
+    serve(NOON + 4 * MINUTE, places=1)
+    assert world.begun == [("long", NOON + MINUTE), ("often", NOON + 2 * MINUTE)]
+
+
+def test_slots_that_wait_together_wait_for_a_run_of_others(world, put, serve, settings) -> None:
+    put("often")
+    lock = FileLock(settings.lock_path, "often")
+    world.at(NOON + 10, lambda: lock.acquire("another"))
+    world.jump(NOON + 20, NOON + 3 * MINUTE + 5)
+    world.at(NOON + 3 * MINUTE + 30, lock.release)
+    serve(NOON + 3 * MINUTE + 50)
+    assert world.slots("often") == [NOON + MINUTE, NOON + 2 * MINUTE, NOON + 3 * MINUTE]
+    assert [moment - NOON - 3 * MINUTE for moment in world.times] == pytest.approx([5.0, 30.0, 30.5], abs=0.5)
+
+
 def test_a_start_that_fails_is_tried_again(world, put, serve) -> None:
     put("often", Schedule("1 * * * *"))
     world.fails = 2
@@ -537,12 +559,13 @@ def test_the_heartbeat_does_not_keep_what_has_ended(world, put, serve, settings)
 
 
 def test_the_heartbeat_says_what_goes_on(world, put, serve, settings) -> None:
-    put("slow")
-    world.takes["slow"] = 1000.0
+    for name in ("a", "b", "c"):
+        put(name, Schedule("1 12 * * *"))
+        world.takes[name] = 1000.0
     seen: list[Heartbeat | None] = []
-    world.at(NOON + 3 * MINUTE + 5, lambda: seen.append(last_beat(settings)))
-    serve(NOON + 3 * MINUTE + 10, places=2, grace=1)
-    assert seen == [Heartbeat(os.getpid(), NOON + 3 * MINUTE, NOON + 3 * MINUTE, ("slow", "slow"), 1)]
+    world.at(NOON + MINUTE + 0.1, lambda: seen.append(last_beat(settings)))
+    serve(NOON + MINUTE + 10, places=2, grace=1)
+    assert seen == [Heartbeat(os.getpid(), NOON + MINUTE, NOON + MINUTE, ("a", "b"), 1)]
 
 
 def test_a_state_that_cannot_be_written_stops_no_task(world, put, serve, settings, monkeypatch) -> None:

@@ -25,6 +25,8 @@ from scflows.catch_up import start_arguments
 from scflows.cron.schedule import Schedule
 from scflows.cron.task import Task, TaskStore
 from scflows.history import Query, open_store
+from scflows.lock.file import FileLock
+from scflows.place import take_place
 from scflows.run import FINAL, Run
 from scflows.settings import Settings
 
@@ -66,8 +68,15 @@ class Machine:
         return self.flows(*command, *([] if slot is None else ["--slot", f"{slot:.0f}"]), **variables)
 
     def flows(self, *arguments: str, **variables: str) -> subprocess.Popen[str]:
+        return self._start(["-m", "scflows", *arguments], variables)
+
+    def python(self, code: str, *arguments: str) -> subprocess.Popen[str]:
+        """Start some Python of the test's own, and go on."""
+        return self._start(["-c", code, *arguments], {})
+
+    def _start(self, arguments: list[str], variables: dict[str, str]) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "scflows", *arguments],
+            [sys.executable, "-P", *arguments],
             cwd=self.workspace,
             env={**self.environment, **variables},
             stdin=subprocess.DEVNULL,
@@ -223,6 +232,74 @@ def test_flows_that_share_a_mutex_never_meet_and_keep_no_place_from_others(machi
     assert runs["other"].waited_for == ""
 
 
+#: Hands out turns; the mutex `db` comes free just after the first look at it.
+COMES_FREE = """
+import sys
+from scflows import backlog, turn
+from scflows.lock.file import FileLock, holder
+state, locks = sys.argv[1:]
+mutex = FileLock(backlog.mutex_folder(locks), "db")
+assert mutex.acquire("other")
+def look(folder, name):
+    found = holder(folder, name)
+    if name == "db":
+        mutex.release()
+    return found
+backlog.holder = turn.holder = look
+turn.serve_here(state, lambda task, outcome: None)
+"""
+
+
+def test_who_waits_for_a_mutex_is_not_passed_when_it_comes_free_between_two_looks(machine: Machine) -> None:
+    machine.environment["MAX_RUNS"] = "4"
+    settings = machine.settings
+    turns, mutex = (
+        FileLock(folder, name)
+        for folder, name in ((settings.state_path, "turn"), (backlog.mutex_folder(settings.lock_path), "db"))
+    )
+    assert turns.acquire("")
+    assert mutex.acquire("other")
+    for name in ("a", "b", "c"):
+        machine.task(name, "mutex: db\n" + QUICK)
+        assert machine.start(name).wait(60) == 0
+    mutex.release()
+    turns.release()
+    assert machine.python(COMES_FREE, settings.state_path, settings.lock_path).wait(60) == 0
+    assert [(run.task, run.status) for run in machine.ended(3)] == [(name, "success") for name in ("a", "b", "c")]
+
+
+#: Hands out turns; the only place comes free while it is asked for.
+PLACE_COMES_FREE = """
+import sys, time
+from pathlib import Path
+from scflows import turn
+state, told = sys.argv[1:]
+taken = turn.take_place
+place = taken(state, 1)
+def take(*asked):
+    if place.descriptor >= 0:
+        time.sleep(0.01)
+        Path(told).write_text(repr(time.time()))
+        place.release()
+    return taken(*asked)
+turn.take_place = take
+turn.serve_here(state, lambda task, outcome: None)
+"""
+
+
+def test_a_run_that_waited_is_recorded_from_when_it_has_its_place(machine: Machine, tmp_path: Path) -> None:
+    turns = FileLock(machine.settings.state_path, "turn")
+    assert turns.acquire("")
+    place = take_place(machine.settings.state_path, 1)
+    assert place is not None
+    machine.task("next")
+    assert machine.start("next").wait(60) == 0
+    place.release()
+    turns.release()
+    assert machine.python(PLACE_COMES_FREE, machine.settings.state_path, str(tmp_path / "told")).wait(60) == 0
+    assert machine.ended(1)[0].started >= float((tmp_path / "told").read_text())
+
+
 def test_with_overlap_wait_one_start_waits_for_the_run_that_goes_on(machine: Machine) -> None:
     machine.environment["MAX_RUNS"] = "4"
     machine.task("often", HOLD, overlap="wait")
@@ -267,6 +344,70 @@ def test_what_makes_up_for_a_slot_waits_for_a_run_that_began_in_the_same_moment(
     runs = machine.ended(3)
     assert {(run.slot, run.status) for run in runs} == {(SLOT - number * 60, "success") for number in range(3)}
     assert (runs[0].slot, most_at_once(runs)) == (SLOT, 1)
+
+
+LATE_SECOND = replace(RARELY, second=59)
+
+
+def start_early(machine: Machine, *names: str) -> None:
+    """Have a slot of each queue up before its second, which has come once turns are handed out."""
+    state = machine.settings.state_path
+    starters = [machine.start(name, int(time.time()) - 1) for name in names]
+    assert [process.wait(60) for process in starters] == [0] * len(names)
+    for ticket in backlog.tickets(state):
+        if ticket.at > time.time():
+            came = replace(ticket, at=SLOT + 120.0)
+            os.rename(Path(state, "backlog", ticket.name), Path(state, "backlog", came.name))
+
+
+def test_a_slot_whose_second_comes_while_an_earlier_one_waits_goes_by_the_overlap(machine: Machine) -> None:
+    machine.hold("first")
+    turns = FileLock(machine.settings.state_path, "turn")
+    assert turns.acquire("")
+    names = ("skip", "wait", "cancel")
+    for name in names:
+        machine.task(name, overlap=name, schedule=LATE_SECOND)
+    starters = [machine.start(name) for name in names]
+    assert [process.wait(60) for process in starters] == [0] * 3
+    start_early(machine, *names)
+    assert [run.status for run in machine.runs(task="skip")] == ["queued", "queued"]
+    turns.release()
+    machine.flows("run", "--waiting", "--state", machine.settings.state_path)
+    machine.until(lambda: sum(run.status in FINAL for run in machine.runs()) == 3)
+    machine.let_go()
+    runs = {(run.task, run.slot == SLOT): run for run in machine.ended(7)}
+    for name in ("skip", "wait"):
+        one, other = runs[name, True], runs[name, False]
+        assert (one.status, other.status, other.reason) == ("success", "skipped", "locked")
+        assert other.message == f"run {one.id} of it waits for its turn already"
+    one, other = runs["cancel", True], runs["cancel", False]
+    assert (one.status, one.reason, other.status) == ("cancelled", "overlap", "success")
+    assert one.message == f"run {other.id} came in its stead"
+
+
+def test_a_slot_whose_second_comes_while_its_task_runs_goes_by_the_overlap(machine: Machine) -> None:
+    machine.environment["MAX_RUNS"] = "3"
+    names = ("skip", "wait", "cancel")
+    for name in names:
+        machine.task(name, HOLD, overlap=name, schedule=LATE_SECOND)
+        machine.start(name)
+    machine.until(lambda: [machine.statuses().get(name) for name in names] == ["running"] * 3)
+    turns = FileLock(machine.settings.state_path, "turn")
+    assert turns.acquire("")
+    start_early(machine, *names)
+    turns.release()
+    machine.flows("run", "--waiting", "--state", machine.settings.state_path)
+    machine.until(lambda: sum(run.status in FINAL for run in machine.runs()) == 2)
+    machine.let_go()
+    runs = {(run.task, run.slot == SLOT): run for run in machine.ended(6)}
+    ends = {name: [(runs[name, at].status, runs[name, at].reason) for at in (True, False)] for name in names}
+    assert ends == {
+        "skip": [("success", ""), ("skipped", "locked")],
+        "wait": [("success", ""), ("success", "")],
+        "cancel": [("cancelled", "overlap"), ("success", "")],
+    }
+    assert runs["wait", False].started >= (runs["wait", True].ended or 0)
+    assert runs["skip", False].message.startswith(f"it is already running (run {runs['skip', True].id}")
 
 
 def test_a_start_while_an_earlier_one_waits_is_skipped(machine: Machine) -> None:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 BACKUP_DONE, NO_NEW_DATA, EMPTY_DATA, BACKUP_FAILED = "BACKUP_DONE", "NO_NEW_DATA", "EMPTY_DATA", "BACKUP_FAILED"
 #: Where the first period begins, whatever the device's age: a clock that was not set has stamped its first readings.
 BEGINNING = 0
+DAY = 86400
 #: What is kept of a device. All else may be secret, as its token is, or will be.
 KEPT = ("id", "uuid", "name", "description", "state", "system_tags", "user_tags", "created_at", "updated_at")
 KEPT_BELOW = {
@@ -88,7 +89,7 @@ def back_up(
         return done
     state_key = f"{folder_of(device)}state.json"
     state = read_json(store, state_key)
-    period, begin, seen = _where_to_go_on(known, state, cut, f"{store.place}/{state_key}")
+    period, begin, seen = _where_to_go_on(known, state, cut, f"{store.place}/{state_key}", now)
     longest = 0.0
     while True:
         if begin > last or (seen is not None and last < seen + 1):
@@ -107,7 +108,7 @@ def back_up(
         piece = _keep(device, known, client, store, period, begin, last)
         done.pieces.append(piece)
         done.rows += piece["rows"]
-        tell(f"{period.name}: {piece['rows']} readings of {piece['sensors']} sensors, {piece['bytes']} bytes")
+        tell(_told(piece))
         is_whole = last >= period.end
         if is_whole:
             begin, seen = period.end, None
@@ -123,6 +124,7 @@ def back_up(
     if done.pieces:
         done.outcome = BACKUP_DONE if done.rows else EMPTY_DATA
         done.message = f"{done.rows} readings, {_spoken([each['period'] for each in done.pieces])}"
+        done.message += _told_odd(sum(each["odd"] for each in done.pieces))
     if done.has_more:
         done.message += "; more in the next run"
     return done
@@ -135,9 +137,9 @@ def back_up_again(device: int, client: Client, store: Store, name: str, tell: Ca
     begin = BEGINNING if manifest is not None and manifest.get("from") is None else period.begin
     known = _known(client, device)
     piece = _keep(device, known, client, store, period, begin, _date(known, "last_reading_at"))
-    tell(f"{name}: {piece['rows']} readings of {piece['sensors']} sensors, {piece['bytes']} bytes")
+    tell(_told(piece))
     outcome = BACKUP_DONE if piece["rows"] else EMPTY_DATA
-    return Backup(outcome, f"{piece['rows']} readings, {name}", piece["rows"], [piece])
+    return Backup(outcome, f"{piece['rows']} readings, {name}{_told_odd(piece['odd'])}", piece["rows"], [piece])
 
 
 def public_part(known: dict[str, Any]) -> dict[str, Any]:
@@ -156,11 +158,13 @@ def _keep(
     """Keep the readings of a period: file, then manifest. What is kept of it already stays, too."""
     key = manifest_key(device, period.name)
     before = read_json(store, key)
+    odd: list[str] = []
     readings = {
-        each["id"]: list(stored_readings(client, device, each["id"], begin, period.end)) for each in _sensors(known)
+        each["id"]: list(stored_readings(client, device, each["id"], begin, period.end, odd))
+        for each in _sensors(known)
     }
     if before is not None:
-        readings = united(verified(store, before, f"{store.place}/{key}"), readings)
+        readings = united(verified(store, before, key), readings)
         begin = BEGINNING if before.get("from") is None else begin
     told = {str(each["id"]): {name: each.get(name) for name in KEPT_OF_SENSOR[1:]} for each in _sensors(known)}
     rows = sum(len(each) for each in readings.values())
@@ -190,7 +194,18 @@ def _keep(
     if isinstance(old, str) and old != file:
         store.remove(old)
     with_readings = sum(1 for each in readings.values() if each)
-    return {"period": period.name, "rows": rows, "sensors": with_readings, "bytes": len(content), "file": file}
+    found = {"period": period.name, "rows": rows, "sensors": with_readings, "bytes": len(content), "file": file}
+    return {**found, "odd": len(odd), "example": odd[0] if odd else None}
+
+
+def _told(piece: dict[str, Any]) -> str:
+    told = f"{piece['period']}: {piece['rows']} readings of {piece['sensors']} sensors, {piece['bytes']} bytes"
+    return told + _told_odd(piece["odd"], piece["example"])
+
+
+def _told_odd(count: int, example: str | None = None) -> str:
+    such = f" such as {example!r}" if example is not None else ""
+    return f"; {count} that are no number{such} are kept as null" if count else ""
 
 
 def _known(client: Client, device: int) -> dict[str, Any]:
@@ -222,12 +237,17 @@ def _date(known: dict[str, Any], name: str) -> float | None:
 
 
 def _where_to_go_on(
-    known: dict[str, Any], state: dict[str, Any] | None, cut: Cut, where: str
+    known: dict[str, Any], state: dict[str, Any] | None, cut: Cut, where: str, now: float
 ) -> tuple[Period, int, float | None]:
     """The period to go on with, from when it is asked for, and up to when the device had published last time."""
+    help = "; mend it, or remove it to go through all periods once more"
     seen = None if state is None or state.get("seen") is None else read_stamp(state["seen"], where)
+    if state is not None and state.get("device", known["id"]) != known["id"]:
+        raise StepError(f"{where}: it is of device {str(state['device'])[:40]!r}{help}")
     if state is not None and state.get("next") is not None:
         begin = int(read_stamp(state["next"], where))
+        if not BEGINNING <= begin <= now + 32 * DAY or begin % DAY:
+            raise StepError(f"{where}: 'next' is {str(state['next'])[:40]!r}, where no period begins{help}")
         return period_at(begin, cut.length), begin, seen
     made = _date(known, "created_at")
     first = made if made is not None else _date(known, "last_reading_at")

@@ -23,6 +23,11 @@ if TYPE_CHECKING:
     Readings = Mapping[int, list[Reading]]
 
 SCHEMA = 1
+#: What to do about a period that is damaged.
+AGAIN = (
+    "; put it back from a copy, or take what the platform still has: remove manifest and file, then run the backup with"
+    " `again` for this period"
+)
 #: How much of a file's checksum its name has.
 MARK = 12
 
@@ -120,23 +125,26 @@ def write_json(store: Store, key: str, value: dict[str, Any]) -> None:
     store.put(key, content.encode("utf-8", "backslashreplace") + b"\n")
 
 
-def verified(store: Store, manifest: Mapping[str, Any], where: str) -> dict[int, list[Reading]]:
-    """The readings that a manifest tells of, held to its checksum, rows and values.
+def verified(store: Store, manifest: Mapping[str, Any], of: str) -> dict[int, list[Reading]]:
+    """The readings that a manifest tells of, held to its checksum, rows and values; `of` is its own key.
 
-    Raises StepError that begins with `where` and names the first thing that is not as the manifest says.
+    Raises StepError that names the first thing that is not as the manifest says.
     """
-    key = manifest.get("file")
+    where = f"{store.place}/{of}"
+    key, told = manifest.get("file"), manifest.get("sensors") or {}
     if key is None and manifest.get("rows") == 0:
         return {}
-    if not isinstance(key, str) or not isinstance(manifest.get("sensors"), dict):
-        raise StepError(f"{where}: the manifest names no file")
+    top = of.removesuffix("json")
+    # It could name a file that is none of ours, which would be removed once there is a newer one.
+    is_own = isinstance(key, str) and key.startswith(top) and "/" not in key.removeprefix(top)
+    if not isinstance(key, str) or not is_own or not _is_told(told):
+        raise StepError(f"{where}: the manifest is damaged{AGAIN}")
     content = store.get(key)
     if content is None:
-        raise StepError(f"{where}: {key} is not there")
+        raise StepError(f"{where}: {key} is not there{AGAIN}")
     if len(content) != manifest.get("bytes") or checksum(content) != manifest.get("sha256"):
-        raise StepError(f"{where}: {key} is not the file that was written: its checksum is another")
+        raise StepError(f"{where}: {key} is not the file that was written: its checksum is another{AGAIN}")
     readings = read_parquet(content, f"{where}: {key}")
-    told = manifest["sensors"]
     for sensor in sorted({*readings, *(int(each) for each in told if told[each].get("rows"))}):
         found = figures(readings.get(sensor, []))
         for name, value in found.items():
@@ -147,3 +155,9 @@ def verified(store: Store, manifest: Mapping[str, Any], where: str) -> dict[int,
     if rows != manifest.get("rows"):
         raise StepError(f"{where}: {rows} rows, not {manifest.get('rows')!r} as there were")
     return readings
+
+
+def _is_told(sensors: Any) -> bool:
+    return isinstance(sensors, dict) and all(
+        name.isascii() and name.isdigit() and isinstance(each, dict) for name, each in sensors.items()
+    )

@@ -46,7 +46,7 @@ def bring_back(device: int, period: str, store: Store) -> Restored:
         known = periods_of(device, store)
         told = f"there are {', '.join(known)}" if known else "there is none of this device"
         raise StepError(f"{store.place} has no backup of device {device} for {period}; {told}")
-    return Restored(manifest, verified(store, manifest, f"{store.place}/{key}"))
+    return Restored(manifest, verified(store, manifest, key))
 
 
 def file_content(restored: Restored, path: str) -> bytes:

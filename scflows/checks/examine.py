@@ -67,6 +67,7 @@ class Subject:
     sensors: list[Sensor]
     since: float | None = None  #: when the platform made it
     odd: str = ""  #: why nothing can be said of it
+    odd_sensors: str = ""  #: why nothing can be said of its sensors
     readings: Mapping[int, Sequence[Reading]] | None = None  #: of the window; None where they were not asked for
     absent: Sequence[str] | None = None  #: sensors its blueprint needs and it has not; None where nobody knows
     told: frozenset[str] = field(default_factory=frozenset)  #: keys of the problems it had
@@ -76,30 +77,58 @@ def subject_of(known: Mapping[str, Any], thresholds: Thresholds) -> Subject:
     """A device from its JSON; what cannot be read of it is as if it were not there."""
     data = known.get("data")
     listed = data.get("sensors") if isinstance(data, dict) else None
-    sensors = [
-        _sensor(each, thresholds)
-        for each in listed or ()
+    numbered = [
+        each
+        for each in (listed if isinstance(listed, list) else ())
         if isinstance(each, dict) and isinstance(each.get("id"), int) and not isinstance(each["id"], bool)
     ]
+    sensors = [_sensor(each, thresholds) for each in numbered]
     last, written = _date(known.get("last_reading_at")), known.get("last_reading_at")
     subject = Subject(known["id"], str(known.get("name") or ""), last, sensors, _date(known.get("created_at")))
     if last is None and written:
         subject.odd = f"last_reading_at is no date: {str(written)[:40]!r}"
+    if not isinstance(listed, list):
+        subject.odd_sensors = "what the platform says of it has no list of sensors"
+    elif len(numbered) < len(listed):
+        subject.odd_sensors = f"{len(listed) - len(numbered)} of its {len(listed)} sensors have no number"
     return subject
 
 
 def is_away(subject: Subject, thresholds: Thresholds, now: float) -> bool:
     """Whether it has not published for too long."""
     hours = thresholds.device.stale_hours
-    return hours is not None and (subject.last is None or subject.last < now - hours * HOUR)
+    if hours is None or subject.last is None:
+        return hours is not None
+    last = _published(subject, thresholds, now)
+    return last is not None and last < now - hours * HOUR
+
+
+def _published(subject: Subject, thresholds: Thresholds, now: float) -> float | None:
+    """When it published last. One reading of the future says nothing of that: then what its other sensors say, and
+    the readings of the window where they were asked for; None where nobody can tell."""
+    if subject.last is None or not _is_ahead(subject, thresholds, now):
+        return subject.last
+    told = [sensor.last for sensor in subject.sensors if sensor.last is not None and sensor.last <= now]
+    if subject.readings:
+        # Nothing at all: before the window, however long.
+        told.append(now - thresholds.device.window_hours * HOUR)
+        told += [at / 1000 for found in subject.readings.values() for at, _ in found if at / 1000 <= now]
+    return max(told, default=None)
+
+
+def _is_ahead(subject: Subject, thresholds: Thresholds, now: float) -> bool:
+    minutes = thresholds.device.ahead_minutes or 0
+    return subject.last is not None and subject.last > now + minutes * MINUTE
 
 
 def examine(subject: Subject, thresholds: Thresholds, now: float) -> list[Problem]:
     """What is wrong, what matters most first. Of a device that is away only that."""
     if is_away(subject, thresholds, now):
-        if subject.last is None:
+        last = _published(subject, thresholds, now)
+        if subject.last is None or last is None:
             return [Problem(STALE, "it has never published")]
-        return [Problem(STALE, f"no reading for {_span(now - subject.last)}")]
+        but = f", but for one {_span(subject.last - now)} ahead" if subject.last > now else ""
+        return [Problem(STALE, f"no reading for {_span(now - last)}{but}")]
     implausible = list(_implausible(subject))
     # A value that cannot be and stays the same is one thing that is wrong.
     stuck = [each for each in _stuck(subject) if all(each.sensor != other.sensor for other in implausible)]
@@ -110,7 +139,7 @@ def examine(subject: Subject, thresholds: Thresholds, now: float) -> list[Proble
             Problem(MISSING, f"{name} is not there, which its blueprint needs", _number(name))
             for name in subject.absent or ()
         ),
-        *_silent(subject, thresholds),
+        *_silent(subject, thresholds, now),
         *implausible,
         *stuck,
         *_gaps(subject, thresholds, now),
@@ -134,8 +163,7 @@ def battery_of(subject: Subject, thresholds: Thresholds) -> float | None:
 
 
 def _ahead(subject: Subject, thresholds: Thresholds, now: float) -> Iterator[Problem]:
-    minutes = thresholds.device.ahead_minutes
-    if minutes is not None and subject.last is not None and subject.last > now + minutes * MINUTE:
+    if thresholds.device.ahead_minutes is not None and subject.last and _is_ahead(subject, thresholds, now):
         yield Problem(AHEAD, f"its clock is {_span(subject.last - now)} ahead")
 
 
@@ -149,13 +177,13 @@ def _battery(subject: Subject, thresholds: Thresholds) -> Iterator[Problem]:
         yield Problem(BATTERY, f"the battery has {charge:g} %")
 
 
-def _silent(subject: Subject, thresholds: Thresholds) -> Iterator[Problem]:
-    hours = thresholds.device.silent_hours
-    if hours is None or subject.last is None:
+def _silent(subject: Subject, thresholds: Thresholds, now: float) -> Iterator[Problem]:
+    hours, last = thresholds.device.silent_hours, _published(subject, thresholds, now)
+    if hours is None or last is None:
         return
     for sensor in _checked(subject):
-        if sensor.last is not None and sensor.last < subject.last - hours * HOUR:
-            span = _span(subject.last - sensor.last)
+        if sensor.last is not None and sensor.last < last - hours * HOUR:
+            span = _span(last - sensor.last)
             yield Problem(SILENT, f"{sensor.label} sends nothing for {span}, while others do", sensor.id)
 
 

@@ -23,6 +23,7 @@ class Memory:
         if len(name) > 60:
             name = hashlib.sha256(name.encode()).hexdigest()[:32]
         self.path = os.path.join(state_path, "checks", f"{name}.json")
+        self.problem = ""  #: why what was known is not believed
         self.devices: dict[str, dict[str, Any]] = self._read()
 
     def problems(self, device: int) -> dict[str, dict[str, Any]]:
@@ -48,7 +49,28 @@ class Memory:
         try:
             with open(self.path, encoding="utf-8") as file:
                 value = json.load(file)
-        except (OSError, ValueError):
-            return {}  # Then everything that is wrong is told once more.
-        devices = value.get("devices") if isinstance(value, dict) and value.get("schema") == SCHEMA else None
-        return {key: each for key, each in devices.items() if isinstance(each, dict)} if devices else {}
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, RecursionError) as error:
+            return self._forget(str(error.strerror) if isinstance(error, OSError) else "it is no JSON")
+        if not isinstance(value, dict) or value.get("schema") != SCHEMA:
+            return self._forget("it is of another version")
+        if not _is_memory(value.get("devices")):
+            return self._forget("it does not hold what it should")
+        found: dict[str, dict[str, Any]] = value["devices"]
+        return found
+
+    def _forget(self, why: str) -> dict[str, dict[str, Any]]:
+        self.problem = f"{self.path}: {why}; it is begun anew, and all that is wrong is told once more"
+        return {}
+
+
+def _is_memory(devices: Any) -> bool:
+    return isinstance(devices, dict) and all(
+        isinstance(problems, dict)
+        and all(
+            isinstance(told, dict) and all(isinstance(text, str) for text in told.values())
+            for told in problems.values()
+        )
+        for problems in devices.values()
+    )

@@ -105,6 +105,10 @@ def go_round(
             each.notes.append(subject.odd)
             continue
         if not is_away(subject, thresholds, now):
+            if subject.odd_sensors:
+                each.state = UNKNOWN
+                each.notes.append(subject.odd_sensors)
+                continue
             try:
                 subject.absent = blueprints.absent(known)
             except (NotFound, Refused, Unreachable) as error:

@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
+#: A year: the readings of the window are asked for at every check.
+LONGEST_WINDOW = 24 * 366
+LARGEST = 1e12
+
 
 @dataclass(frozen=True)
 class DeviceLimits:
@@ -52,18 +56,19 @@ class Thresholds:
 
 def read_thresholds(path: str, shown: str) -> Thresholds:
     """Raises UsageError that begins with `shown` for a file that cannot be read or be one."""
-    from scflows.document import parse_yaml
-    from scflows.errors import StepError
+    from scflows.errors import FlowError
+    from scflows.located import Located
 
     try:
-        with open(path, encoding="utf-8") as file:
-            value = parse_yaml(file.read(), shown)
-    except StepError as error:
-        raise UsageError(str(error)) from None
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        raise UsageError(f"{shown}: cannot be read: {reason}") from error
-    return thresholds_of(value, shown)
+        with open(path, "rb") as file:
+            content = file.read()
+    except OSError as error:
+        raise UsageError(f"{shown}: cannot be read: {error.strerror}") from error
+    document = Located(content, shown)
+    if document.mistakes:
+        # A key that stands twice: the last one would count, without a word.
+        raise FlowError(document.mistakes)
+    return thresholds_of(document.value, shown)
 
 
 def thresholds_of(value: Any, shown: str) -> Thresholds:
@@ -82,12 +87,13 @@ def thresholds_of(value: Any, shown: str) -> Thresholds:
     for where, limits in [*sensors.items(), *measurements.items()]:
         if limits.min is not None and limits.max is not None and limits.min > limits.max:
             raise UsageError(f"{shown}: {where}: min is above max")
-    return Thresholds(
-        _limits(DeviceLimits, top.get("device") or {}, f"{shown}: device"),
-        _limits(BatteryLimits, top.get("battery") or {}, f"{shown}: battery"),
-        sensors,
-        measurements,
-    )
+    device = _limits(DeviceLimits, top.get("device") or {}, f"{shown}: device")
+    if not 0 < device.window_hours <= LONGEST_WINDOW:
+        raise UsageError(f"{shown}: device: window_hours is not from 1 to {LONGEST_WINDOW}")
+    battery = _limits(BatteryLimits, top.get("battery") or {}, f"{shown}: battery")
+    if battery.low is not None and battery.fine is not None and battery.fine < battery.low:
+        raise UsageError(f"{shown}: battery: fine is below low: it would be low and fine at once")
+    return Thresholds(device, battery, sensors, measurements)
 
 
 def _limits(kind: Any, value: Any, where: str) -> Any:
@@ -102,6 +108,10 @@ def _limits(kind: Any, value: Any, where: str) -> Any:
         is_number = isinstance(each, int | float) and not isinstance(each, bool) and each - each == 0
         if not is_number and not (each is None and may_be_null):
             raise UsageError(f"{where}: {name} is no number")
+        if is_number and (abs(each) > LARGEST or (name == "sensor" and not isinstance(each, int))):
+            raise UsageError(f"{where}: {name} cannot be {str(each)[:20]}")
+        if each == 0 and name == "stuck_hours":
+            raise UsageError(f"{where}: {name} is 0: every value would be stuck; null checks nothing")
         if is_number and each < 0 and name.endswith(("_hours", "_minutes")):
             raise UsageError(f"{where}: {name} is below 0")
     return kind(**given)

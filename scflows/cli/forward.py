@@ -52,7 +52,8 @@ def status(ctx: typer.Context) -> int:
                 **told,
                 "level": Status(level),
                 "text": text,
-                "waiting": told["spool"]["messages"],
+                "forwarded": told.get("forwarded"),
+                "waiting": told["spool"]["messages"] if "spool" in told else None,
                 "last": Moment(last) if last else None,
             }
         )

@@ -25,7 +25,7 @@ KEEP = 20
 #: With fewer runs of its own a task counts as its kind does.
 ENOUGH = 3
 #: The part of the runs that take no longer than what is expected.
-HIGH = 0.75
+HIGH = 0.8
 #: Seconds, for a task of which nothing is known, nor of any of its kind.
 DEFAULT = 30.0
 

@@ -69,15 +69,12 @@ class Task:
     @property
     def begins(self) -> float:
         """From when on its slots are its own, in seconds since the epoch; earlier ones are nobody's."""
-        text = self.since or self.created
-        if not text:
-            return 0.0
-        from datetime import datetime
+        return _epoch(self.since or self.created)
 
-        try:
-            return datetime.fromisoformat(text).timestamp()
-        except ValueError:
-            return 0.0  # Somebody edited the file, and may remove the line as well.
+    @property
+    def made(self) -> float:
+        """When it was scheduled, in seconds since the epoch; 0 where that is not known."""
+        return _epoch(self.created)
 
     def to_dict(self) -> dict[str, Any]:
         """The same as JSON values."""
@@ -119,6 +116,18 @@ class Task:
         schedule = Schedule.from_checked(values["schedule"])
         task.__dict__.update(values, schedule=schedule, command=tuple(values["command"]), mutex=tuple(values["mutex"]))
         return task
+
+
+def _epoch(text: str) -> float:
+    """A time of a task file in seconds since the epoch; 0 for none."""
+    if not text:
+        return 0.0
+    from datetime import datetime
+
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except (ValueError, OverflowError):
+        return 0.0  # Somebody edited the file, and may remove the line as well.
 
 
 class TaskStore:

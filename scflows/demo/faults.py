@@ -24,6 +24,7 @@ class Fault:
     status: int = 500
     text: str = ""
     retry_after: str = ""  #: a header of that value
+    location: str = ""  #: where it leads, with a status such as 302
     seconds: float = 1.0  #: of `slow`
     skip: int = 0  #: leave so many requests alone first
     times: int | None = None  #: how often; None: always

@@ -176,7 +176,8 @@ class _Handler(BaseHTTPRequestHandler):
             return 0
         if fault.how == "not-json":
             return self._say(200, PAGE, JSON)
-        headers = {"Retry-After": fault.retry_after} if fault.retry_after else {}
+        given = {"Retry-After": fault.retry_after, "Location": fault.location}
+        headers = {name: value for name, value in given.items() if value}
         if fault.text:
             return self._say(fault.status, fault.text.encode(), PLAIN, headers)
         body = {"id": "error", "message": "told to fail", "url": "", "errors": ""}

@@ -7,7 +7,6 @@ that they lead to known hosts only.
 from __future__ import annotations
 
 import time
-from urllib.parse import urlsplit
 
 from scflows.errors import NotFound, ScflowsError
 from scflows.smartcitizen.hardware import hardware_place
@@ -52,6 +51,30 @@ class Door:
             return adapter if type(session) is requests.Session else original(session, url)  # type: ignore[arg-type]
 
         requests.Session.get_adapter = get_adapter  # type: ignore[assignment, method-assign]
+        self._guard_readings()
+
+    def _guard_readings(self) -> None:
+        """Have those that are asked for by `aiohttp` come from the platform, too, and from nowhere that it leads to."""
+        import aiohttp
+
+        door, original = self, aiohttp.ClientSession._request
+
+        async def ask(session: Any, method: str, url: Any, **options: Any) -> Any:
+            if not door.access.is_platform(str(url)):
+                raise aiohttp.ClientError(f"{method} {url}: not the platform")
+            if door.is_dry and method != "GET":
+                raise aiohttp.ClientError(f"a dry run must not {method}")
+            response = await original(session, method, url, **{**options, "allow_redirects": False})
+            if 300 <= response.status < 400:
+                told = (
+                    f"{method} {str(url).partition('?')[0]}: {response.status}: it leads elsewhere, and is not followed"
+                )
+                door._note(told)
+                response.close()
+                raise aiohttp.ClientError(told)
+            return response
+
+        aiohttp.ClientSession._request = ask  # type: ignore[assignment, method-assign]
 
     def _adapter(self) -> Any:
         import requests
@@ -60,7 +83,7 @@ class Door:
 
         class Adapter(requests.adapters.HTTPAdapter):
             def send(self, request: PreparedRequest, *arguments: Any, **options: Any) -> Response:
-                if not door.leads_to_platform(request.url or ""):
+                if not door.access.is_platform(request.url or ""):
                     return door.file(request)
                 if door.is_dry and request.method != "GET":
                     raise RuntimeError(f"a dry run must not {request.method}")
@@ -68,15 +91,21 @@ class Door:
 
         return Adapter()
 
-    def leads_to_platform(self, url: str) -> bool:
-        """Whether an address is one of the API's."""
-        api, asked = urlsplit(self.access.api_url), urlsplit(url)
-        is_same = (asked.scheme, asked.netloc.lower()) == (api.scheme, api.netloc.lower())
-        return is_same and asked.path.startswith(api.path)
-
     def judged(self, request: PreparedRequest, response: Response) -> Response:
-        """The answer of the platform; what may pass is waited for before it is asked again."""
+        """The answer of the platform; what may pass is waited for before it is asked again.
+
+        Raises RequestException for one that leads elsewhere: a file from there would be taken for a device, and a
+        change that was not made for one that was.
+        """
+        import requests
+
+        from scflows.connection import redirect_host
+
         status = response.status_code
+        if elsewhere := redirect_host(response):
+            told = f"{request.method} {request.url}: {status}: it leads to {elsewhere}, which is not followed"
+            self._note(told)
+            raise requests.exceptions.RequestException(told, request=request)
         if status in PASSING:
             self._note(f"{request.method} {request.url}: {status} {response.reason or ''}".rstrip())
             self._wait(response)

@@ -64,7 +64,7 @@ class SharedFiles:
         self.sleep = sleep
 
     def read(self, url: str) -> bytes:
-        """The content of a file, which is JSON. Who may be asked for files is not looked at here.
+        """The content of a file, which is JSON. Where it may lie is not looked at here, but where it leads is.
 
         Raises NotFound, Refused for what is no JSON, Unreachable when the host does not answer and the file is not
         known, or too old.
@@ -104,7 +104,7 @@ class SharedFiles:
 
     def _ask(self, entry: Entry) -> None:
         """Bring the entry up to date. Raises Unreachable, NotFound and Refused."""
-        waited, pause = 0.0, 0.5
+        waited, pause, begun = 0.0, 0.5, time.monotonic()
         # Nobody waits long for news of what is known.
         patience = min(KNOWN_PATIENCE, self.access.retry_seconds) if entry.content else self.access.retry_seconds
         while True:
@@ -113,7 +113,7 @@ class SharedFiles:
                 return
             except _Passing as error:
                 wait = max(pause, error.retry_after or 0.0)
-                if waited + wait > patience:
+                if max(waited, time.monotonic() - begun) + wait > patience:
                     raise Unreachable(f"{entry.url}: {error}") from error
                 self.sleep(wait)
                 waited += wait
@@ -133,7 +133,11 @@ class SharedFiles:
                 headers["If-Modified-Since"] = entry.modified
         try:
             response = connection.call(
-                "GET", entry.url, {name: value.encode("latin-1") for name, value in headers.items()}, timeout=WAIT
+                "GET",
+                entry.url,
+                {name: value.encode("latin-1") for name, value in headers.items()},
+                timeout=WAIT,
+                may_follow=self.access.is_file_host,
             )
             try:
                 status = response.status_code
@@ -144,6 +148,8 @@ class SharedFiles:
                     return
                 if status == 404:
                     raise NotFound(f"{entry.url}: 404 Not Found")
+                if elsewhere := connection.redirect_host(response):
+                    raise Refused(f"{entry.url}: {status}: it leads to {elsewhere}, which is not followed")
                 if status != 200:
                     raise Refused(f"{entry.url}: {status} {response.reason or ''}".rstrip())
                 content = bytearray()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 
+from scflows.device.foreign import foreign_calls
 from scflows.device.outcome import (
     DATA_POSTING_FAILED,
     DEVICE_NOT_VALID,
@@ -25,15 +26,13 @@ from scflows.device.voice import DEBUG, WARNING, say
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from scflows.device.child import Child
 
-#: Where the functions of channels may come from: a blueprint names them, and comes from the platform.
-FUNCTIONS = "scdata.device.process"
 
-
-def process(given: dict[str, Any], child: Child) -> dict[str, Any]:
+def process(given: dict[str, Any], child: Child, clock: Callable[[], float] = time.time) -> dict[str, Any]:
     """Process the device `given["device"]`, at most `pieces` pieces of `limit` minutes each.
 
     `retries` is how often each chunk is posted until it is taken, `seconds` how long there is for all of it (null:
@@ -57,14 +56,14 @@ def process(given: dict[str, Any], child: Child) -> dict[str, Any]:
     }
     try:
         with asyncio.Runner() as runner:
-            work = _Work(given, child, told)
+            work = _Work(given, child, told, clock)
             work.make()
             while work.may_go_on() and (piece := work.next_piece(runner)) is not None:
                 work.take(piece, runner)
         if not told["pieces"] and not work.may_go_on():
             raise Ended(LOADING_FAILED, "there was no time for it")
         if not told["pieces"]:
-            raise Ended(EMPTY_DATA, "no new readings of the sensors that its channels need")
+            raise Ended(EMPTY_DATA, work.why_nothing())
         told["message"] = work.summary()
     except Ended as ended:
         told["outcome"] = ended.outcome
@@ -80,8 +79,9 @@ def process(given: dict[str, Any], child: Child) -> dict[str, Any]:
 class _Work:
     """One device, and how far it is."""
 
-    def __init__(self, given: dict[str, Any], child: Child, told: dict[str, Any]) -> None:
+    def __init__(self, given: dict[str, Any], child: Child, told: dict[str, Any], clock: Callable[[], float]) -> None:
         self.given = given
+        self.clock = clock
         self.child = child
         self.told = told
         self.device: Any = None
@@ -99,9 +99,11 @@ class _Work:
             raise Ended(LOADING_FAILED, f"scdata cannot be had ready: {_told(error)}") from error
         try:
             self.device = scdata.Device(params=scdata.APIParams(id=self.given["device"]))
-            foreign = _foreign_calls(self.device)
+            foreign, shown = foreign_calls(self.device), self.device.handler.json.id
         except Exception as error:
             raise Ended(DEVICE_NOT_VALID, self._because(_told(error))) from error
+        if shown != self.given["device"]:
+            raise Ended(DEVICE_NOT_VALID, f"the platform answered with device {shown}")
         # Asked at once: to load reads the device again, and a hardware that is a bare name makes it False.
         if not self.device.valid_for_processing:
             raise Ended(NOT_VALID_FOR_PROCESSING, self._because("it has a blueprint, and no hardware"))
@@ -159,6 +161,13 @@ class _Work:
         self.longest = max(self.longest, time.monotonic() - begun)
         self._tell_left()
 
+    def why_nothing(self) -> str:
+        """Why there was no piece."""
+        date = _epoch(self.device.handler.latest_postprocessing)
+        if date is not None and date > self.clock():
+            return f"its date of processing is in the future: nothing before {_stamp(date)} is taken"
+        return "no new readings of the sensors that its channels need"
+
     def summary(self) -> str:
         """What was done, in one line."""
         told = self.told
@@ -172,7 +181,7 @@ class _Work:
 
     def _end(self) -> int | None:
         last = _epoch(self.device.handler.last_reading_at)
-        return None if last is None else end_of_readings(last, time.time())
+        return None if last is None else end_of_readings(last, self.clock())
 
     def _load(self, runner: Any, begin: int | None, end: int | None, limit: int | None) -> bool:
         """Have the device load its needed sensors; whether there was anything. Raises Ended."""
@@ -298,30 +307,6 @@ class _Work:
         """The reason, with what went wrong at the door: libraries tell their own trouble with it."""
         problems = [each for each in self.child.door.problems if each not in why]
         return "; ".join([*problems, why])
-
-
-def _foreign_calls(device: Any) -> list[str]:
-    """What the channels call that is none of the package's functions for it."""
-    from importlib import import_module
-
-    found = []
-    versions = [channel for version in device.versions or [] for channel in version["channels"]]
-    for channel in [*(each.model_dump() for each in device.channels), *versions]:
-        module, function = str(channel["module"]), str(channel["function"])
-        is_own = module == FUNCTIONS or module.startswith(FUNCTIONS + ".")
-        if is_own and function.isidentifier():
-            try:
-                called = getattr(import_module(module), function, None)
-            except ImportError:
-                continue  # Then there is nothing to call, which processing tells.
-            is_own = called is None or str(getattr(called, "__module__", "")).startswith(FUNCTIONS)
-        else:
-            is_own = False
-        if not is_own:
-            told = f"channel {channel['name']!r} calls {module}.{function}, which is not among {FUNCTIONS}"
-            if told not in found:
-                found.append(told)
-    return found
 
 
 def _seconds(data: Any) -> Any:

@@ -34,9 +34,11 @@ def minute_of(at: float) -> int:
 
 
 def end_of_readings(last: float, now: float) -> int:
-    """The end of the last minute that is over, for a device that published last at `last`."""
-    end = minute_of(last) + MINUTE
-    return end if end <= now else end - MINUTE
+    """The end of the last minute that is over, for a device that published last at `last`.
+
+    Never later than `now`: one reading from a clock that is ahead would take the date beyond all that is still to come.
+    """
+    return min(minute_of(last) + MINUTE, minute_of(now))
 
 
 def next_piece(begin: int, minutes: int, end: int) -> Piece | None:

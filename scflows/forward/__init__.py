@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     class Source(End, Protocol):
         """Where messages come from."""
 
-        def take(self, most: int) -> list[Message]:
-            """The messages that have come, in order, at most so many."""
+        def take(self, most: int, most_bytes: int) -> list[Message]:
+            """The messages that have come, in order, at most so many, and none after they have so many bytes."""
 
         def pause(self, paused: bool) -> None:
             """Take in nothing more for now; what is sent meanwhile is kept by whoever sends it."""
@@ -94,6 +94,7 @@ class Dropped:
     """A message that is left out on purpose."""
 
     why: str
+    is_odd: bool = False  #: whether that is worth a warning
 
 
 @dataclass(slots=True)

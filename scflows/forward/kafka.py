@@ -78,8 +78,8 @@ class KafkaSource:
         if time.monotonic() - self._committed >= COMMIT_EVERY:
             self._commit(wait=False)
 
-    def take(self, most: int) -> list[Message]:
-        found = []
+    def take(self, most: int, most_bytes: int) -> list[Message]:
+        found = []  # What librdkafka has fetched bounds the bytes.
         records: list[Any] = self._consumer.consume(most, 0) if most > 0 else []
         for record in records:
             if record.error() is not None:

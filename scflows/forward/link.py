@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass
 
 from scflows.connect.mqtt import new_client
+from scflows.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ PATIENCE = 10.0
 READ_AT_ONCE = 200
 #: How many messages may be on their way.
 WINDOW = 200
+#: What a message may have at most, in bytes, as a broker of MQTT 5 is told: it does not send us a larger one.
+MOST_PACKET = 64 * 2**20
 #: Seconds that a broker keeps our session and its messages while we are away: MQTT 5's longest, "for ever".
 FOR_EVER = 0xFFFFFFFF
 
@@ -60,6 +63,8 @@ class Link:
         self.is_up = False
         self.problem = "not connected yet"
         self.receive_maximum = 65535
+        self.maximum_packet = 0  #: bytes that the broker takes at once; 0 for any number
+        self.is_proven = True  #: whether it did what it is for: only then it is soon tried again
         self.client: Any = None
         self._tell = tell
         self._prepare = prepare
@@ -72,6 +77,7 @@ class Link:
         self._wait = FIRST_WAIT
         self._next = 0.0
         self._misc = 0.0
+        self._was_tried = self._was_written = False
 
     @property
     def socket(self) -> Any:
@@ -84,14 +90,30 @@ class Link:
             return [], []
         return [socket], [socket] if self.client.want_write() else []
 
-    def serve(self, readable: set[Any], writable: set[Any], progress: Callable[[], int] = lambda: 0) -> None:
-        """`progress` counts what came in: reading goes on as long as it grows."""
+    @property
+    def is_writing(self) -> bool:
+        """Whether more was to be written than could be at once."""
+        return self.is_up and self._was_written and bool(self.client.want_write())
+
+    def fail(self, why: str) -> None:
+        """Give this connection up; the next one is waited for longer, unless `is_proven` is set until then."""
+        self.is_proven = False
+        self._drop(why)
+
+    def serve(
+        self,
+        readable: set[Any],
+        writable: set[Any],
+        progress: Callable[[], int] = lambda: 0,
+        reads: bool = True,
+    ) -> None:
+        """`progress` counts what came in: reading goes on as long as it grows, if at all."""
         now = time.monotonic()
         if self.client is None or self._making is not None:
             self._connect(now)
             return
         socket = self.client.socket()
-        if socket is not None and (socket in readable or _has_more(socket)):
+        if reads and socket is not None and (socket in readable or _has_more(socket)):
             for _ in range(READ_AT_ONCE):
                 before = progress()
                 self.client.loop_read()
@@ -100,6 +122,7 @@ class Link:
                 if progress() == before and not _has_more(socket):
                     break
         if self.client is not None and self.client.socket() is not None:
+            self._was_written = socket in writable
             if self.client.want_write():
                 self.client.loop_write()
             if now - self._misc >= 1:
@@ -140,7 +163,15 @@ class Link:
             return
         from threading import Thread
 
-        client = new_client(self.end.where, self.end.client_id, self.end.protocol, True, not self._persistent)
+        try:
+            client = new_client(self.end.where, self.end.client_id, self.end.protocol, True, not self._persistent)
+        except UsageError as error:
+            # Files of certificates are exchanged while others run; at the start it is a mistake to be told.
+            if not self._was_tried:
+                raise
+            self._drop(str(error))
+            return
+        self._was_tried = True
         client.on_connect = self._connected
         client.on_disconnect = self._disconnected
         # With these the library leaves it to us when to write: many packets at once.
@@ -176,7 +207,10 @@ class Link:
             self._failed = f"refused: {reason}"
             return
         self.receive_maximum = getattr(properties, "ReceiveMaximum", 65535) or 65535
-        self.is_up, self.problem, self._wait = True, "", FIRST_WAIT
+        self.maximum_packet = getattr(properties, "MaximumPacketSize", 0) or 0
+        self.is_up, self.problem = True, ""
+        if self.is_proven:
+            self._wait = FIRST_WAIT
         self._tell(f"connected to {self.end.where.address}")
 
     def _disconnected(self, client: Any, _: object, flags: Any, reason: Any, properties: Any) -> None:
@@ -225,6 +259,7 @@ def _connect_properties(lasting: bool) -> Any:
 
     properties: Any = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
     properties.ReceiveMaximum = WINDOW
+    properties.MaximumPacketSize = MOST_PACKET
     if lasting:
         properties.SessionExpiryInterval = FOR_EVER
     return properties

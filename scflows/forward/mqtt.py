@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 
 from scflows.forward import Message, Outgoing
+from scflows.forward.expiry import EXPIRES, left, noted
 from scflows.forward.link import WINDOW, Link, MqttEnd
 
 TYPE_CHECKING = False
@@ -15,9 +17,18 @@ if TYPE_CHECKING:
     from scflows.forward.topic import TopicTemplate
 
 #: The properties of MQTT 5 that make sense at another broker.
-PASSED_ON = ("ContentType", "PayloadFormatIndicator", "MessageExpiryInterval", "UserProperty")
+#: That for the seconds until it expires goes as `expiry` has it.
+PASSED_ON = ("ContentType", "PayloadFormatIndicator", "UserProperty")
 #: From this reason code on, MQTT 5 means a failure.
 FAILURE = 0x80
+#: Seconds without any acknowledgement, though some are due, after which the connection is given up.
+ANSWER_WAIT = 30.0
+#: How many bytes of messages a source holds that nobody took yet; beyond, it reads no more. QoS 0 gets a quarter: those
+#: that come when it is used up are left out, since nobody would send them again.
+MOST_HELD, MOST_LOOSE = 64 * 2**20, 16 * 2**20
+#: What a message costs beside its payload, in bytes.
+OVERHEAD = 1000
+LEFT_OUT = "QoS 0 and no room"
 
 
 class MqttSource:
@@ -31,10 +42,12 @@ class MqttSource:
         self.longest_wait = 1.0
         self.refused = ""  #: why the broker does not give us the topics
         self.repeated = 0  #: messages that came again and were known
+        self.dropped: dict[str, int] = {}  #: messages that were left out, by reason
         self._tell = tell
         self._filters = [each.filter for each in topics]
         self._lasting = lasting
         self._come: deque[Message] = deque()
+        self._held = 0  #: their bytes
         self._count = 0
         self._paused = False
         #: Taken but not acknowledged: by packet number, in order.
@@ -53,14 +66,19 @@ class MqttSource:
 
     def sockets(self) -> tuple[list[Any], list[Any]]:
         readable, writable = self._link.sockets()
-        return ([] if self._paused else readable), writable
+        return (readable if self._held < MOST_HELD else []), writable
 
     def serve(self, readable: set[Any], writable: set[Any]) -> None:
-        self._link.serve(readable, writable, lambda: self._count)
+        # Reading goes on while it is paused: a broker that gets no answer to its pings would be thought dead.
+        self._link.serve(readable, writable, lambda: self._count, self._held < MOST_HELD)
 
-    def take(self, most: int) -> list[Message]:
-        come = self._come
-        return [come.popleft() for _ in range(min(most, len(come)))]
+    def take(self, most: int, most_bytes: int) -> list[Message]:
+        taken: list[Message] = []
+        while self._come and len(taken) < most and most_bytes > 0:
+            taken.append(self._come.popleft())
+            most_bytes -= len(taken[-1].payload)
+            self._held -= len(taken[-1].payload) + OVERHEAD
+        return taken
 
     def pause(self, paused: bool) -> None:
         self._paused = paused
@@ -119,6 +137,9 @@ class MqttSource:
                 known.mark = (packet, client)
                 self._open[packet] = known
             return
+        if not packet and self._paused and self._held >= MOST_LOOSE:
+            self.dropped[LEFT_OUT] = self.dropped.get(LEFT_OUT, 0) + 1
+            return
         try:
             topic = given.topic
         except UnicodeDecodeError:
@@ -127,12 +148,14 @@ class MqttSource:
         if packet and self._lasting:
             self._open[packet] = message
         self._come.append(message)
+        self._held += len(message.payload) + OVERHEAD
 
     def _gone(self) -> None:
         # Those that nobody took yet will come again: there is no need to remember them.
         for message in self._come:
             self._open.pop(message.mark[0], None)
         self._come.clear()
+        self._held = 0
         self._carried, self._open = {**self._carried, **self._open}, {}
         for message in self._carried.values():
             if message.mark is not None:
@@ -148,6 +171,8 @@ class MqttSink:
         self.losses = 0
         self._qos = qos
         self._numbers: dict[int, int] = {}  #: of messages, by the numbers of their packets
+        self._moved = 0.0  #: when the last of them was acknowledged, or the first sent
+        self._stuck = ""  #: why the connection before was given up
         self._answers: list[tuple[int, str]] = []
         self._link = Link(end, tell, self._prepare, self._gone, will=will)
 
@@ -157,7 +182,7 @@ class MqttSink:
 
     @property
     def problem(self) -> str:
-        return self._link.problem
+        return self._link.problem or self._stuck
 
     @property
     def window(self) -> int:
@@ -168,9 +193,21 @@ class MqttSink:
 
     def serve(self, readable: set[Any], writable: set[Any]) -> None:
         self._link.serve(readable, writable, lambda: len(self._answers))
+        now = time.monotonic()
+        if self._link.is_writing:
+            self._moved = now  # A large message on a slow line.
+        if self._numbers and now - self._moved > ANSWER_WAIT:
+            self._stuck = f"no acknowledgement within {ANSWER_WAIT:g} s"
+            self._link.fail(self._stuck)
 
     def send(self, number: int, message: Outgoing) -> None:
         client = self._link.client
+        most = self._link.maximum_packet
+        if most and len(message.payload) + len(message.topic.encode()) + OVERHEAD > most:
+            self._answers.append((number, f"larger than the {most} bytes that {self._link.end.where.address} takes"))
+            return
+        if not self._numbers:
+            self._moved = time.monotonic()
         try:
             properties = _properties(message.properties) if self._link.end.protocol == "5" else None
             info = client.publish(message.topic, message.payload, self._qos, message.retain, properties)
@@ -198,6 +235,8 @@ class MqttSink:
 
     def _published(self, client: Any, _: object, packet: int, reason: Any, properties: Any) -> None:
         number = self._numbers.pop(packet, None)
+        self._moved, self._stuck = time.monotonic(), ""
+        self._link.is_proven = True
         if number is not None:
             self._answers.append((number, str(reason) if reason.value >= FAILURE else ""))
 
@@ -211,7 +250,10 @@ def _passed_on(given: Any) -> dict[str, Any] | None:
     found = given.properties
     if found is None or found.isEmpty():
         return None
-    return {name: getattr(found, name) for name in PASSED_ON if hasattr(found, name)} or None
+    kept = {name: getattr(found, name) for name in PASSED_ON if hasattr(found, name)}
+    if hasattr(found, "MessageExpiryInterval"):
+        kept[EXPIRES] = noted(found.MessageExpiryInterval)
+    return kept or None
 
 
 def _properties(given: dict[str, Any] | None) -> Any:
@@ -222,6 +264,9 @@ def _properties(given: dict[str, Any] | None) -> Any:
 
     made: Any = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
     for name, value in given.items():
-        # From the disk pairs come back as lists.
-        setattr(made, name, [tuple(pair) for pair in value] if name == "UserProperty" else value)
+        if name == EXPIRES:
+            made.MessageExpiryInterval = left(given)
+        else:
+            # From the disk pairs come back as lists.
+            setattr(made, name, [tuple(pair) for pair in value] if name == "UserProperty" else value)
     return made

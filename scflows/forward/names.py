@@ -7,6 +7,7 @@ import time
 from threading import Thread
 
 from scflows.errors import ScflowsError, StepError
+from scflows.safefile import open_regular
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 EARLIEST = 60.0
 #: Seconds until a source of names that failed is asked again.
 RETRY = 15.0
+#: What part of its names a table must still have to be believed.
+SHRUNK = 0.5
 TAG_ENDS = re.compile(r"[;,|\s]+")
 #: What the Smart Citizen platform's devices are as rows; a device whose token may not be seen is left out.
 PLATFORM_ROW = (
@@ -85,26 +88,41 @@ class NameTable:
     def read(self) -> None:
         """Read it now; `problem` says what went wrong."""
         try:
-            rows = self._fetch()
-            found: dict[str, Row] = {}
-            for row in rows:
-                if row.get(self.key) not in (None, ""):
-                    self._enter(found, str(row[self.key]), row)
-            if rows and not found:
-                raise StepError(f"no row has {self.key!r}; they have {', '.join(sorted(map(str, rows[0])))}")
-        except (ScflowsError, OSError) as error:
-            if str(error) != self.problem:
-                self._tell(
-                    f"names: {error}; {'the old ones hold' if self.is_ready else 'nothing is taken without them'}"
-                )
-            self.problem = str(error)
-            self._next = time.monotonic() + min(RETRY, self._every)
+            found = self._found()
+        except Exception as error:  # Whatever a table or a server holds: the thread that reads must not die of it.
+            self._failed(
+                str(error) if isinstance(error, ScflowsError | OSError) else f"{type(error).__name__}: {error}"
+            )
             return
         if self.problem or len(found) != len(self._rows):
             self._tell(f"names: {len(found)} read")
         self._rows, self.problem, self.read_at = found, "", time.time()
         self._asked = 0.0
         self._next = time.monotonic() + self._every
+
+    def _found(self) -> dict[str, Row]:
+        rows = self._fetch()
+        found: dict[str, Row] = {}
+        for row in rows:
+            if row.get(self.key) not in (None, ""):
+                self._enter(found, str(row[self.key]), row)
+        if rows and not found:
+            raise StepError(f"no row has {self.key!r}; they have {', '.join(sorted(map(str, rows[0])))}")
+        # With a table that was cut short all messages would be left out, as if that were wanted.
+        if not found:
+            raise StepError("the table is empty")
+        if len(found) < SHRUNK * len(self._rows):
+            raise StepError(
+                f"only {len(found)} of {len(self._rows)} names are left, which looks like a mistake; if it is none, "
+                "start the forwarding again"
+            )
+        return found
+
+    def _failed(self, why: str) -> None:
+        if why != self.problem:
+            self._tell(f"names: {why}; {'the old ones hold' if self.is_ready else 'nothing is taken without them'}")
+        self.problem = why
+        self._next = time.monotonic() + min(RETRY, self._every)
 
     def _enter(self, found: dict[str, Row], key: str, row: Row) -> None:
         if self._collect:
@@ -115,15 +133,26 @@ class NameTable:
         found[key] = row
 
 
-def from_csv(path: str) -> Fetch:
-    """The rows of a CSV file with a header; the column `tags` holds several, with blanks, commas or semicolons."""
+def from_csv(path: str, key: str) -> Fetch:
+    """The rows of a CSV file whose header has the column `key`.
+
+    The column `tags` holds several, with blanks, commas or semicolons.
+    """
 
     def fetch() -> list[Row]:
         import csv
 
         try:
-            with open(path, encoding="utf-8-sig", newline="") as file:
-                rows: list[Row] = [dict(row) for row in csv.DictReader(file, strict=True)]
+            with open(open_regular(path), encoding="utf-8-sig", newline="") as file:
+                table = csv.DictReader(file, strict=True)
+                header = list(table.fieldnames or ())
+                if key not in header:
+                    raise StepError(
+                        f"{path}: no column {key!r} in its first line; it has {', '.join(header) or 'none'}"
+                    )
+                if len(set(header)) < len(header):
+                    raise StepError(f"{path}: a column stands twice in its first line: {', '.join(header)}")
+                rows: list[Row] = [{name: row[name] for name in header} for row in table]
         except OSError as error:
             raise StepError(f"{path}: cannot be read: {error.strerror}") from error
         except (UnicodeDecodeError, csv.Error) as error:

@@ -13,10 +13,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from scflows.exchange import Exchange
     from scflows.forward import Sink, Source
+    from scflows.forward.end_spec import EndSpec
     from scflows.forward.names import Fetch, NameTable
     from scflows.forward.route import Shape
-    from scflows.forward.schema import EndSpec, Schema
+    from scflows.forward.schema import Schema
     from scflows.mask import Mask
     from scflows.secrets import Secret
     from scflows.settings import Settings
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
 MOST_BYTES = 256 * 2**20
 #: Where the Smart Citizen platform lists its devices, below its API's address.
 DEVICES = "devices/?per_page=100&q[s]=id asc"
-PLATFORM = "https://api.smartcitizen.me/v0/"
 
 
 class Opener:
@@ -47,7 +48,7 @@ class Opener:
         if spec.scheme == "mqtt":
             from scflows.forward.mqtt import MqttSource
 
-            name = spec.client_id or f"scflows-{self._schema.name}"
+            name = spec.client_of(self._schema.name, is_sink=False)
             end = self._mqtt(spec, name if lasting else f"{name}-look-{os.getpid()}")
             return MqttSource(end, self._schema.topics, self._tell, lasting)
         if spec.scheme == "kafka":
@@ -66,8 +67,8 @@ class Opener:
         if spec.scheme == "mqtt":
             from scflows.forward.mqtt import MqttSink
 
-            name = spec.client_id or f"scflows-{self._schema.name}-out"
-            return MqttSink(self._mqtt(spec, name), self._tell, will, spec.qos)
+            end = self._mqtt(spec, spec.client_of(self._schema.name, is_sink=True))
+            return MqttSink(end, self._tell, will, spec.qos)
         if spec.scheme == "kafka":
             from scflows.forward.kafka import KafkaSink
 
@@ -86,7 +87,9 @@ class Opener:
         from scflows.forward.names import NameTable, from_csv
 
         if given["type"] == "csv":
-            fetch = from_csv(os.path.join(self._schema.folder, os.path.expanduser(given["path"])))
+            fetch = from_csv(os.path.join(self._schema.folder, os.path.expanduser(given["path"])), given["key"])
+        elif given["type"] == "platform":
+            fetch = self._platform(given)
         else:
             fetch = self._rest(given)
         collect = (
@@ -96,8 +99,8 @@ class Opener:
 
     def route(self, table: NameTable | None) -> Route:
         schema = self._schema
-        keep_unknown = (schema.names or {}).get("unknown") == "keep"
-        return Route(schema.topics, schema.target, table, schema.tags, self._shape(), schema.sink.retain, keep_unknown)
+        unknown = (schema.names or {}).get("unknown") or ""
+        return Route(schema.topics, schema.target, table, schema.tags, self._shape(), schema.sink.retain, unknown)
 
     def _shape(self) -> Shape | None:
         from scflows.forward import payload
@@ -144,31 +147,41 @@ class Opener:
             raise UsageError(str(error)) from error
 
     def _rest(self, given: Any) -> Fetch:
-        from scflows.exchange import Exchange
-        from scflows.forward.names import PLATFORM_ROW, from_rest
+        from scflows.authentication import header
+        from scflows.forward.names import from_rest
 
-        uri, row = given.get("uri", ""), given.get("row", ".")
-        paginate, login = given.get("paginate"), given.get("authentication")
-        if given["type"] == "platform":
-            base = uri or self._settings.environment.get("API_URL") or PLATFORM
-            uri, row = base.rstrip("/") + "/" + DEVICES, given.get("row", PLATFORM_ROW)
-            paginate = {"by": "link"}
         headers = {str(name): str(value) for name, value in (given.get("headers") or {}).items()}
+        login = given.get("authentication")
 
         def fetch() -> list[dict[str, Any]]:
-            authorization = self._authorization(login, given["type"])
-            exchange = Exchange("GET", uri, headers, authorization, None, True, MOST_BYTES, lambda: 60.0, self._mask)
-            return from_rest(exchange, paginate, row, self._expressions)()
+            authorization = header(login, self._secrets.find(login["secret"])) if login else None
+            exchange = self._exchange(given["uri"], headers, authorization)
+            return from_rest(exchange, given.get("paginate"), given["row"], self._expressions)()
 
         return fetch
 
-    def _authorization(self, login: Any, kind: str) -> tuple[str, str] | None:
-        from scflows.authentication import header
+    def _platform(self, given: Any) -> Fetch:
+        from scflows.forward.names import PLATFORM_ROW, from_rest
+        from scflows.smartcitizen.access import read_access
 
-        if login:
-            return header(login, self._secrets.find(login["secret"]))
-        token = self._settings.environment.get("SC_BEARER") if kind == "platform" else None
-        if not token:
-            return None
-        self._secrets.remember(token)
-        return "Authorization", f"Bearer {token}"
+        read_access(self._settings)  # Its mistakes are told at the start.
+
+        def fetch() -> list[dict[str, Any]]:
+            # Each time anew: a token in a file or a secret may have changed.
+            access = read_access(self._settings)
+            if access.token:
+                self._secrets.remember(access.token)
+            authorization = ("Authorization", f"Bearer {access.token}") if access.token else None
+            exchange = self._exchange(access.api_url + DEVICES, {}, authorization)
+            rows = from_rest(exchange, {"by": "link"}, given.get("row", PLATFORM_ROW), self._expressions)()
+            if not rows and "row" not in given:
+                told = "may see no device's token" if access.token else "is not set"
+                raise StepError(f"{access.api_url}: no device with its token: SC_BEARER {told}")
+            return rows
+
+        return fetch
+
+    def _exchange(self, uri: str, headers: dict[str, str], authorization: tuple[str, str] | None) -> Exchange:
+        from scflows.exchange import Exchange
+
+        return Exchange("GET", uri, headers, authorization, None, True, MOST_BYTES, lambda: 60.0, self._mask)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 
 from scflows.errors import StepError
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 #: One reading of a Smart Citizen Kit: `{t:2026-03-01T10:00:23Z,55:21.3,56:40}`.
 KIT_READING = re.compile(r"\{([^{}]*)\}")
+#: Python's own would take `1_0`, the digits of all scripts, and words for what is no number.
+SENSOR, NUMBER = re.compile(r"[0-9]{1,9}"), re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
 def shape_by_jq(expression: str, expressions: Expressions, decode: Callable[[bytes], Any]) -> Shape:
@@ -93,15 +96,15 @@ def _reading(text: str) -> dict[str, Any]:
     for pair in text.split(","):
         name, colon, value = pair.partition(":")
         name, value = name.strip(), value.strip()
-        if not colon:
-            raise StepError(f"payload: {pair!r} is no pair of a sensor and its value")
-        if name == "t":
+        if name == "t" and colon:
             moment = value
         elif value.lower() not in ("null", "nan", ""):
-            try:
-                sensors.append({"id": int(name), "value": float(value)})
-            except ValueError:
-                raise StepError(f"payload: {pair!r} is no pair of a sensor and its value") from None
+            number = float(value) if NUMBER.fullmatch(value) else math.inf
+            if not SENSOR.fullmatch(name) or math.isinf(number):
+                raise StepError(f"payload: {pair!r} is no pair of a sensor and its value")
+            sensors.append({"id": int(name), "value": number})
+        elif not colon or not SENSOR.fullmatch(name):
+            raise StepError(f"payload: {pair!r} is no pair of a sensor and its value")
     if not moment:
         raise StepError("payload: a reading without its time")
     return {"recorded_at": moment, "sensors": sensors}
@@ -112,4 +115,4 @@ def _encoded(value: Any) -> bytes | None:
         return None
     if isinstance(value, str):
         return value.encode()
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()

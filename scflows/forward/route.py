@@ -31,17 +31,18 @@ class Route:
         tags: frozenset[str] = frozenset(),
         shape: Shape | None = None,
         retain: bool | None = None,
-        keep_unknown: bool = False,
+        unknown: str = "",
     ) -> None:
-        """`tags`: those of which a name must have one; `retain` None keeps what the message has; `keep_unknown`: what
-        the table does not know is refused, and so kept, not left out."""
+        """`tags`: those of which a name must have one; `retain` None keeps what the message has; `unknown`: what the
+        table does not know is refused with `keep`, and so kept beside; left out with `drop`; else it is told of, too.
+        """
         self._sources = sources
         self._target = target
         self._table = table
         self._tags = tags
         self._shape = shape
         self._retain = retain
-        self._keep_unknown = keep_unknown
+        self._unknown = unknown
 
     def outgoing(self, message: Message) -> Outgoing | Dropped | Refused:
         """The message as it is sent on, or why it is not."""
@@ -55,7 +56,9 @@ class Route:
         if self._table is not None:
             row = self._table.row(str(names.get(self._table.key, "")))
             if row is None:
-                return Refused("its name is not in the table") if self._keep_unknown else Dropped(UNKNOWN)
+                if self._unknown == "keep":
+                    return Refused("its name is not in the table")
+                return Dropped(UNKNOWN, is_odd=self._unknown != "drop")
             names = {**row, **names}
             if self._tags and self._tags.isdisjoint(row.get("tags") or ()):
                 return Dropped(FILTERED)
@@ -67,7 +70,15 @@ class Route:
                     return Dropped(EMPTY)
                 payload = shaped
             topic = self._target.fill(names)
-        except (ValueError, StepError) as error:
-            return Refused(str(error))
+        except Exception as error:  # Whatever a payload does: one that ends us would come again, and again.
+            is_known = isinstance(error, ValueError | StepError)
+            return Refused(str(error) if is_known else f"{type(error).__name__}: {error}")
         retain = message.retain if self._retain is None else self._retain
         return Outgoing(topic, payload, retain, message.properties)
+
+    def shown(self, topic: str) -> str:
+        """A topic that was taken or is sent to, without the tokens in it."""
+        for template in (*self._sources, self._target):
+            if template.match(topic) is not None:
+                return template.shown(topic)
+        return topic

@@ -8,14 +8,16 @@ from dataclasses import dataclass, field
 
 from scflows.config import parse_size
 from scflows.errors import FlowError, NotFound, ScflowsError, UsageError
-from scflows.forward.topic import TopicTemplate
-from scflows.kind import described, nearest
+from scflows.forward.end_spec import FROM, TO, EndSpec, check_ends, check_loop, end_of, topic_at
+from scflows.forward.section import section
+from scflows.kind import described
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
+    from scflows.forward.topic import TopicTemplate
     from scflows.located import Located
 
 #: What each part of the file may say, with the kind of each value.
@@ -27,17 +29,6 @@ TOP = {
     "only": "mapping",
     "payload": "mapping",
 } | {"spool": "mapping"}
-END = {
-    "url": "text",
-    "secret": "text",
-    "tls": "mapping",
-    "client_id": "text",
-    "protocol": "text",
-    "keepalive": "integer",
-}
-FROM = {**END, "topic": "text", "topics": "list", "group": "text"}
-TO = {**END, "topic": "text", "retain": "boolean", "status_topic": "text", "qos": "integer"}
-TLS = {"ca": "text", "cert": "text", "key": "text", "insecure": "boolean"}
 NAMES = {
     **dict.fromkeys(("type", "key", "path", "uri", "row", "refresh", "unknown"), "text"),
     **dict.fromkeys(("headers", "authentication", "paginate", "collect"), "mapping"),
@@ -52,27 +43,6 @@ HTTP = ("http://", "https://")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 #: How much a sink that is away may leave on the disk.
 SPOOL_BYTES = 2**30
-
-
-@dataclass(frozen=True)
-class EndSpec:
-    """One end as written."""
-
-    url: str = ""
-    secret: str = ""
-    tls: Mapping[str, Any] | None = None
-    client_id: str = ""
-    protocol: str = "5"
-    keepalive: int = 30  #: seconds
-    group: str = ""  #: of consumers
-    retain: bool | None = None
-    status_topic: str = ""
-    qos: int = 1
-
-    @property
-    def scheme(self) -> str:
-        """`mqtt`, `kafka`, `staplus`, …; of an end whose secret says where it is, `mqtt`."""
-        return self.url.partition("://")[0].removesuffix("s") if self.url else "mqtt"
 
 
 @dataclass(frozen=True)
@@ -124,19 +94,19 @@ def _schema(document: Located, file: str) -> Schema | None:
     if not isinstance(top, dict):
         document.mistake(f"a forwarding is a mapping with `from` and `to`, not {described(top)}")
         return None
-    given = _section(document, top, TOP, (), needed=("from", "to"))
+    given = section(document, top, TOP, (), needed=("from", "to"))
     name = str(given.get("name") or os.path.splitext(os.path.basename(file))[0].removesuffix(".forward"))
     if not NAME.fullmatch(name):
         document.mistake(f"the name {name!r} cannot be: letters, digits and . _ - are allowed", "name")
-    source = _section(document, given.get("from", {}), FROM, ("from",))
-    sink = _section(document, given.get("to", {}), TO, ("to",))
+    source = section(document, given.get("from", {}), FROM, ("from",))
+    sink = section(document, given.get("to", {}), TO, ("to",))
     if "topic" not in sink and str(sink.get("url", "")).startswith(HTTP):
         sink["topic"] = "Observations"
     elif "topic" not in sink:
         document.mistake("to: topic is missing", "to")
     names = _names(document, given.get("names"))
     topics = _topics(document, source)
-    target = _topic(document, sink.get("topic"), "to", "topic")
+    target = topic_at(document, sink.get("topic"), "to", "topic")
     if topics and target is not None:
         known = {name for topic in topics for name in topic.names} if names is None else None
         try:
@@ -146,19 +116,23 @@ def _schema(document: Located, file: str) -> Schema | None:
             document.mistake(str(error), "to", "topic")
         if names is not None and names.get("key") and all(names["key"] not in topic.names for topic in topics):
             document.mistake(f"no topic has <{names['key']}>, the key of the names", "names", "key")
-    payload = _section(document, given.get("payload", {}), PAYLOAD, ("payload",))
+    payload = section(document, given.get("payload", {}), PAYLOAD, ("payload",))
     _check_payload(document, payload)
-    only = _section(document, given.get("only", {}), ONLY, ("only",))
+    only = section(document, given.get("only", {}), ONLY, ("only",))
     if only.get("tags") and names is None:
         document.mistake("only: tags are those of the names: say where `names` come from", "only", "tags")
     if not topics or target is None:
         return None
+    ends = end_of(document, source, "from"), end_of(document, sink, "to")
+    check_ends(document, name, *ends)
+    if names is None:  # What a table does not know goes no further.
+        check_loop(document, ends[0], topics, ends[1], target)
     return Schema(
         name=name,
         file=file,
-        source=_end(document, source, "from"),
+        source=ends[0],
         topics=topics,
-        sink=_end(document, sink, "to"),
+        sink=ends[1],
         target=target,
         names=names,
         refresh=_refresh(document, names),
@@ -168,52 +142,13 @@ def _schema(document: Located, file: str) -> Schema | None:
     )
 
 
-def _section(
-    document: Located,
-    given: dict[Any, Any],
-    known: Mapping[str, str],
-    at: tuple[str, ...],
-    needed: tuple[str, ...] = (),
-) -> dict[str, Any]:
-    title = ": ".join(at)
-    found = {}
-    for key in given:
-        if key not in known:
-            told = nearest(str(key), known) or f"; it has {', '.join(known)}"
-            document.mistake(f"{title + ': ' if title else ''}unknown property {key!r}{told}", *at, key)
-        elif not known[key]:
-            found[key] = given[key]
-        else:
-            value = document.typed(given, key, known[key], None, title, at)
-            if value is not None:
-                found[key] = value
-    for key in needed:
-        if given.get(key) is None:
-            document.mistake(f"{title + ': ' if title else ''}{key} is missing", *at)
-    return found
-
-
-def _end(document: Located, given: dict[str, Any], at: str) -> EndSpec:
-    if not given.get("url") and not given.get("secret"):
-        document.mistake(f"{at}: `url` or `secret` must say where it is", at)
-    tls = given.get("tls")
-    if given.get("protocol") not in (None, "5", "3.1.1"):
-        document.mistake(f"{at}: protocol is '5' or '3.1.1'", at, "protocol")
-    if given.get("qos") not in (None, 0, 1):
-        document.mistake(f"{at}: qos is 0 or 1", at, "qos")
-    if "status_topic" in given:
-        _topic(document, given["status_topic"], at, "status_topic")
-    kept = {key: value for key, value in given.items() if key not in ("topic", "topics", "tls")}
-    return EndSpec(**kept, tls=None if tls is None else _section(document, tls, TLS, (at, "tls")))
-
-
 def _topics(document: Located, given: dict[str, Any]) -> list[TopicTemplate]:
     written = given.get("topics") or ([given["topic"]] if "topic" in given else [])
     if not written:
         document.mistake("from: topic is missing", "from")
     found = []
     for each in written:
-        topic = _topic(document, each, "from", "topic" if "topic" in given else "topics")
+        topic = topic_at(document, each, "from", "topic" if "topic" in given else "topics")
         if topic is None:
             continue
         try:
@@ -224,28 +159,24 @@ def _topics(document: Located, given: dict[str, Any]) -> list[TopicTemplate]:
     return found
 
 
-def _topic(document: Located, text: Any, *at: str) -> TopicTemplate | None:
-    if text is None:
-        return None
-    try:
-        return TopicTemplate(str(text))
-    except UsageError as error:
-        document.mistake(f"{at[0]}: {error}", *at)
-        return None
-
-
 def _names(document: Located, given: dict[str, Any] | None) -> dict[str, Any] | None:
     if given is None:
         return None
-    found = _section(document, given, NAMES, ("names",), needed=("key", "type"))
+    found = section(document, given, NAMES, ("names",), needed=("key", "type"))
     kind = found.get("type")
     if kind is not None and kind not in TABLES:
         document.mistake(f"names: type is one of {', '.join(TABLES)}", "names", "type")
+    if kind == "platform" and found.keys() & {"uri", "authentication", "headers", "paginate"}:
+        document.mistake(
+            "names: of the platform SC_API_URL and SC_BEARER say where it is and who asks; another API is of type rest",
+            "names",
+            "type",
+        )
     for key in TABLES.get(str(kind), ()):
         if key not in found:
             document.mistake(f"names: {key} is missing, which type {kind} needs", "names")
     if "collect" in found:
-        found["collect"] = _section(document, found["collect"], COLLECT, ("names", "collect"), tuple(COLLECT))
+        found["collect"] = section(document, found["collect"], COLLECT, ("names", "collect"), tuple(COLLECT))
     if found.get("unknown") not in (None, "drop", "keep"):
         document.mistake("names: unknown is drop or keep", "names", "unknown")
     from scflows import authentication, pages
@@ -289,7 +220,7 @@ def _check_payload(document: Located, given: dict[str, Any]) -> None:
 
 
 def _size(document: Located, given: dict[str, Any]) -> int:
-    found = _section(document, given, SPOOL, ("spool",))
+    found = section(document, given, SPOOL, ("spool",))
     if "max_bytes" not in found:
         return SPOOL_BYTES
     size = parse_size(found["max_bytes"])

@@ -9,7 +9,7 @@ import time
 
 from scflows.errors import Busy, Refused, UsageError
 from scflows.forward import status
-from scflows.forward.bridge import Bridge
+from scflows.forward.bridge import MOST_BYTES, Bridge
 from scflows.forward.opened import Opener
 from scflows.forward.spool import Spool
 from scflows.lock import me
@@ -139,7 +139,7 @@ def look(
             readable, writable = source.sockets()
             can_read, can_write, _ = select(readable, writable, [], 0.1)
             source.serve(set(can_read), set(can_write))
-            for message in source.take(count - shown if count else 100):
+            for message in source.take(count - shown if count else 100, MOST_BYTES):
                 show(message, route.outgoing(message))
                 shown += 1
     finally:

@@ -12,6 +12,7 @@ from threading import Event, Thread
 
 from scflows.errors import StepError
 from scflows.forward import Outgoing
+from scflows.forward.payload import from_json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,7 +54,10 @@ def observations(column: str, decode: Callable[[bytes], Any]) -> Shape:
         found = []
         for reading in readings:
             moment = reading.get("recorded_at") if isinstance(reading, dict) else None
-            for sensor in (reading.get("sensors") or []) if moment else []:
+            sensors = (reading.get("sensors") or []) if moment else []
+            if not isinstance(sensors, list) or not all(isinstance(each, dict) for each in sensors):
+                raise StepError("payload: `sensors` is no list of mappings")
+            for sensor in sensors:
                 stream = streams.get(str(sensor.get("id")))
                 if stream is not None and sensor.get("value") is not None:
                     found.append(
@@ -64,7 +68,7 @@ def observations(column: str, decode: Callable[[bytes], Any]) -> Shape:
                             "Datastream": {"@iot.id": _id(stream)},
                         }
                     )
-        return json.dumps(found, separators=(",", ":")).encode() if found else None
+        return json.dumps(found, allow_nan=False, separators=(",", ":")).encode() if found else None
 
     return shape
 
@@ -146,9 +150,9 @@ class StaplusSink:
     def _post_all(self, number: int, message: Outgoing) -> None:
         refused = []
         try:
-            given = json.loads(message.payload)
-        except ValueError as error:
-            self._answers.append((number, f"no JSON: {error}"))
+            given = from_json(message.payload)
+        except StepError as error:
+            self._answers.append((number, str(error)))
             return
         for each in given if isinstance(given, list) else [given]:
             try:
@@ -183,7 +187,7 @@ class StaplusSink:
             uri,
             {},
             self._authorization,
-            None if value is None else json.dumps(value).encode(),
+            None if value is None else json.dumps(value, allow_nan=False).encode(),
             True,
             MOST_BYTES,
             lambda: ends - time.monotonic(),

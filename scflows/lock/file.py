@@ -8,6 +8,10 @@ import time
 
 from scflows.lock import Holder, me
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
 SUFFIX = ".lock"
 
 
@@ -87,6 +91,16 @@ def holder(folder: str, name: str) -> Holder | None:
     """Who holds a lock, or None when nobody does."""
     found = _holder(folder, name + SUFFIX)
     return found if found is not None and found.alive else None
+
+
+def held(folder: str, names: Collection[str]) -> set[str]:
+    """Those of some locks that are held."""
+    try:
+        files = os.listdir(folder)
+    except OSError:
+        return set()
+    there = {file.removesuffix(SUFFIX) for file in files if file.endswith(SUFFIX)}
+    return {name for name in names if name in there and holder(folder, name) is not None}
 
 
 def clear(folder: str, name: str) -> bool:

@@ -29,6 +29,30 @@ class Access:
     hosts: frozenset[str] = frozenset()  #: besides that of `files_url`, which hosts may be asked for files
     retry_seconds: float = RETRY_SECONDS
 
+    def is_platform(self, url: str) -> bool:
+        """Whether an address is one of the API's: those alone are sent the token, and believed."""
+        from urllib.parse import urlsplit
+
+        try:
+            api, asked = urlsplit(self.api_url), urlsplit(url)
+            is_same = (asked.scheme, asked.netloc.lower()) == (api.scheme, api.netloc.lower())
+        except ValueError:
+            return False
+        return is_same and asked.path.startswith(api.path)
+
+    def is_file_host(self, url: str) -> bool:
+        """Whether an address lies on the file host, or on one that the settings allow."""
+        from urllib.parse import urlsplit
+
+        try:
+            parts, base = urlsplit(url), urlsplit(self.files_url)
+            if (parts.scheme, parts.netloc) == (base.scheme, base.netloc):
+                return True
+            is_web = parts.scheme in ("http", "https") and parts.username is None
+            return is_web and (parts.hostname or "").lower() in self.hosts
+        except ValueError:
+            return False
+
 
 def read_access(settings: Settings) -> Access:
     """What the settings say. Raises UsageError, and StepError for a secret that cannot be read."""

@@ -35,17 +35,19 @@ class Page:
 
 
 class Client:
-    """Asks for JSON. `sleep` waits so many seconds, `tell` hears what is waited for (and 0, 0)."""
+    """Asks for JSON. `sleep` waits so many seconds, `clock` counts them, `tell` hears what is waited for (and 0, 0)."""
 
     def __init__(
         self,
         access: Access,
         tell: Callable[[str, int, int], None] = lambda text, done, count: None,
         sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.access = access
         self.tell = tell
         self.sleep = sleep
+        self.clock = clock
 
     def api(self, path: str) -> Any:
         """What the API says to a GET of a path such as `devices/13486`.
@@ -89,15 +91,17 @@ class Client:
         wanted: type | None = None,
         is_patient: bool = True,
     ) -> tuple[Any, Response]:
-        waited, pause = 0.0, FIRST_PAUSE
+        waited, pause, begun = 0.0, FIRST_PAUSE, self.clock()
         while True:
             try:
                 return self._ask_once(url, query, token, wanted)
             except _Passing as error:
                 if isinstance(error, _NotJson) and not url.startswith(self.access.api_url):
                     raise
-                wait = pause if error.retry_after is None else error.retry_after
-                if not is_patient or waited + wait > self.access.retry_seconds:
+                # Whoever says "at once", or names a time that is over, is not asked without a pause.
+                wait = max(pause, error.retry_after or 0.0)
+                spent = max(waited, self.clock() - begun)
+                if not is_patient or spent + wait > self.access.retry_seconds:
                     asked = "" if error.retry_after is None else f"; it asks to wait {wait:g} s"
                     raise Unreachable(f"{_shown(url)}: {error}{asked}", error.help) from error
                 self.tell(f"{_shown(url)}: {error}; again in {wait:g} s", 0, 0)
@@ -119,7 +123,9 @@ class Client:
         if token:
             headers["Authorization"] = f"Bearer {token}".encode()
         try:
-            response = connection.call("GET", url, headers, parameters=query, timeout=WAIT)
+            response = connection.call(
+                "GET", url, headers, parameters=query, timeout=WAIT, may_follow=self._may_follow(url)
+            )
             try:
                 self._judge(url, response, token)
                 content = _content(response)
@@ -137,6 +143,7 @@ class Client:
 
     def _judge(self, url: str, response: Response, token: str) -> None:
         """Raises what an error of the server means."""
+        from scflows import connection
         from scflows.answer import retry_after
 
         status = response.status_code
@@ -147,8 +154,14 @@ class Client:
             raise Refused(f"{_shown(url)}: {status} {response.reason}", help)
         if status == 404:
             raise NotFound(f"{_shown(url)}: 404 Not Found")
+        if elsewhere := connection.redirect_host(response):
+            raise _NotJson(f"{status}: it leads to {elsewhere}, which is not followed")
         if status != 200:
             raise Refused(f"{_shown(url)}: {status} {response.reason}", "it does not take this question")
+
+    def _may_follow(self, url: str) -> Callable[[str], bool]:
+        """Where a redirect may lead: the API's stay with the API, those of files on hosts that are allowed."""
+        return self.access.is_platform if self.access.is_platform(url) else self.access.is_file_host
 
 
 class _Passing(ScflowsError):

@@ -42,12 +42,10 @@ def hardware_place(written: str | None, access: Access) -> str:
     if known:
         return f"{access.files_url}{known['folder']}/{known['name']}.json"
     try:
-        parts = urlsplit(text)
-        host, base = (parts.hostname or "").lower(), urlsplit(access.files_url)
-        is_base = (parts.scheme, parts.netloc) == (base.scheme, base.netloc)
+        host = (urlsplit(text).hostname or "").lower()
     except ValueError:
         raise Refused(f"hardware {text[:60]!r} is no address") from None
-    if not is_base and (host not in access.hosts or parts.username is not None):
+    if not access.is_file_host(text):
         raise Refused(f"hardware on {host}, which is not among SC_ALLOWED_HOSTS")
     return text
 

@@ -36,14 +36,12 @@ def search_devices(
     `tell` hears how many pages were read, of how many (0: nobody knows). Raises what `Client.pages` does.
     """
     found = Listing()
-    total = None
+    totals = []
     for number, page in enumerate(client.pages("devices", query), 1):
-        total = page.total if total is None else total
+        totals.append(page.total)
         _take(found, page.items)
         tell("pages of the search", number, page.pages or 0)
-    if total is not None and len(found.devices) < total:
-        found.is_whole = False
-        found.problems.append(f"the search returned {len(found.devices)} devices of {total}: no task is removed")
+    _count(found, len(found.devices), totals, "devices")
     return found
 
 
@@ -52,15 +50,19 @@ def devices_of_researchers(
 ) -> Listing:
     """The devices whose owners' role has them backed up; the token must be an admin's."""
     found = Listing()
+    totals, users = [], set()
     for number, page in enumerate(client.pages("users", [("q[role_mask_eq]", str(RESEARCHER))]), 1):
+        totals.append(page.total)
         for user in page.items:
             owned = user.get("devices") if isinstance(user, dict) else None
             if isinstance(owned, list):
+                users.add(str(user.get("id")))
                 _take(found, owned)
             else:
                 found.is_whole = False
                 found.problems.append("a user without a list of devices: no task is removed")
         tell("pages of the search", number, page.pages or 0)
+    _count(found, len(users), totals, "users")
     return found
 
 
@@ -104,6 +106,23 @@ def _number_of(text: str) -> int | None:
 def _listed(devices: Iterable[Device]) -> str:
     told = [f"{device.id} ({device.name})" for device in devices]
     return ", ".join(told[:5]) + (", …" if len(told) > 5 else "")
+
+
+def _count(found: Listing, count: int, totals: list[int | None], what: str) -> None:
+    """Whether so many different ones are all that there are, by what each page says of that.
+
+    One that is taken off a page while the next one is read moves all others, so that one of them is on neither. Then
+    there are fewer than the first page said.
+    """
+    known = [total for total in totals if total is not None]
+    if len(known) < len(totals):
+        told = f"a page of the search does not say how many {what} there are"
+    elif count < max(known, default=0):
+        told = f"the search returned {count} {what} of {max(known)}"
+    else:
+        return
+    found.is_whole = False
+    found.problems.append(f"{told}: no task is removed")
 
 
 def _take(found: Listing, items: list[Any]) -> None:

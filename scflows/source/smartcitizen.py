@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from functools import partial
 
 from scflows.cron.asked import Asked
+from scflows.cron.task import TaskStore
+from scflows.errors import ScflowsError
 from scflows.loader import find_flow, load_flow
 from scflows.parameter import convert
 from scflows.settings import read_env_file
@@ -47,6 +50,10 @@ class SmartCitizenSource:
         access = read_access(settings)
         client = Client(access, self.tell)
         listing = self._listed(client)
+        if access.token and self._misses(settings, listing):
+            # Pages may have moved while they were read. What a second search does not find either is gone.
+            again = self._listed(client)
+            listing = replace(again, devices={**listing.devices, **again.devices})
         found = Found(kind=self.kind.name, problems=listing.problems, is_bare=not listing.devices)
         # Without a token the private devices are missing, which says nothing about them.
         found.is_whole = listing.is_whole and bool(access.token)
@@ -67,6 +74,26 @@ class SmartCitizenSource:
         if self.kind is KINDS["backup"]:
             return devices_of_researchers(client, self.tell)
         return search_devices(client, PROCESSING, self.tell)
+
+    def _misses(self, settings: Settings, listing: Listing) -> bool:
+        """Whether a task of an earlier search is for a device that this one has not found."""
+        store = TaskStore(settings)
+        try:
+            names = {name.removesuffix(".json") for name in os.listdir(store.folder)}
+        except OSError:
+            return False
+        # Their names say whose they could be; the files of thousands are not read for that.
+        for name in names - {self.kind.task(number) for number in listing.devices}:
+            number = name.removeprefix(self.kind.prefix)
+            if name != f"{self.kind.prefix}{number}" or not (number.isascii() and number.isdigit()):
+                continue
+            try:
+                task = store.read(name)
+            except ScflowsError:
+                continue
+            if (task.source, task.kind, task.workspace) == (NAME, self.kind.name, settings.home):
+                return True
+        return False
 
     def _decided(self, client: Client, listing: Listing, found: Found) -> Iterator[tuple[Device, str, str]]:
         devices = [listing.devices[number] for number in sorted(listing.devices)]
@@ -95,8 +122,6 @@ def _notes(settings: Settings, access: Access) -> Iterator[str]:
 
 def is_set_up(settings: Settings) -> bool:
     """Whether what the tasks need is installed, the token is there, and the flow that they run."""
-    from scflows.errors import ScflowsError
-
     if not os.path.isfile(os.path.join(settings.flows_path, KINDS["process"].flow)):
         return False
     try:

@@ -50,6 +50,8 @@ class DeviceCheckStep(Step):
             words = str("" if self.id is None else self.id).replace(",", " ").split()
             numbers = [device_number(word) for word in words] or scheduled_devices(ctx.settings)
             memory = Memory(ctx.settings.state_path, numbers, not words)
+            if memory.problem:
+                ctx.log.warning(memory.problem)
             access = read_access(ctx.settings)
             if access.token:
                 ctx.secrets.remember(access.token)

@@ -200,6 +200,30 @@ def test_no_token_is_in_a_backup_a_log_or_a_record(run, workspace, environment, 
             assert f"demo-token-{DEVICE}".encode() not in content, path
 
 
+def test_a_reading_that_is_no_number_is_kept_as_null_and_told(run, kit, workspace, platform):
+    kit.last = at("2021-02-02")
+    odd = [at("2021-01-15"), at("2021-01-16"), at("2021-01-17"), at("2021-01-18")]
+    kit.added[55] = dict(zip(odd, ("NaN", True, 10**400, None), strict=True))
+    rolled = platform.readings
+
+    def as_they_are(kit, query):
+        answer = rolled(kit, {**query, "function": "count"}) if query["sensor_id"] == "55" else rolled(kit, query)
+        for each in answer["readings"]:
+            each[1] = kit.added[55].get(at(each[0][:-1]), 1.0)
+        return answer
+
+    platform.readings = as_they_are
+    ended = run("backup")
+    assert (ended["status"], ended["reason"]) == ("success", "BACKUP_DONE"), ended
+    assert "3 that are no number are kept as null" in ended["message"]
+    assert [each["odd"] for each in ended["data"]["backup"]["pieces"]] == [3, 0]
+    told = manifest(workspace, "2021-01")
+    assert told["sensors"]["55"]["nulls"] == 4
+    rows = parquet(workspace / "data" / "backup" / told["file"])
+    assert [time for time, _, value in rows if value is None] == odd
+    assert run("restore", period="2021-01")["status"] == "success"
+
+
 def test_a_dry_run_asks_and_writes_nothing(run, platform, workspace):
     assert run("backup", dry_run=True)["status"] == "success"
     assert platform.requests == []
@@ -247,6 +271,7 @@ def test_what_is_not_what_was_written_does_not_come_back(run, workspace, spoil):
     ended = run("restore", period="2021-02")
     assert ended["status"] == "failed"
     assert "2021-02" in ended["message"]
+    assert ("run the backup with `again`" in ended["message"]) is (spoil in (broken_file, no_file))
     assert not (workspace / "data" / "restored").exists()
 
 

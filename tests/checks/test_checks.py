@@ -256,6 +256,17 @@ def test_thresholds_of_ones_own_decide(flows, server, workspace):
         ("sensors: [55]", "sensors: a mapping is wanted"),
         ("limits: {}", "unknown key 'limits'"),
         ("a: b: c", "YAML"),
+        ("battery: {low: 30, fine: 10}", "battery: fine is below low"),
+        ("battery: {sensor: 1.5}", "battery: sensor cannot be 1.5"),
+        (
+            "device:\n  stale_hours: 6\n  stale_hours: 7",
+            "my.thresholds.yml:3:3: error: 'stale_hours' stands here a second",
+        ),
+        ("sensors:\n  55: {min: 1}\n  55: {min: 2}", "my.thresholds.yml:3:3: error: '55' stands here a second"),
+        ("sensors: {55: {stuck_hours: 0}}", "stuck_hours is 0"),
+        ("device: {window_hours: 0}", "window_hours is not from 1 to"),
+        ("device: {window_hours: 100000000}", "window_hours is not from 1 to"),
+        ("device: {stale_hours: 1" + 400 * "0" + "}", "device: stale_hours cannot be"),
     ],
 )
 def test_a_mistake_in_the_thresholds_is_told_with_its_place(tmp_path, text, message):

@@ -213,3 +213,16 @@ def test_an_expectation_that_is_none_is_a_mistake_with_its_place(flows, workspac
     assert answer.code == 1
     assert "own.yml:3:" in answer.out + answer.err
     assert told in answer.out + answer.err
+
+
+@pytest.mark.parametrize("made", ["yesterday", "0001-01-01T00:00:00", "9999-12-31T23:59:59"])
+def test_a_task_file_without_a_time_takes_the_news_from_no_other(flows, scheduled, settings, workspace, hook, made):
+    scheduled("odd", "hourly")
+    path = Path(TaskStore(settings).path("odd"))
+    path.write_text(json.dumps({**json.loads(path.read_text()), "created": made}))
+    os.utime(path, (0, 0))
+    assert flows("run", "--task", "odd").code == 0
+    assert "late" in told(workspace, 1)
+    answer = flows("health")
+    assert (answer.code, answer.err) == (1, "")
+    assert "hourly" in answer.out

@@ -213,6 +213,7 @@ def test_two_runs_of_a_flow_do_not_meet(running: tuple[Any, str], flows: Flows) 
     answer = flows("run", "nap.yml")
     assert (answer.code, answer.err) == (0, "")
     assert answer.out.startswith(f"skipped: it is already running (run {run}")
+    assert "to wait for it: flows run --wait" in answer.out
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) == 143
     process.communicate()

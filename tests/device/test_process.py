@@ -23,6 +23,9 @@ from scflows.device.outcome import (
 
 pytestmark = pytest.mark.language("§10 device")
 
+#: The sensor that the values of the channel 301 are those of.
+TEMP = 55
+
 OUTCOMES = {
     PROCESSED: (
         "due raw-url page-url gas two-versions forward never-processed equal behind holes fast private stuck"
@@ -139,12 +142,22 @@ def test_catching_up_over_several_runs_leaves_every_reading_once(work, platform,
             assert times == {at for at in expected(each, start, end + 59, sensor) if at < end}, (each.kind, channel)
 
 
-def test_a_minute_that_goes_on_is_left_for_the_next_run(work, platform, kit, posted, expected):
+def test_what_goes_on_or_is_still_to_come_is_left_for_the_next_run(work, platform, kit, posted, expected):
     platform.clock = time.time
-    device = kit("fast")
+    device, ahead = kit("fast"), kit("due")
     device.interval, device.last = 7, None
     device.postprocessing["latest_postprocessing"] = _stamp(platform.now - 600)
-    work("process_all", {"runs": [{"device": device.id}]})
+    # A clock that was wrong for a moment: readings of an hour from now, and of years from now.
+    now = platform.now - platform.now % 60
+    ahead.first, ahead.last = now - 7200, now - 3600
+    ahead.added[TEMP] = {now - 1800: 21.0, now + 5 * 365 * 86400: 21.0}
+    ahead.postprocessing["latest_postprocessing"] = _stamp(now - 7200)
+    runs = [{"device": ahead.id, "now": now - 3600 + 5}, {"device": ahead.id, "now": now}, {"device": ahead.id}]
+    runs.append({"device": device.id})
+    early, late, again, _ = work("process_all", {"runs": runs}).answer
+    assert (early["until"], early["minutes_left"]) == (_stamp(now - 3660), 0)
+    assert (late["until"], late["minutes_left"], again["outcome"]) == (_stamp(now - 1800), 0, EMPTY_DATA)
+    assert [at for at, _ in posted(ahead)] == [*range(now - 7200, now - 3600 + 1, 60), now - 1800]
     found = posted(device)
     assert len(found) >= 8
     # What the minutes that are over have is not changed by anything that comes later.
@@ -183,12 +196,18 @@ def test_a_dry_run_changes_nothing_and_a_run_without_room_says_what_is_left(work
     assert {each["method"] for each in platform.requests} == {"GET"}
 
 
-def test_an_outage_is_told_as_one(work, platform, kit):
+def test_an_outage_is_told_as_one(work, platform, kit, server):
+    def led(path, **more):
+        return {"path": path, "status": 302, "location": f"http://localhost:{server.server_port}/elsewhere", **more}
+
     kinds = {
         "due": ({"path": "/v0/devices/13001/readings", "how": "drop"}, LOADING_FAILED, "Disconnected"),
         "raw-url": ({"path": "/v0/devices/13002/readings", "status": 500}, LOADING_FAILED, "no readings could be had"),
         "page-url": ({"path": "/v0/devices/13003", "status": 503}, DEVICE_NOT_VALID, "503"),
         "gas": ({"path": "/v0/devices/13004", "skip": 1, "how": "cut"}, LOADING_FAILED, ""),
+        "two-versions": (led("/v0/devices/13005/readings"), LOADING_FAILED, "302: it leads elsewhere"),
+        "forward": (led("/v0/devices/13006"), DEVICE_NOT_VALID, "302: it leads to localhost"),
+        "never-processed": (led("/v0/devices/13007/readings", method="POST"), DATA_POSTING_FAILED, "302: it leads to"),
     }
     devices = [kit(kind) for kind in kinds]
     before = json.dumps([each.postprocessing for each in devices])
@@ -200,15 +219,21 @@ def test_an_outage_is_told_as_one(work, platform, kit):
         assert part in answer["message"]
     assert json.dumps([each.postprocessing for each in devices]) == before
     assert platform.posted == []
+    assert not any("elsewhere" in each["path"] for each in platform.requests)
 
 
-def test_a_date_that_is_not_taken_is_told_though_the_answer_says_success(platform, kit, work, access):
+def test_a_change_that_is_not_taken_and_another_device_are_told_though_the_answer_says_success(
+    platform, kit, work, access
+):
     # The platform lets an owner post, and leaves out of a change what is for researchers.
     kit("due").owner = GUEST
     object.__setattr__(access, "token", GUEST.token)
-    answer = work("process_all", {"runs": [{"device": kit("due").id}]}).answer[0]
+    kit("equal").shown_as = {"id": 999}
+    runs = [{"device": kit("due").id}, {"device": kit("equal").id}]
+    answer, other = work("process_all", {"runs": runs}).answer
     assert answer["outcome"] == DATA_POSTING_FAILED
     assert "researchers and admins" in answer["message"]
+    assert (other["outcome"], other["message"]) == (DEVICE_NOT_VALID, "the platform answered with device 999")
     assert platform.patches[-1]["taken"] is False
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from scflows.errors import UsageError
+from scflows.errors import FlowError, UsageError
 from scflows.expression import Expressions
 from scflows.forward.payload import from_kit, shape_by_jq
 from scflows.forward.schema import read_schema
@@ -55,6 +55,47 @@ def test_a_mistake_is_told_with_its_place(flows: Callable[..., Any], tmp_path: P
     assert told in ended.stderr
     assert "Traceback" not in ended.stderr
     assert "secret-word" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            GOOD[:-2] + ', status_topic: "st/#"}\n',
+            "s.yml:2:45: error: to: status_topic 'st/#': nothing can be sent to a",
+        ),
+        (
+            GOOD[:-2] + ', status_topic: "st/<token>"}\n',
+            "s.yml:2:45: error: to: status_topic 'st/<token>': nothing gives",
+        ),
+        (GOOD[:-2] + ", keepalive: 0}\n", "s.yml:2:45: error: to: keepalive is 1 to 65535 seconds"),
+        (GOOD[:-2] + ", keepalive: 65536}\n", "s.yml:2:45: error: to: keepalive is 1 to 65535 seconds"),
+        (GOOD[:-2] + f", client_id: {'x' * 65536}}}\n", "s.yml:2:45: error: to: client_id may have 65535 bytes"),
+        (GOOD[:-2] + ', client_id: "a\\0"}\n', "s.yml:2:45: error: to: client_id has a NUL in it"),
+        (GOOD[:-2] + ', tls: {ca: "a\\0"}}\n', "s.yml:2:51: error: to: tls: ca has a NUL in it"),
+        (
+            (GOOD[:-2] + ", client_id: scflows-s}\n").replace("mqtt://b", "mqtt://a:1883"),
+            "to: client_id is that of the other end at the same broker",
+        ),
+        (
+            GOOD.replace("mqtt://b", "mqtt://a").replace("out/<token>", "in/<token>"),
+            "s.yml:2:23: error: to: what is sent to 'in/<token>' would be taken again by 'in/<token>'",
+        ),
+        (
+            GOOD.replace("mqtt://b", "mqtt://a").replace("in/<token>", "#").replace("out/<token>", "copy/all"),
+            "would be taken again by '#', and go round for ever",
+        ),
+        (GOOD + 'names: {type: csv, path: "a\\0", key: token}\n', "s.yml:3:20: error: names: path has a NUL in it"),
+    ],
+)
+def test_what_no_broker_would_take_is_told_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, told: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "s.yml").write_text(text)
+    with pytest.raises(FlowError) as raised:
+        read_schema("s.yml")
+    assert any(told in str(mistake) for mistake in raised.value.mistakes), raised.value.mistakes
 
 
 def test_a_schema_that_is_not_there_is_told(flows: Callable[..., Any]) -> None:

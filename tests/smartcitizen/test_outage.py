@@ -60,6 +60,40 @@ def test_the_platform_says_how_long_to_wait(client, platform):
     assert client.waits == [17, 17]
 
 
+@pytest.mark.parametrize("said", ["0", "Wed, 21 Oct 2015 07:28:00 GMT", "soon"])
+def test_who_says_at_once_is_not_asked_without_a_pause(client, platform, said):
+    platform.faults.add(Fault("/v0/devices", status=429, retry_after=said))
+    with pytest.raises(Unreachable, match="429"):
+        search_devices(client.client, PROCESSING)
+    assert client.waits[:3] == [0.5, 1, 2]
+    assert len(platform.requests) == len(client.waits) + 1 < 12
+
+
+def test_the_time_that_answers_take_counts_as_well(client, platform):
+    client.client.clock = iter(range(0, 1000, 25)).__next__
+    platform.faults.add(Fault("/v0/devices/99", status=500))
+    with pytest.raises(Unreachable):
+        client.client.api("devices/99")
+    assert len(platform.requests) == 4
+
+
+def test_a_redirect_to_another_host_is_not_followed(client, platform, server):
+    elsewhere = f"http://localhost:{server.server_port}"
+    platform.faults.add(Fault("/v0/devices/99", status=302, location=f"{elsewhere}/v0/devices/2"))
+    platform.faults.add(Fault("/v0/devices/3", status=302, location="/v0/devices/13001"))
+    platform.faults.add(Fault("/base/hardware/", status=302, location=f"{elsewhere}/base/names/SCDevice.json", times=1))
+    platform.faults.add(Fault("/base/hardware/", status=302, location=f"{elsewhere}/base/hardware.json"))
+    with pytest.raises(Unreachable, match=r"302: it leads to localhost:\d+, which is not followed"):
+        client.client.api("devices/99")
+    assert client.client.api("devices/3")["id"] == FIRST_ID
+    # It would be a list.
+    assert "it leads to localhost" in hardware_problems(["kit"], client.client)[0]["kit"]
+    assert not any("devices/2" in each["path"] or "names" in each["path"] for each in platform.requests)
+    allowed = Access(client.access.api_url, client.access.files_url, "secret", frozenset({"localhost"}))
+    assert "404" in hardware_problems(["kit"], Client(allowed))[0]["kit"]
+    assert platform.requests[-1] == {"method": "GET", "path": "/base/hardware.json", "token": "", "status": 404}
+
+
 def test_too_long_a_wait_is_an_outage(client, platform):
     platform.faults.add(Fault("/v0/devices", status=503, retry_after="7200"))
     with pytest.raises(Unreachable, match="asks to wait 7200 s"):

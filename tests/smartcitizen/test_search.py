@@ -8,6 +8,8 @@ import pytest
 
 from scflows.demo.kinds import EXPECTED, FIRST_ID, GUEST, NOT_FOUND, NOT_SCHEDULED, SCHEDULED, all_kinds
 from scflows.demo.kit import stamp
+from scflows.smartcitizen.client import Page
+from scflows.smartcitizen.search import devices_of_researchers, search_devices
 
 NOW = 1_790_000_000
 IDS = {kind: FIRST_ID + number for number, kind in enumerate(EXPECTED)}
@@ -164,6 +166,69 @@ def test_backups_have_names_a_schedule_and_a_search_of_their_own(flows, search, 
         f"backup-{IDS['due']}",
         str(IDS["due"]),
     }
+
+
+@pytest.mark.parametrize(
+    ("pages", "is_whole", "told"),
+    [
+        pytest.param([(range(1, 101), 150), (range(101, 151), 150)], True, "", id="whole"),
+        pytest.param([(range(1, 101), 150), (range(100, 150), 150)], False, "149 WHAT of 150", id="one on two pages"),
+        pytest.param([(range(1, 101), 150), (range(102, 151), 149)], False, "149 WHAT of 150", id="one taken off"),
+        pytest.param([(range(1, 101), 150)], False, "100 WHAT of 150", id="no second page"),
+        pytest.param([(range(1, 101), None), (range(101, 151), None)], False, "how many WHAT", id="no total"),
+        pytest.param([(range(1, 101), 150), ((), None)], False, "how many WHAT", id="an empty page"),
+    ],
+)
+def test_a_search_that_is_not_whole_is_known_as_one(pages, is_whole, told):
+    from types import SimpleNamespace
+
+    def asked(path, query):
+        listed = path == "users"
+        for ids, total in pages:
+            items = [{"id": id, "devices": [{"id": 1}]} if listed else {"id": id} for id in ids]
+            yield Page(items, total, None, False)
+
+    client = SimpleNamespace(pages=asked)
+    for found, what in ((search_devices(client, []), "devices"), (devices_of_researchers(client), "users")):
+        assert found.is_whole is is_whole
+        assert all(told.replace("WHAT", what) in each for each in found.problems)
+        assert len(found.problems) == (not is_whole)
+
+
+def test_a_device_that_slips_through_between_two_pages_keeps_its_task(search, names, platform):
+    platform.add_crowd(90, 1)
+    all_due(platform)
+    assert search().code == 0
+    before, devices, asked = names(), platform.devices, []
+
+    def slipping(query, user):
+        asked.append(query.get("page"))
+        if asked == [None, "2"]:
+            # One of the first page goes, and a new one comes: there are as many as before.
+            kits = list(platform.kits.items())
+            platform.kits = dict(kits[1:])
+            platform.add_crowd(91, 1)
+            all_due(platform)
+        return devices(query, user)
+
+    platform.devices = slipping
+    assert search().code == 0
+    assert asked.count(None) == 2
+    assert before <= names()
+
+
+def test_most_tasks_at_once_are_removed_only_if_that_is_meant(search, names, platform, crontab):
+    all_due(platform)
+    assert search().code == 0
+    before, tab = names(), crontab.read_bytes()
+    platform.kits = dict(list(platform.kits.items())[:-20])
+    answer = search()
+    assert answer.code == 1
+    assert f"the devices of 20 of {len(before)} tasks" in answer.err
+    assert "--overwrite" in answer.err
+    assert (names(), crontab.read_bytes()) == (before, tab)
+    assert search("--overwrite").code == 0
+    assert names() == {str(number) for number in platform.kits}
 
 
 def test_the_list_of_users_is_for_admins(search, names):

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import time
+from functools import partial
 from typing import Any
 
 from scflows.device.process import process
 
 
 def process_all(given: dict[str, Any], child: Any) -> list[dict[str, Any]]:
-    """What each of `runs` answers, one after another."""
+    """What each of `runs` answers, one after another; `now` is what its clock shows."""
     told = []
     for run in given["runs"]:
         child.door.problems.clear()
-        told.append(process({"limit": 500, "pieces": 20, "retries": 3, "seconds": None, **run}, child))
+        clock = time.time if "now" not in run else partial(float, run["now"])
+        told.append(process({"limit": 500, "pieces": 20, "retries": 3, "seconds": None, **run}, child, clock))
     return told
 
 
