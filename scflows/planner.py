@@ -272,7 +272,9 @@ class Planner:
         for task in self.before.values():
             why = "its line outside the block is taken in" if task.name in strays else task.schedule.words()
             changes.append(Change(KEEP, task, why if task.enabled else "paused", fresh=True))
-        return self.change(changes)
+        plan = self.change(changes)
+        plan.notes += [f"{problem}; its line stays as it is" for problem in self.broken]
+        return plan
 
     def drop(self, plan: Plan, removed: Iterable[Change]) -> Plan:
         """The plan with tasks removed besides."""
@@ -365,7 +367,10 @@ class Planner:
 
     def _finished(self, plan: Plan) -> Plan:
         plan.rewritten = {change.task.name for change in plan.changes if change.action != KEEP or change.fresh}
-        plan.rewritten |= self.left_over.names
+        plan.rewritten |= self.left_over.removed
+        # One whose file cannot be read keeps its line.
+        begun = self.left_over.written
+        plan.rewritten |= {each for each in begun if each in plan.tasks or not os.path.lexists(self.store.path(each))}
         plan.tabfile = self.custody.lines(plan.tasks, plan.rewritten)
         plan.diff = self.custody.diff(plan.tabfile)
         plan.load_after = self._load_after(plan)

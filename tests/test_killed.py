@@ -16,6 +16,7 @@ from scflows.cron.block import split
 from scflows.cron.line import TICK, line, parse_line
 from scflows.cron.tabfile import Tabfile
 from scflows.cron.task import Task
+from scflows.settings import Settings
 from tests.conftest import Answer
 
 FOREIGN = "SHELL=/bin/bash\n# set A=1 first\n5 4 * * * $HOME/x % y\n"
@@ -110,3 +111,19 @@ def test_a_change_to_one_line_that_was_cut_off_is_one_form_or_the_other(rounds: 
         check_is_sound(told)
         assert set(told["tasks"]) == {"changed", "gone", "same"}
         assert parse_all(told["tab"]) in ({"changed", "gone", "same"}, {TICK})
+
+
+def test_a_plan_that_was_cut_off_takes_no_line_of_a_task_that_cannot_be_read(
+    flows: Callable[..., Answer], settings: Settings, workspace: Path, tmp_path: Path
+) -> None:
+    shutil.copy(Path(__file__).parent / "cron" / "crontab", tmp_path / "crontab")
+    given = {"CRONTAB_PROGRAM": str(tmp_path / "crontab")}
+    for name in ("broken", "fine"):
+        flow(workspace, name, "1h")
+    assert flows("auto-schedule", "--once", **given).code == 0
+    state = Path(settings.state_path)
+    (state / "tasks" / "broken.json").write_text("")
+    (state / "unfinished").write_text(json.dumps({"written": ["broken", "fine"], "removed": []}))
+    answer = flows("repair", **given)
+    assert "broken.json" in answer.out + answer.err
+    assert parse_all((tmp_path / "tab").read_text()) == {"broken", "fine"}

@@ -11,8 +11,9 @@ from contextlib import suppress
 from scflows.database import shown_url
 from scflows.errors import ScflowsError
 from scflows.history import open_store
-from scflows.run import SKIPPED, Run, StepRecord
+from scflows.run import FINAL, QUEUED, RUNNING, SKIPPED, Run, StepRecord
 from scflows.safefile import replace
+from scflows.stated import BROKEN, stated_number, stated_seconds, stated_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ def take_in_pending(settings: Settings, store: RunStore, task: str | None = None
                 run = run_from_dict(json.load(file))
         except FileNotFoundError:
             continue  # Somebody else took it in meanwhile.
-        except (OSError, ValueError, TypeError, KeyError):
+        except BROKEN:
             # Half of a record, from a disk that was full: kept aside for whoever wants to look.
             with suppress(FileNotFoundError):
                 os.replace(path, path + ".broken")
@@ -196,8 +197,22 @@ def run_to_dict(run: Run) -> dict[str, Any]:
 
 
 def run_from_dict(values: dict[str, Any]) -> Run:
-    """The run that `run_to_dict` made values of."""
-    return Run(**{**values, "steps": [StepRecord(**step) for step in values["steps"]]})
+    """The run that `run_to_dict` made values of. Raises one of `BROKEN` for others, which no store would take."""
+    run = Run(**{**values, "steps": [StepRecord(**step) for step in values["steps"]]})
+    for name in ("id", "flow", "task", "trigger", "reason", "message", "holder", "log", "waited_for"):
+        stated_text(getattr(run, name)).encode()  # With half of a character no database takes it.
+    for step in run.steps:
+        stated_number(step.position)
+        for text in (step.name, step.type, step.status, step.message):
+            stated_text(text).encode()
+    times = [run.slot, run.ended, *(step.ended for step in run.steps)]
+    for seconds in (run.started, run.waited, *(step.started for step in run.steps), *filter(None, times)):
+        stated_seconds(seconds)
+    if run.status not in (QUEUED, RUNNING, *FINAL) or not isinstance(run.params, dict):
+        raise ValueError("no record of a run")
+    json.dumps(run.params).encode()
+    run.dry_run = bool(run.dry_run)
+    return run
 
 
 def _pending(settings: Settings) -> Iterator[str]:
