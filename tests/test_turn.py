@@ -272,9 +272,9 @@ def test_who_waits_for_a_mutex_is_not_passed_when_it_comes_free_between_two_look
 PLACE_COMES_FREE = """
 import sys, time
 from pathlib import Path
-from scflows import turn
+from scflows import admission, turn
 state, told = sys.argv[1:]
-taken = turn.take_place
+taken = admission.take_place
 place = taken(state, 1)
 def take(*asked):
     if place.descriptor >= 0:
@@ -282,7 +282,7 @@ def take(*asked):
         Path(told).write_text(repr(time.time()))
         place.release()
     return taken(*asked)
-turn.take_place = take
+admission.take_place = take
 turn.serve_here(state, lambda task, outcome: None)
 """
 
@@ -639,6 +639,21 @@ def test_a_state_that_cannot_be_written_stops_no_run_and_is_told(machine: Machin
     assert f"{spoilt}" in answer.err
     assert "running beside whatever else runs" in answer.err
     assert machine.statuses()["next"] == "success"
+
+
+@pytest.mark.parametrize(("spoilt", "told"), [("places/1", "beside whatever else"), ("mutexes/m.lock", "without it")])
+def test_a_place_or_mutex_that_cannot_be_used_keeps_nobody_waiting(machine: Machine, spoilt: str, told: str) -> None:
+    machine.hold("first", text="mutex: m\n" + HOLD)
+    machine.task("next", "mutex: m\n" + QUICK)
+    assert machine.start("next").wait(60) == 0
+    folder = Path(machine.settings.state_path if told[0] == "b" else machine.settings.lock_path)
+    (folder / spoilt).unlink()
+    (folder / spoilt).mkdir()  # As for a file of another user, whoever wants to lock it cannot open it.
+    machine.let_go()
+    machine.ended(2)
+    run = machine.runs(task="next")[0]
+    assert run.status == "success"
+    assert told in Path(run.log).read_text()
 
 
 def test_history_and_show_tell_how_long_a_run_waited_and_for_what(machine: Machine, flows: Any) -> None:

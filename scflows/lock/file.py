@@ -128,6 +128,8 @@ def _holder(folder: str, name: str) -> Holder | None:
         run, process, since = (*lines, "", "", "")[:3]
         started = float(since) if since.replace(".", "", 1).isdigit() else os.fstat(descriptor).st_mtime
         return Holder(name.removesuffix(SUFFIX), run, process, started, alive)
+    except OSError:
+        return None  # Such as a folder of that name: nobody can lock it.
     finally:
         os.close(descriptor)
 
