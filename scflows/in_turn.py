@@ -55,7 +55,7 @@ def run_in_turn(state: str, ticket: Ticket, what: Waiting, turn: Turn, tell: Tel
 
 def task_of(state: str, name: str) -> tuple[Task, Settings]:
     """A task and the settings it runs under. Raises ScflowsError."""
-    task = TaskStore(_base(state)).read(name)
+    task = TaskStore(settings_of(state)).read(name)
     return task, read_settings(task.workspace, {**os.environ, **task.settings})
 
 
@@ -64,8 +64,9 @@ def recorder_for(state: str, task: str) -> Recorder:
     try:
         return Recorder(task_of(state, task)[1])
     except ScflowsError:
-        return Recorder(_base(state))
+        return Recorder(settings_of(state))
 
 
-def _base(state: str) -> Settings:
+def settings_of(state: str) -> Settings:
+    """Enough of the settings of a state folder to find its tasks."""
     return Settings("/", {**os.environ, "XDG_STATE_HOME": os.path.dirname(state)})

@@ -11,15 +11,15 @@ import select
 import signal
 import sys
 import time
-from contextlib import suppress
 
 from scflows import backlog, overlap
 from scflows.admission import Turn
 from scflows.entrance import timed_out, withdraw
 from scflows.errors import ScflowsError
 from scflows.history.recorder import Recorder
-from scflows.in_turn import recorder_for, run_in_turn, task_of
+from scflows.in_turn import recorder_for, run_in_turn, settings_of, task_of
 from scflows.lock.file import FileLock, holder
+from scflows.logfile import TaskLog, scheduler_log
 from scflows.place import PIPE, nobody_waits, poke
 from scflows.run import FAILED, SKIPPED
 
@@ -128,9 +128,9 @@ class _Server:
         """Say once what goes wrong again and again."""
         if str(error) != self._said:
             self._said = str(error)
-            with suppress(OSError):
-                sys.stderr.write(f"warning: what waits cannot be looked at: {error}; trying again\n")
-                sys.stderr.flush()
+            log = TaskLog(scheduler_log(settings_of(self.state).tasks_path))
+            log.warning(f"what waits cannot be looked at: {error}; trying again")
+            log.close()
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         """Start nothing more; told so again, have those end that were started."""

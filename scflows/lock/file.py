@@ -24,6 +24,11 @@ class FileLock:
         self.path = os.path.join(folder, name + SUFFIX)
         self._descriptor = -1
 
+    @property
+    def is_held(self) -> bool:
+        """Whether this process has it."""
+        return self._descriptor >= 0
+
     def acquire(self, run: str) -> bool:
         """Take the lock for a run; False when another holds it. Raises OSError for a folder that cannot be used."""
         os.makedirs(self.folder, mode=0o700, exist_ok=True)
