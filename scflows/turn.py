@@ -43,6 +43,7 @@ def serve(state: str, tell: Tell) -> None:
     lock = FileLock(state, backlog.LOCK)
     if not _taken(lock):
         poke(state)
+        backlog.wake(state)
         return
     sys.stdout.flush()
     sys.stderr.flush()
@@ -106,6 +107,7 @@ class _Server:
         before = signal.signal(signal.SIGTERM, self._stop)
         try:
             while True:
+                self._lock.say_alive()
                 self._reap()
                 backlog.forget_dead(self.state)
                 waiting = [] if self.is_stopped else backlog.tickets(self.state)

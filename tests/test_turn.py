@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -594,6 +595,26 @@ def test_a_process_that_waits_and_is_stopped_keeps_nobody_waiting(machine: Machi
     # Python's `sigtimedwait`, interrupted in this way, told of a signal that nobody had sent.
     assert hand.wait(60) == 0
     assert machine.statuses()["hand"] == "success"
+
+
+def test_whoever_hands_out_turns_and_was_stopped_is_woken_by_who_comes_next(machine: Machine) -> None:
+    machine.hold("first")
+    machine.task("next")
+    assert machine.start("next").wait(60) == 0
+    server = machine.until(machine.server)
+    os.kill(server, signal.SIGSTOP)
+    try:
+        machine.until(lambda: Path(f"/proc/{server}/stat").read_text().rpartition(")")[2].split()[0] == "T")
+        machine.let_go()
+        machine.until(lambda: machine.statuses()["first"] == "success")
+        lock = Path(machine.settings.state_path, "turn.lock")
+        a_while_ago = time.time() - 2 * backlog.ASLEEP
+        os.utime(lock, (a_while_ago, a_while_ago))
+        assert machine.flows("history").wait(60) == 0
+        machine.until(lambda: machine.statuses()["next"] == "success")
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(server, signal.SIGCONT)
 
 
 def test_a_run_that_waits_is_taken_out_of_the_line_by_stop(machine: Machine) -> None:

@@ -58,6 +58,13 @@ class FileLock:
         except OSError:
             pass  # A full disk: the lock holds all the same, only its holder cannot be named.
 
+    def say_alive(self) -> None:
+        """That the process which has the lock is at work."""
+        try:
+            os.utime(self._descriptor)
+        except OSError:
+            pass
+
     def release(self) -> None:
         """Give the lock back and remove its file; does nothing when it is not held."""
         if self._descriptor < 0:
