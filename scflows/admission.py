@@ -26,14 +26,46 @@ class Turn:
     """That a run's turn has come, and what is held for it already."""
 
     # No dataclass: making one costs more than the rest of this module, at every start.
-    def __init__(self, run: str, held: Held, since: float, why: str, mutexes: list[FileLock]) -> None:
+    def __init__(self, run: str, held: Held, since: float, why: str) -> None:
         self.run = run  #: its id
         self.held = held
         self.since = since  #: from when on it waited, in seconds since the epoch
         self.why = why  #: what it waited for
-        self.mutexes = mutexes
+        self.mutexes: list[FileLock] = []
         self.place: Place | None = None
+        self.is_beside = False  #: whether it starts without a place, since none can be looked at
+        self.problem = ""  #: what could not be looked at; the run goes on without
         self.given = time.time()  #: when its turn came: it has all that it needs
+
+    def take_mutexes(self, folder: str, names: list[str]) -> bool:
+        """Lock the mutexes of the run; False when one is taken by now."""
+        for name in names:
+            mutex = FileLock(folder, name)
+            try:
+                if not take_mutex(mutex, self.run):
+                    return False
+            except OSError as error:
+                self.problem = _without_mutex(mutex, error)
+                continue
+            self.mutexes.append(mutex)
+        return True
+
+    def take_place(self, state: str, most: int, above: int) -> bool:
+        """Have a place for the run, as `scflows.place.take_place` does; False when there is none."""
+        try:
+            self.place = take_place(state, most, above)
+        except OSError as error:
+            self.problem = _beside(state, error)
+            self.is_beside = True
+        return self.place is not None or self.is_beside
+
+    def give_up(self) -> None:
+        """Give all of it back; the run waits on."""
+        self.held.leave()
+        for mutex in self.mutexes:
+            mutex.release()
+        if self.place is not None:
+            self.place.release()
 
 
 class Admission:
@@ -140,7 +172,7 @@ class Admission:
                     by = f" (run {other.run})" if other is not None and other.run else ""
                     return f"the mutex {name}{by}"
             except OSError as error:
-                self.problem = f"mutex {mutex.path}: {error.strerror}; running without it"
+                self.problem = _without_mutex(mutex, error)
                 continue
             self.mutexes.append(mutex)
         return ""
@@ -155,8 +187,7 @@ class Admission:
                 kept = kept_for(self._state, time.time(), self.ticket, self.most)
             self.place = take_place(self._state, self.most, kept)
         except OSError as error:
-            where = error.filename or self._state
-            self.problem = f"{where}: {error.strerror}; running beside whatever else runs"
+            self.problem = _beside(self._state, error)
             return True
         return self.place is not None
 
@@ -182,3 +213,11 @@ def take_mutex(mutex: FileLock, run: str) -> bool:
         return True
     # Whoever merely looks at it holds it for a moment.
     return holder(mutex.folder, mutex.name) is None and mutex.acquire(run)
+
+
+def _without_mutex(mutex: FileLock, error: OSError) -> str:
+    return f"mutex {mutex.path}: {error.strerror}; running without it"
+
+
+def _beside(state: str, error: OSError) -> str:
+    return f"{error.filename or state}: {error.strerror}; running beside whatever else runs"

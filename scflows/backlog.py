@@ -12,6 +12,7 @@ import json
 import os
 from dataclasses import dataclass
 
+from scflows.lock import is_alive
 from scflows.lock.file import FileLock, holder
 from scflows.place import BACKLOG
 
@@ -29,6 +30,8 @@ BIAS = 5000
 FORGOTTEN = 600.0
 #: A process that waits and has said nothing for so many seconds, as one that was stopped with Ctrl-Z, loses its turn.
 SILENT = 5.0
+#: Whoever hands out turns says far more often than once in so many seconds that it does.
+ASLEEP = 60.0
 #: No time in a file is later than this, in seconds since the epoch: the end of the year 9999.
 LAST = 253402300800.0
 
@@ -240,11 +243,26 @@ def is_left_alone(state: str) -> bool:
     lock = FileLock(state, LOCK)
     try:
         if not lock.acquire(""):
+            wake(state)
             return False
     except OSError:
         return False
     lock.release()
     return True
+
+
+def wake(state: str) -> None:
+    """Have whoever hands out turns go on, if it was stopped, as with SIGSTOP: it has said nothing for a minute."""
+    import signal
+    import time
+
+    try:
+        silent = time.time() - os.stat(FileLock(state, LOCK).path).st_mtime
+        found = holder(state, LOCK) if silent > ASLEEP else None
+        if found is not None and is_alive(found.process):
+            os.kill(found.pid, signal.SIGCONT)
+    except OSError:
+        pass  # It has ended meanwhile.
 
 
 def see_to(state: str) -> None:

@@ -13,6 +13,8 @@ from scflows.stated import BROKEN, stated_number, stated_seconds, stated_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from scflows.lock import Holder
     from scflows.settings import Settings
 
@@ -34,12 +36,18 @@ class Heartbeat:
     waiting: int  #: slots that wait for a place
 
 
-def only_scheduler(settings: Settings) -> FileLock:
-    """The lock of the one scheduler, taken. Raises Busy, naming who has it, and Refused."""
+def only_scheduler(settings: Settings, warn: Callable[[str], None] = lambda text: None) -> FileLock:
+    """The lock of the one scheduler, taken. Raises Busy, naming who has it, and Refused in the folder of another user.
+
+    Where it cannot be made for another reason, as on a full disk, `warn` is told so: tasks must start all the same.
+    """
     lock = FileLock(settings.state_path, LOCK)
     try:
         taken = lock.acquire(CRON_RUN)
     except OSError as error:
+        if not isinstance(error, PermissionError):
+            warn(_without(lock, error))
+            return lock
         raise Refused(f"{lock.path}: cannot be locked: {error.strerror}", "see who owns the folder: ls -ld") from error
     if not taken:
         other = holder(settings.state_path, LOCK)
@@ -66,13 +74,21 @@ def is_left_to_another(settings: Settings) -> bool:
     return found.run != TICK or (before is not None and before.waiting > 0)
 
 
-def tick_lock(settings: Settings) -> FileLock | None:
-    """The same lock, taken for one look at the clock; None when a scheduler is at work. Raises Refused."""
+def tick_lock(settings: Settings, warn: Callable[[str], None] = lambda text: None) -> FileLock | None:
+    """The same lock, taken for one look at the clock; None when a scheduler is at work.
+
+    Where it cannot be made, `warn` is told so, and it is not held.
+    """
     lock = FileLock(settings.state_path, LOCK)
     try:
         return lock if lock.acquire(TICK) else None
     except OSError as error:
-        raise Refused(f"{lock.path}: cannot be locked: {error.strerror}", "see who owns the folder: ls -ld") from error
+        warn(_without(lock, error))
+        return lock
+
+
+def _without(lock: FileLock, error: OSError) -> str:
+    return f"{lock.path}: cannot be locked: {error.strerror}; going on without it"
 
 
 def beat(settings: Settings, heartbeat: Heartbeat) -> None:

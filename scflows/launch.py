@@ -137,6 +137,8 @@ class _Launch:
                     return self._ended()
                 self._start()
                 self._tell_overlap(admission)
+                if admission.problem:
+                    self.log.warning(admission.problem)
                 self._log_end()
                 self.log.keep_within()
                 self.recorder.finish(self.record)
@@ -186,6 +188,8 @@ class _Launch:
         admission.place = request.place
         if request.turn is not None:
             admission.place, admission.mutexes = request.turn.place, request.turn.mutexes
+            admission.problem = request.turn.problem
+            admission.needs_place = admission.needs_place and not request.turn.is_beside
         return admission
 
     def _entrance(self, admission: Admission) -> Entrance:

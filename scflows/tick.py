@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 
-from scflows.cron.index import index_path
-from scflows.errors import Refused
 from scflows.heartbeat import only_scheduler, tick_lock
 from scflows.kept_agenda import KeptAgenda
 from scflows.logfile import TaskLog, scheduler_log
@@ -19,9 +16,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def serve(settings: Settings, tell: Callable[[str], None], places: int | None = None, grace: float = GRACE) -> None:
-    """Start the tasks of the tabfile at their slots until a signal says to stop. Raises Busy and Refused."""
-    lock = only_scheduler(settings)
+def serve(
+    settings: Settings,
+    tell: Callable[[str], None],
+    warn: Callable[[str], None],
+    places: int | None = None,
+    grace: float = GRACE,
+) -> None:
+    """Start the tasks of the tabfile at their slots until a signal says to stop. Raises Busy and Refused.
+
+    `warn` is told that it goes on without its lock, as on a full disk.
+    """
+    lock = only_scheduler(settings, warn)
     try:
         with Processes() as world:
             Scheduler(settings, world, tell, places, grace).run()
@@ -29,43 +35,44 @@ def serve(settings: Settings, tell: Callable[[str], None], places: int | None = 
         lock.release()
 
 
-def tick(settings: Settings, tell: Callable[[str], None], places: int | None = None) -> None:
+def tick(
+    settings: Settings, tell: Callable[[str], None], warn: Callable[[str], None], places: int | None = None
+) -> None:
     """Start what is due, wait for it, and start what becomes due meanwhile; told is only what goes wrong.
 
-    Does nothing where a scheduler, or a tick from before, is at work: that one starts what is due. Raises Refused.
+    Does nothing where a scheduler, or a tick from before, is at work: that one starts what is due. `warn` is told what
+    cannot be written, as on a full disk; the tasks start all the same.
     """
     with Processes() as world:
         looked = -1
         while int(world.now()) // 60 != looked:
-            lock = tick_lock(settings)
+            lock = tick_lock(settings, warn)
             if lock is None:
                 return
+            is_alone = lock.is_held
             try:
-                with KeptAgenda(settings, world.now()) as agenda:
+                # Without the lock the next tick does not know of this one, and starts what is due then.
+                with KeptAgenda(settings, world.now(), warn, only_now=not is_alone) as agenda:
                     once = Scheduler(settings, world, _nobody, places, GRACE, tell, agenda)
                     once.run()
             finally:
                 lock.release()
             # A tick that came in the moment of our end has left its minute to us.
-            if once.is_stopping:
+            if once.is_stopping or not is_alone:
                 return
             looked = once.minute
 
 
-def tick_here(state: str = "") -> None:
+def tick_here(warn: Callable[[str], None], state: str = "") -> None:
     """A tick as cron starts it: with next to no environment, its warnings in the scheduler's log.
 
-    `state` is the state folder, where it is not the default one. Raises Refused.
+    `warn` is told what cannot be written there; `state` is the state folder, where it is not the default one.
     """
     given = dict(os.environ)
     if state:
         given["XDG_STATE_HOME"] = os.path.dirname(state)
     settings = Settings("/", given)
-    try:
-        tick(settings, lambda text: _note(settings, text))
-    except sqlite3.Error as error:
-        path = index_path(settings)
-        raise Refused(f"{path}: cannot be used: {error}", f"see who owns it, or remove it: rm {path}") from error
+    tick(settings, lambda text: _note(settings, text), warn)
 
 
 def _note(settings: Settings, text: str) -> None:

@@ -13,27 +13,22 @@ import sys
 import time
 
 from scflows import backlog, overlap
-from scflows.admission import Turn, take_mutex
-from scflows.cron.task import TaskStore
-from scflows.entrance import LEFT, timed_out, withdraw
-from scflows.errors import NotFound, ScflowsError
+from scflows.admission import Turn
+from scflows.entrance import timed_out, withdraw
+from scflows.errors import ScflowsError
 from scflows.history.recorder import Recorder
+from scflows.in_turn import recorder_for, run_in_turn, settings_of, task_of
 from scflows.lock.file import FileLock, holder
-from scflows.place import PIPE, nobody_waits, poke, take_place
-from scflows.run import FAILED, QUEUED, SKIPPED
-from scflows.settings import Settings, read_settings
+from scflows.logfile import TaskLog, scheduler_log
+from scflows.place import PIPE, nobody_waits, poke
+from scflows.run import FAILED, SKIPPED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from types import FrameType
 
     from scflows.backlog import Ticket, Waiting
-    from scflows.cron.task import Task
-    from scflows.launch import Outcome
-
-    #: Says of a run that was started here how it ended: (task, outcome).
-    Tell = Callable[[str, Outcome], None]
+    from scflows.in_turn import Tell
 
 #: Seconds between two looks where nobody says that something changed: a run that is killed says nothing.
 LOOK_EVERY = 0.25
@@ -48,10 +43,16 @@ def serve(state: str, tell: Tell) -> None:
     lock = FileLock(state, backlog.LOCK)
     if not _taken(lock):
         poke(state)
+        backlog.wake(state)
         return
     sys.stdout.flush()
     sys.stderr.flush()
-    if os.fork():
+    try:
+        pid = os.fork()
+    except OSError:
+        lock.release()  # There are too many processes: whoever comes next does it.
+        return
+    if pid:
         lock.disown()
         return
     status = 70
@@ -95,6 +96,7 @@ class _Server:
         self._children: set[int] = set()
         self.is_stopped = False
         self._known: dict[str, Waiting] = {}
+        self._said = ""
         self._met: set[str] = set()  #: those whose second has come, and that were answered by their `overlap`
 
     def serve(self) -> None:
@@ -105,19 +107,32 @@ class _Server:
         before = signal.signal(signal.SIGTERM, self._stop)
         try:
             while True:
+                self._lock.say_alive()
                 self._reap()
                 backlog.forget_dead(self.state)
                 waiting = [] if self.is_stopped else backlog.tickets(self.state)
                 if not waiting and not self._children:
                     return
-                self._expire(waiting)
-                pause = self._start_some(self._come_due(waiting), pipe)
+                pause = LOOK_EVERY
+                try:
+                    self._expire(waiting)
+                    pause = self._start_some(self._come_due(waiting), pipe)
+                except OSError as error:
+                    self._say(error)  # The next look may fare better; without one, all would wait for ever.
                 if poll.poll(pause * 1000) and pipe >= 0:
                     os.read(pipe, 65536)
         finally:
             signal.signal(signal.SIGTERM, before)
             if pipe >= 0:
                 os.close(pipe)
+
+    def _say(self, error: OSError) -> None:
+        """Say once what goes wrong again and again."""
+        if str(error) != self._said:
+            self._said = str(error)
+            log = TaskLog(scheduler_log(settings_of(self.state).tasks_path))
+            log.warning(f"what waits cannot be looked at: {error}; trying again")
+            log.close()
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         """Start nothing more; told so again, have those end that were started."""
@@ -136,7 +151,7 @@ class _Server:
             if what is None or ticket.name in self._met or not overlap.is_untried(ticket, what):
                 continue
             try:
-                task, settings = self._task(ticket.task)
+                task, settings = task_of(self.state, ticket.task)
             except ScflowsError:
                 continue  # Its run says so.
             before = overlap.earlier(ticket, self._known, due)
@@ -178,41 +193,27 @@ class _Server:
             if held is None or what is None:
                 behind.update(needed)
                 continue
-            mutexes = self._mutexes(ticket, what)
-            if mutexes is None:
-                held.leave()
-                behind.update(needed)
+            turn = Turn(ticket.run, held, what.since, what.why)
+            if not turn.take_mutexes(backlog.mutex_folder(what.lock_path), what.mutexes):
+                turn.give_up()
+            elif what.most and not turn.take_place(self.state, what.most, full):
+                turn.give_up()
+                full = max(full, what.most)
                 continue
-            turn = Turn(ticket.run, held, what.since, what.why, mutexes)
-            if what.most:
-                turn.place = take_place(self.state, what.most, full)
-                if turn.place is None:
-                    held.leave()
-                    for mutex in mutexes:
-                        mutex.release()
-                    full = max(full, what.most)
-                    continue
-            # Only now: who gives up a place has ended before, by the record too.
-            turn.given = time.time()
-            self._fork(ticket, what, turn, pipe)
+            else:
+                # Only now: who gives up a place has ended before, by the record too.
+                turn.given = time.time()
+                self._fork(ticket, what, turn, pipe)
             behind.update(needed)
         return pause
 
-    def _mutexes(self, ticket: Ticket, what: Waiting) -> list[FileLock] | None:
-        """The mutexes of a run, locked; None when one is taken by now."""
-        taken: list[FileLock] = []
-        for name in what.mutexes:
-            mutex = FileLock(backlog.mutex_folder(what.lock_path), name)
-            if not take_mutex(mutex, ticket.run):
-                for each in taken:
-                    each.release()
-                return None
-            taken.append(mutex)
-        return taken
-
     def _fork(self, ticket: Ticket, what: Waiting, turn: Turn, pipe: int) -> None:
         """Run it in a child, which has what was taken for it; this process keeps nothing of it."""
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError:
+            turn.give_up()  # There are too many processes: it waits on.
+            return
         if pid == 0:
             status = 70
             try:
@@ -223,7 +224,7 @@ class _Server:
                     os.close(pipe)
                 for mutex in turn.mutexes:
                     mutex.name_holder(turn.run)
-                status = self._run(ticket, what, turn)
+                status = run_in_turn(self.state, ticket, what, turn, self._tell)
             except BaseException:
                 sys.excepthook(*sys.exc_info())
             finally:
@@ -235,34 +236,6 @@ class _Server:
             mutex.disown()
         if turn.place is not None:
             turn.place.release()
-
-    def _run(self, ticket: Ticket, what: Waiting, turn: Turn) -> int:
-        from scflows.housekeeping import keep_house
-        from scflows.launch import Request, launch
-
-        try:
-            task, settings = self._task(ticket.task)
-        except NotFound:
-            turn.held.leave()
-            told = "the task was removed while it waited"
-            withdraw(self.state, ticket, self._recorder(ticket.task), SKIPPED, "removed", told)
-            return 0
-        except ScflowsError as error:
-            turn.held.leave()
-            withdraw(self.state, ticket, self._recorder(ticket.task), FAILED, "refused", str(error))
-            return 0
-        if not task.enabled:
-            turn.held.leave()
-            told = "the task was paused while it waited"
-            withdraw(self.state, ticket, Recorder(settings), SKIPPED, "paused", told)
-            return 0
-        outcome = launch(Request(task=task, trigger=what.trigger, slot=what.slot, waits=LEFT, turn=turn), settings)
-        turn.held.leave()
-        if outcome.run.status in (QUEUED, SKIPPED):
-            return 0
-        self._tell(task.name, outcome)
-        keep_house(settings)
-        return 0
 
     def _expire(self, waiting: list[Ticket]) -> None:
         """Give up those that have waited for too long."""
@@ -279,7 +252,7 @@ class _Server:
                     continue
                 self._known[ticket.name] = what
             if now >= what.until and not ticket.is_own:
-                recorder = self._recorder(ticket.task)
+                recorder = recorder_for(self.state, ticket.task)
                 withdraw(self.state, ticket, recorder, SKIPPED, "queue_timeout", timed_out(what))
                 recorder.close()
 
@@ -291,23 +264,9 @@ class _Server:
         is_broken = backlog.read(self.state, ticket) is None
         held.leave()
         if is_broken:
-            recorder = self._recorder(ticket.task)
+            recorder = recorder_for(self.state, ticket.task)
             withdraw(self.state, ticket, recorder, FAILED, "refused", "its file in the backlog was broken")
             recorder.close()
-
-    def _recorder(self, task: str) -> Recorder:
-        try:
-            return Recorder(self._task(task)[1])
-        except ScflowsError:
-            return Recorder(self._settings())
-
-    def _task(self, name: str) -> tuple[Task, Settings]:
-        """A task and the settings it runs under. Raises ScflowsError."""
-        task = TaskStore(self._settings()).read(name)
-        return task, read_settings(task.workspace, {**os.environ, **task.settings})
-
-    def _settings(self) -> Settings:
-        return Settings("/", {**os.environ, "XDG_STATE_HOME": os.path.dirname(self.state)})
 
     def _reap(self) -> None:
         for pid in list(self._children):

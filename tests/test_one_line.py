@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from scflows.cron.index import TaskIndex
 from scflows.cron.schedule import Schedule
 from scflows.cron.task import Task, TaskStore
 from scflows.heartbeat import heartbeat_file, last_beat, tick_lock
@@ -67,7 +69,7 @@ def look(settings: Settings, world: World) -> Callable[[float], list[str]]:
     def look(at: float) -> list[str]:
         world.clock = at
         said: list[str] = []
-        with KeptAgenda(settings, at) as agenda:
+        with KeptAgenda(settings, at, said.append) as agenda:
             Scheduler(settings, world, lambda text: None, 10, warn=said.append, agenda=agenda).run()
         return said
 
@@ -171,6 +173,63 @@ def test_a_broken_index_is_made_anew(world, put, look, settings) -> None:
     Path(settings.state_path, "tasks.index").write_bytes(b"no database at all, but long enough to be one" * 100)
     look(NOON + MINUTE + 1)
     assert world.slots("often") == [NOON, NOON + MINUTE]
+
+
+def test_without_an_index_it_goes_by_the_task_files_each_slot_once(world, put, look, settings) -> None:
+    put("often")
+    put("hourly", "30 * * * *")
+    put("paused", enabled=False)
+    look(NOON + 29 * MINUTE + 1)
+    index = Path(settings.state_path, "tasks.index")
+    index.unlink()
+    index.mkdir()  # As on a full disk, it can be neither used nor made.
+    world.takes["hourly"] = MINUTE + 5
+    said = look(NOON + 30 * MINUTE + 1)
+    assert len(said) == 1
+    assert "going by the task files" in said[0]
+    look(NOON + 32 * MINUTE + 1)
+    assert world.slots("often") == [NOON + minute * MINUTE for minute in (29, 30, 31, 32)]
+    assert world.slots("hourly") == [NOON + 30 * MINUTE]
+    assert world.slots("paused") == []
+
+
+@pytest.mark.parametrize("when", ["_differences", "due", "date", "find"])
+def test_an_index_that_fails_at_any_moment_costs_no_slot_and_doubles_none(
+    world, put, look, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    put("often")
+    look(NOON + 1)
+
+    def fail(*given: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(TaskIndex, when, fail)
+    assert [text for text in look(NOON + MINUTE + 1) if "disk is full" in text]
+    monkeypatch.undo()
+    look(NOON + 2 * MINUTE + 1)
+    assert world.slots("often") == [NOON + minute * MINUTE for minute in range(3)]
+
+
+def test_a_state_that_cannot_be_written_stops_no_task_of_the_line(flows: Flows, put, settings, workspace) -> None:
+    (workspace / "often.yml").write_text("steps: [{name: n, type: set_fact, set_fact: {value: 1}}]\n")
+    put("often")
+    for name in ("scheduler.lock", "tasks.index"):
+        Path(settings.state_path, name).mkdir()
+    answer = flows("tick", "--state", settings.state_path)
+    assert answer.code == 0
+    assert "scheduler.lock: cannot be locked" in answer.err
+    assert "tasks.index: cannot be used" in answer.err
+    assert len(answer.err.splitlines()) == 2
+    assert [run.status for run in history(settings, task="often")] == ["success"]
+
+
+def test_without_the_lock_a_look_leaves_the_next_minute_to_the_next(world, put, settings) -> None:
+    put("often")
+    put("long", "0 * * * *")
+    world.takes["long"] = 2 * MINUTE
+    with KeptAgenda(settings, NOON + 1, only_now=True) as agenda:
+        Scheduler(settings, world, lambda text: None, 10, agenda=agenda).run()
+    assert world.slots("often") == [NOON]
 
 
 def test_a_look_that_finds_another_at_work_leaves_its_minute_to_that(flows: Flows, put, settings, workspace) -> None:

@@ -31,6 +31,7 @@ from scflows.processes import Processes
 from scflows.run import Run, new_run_id
 from scflows.scheduler import Scheduler
 from scflows.settings import Settings
+from scflows.tick import serve as serve_in_foreground
 
 MINUTE = 60
 HOUR = 3600
@@ -725,6 +726,17 @@ def test_only_one_scheduler_runs(flows, settings) -> None:
         lock.release()
     assert answer.code == 6
     assert f"a scheduler runs already (process {os.getpid()})" in answer.err
+
+
+def test_a_lock_that_cannot_be_made_keeps_no_scheduler_from_its_work(settings, monkeypatch) -> None:
+    Path(settings.state_path, "scheduler.lock").mkdir(parents=True)
+    ran: list[Scheduler] = []
+    monkeypatch.setattr(Scheduler, "run", lambda self: ran.append(self))
+    said: list[str] = []
+    serve_in_foreground(settings, lambda text: None, said.append)
+    assert len(ran) == 1
+    assert len(said) == 1
+    assert "scheduler.lock: cannot be locked" in said[0]
 
 
 def test_children_of_others_are_reaped(settings) -> None:

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -272,9 +273,9 @@ def test_who_waits_for_a_mutex_is_not_passed_when_it_comes_free_between_two_look
 PLACE_COMES_FREE = """
 import sys, time
 from pathlib import Path
-from scflows import turn
+from scflows import admission, turn
 state, told = sys.argv[1:]
-taken = turn.take_place
+taken = admission.take_place
 place = taken(state, 1)
 def take(*asked):
     if place.descriptor >= 0:
@@ -282,7 +283,7 @@ def take(*asked):
         Path(told).write_text(repr(time.time()))
         place.release()
     return taken(*asked)
-turn.take_place = take
+admission.take_place = take
 turn.serve_here(state, lambda task, outcome: None)
 """
 
@@ -596,6 +597,26 @@ def test_a_process_that_waits_and_is_stopped_keeps_nobody_waiting(machine: Machi
     assert machine.statuses()["hand"] == "success"
 
 
+def test_whoever_hands_out_turns_and_was_stopped_is_woken_by_who_comes_next(machine: Machine) -> None:
+    machine.hold("first")
+    machine.task("next")
+    assert machine.start("next").wait(60) == 0
+    server = machine.until(machine.server)
+    os.kill(server, signal.SIGSTOP)
+    try:
+        machine.until(lambda: Path(f"/proc/{server}/stat").read_text().rpartition(")")[2].split()[0] == "T")
+        machine.let_go()
+        machine.until(lambda: machine.statuses()["first"] == "success")
+        lock = Path(machine.settings.state_path, "turn.lock")
+        a_while_ago = time.time() - 2 * backlog.ASLEEP
+        os.utime(lock, (a_while_ago, a_while_ago))
+        assert machine.flows("history").wait(60) == 0
+        machine.until(lambda: machine.statuses()["next"] == "success")
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(server, signal.SIGCONT)
+
+
 def test_a_run_that_waits_is_taken_out_of_the_line_by_stop(machine: Machine) -> None:
     machine.hold("first")
     machine.task("next")
@@ -639,6 +660,21 @@ def test_a_state_that_cannot_be_written_stops_no_run_and_is_told(machine: Machin
     assert f"{spoilt}" in answer.err
     assert "running beside whatever else runs" in answer.err
     assert machine.statuses()["next"] == "success"
+
+
+@pytest.mark.parametrize(("spoilt", "told"), [("places/1", "beside whatever else"), ("mutexes/m.lock", "without it")])
+def test_a_place_or_mutex_that_cannot_be_used_keeps_nobody_waiting(machine: Machine, spoilt: str, told: str) -> None:
+    machine.hold("first", text="mutex: m\n" + HOLD)
+    machine.task("next", "mutex: m\n" + QUICK)
+    assert machine.start("next").wait(60) == 0
+    folder = Path(machine.settings.state_path if told[0] == "b" else machine.settings.lock_path)
+    (folder / spoilt).unlink()
+    (folder / spoilt).mkdir()  # As for a file of another user, whoever wants to lock it cannot open it.
+    machine.let_go()
+    machine.ended(2)
+    run = machine.runs(task="next")[0]
+    assert run.status == "success"
+    assert told in Path(run.log).read_text()
 
 
 def test_history_and_show_tell_how_long_a_run_waited_and_for_what(machine: Machine, flows: Any) -> None:

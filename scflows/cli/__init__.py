@@ -87,7 +87,7 @@ def _tick(state: str = "") -> int:
     from scflows.tick import tick_here
 
     try:
-        tick_here(state)
+        tick_here(lambda text: print(f"warning: {text}", file=sys.stderr), state)
     except ScflowsError as error:
         sys.stderr.write(f"error: {error}\n" + (f"  help: {error.help}\n" if error.help else ""))
         return error.exit_code

@@ -44,7 +44,7 @@ def run(
     warning = second_scheduler(Installation(out.settings, out.settings.environment))
     if warning:
         out.warn(warning)
-    serve(out.settings, tell, max_parallel, seconds)
+    serve(out.settings, tell, out.warn, max_parallel, seconds)
 
 
 def catch_up(
@@ -84,7 +84,8 @@ def tick(
     """
     from scflows.tick import tick_here
 
-    tick_here(state)
+    out: Output = ctx.obj
+    tick_here(out.warn, state)
 
 
 def status(ctx: typer.Context) -> int:

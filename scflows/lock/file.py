@@ -24,6 +24,11 @@ class FileLock:
         self.path = os.path.join(folder, name + SUFFIX)
         self._descriptor = -1
 
+    @property
+    def is_held(self) -> bool:
+        """Whether this process has it."""
+        return self._descriptor >= 0
+
     def acquire(self, run: str) -> bool:
         """Take the lock for a run; False when another holds it. Raises OSError for a folder that cannot be used."""
         os.makedirs(self.folder, mode=0o700, exist_ok=True)
@@ -52,6 +57,13 @@ class FileLock:
             os.pwrite(self._descriptor, f"{run}\n{me()}\n{time.time():.3f}\n".encode(), 0)
         except OSError:
             pass  # A full disk: the lock holds all the same, only its holder cannot be named.
+
+    def say_alive(self) -> None:
+        """That the process which has the lock is at work."""
+        try:
+            os.utime(self._descriptor)
+        except OSError:
+            pass
 
     def release(self) -> None:
         """Give the lock back and remove its file; does nothing when it is not held."""
@@ -128,6 +140,8 @@ def _holder(folder: str, name: str) -> Holder | None:
         run, process, since = (*lines, "", "", "")[:3]
         started = float(since) if since.replace(".", "", 1).isdigit() else os.fstat(descriptor).st_mtime
         return Holder(name.removesuffix(SUFFIX), run, process, started, alive)
+    except OSError:
+        return None  # Such as a folder of that name: nobody can lock it.
     finally:
         os.close(descriptor)
 
