@@ -8,12 +8,13 @@ import sys
 import time
 
 import scflows
-from scflows.cron.install import difference, drift, find_crontab, install, plan, reinstall, split
+from scflows.cron.install import Parts, difference, drift, find_crontab, install, plan, reinstall, taken_apart
 from scflows.cron.limits import check_limits
 from scflows.cron.line import TICK, line, tick_line
 from scflows.cron.tabfile import Tabfile
 from scflows.errors import Busy, Refused, ScflowsError
 from scflows.safefile import open_regular, replace
+from scflows.stated import BROKEN
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,17 +30,23 @@ NO_CRONTAB = "there is no crontab program here: the tabfile is written; run its 
 class Custody:
     """Our block as it is. Hold `file_lock` from making one until `write` has returned.
 
-    Raises Refused for a crontab that may not or cannot be read.
+    Raises Refused for a crontab that may not or cannot be read; with `whole`, which is for whoever replaces it as a
+    whole, not for one whose marks are no pair.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, whole: bool = False) -> None:
         self.settings = settings
         self.tabfile = Tabfile.read(settings.tabfile)
         #: Whether one line stands for all tasks; kept from command to command.
         self.one_line = self._was_one_line = os.path.exists(self._form_file)
         self.crontab = find_crontab(settings.environment)
         self.raw = b"" if self.crontab is None else self.crontab.read()
-        self.parts = split(self.raw)
+        try:
+            self.parts = taken_apart(self.raw, settings)
+        except Refused:
+            if not whole:
+                raise
+            self.parts = Parts(self.raw, None, b"", [])
         block = self.parts.lines
         if not self.tabfile.found and block is not None:
             # A cleaned cache is no change by hand.
@@ -157,6 +164,8 @@ class Custody:
 
     def _told(self, crontab: Crontab, done: Installed) -> list[str]:
         notes = []
+        if done.problem:
+            notes.append(f"{crontab.program} failed, and yet the crontab is as it was to be: {done.problem}")
         if done.newline_added:
             notes.append("the last line of the crontab had no newline, without which cron takes none; it has one now")
         if done.changed and crontab.by:
@@ -185,7 +194,7 @@ class Custody:
         try:
             with open(open_regular(self._block_file), encoding="utf-8") as file:
                 blocks = json.load(file)
-        except (OSError, ValueError):
+        except BROKEN:
             return []
         return blocks if isinstance(blocks, list) else []
 

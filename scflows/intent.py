@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass
 
 from scflows.safefile import open_regular, replace
+from scflows.stated import BROKEN
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def left_over(settings: Settings) -> Intent:
         with open(open_regular(intent_file(settings)), "rb") as file:
             values = json.loads(file.read())
         return Intent(frozenset(values["written"]), frozenset(values["removed"]))
-    except (OSError, ValueError, TypeError, KeyError):
+    except BROKEN:
         return Intent()
 
 

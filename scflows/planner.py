@@ -80,7 +80,7 @@ class Plan:
 class Planner:
     """Plans and writes under one lock; see `planning`."""
 
-    def __init__(self, settings: Settings, dry_run: bool, one_line: bool | None = None) -> None:
+    def __init__(self, settings: Settings, dry_run: bool, one_line: bool | None = None, whole: bool = False) -> None:
         self.settings = settings
         self.dry_run = dry_run
         self.store = TaskStore(settings)
@@ -90,7 +90,7 @@ class Planner:
             for name in self.left_over.removed:
                 self.store.remove(name)
         self.broken: list[str] = []
-        self.custody = Custody(settings)
+        self.custody = Custody(settings, whole)
         if one_line is not None:
             self.custody.one_line = one_line
         self._kept: KeptLoad | None = None
@@ -433,17 +433,20 @@ def _refused(error: OSError, folder: str) -> Refused:
 
 
 @contextmanager
-def planning(settings: Settings, dry_run: bool = False, one_line: bool | None = None) -> Iterator[Planner]:
+def planning(
+    settings: Settings, dry_run: bool = False, one_line: bool | None = None, whole: bool = False
+) -> Iterator[Planner]:
     """A planner that has tasks, tabfile and crontab for itself until the end of the block.
 
     A dry run takes no lock, since that would make files. `one_line` says whether one line of the crontab shall
-    stand for all tasks; without it that stays as it is.
+    stand for all tasks; without it that stays as it is. `whole` is for who replaces the crontab as a whole, whatever
+    it holds.
     """
     if dry_run:
-        yield Planner(settings, dry_run, one_line)
+        yield Planner(settings, dry_run, one_line, whole)
         return
     with file_lock(settings):
-        yield Planner(settings, dry_run, one_line)
+        yield Planner(settings, dry_run, one_line, whole)
 
 
 def note_in_log(settings: Settings, plan: Plan) -> None:

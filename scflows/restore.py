@@ -98,7 +98,11 @@ def restoration(planner: Planner, backup: Backup) -> Restoration:
     if custody.crontab is None:
         raise Refused("there is no crontab program here", "install cron; the tasks run with: flows cron run")
     tabfile = planner.repaired().tabfile
-    parts = split(backup.content)
+    try:
+        parts = split(backup.content)
+    except Refused as error:
+        told = str(error).replace("the crontab", f"the backup {backup.path}")
+        raise Refused(told, "put another one back; see them with: flows crontab backups") from error
     crontab = plan(parts.foreign, tabfile.lines, {entry.name for entry in parts.strays})
     return Restoration(
         backup=backup,

@@ -60,7 +60,7 @@ def check_devices(
         numbers = named or scheduled_devices(out.settings)
         with_readings = bool(named) if readings is None else readings
         found = go_round(numbers, client, limits, time.time(), None, with_readings, progress.show)
-    shown = [each for each in found if each.problems or each.notes or not problems]
+    shown = [each for each in found if each.problems or each.state == UNKNOWN or not problems]
     if out.json:
         out.object({"schema": 1, "items": [each.item() for each in shown]})
     else:

@@ -77,7 +77,7 @@ def restore(
     from scflows.restore import find_backup, restoration
 
     out: Output = ctx.obj
-    with planning(out.settings, dry_run) as planner:
+    with planning(out.settings, dry_run, whole=True) as planner:
         found = restoration(planner, find_backup(out.settings, backup))
         if dry_run or not found.changes:
             return _tell(out, found, [], dry_run, exit_code)

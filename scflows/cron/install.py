@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from scflows.cron.block import Parts, difference, drift, plan, split
 from scflows.cron.limits import check_limits
 from scflows.cron.program import Crontab, find_crontab
-from scflows.errors import Busy, Refused
-from scflows.safefile import replace
+from scflows.errors import Busy, Refused, Unreachable
+from scflows.safefile import open_regular, replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
+    from scflows.errors import ScflowsError
     from scflows.settings import Settings
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "plan",
     "reinstall",
     "split",
+    "taken_apart",
 ]
 
 #: How many copies of old crontabs are kept.
@@ -44,6 +46,7 @@ class Installed:
     changed: bool
     backup: str | None = None  #: the copy of what was there before
     newline_added: bool = False  #: the last line had no newline, without which cron takes no crontab
+    problem: str = ""  #: what the program said that failed, and yet had written
 
 
 def install(
@@ -85,9 +88,48 @@ def reinstall(crontab: Crontab, raw: bytes, new: bytes, settings: Settings) -> I
 
 
 def _put(crontab: Crontab, raw: bytes, new: bytes, backup: str) -> Installed:
-    written = _write(crontab, new)
-    _compare(crontab, raw, written, backup)
-    return Installed(True, backup, written != new)
+    try:
+        return _put_whole(crontab, raw, new, backup)
+    except _Unchanged:
+        if not new or new.endswith(b"\n"):
+            raise
+        # Most crons insist on a newline at the end.
+        done = _put_whole(crontab, raw, new + b"\n", backup)
+        return Installed(True, backup, True, done.problem)
+
+
+class _Unchanged(Refused):
+    """The program failed, and the crontab is as it was."""
+
+
+def _put_whole(crontab: Crontab, raw: bytes, new: bytes, backup: str) -> Installed:
+    try:
+        crontab.write(new)
+    except (Refused, Unreachable) as error:
+        # It may have failed when all or half of it was written already.
+        found = _found(crontab, backup, error)
+        if found == new:
+            return Installed(True, backup, problem=str(error))
+        if found == raw:
+            if isinstance(error, Refused):
+                raise _Unchanged(str(error), error.help) from error
+            raise
+        raise Refused(
+            f"{error}; and the crontab is neither as it was nor as it was to be", _way_back(backup)
+        ) from error
+    _compare(crontab, raw, new, backup)
+    return Installed(True, backup)
+
+
+def _found(crontab: Crontab, backup: str, error: ScflowsError) -> bytes:
+    try:
+        return crontab.read()
+    except (Refused, Unreachable) as unread:
+        raise Refused(f"{error}; and how it is now cannot be read: {unread}", _way_back(backup)) from error
+
+
+def _way_back(backup: str) -> str:
+    return f"compare crontab -l with the copy of the old one, {backup}; it is put back with: flows crontab restore"
 
 
 def backups(settings: Settings) -> list[str]:
@@ -98,6 +140,30 @@ def backups(settings: Settings) -> list[str]:
     except OSError:
         return []
     return [os.path.join(folder, name) for name in sorted(names, reverse=True) if name.endswith(".tab")]
+
+
+def taken_apart(raw: bytes, settings: Settings) -> Parts:
+    """`split`, whose error names the copy to go back to, where there is one."""
+    try:
+        return split(raw)
+    except Refused as error:
+        number = _newest_sound(settings)
+        if not number:
+            raise
+        copy = f"flows crontab restore {number}" if number > 1 else "flows crontab restore"
+        raise Refused(str(error), f"put the crontab back as it was with: {copy}; or {error.help}") from error
+
+
+def _newest_sound(settings: Settings) -> int:
+    """The number of the newest copy whose marks are right, from 1 on; 0 when there is none."""
+    for number, path in enumerate(backups(settings), 1):
+        try:
+            with open(open_regular(path), "rb") as file:
+                split(file.read())
+        except (OSError, Refused):
+            continue
+        return number
+    return 0
 
 
 def _keep(raw: bytes, settings: Settings) -> str:
@@ -120,18 +186,6 @@ def _keep(raw: bytes, settings: Settings) -> str:
     return path
 
 
-def _write(crontab: Crontab, new: bytes) -> bytes:
-    """What was written: `new`, or with the newline at its end that most crons insist on."""
-    try:
-        crontab.write(new)
-    except Refused:
-        if not new or new.endswith(b"\n"):
-            raise
-        new += b"\n"
-        crontab.write(new)
-    return new
-
-
 def _compare(crontab: Crontab, old: bytes, new: bytes, backup: str) -> None:
     """Refuse to believe a program that says all is well."""
     found = crontab.read()
@@ -148,5 +202,5 @@ def _compare(crontab: Crontab, old: bytes, new: bytes, backup: str) -> None:
     # Not put back by us: it may be what somebody else wrote in this moment.
     raise Refused(
         f"the crontab is not as it was written: it differs {where}",
-        f"compare crontab -l with the copy of the old one, {backup}; it is put back with: flows crontab restore",
+        _way_back(backup),
     )

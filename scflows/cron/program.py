@@ -50,7 +50,7 @@ class Crontab:
         raise self._refused("read", code, told)
 
     def write(self, content: bytes) -> None:
-        """Replace the crontab. Raises Refused with what the program says; then the old one stays."""
+        """Replace the crontab. Raises Refused with what the program says; it may have written all the same."""
         code, _, errors = self._run("-", content)
         if code != 0:
             raise self._refused("written", code, errors.decode("utf-8", "replace").strip())

@@ -185,6 +185,8 @@ class Bridge:
         self.counters.dropped[why] = self.counters.dropped.get(why, 0) + 1
 
     def _refuse(self, outgoing: Outgoing, reason: str) -> None:
+        # What a person looks at, and may pass on.
+        outgoing = Outgoing(self._route.shown(outgoing.topic), outgoing.payload)
         self.counters.refused += 1
         if self.counters.refused == 1 or self.counters.refused % 1000 == 0:
             self._tell(f"{outgoing.topic}: {reason}; kept beside ({self.counters.refused} so far)")

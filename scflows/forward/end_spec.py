@@ -86,6 +86,20 @@ def check_ends(document: Located, name: str, source: EndSpec, sink: EndSpec) -> 
         )
 
 
+def check_loop(
+    document: Located, source: EndSpec, topics: list[TopicTemplate], sink: EndSpec, target: TopicTemplate
+) -> None:
+    """Note where what is sent would be taken again, without an end."""
+    is_same = source.scheme == sink.scheme and _where(source) == _where(sink)
+    for topic in topics if is_same else ():
+        if topic.overlaps(target):
+            document.mistake(
+                f"to: what is sent to {target.text!r} would be taken again by {topic.text!r}, and go round for ever",
+                "to",
+                "topic",
+            )
+
+
 def _where(spec: EndSpec) -> object:
     """The host and port of an end, or the secret that has them."""
     from urllib.parse import urlsplit

@@ -75,3 +75,10 @@ class Route:
             return Refused(str(error) if is_known else f"{type(error).__name__}: {error}")
         retain = message.retain if self._retain is None else self._retain
         return Outgoing(topic, payload, retain, message.properties)
+
+    def shown(self, topic: str) -> str:
+        """A topic that was taken or is sent to, without the tokens in it."""
+        for template in (*self._sources, self._target):
+            if template.match(topic) is not None:
+                return template.shown(topic)
+        return topic

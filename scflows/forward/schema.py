@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from scflows.config import parse_size
 from scflows.errors import FlowError, NotFound, ScflowsError, UsageError
-from scflows.forward.end_spec import FROM, TO, EndSpec, check_ends, end_of, topic_at
+from scflows.forward.end_spec import FROM, TO, EndSpec, check_ends, check_loop, end_of, topic_at
 from scflows.forward.section import section
 from scflows.kind import described
 
@@ -125,6 +125,8 @@ def _schema(document: Located, file: str) -> Schema | None:
         return None
     ends = end_of(document, source, "from"), end_of(document, sink, "to")
     check_ends(document, name, *ends)
+    if names is None:  # What a table does not know goes no further.
+        check_loop(document, ends[0], topics, ends[1], target)
     return Schema(
         name=name,
         file=file,

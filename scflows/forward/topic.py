@@ -14,6 +14,9 @@ NAME = re.compile(r"<([A-Za-z_][A-Za-z0-9_]*)>")
 #: What no name may bring into a topic: levels, wildcards, what MQTT 5.0 §1.5.4 forbids.
 FORBIDDEN = re.compile("[/+#\0-\x1f\x7f]")
 
+#: Names whose values open something: they are put out nowhere.
+SECRETIVE = re.compile("token|secret|password", re.IGNORECASE)
+
 
 class TopicTemplate:
     """A topic whose levels are fixed words or names in angle brackets; its last may be `#`."""
@@ -73,6 +76,24 @@ class TopicTemplate:
                 return None
         return found if len(levels) == len(self.levels) else None
 
+    def shown(self, topic: str) -> str:
+        """A topic of this form for people and files: tokens and the like by their names."""
+        levels = topic.split("/")
+        for number, level in enumerate(self.levels[: len(levels)]):
+            if NAME.fullmatch(level) and SECRETIVE.search(level):
+                levels[number] = level
+        return "/".join(levels)
+
+    def overlaps(self, other: TopicTemplate) -> bool:
+        """Whether a topic of the other may be one of this form, too."""
+        for mine, theirs in zip(self.levels, other.levels, strict=False):
+            if mine == "#":
+                return True
+            if mine != theirs and mine != "+" and not NAME.search(mine) and not NAME.search(theirs):
+                return False
+        more = self.levels[len(other.levels) :]
+        return len(self.levels) == len(other.levels) or more == ["#"]
+
     def fill(self, names: Mapping[str, object]) -> str:
         """The topic with its names filled in. Raises ValueError for a name that is empty or has a `/` in it."""
 
@@ -80,6 +101,7 @@ class TopicTemplate:
             value = names.get(found[1])
             filled = "" if value is None else str(value)
             if not filled or FORBIDDEN.search(filled):
+                filled = "***" if filled and SECRETIVE.search(found[1]) else filled
                 raise ValueError(f"<{found[1]}> is {filled!r}, which cannot stand in a topic")
             return filled
 

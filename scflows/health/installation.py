@@ -8,9 +8,8 @@ import time
 from dataclasses import dataclass
 from functools import cached_property
 
-from scflows.cron.block import Parts, split
 from scflows.cron.index import read_tasks
-from scflows.cron.install import Crontab, find_crontab
+from scflows.cron.install import Crontab, Parts, find_crontab, taken_apart
 from scflows.cron.line import Entry
 from scflows.cron.tabfile import Tabfile
 from scflows.errors import ScflowsError
@@ -128,7 +127,7 @@ class Installation:
     @cached_property
     def parts(self) -> Parts:
         """The crontab taken apart. Raises Refused for marks that are no pair."""
-        return split(self.raw)
+        return taken_apart(self.raw, self.settings)
 
     @cached_property
     def scheduler(self) -> Holder | None:

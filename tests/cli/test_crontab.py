@@ -156,3 +156,89 @@ def test_more_tasks_than_the_cron_in_use_takes_fit_on_one_line(flows: Flows, tab
     assert flows("list-tasks").out.count("\n") == 3
     assert flows("manual-schedule", "one.yml", "--every", "3h", "--overwrite").code == 0
     assert [line.rpartition(" ")[2] for line in tab.block] == [TICK]
+
+
+@pytest.mark.parametrize("mode", ["torn", "torn-late"])
+def test_a_crontab_that_was_written_by_half_is_put_back(flows: Flows, tab: Tab, mode: str) -> None:
+    assert flows("manual-schedule", "one.yml").code == 0
+    before = tab.content
+    tab.behaves(mode)
+    answer = flows("manual-schedule", "two.yml")
+    assert answer.code == 5
+    assert "flows crontab restore" in answer.err
+    assert tab.content.count(b"\n") == 2
+    tab.behaves("ok")
+    # Whoever comes later is told the way back as well.
+    for command in (("repair",), ("remove-task", "one"), ("check",)):
+        told = flows(*command)
+        assert "not one pair" in told.out + told.err
+        assert "flows crontab restore" in told.out + told.err
+    assert flows("crontab", "restore", "--dry-run", "--exit-code").code == 10
+    answer = flows("crontab", "restore", "--yes")
+    assert (answer.code, answer.err) == (0, "")
+    assert tab.content == before
+    # The torn one is the newest backup now, and cannot be put back.
+    assert flows("crontab", "restore", "--yes").code == 5
+    assert flows("repair").code == 0
+    assert tab.content == before
+
+
+def test_the_way_back_leads_past_backups_that_are_torn(flows: Flows, tab: Tab) -> None:
+    assert flows("manual-schedule", "one.yml").code == 0
+    before = tab.content
+    tab.behaves("torn")
+    assert flows("manual-schedule", "two.yml").code == 5
+    assert "as before" in flows("crontab", "restore", "--yes").err
+    tab.behaves("ok")
+    assert "flows crontab restore 2" in flows("repair").err
+    assert flows("crontab", "restore", "2", "--yes").code == 0
+    assert tab.content == before
+
+
+def test_a_torn_crontab_without_a_backup_names_none(flows: Flows, tab: Tab) -> None:
+    tab.content = b"# >>> scflows >>>\n" + FIRST
+    refused = flows("manual-schedule", "one.yml")
+    assert refused.code == 5
+    assert "crontab -e" in refused.err
+    assert "restore" not in refused.err
+
+
+def test_a_program_that_fails_after_it_has_written_has_written(flows: Flows, tab: Tab) -> None:
+    assert flows("manual-schedule", "one.yml", "two.yml").code == 0
+    # Without the newline that some crons insist on: it is not tried again with one.
+    tab.content = tab.content.removesuffix(b"\n")
+    tab.behaves("late")
+    answer = flows("remove-task", "two")
+    assert answer.code == 0
+    assert "cannot tell the daemon" in answer.err
+    assert [line.rpartition(" ")[2] for line in tab.block] == ["one"]
+    assert tab.foreign == FIRST.removesuffix(b"\n")
+    assert flows("list-tasks").out.count("\n") == 1
+    answer = flows("manual-schedule", "two.yml")
+    assert (answer.code, len(tab.block)) == (0, 2)
+    tab.behaves("ok")
+    assert flows("repair", "--dry-run", "--exit-code").code == 0
+
+
+def test_a_program_that_fails_and_writes_something_else_is_told(flows: Flows, tab: Tab) -> None:
+    assert flows("manual-schedule", "one.yml").code == 0
+    before = tab.content
+    tab.behaves("torn-late")
+    answer = flows("manual-schedule", "two.yml")
+    assert answer.code == 5
+    assert "cannot tell the daemon" in answer.err
+    assert "neither as it was nor as it was to be" in answer.err
+    assert flows("list-tasks").out.count("\n") == 1
+    tab.behaves("ok")
+    assert flows("crontab", "restore", "--yes").code == 0
+    assert tab.content == before
+
+
+def test_notes_of_ours_that_are_nested_too_deeply_are_none(flows: Flows, tab: Tab, tmp_path: Path) -> None:
+    assert flows("manual-schedule", "one.yml").code == 0
+    before = tab.content
+    for name in ("unfinished", "block"):
+        (tmp_path / "state" / "scflows" / name).write_text("[" * 100_000)
+    answer = flows("repair")
+    assert (answer.code, answer.err) == (0, "")
+    assert tab.content == before

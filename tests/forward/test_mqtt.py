@@ -271,6 +271,7 @@ def test_what_nothing_can_be_made_of_is_kept_beside(
     forward: Callable[..., Forwarder],
     schema: str,
     flows: Callable[..., Any],
+    tmp_path: Path,
 ) -> None:
     source, sink = brokers
     come = sink.collect("/#")
@@ -282,3 +283,9 @@ def test_what_nothing_can_be_made_of_is_kept_beside(
     assert forwarder.stop() == 0
     told = json.loads(flows("forward", "status", "--json").stdout)["items"][0]
     assert (told["refused"], told["spool"]["refused"]) == (1, 1)
+    # The topic has the device's token: it is shown by its name, in the log and beside.
+    assert "<token>" in forwarder.output
+    assert "abc" not in forwarder.output
+    with sqlite3.connect(tmp_path / "state/scflows/forward/kits.spool") as file:
+        topics = [topic for (topic,) in file.execute("SELECT topic FROM refused")]
+    assert topics == [raw("<token>", "")[0]]

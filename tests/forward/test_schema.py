@@ -77,6 +77,14 @@ def test_a_mistake_is_told_with_its_place(flows: Callable[..., Any], tmp_path: P
             (GOOD[:-2] + ", client_id: scflows-s}\n").replace("mqtt://b", "mqtt://a:1883"),
             "to: client_id is that of the other end at the same broker",
         ),
+        (
+            GOOD.replace("mqtt://b", "mqtt://a").replace("out/<token>", "in/<token>"),
+            "s.yml:2:23: error: to: what is sent to 'in/<token>' would be taken again by 'in/<token>'",
+        ),
+        (
+            GOOD.replace("mqtt://b", "mqtt://a").replace("in/<token>", "#").replace("out/<token>", "copy/all"),
+            "would be taken again by '#', and go round for ever",
+        ),
         (GOOD + 'names: {type: csv, path: "a\\0", key: token}\n', "s.yml:3:20: error: names: path has a NUL in it"),
     ],
 )
