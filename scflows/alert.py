@@ -54,24 +54,29 @@ def are_untold(settings: Settings) -> bool:
 
 
 def tell_incidents(settings: Settings, start: Start, task: str = "") -> None:
-    """Call the hooks for what is untold, of one task or of all. Who else is at it does that work too."""
+    """Call the hooks for what is untold, of one task or of all.
+
+    What another tells just now is left to that one, so that a hook which hangs keeps back its own task's alone.
+    """
     done: set[Incident] = set()
     while True:
         wanted = [each for each in incidents(settings) if _is_untold(each) and task in ("", each.task)]
         wanted = [each for each in wanted if each not in done]
         if not wanted:
             return
-        try:
-            with only_teller(settings):
-                for each in wanted:
+        for each in wanted:
+            done.add(each)
+            try:
+                with only_teller(settings, each.task):
                     # What was read before the lock was taken, another may have told.
                     current = incident_of(settings, each.task)
                     if current is not None and _is_untold(current):
                         _tell(current, settings, start)
                         done.add(current)
-                    done.add(each)
-        except OSError:
-            return
+            except BlockingIOError:
+                continue
+            except OSError:
+                return
 
 
 def _is_untold(incident: Incident) -> bool:

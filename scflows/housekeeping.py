@@ -11,6 +11,7 @@ import os
 import time
 
 from scflows.history.recorder import FAULTS
+from scflows.stated import BROKEN, stated_seconds
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ EVERY = 60.0
 PRUNING_EVERY = 24 * 3600.0
 #: It takes at most one part in so many of a machine's time: with very many tasks it is done less often.
 SHARE = 20
+#: But within so many seconds: who was stopped in the midst of it, as with the machine, only seemed to be at work.
+LONGEST_PAUSE = 900.0
 #: A command leaves it to a process aside when it took longer than so many seconds the last time.
 PATIENCE = 0.2
 
@@ -37,7 +40,7 @@ def keep_house(settings: Settings, now: float | None = None, aside: bool = False
     moment = time.time() if now is None else now
     stamp = os.path.join(settings.state_path, "housekeeping")
     last, took = _read_stamp(stamp)
-    if 0 <= moment - last < max(EVERY, took * SHARE):
+    if 0 <= moment - last < max(EVERY, min(took * SHARE, LONGEST_PAUSE)):
         return
     if aside and took > PATIENCE:
         _start_aside(lambda: keep_house(settings, now))
@@ -142,8 +145,8 @@ def _read_stamp(path: str) -> tuple[float, float]:
     try:
         with open(path, encoding="ascii") as file:
             at, took = file.read(64).split()
-        return float(at), float(took)
-    except (OSError, ValueError):
+        return stated_seconds(float(at)), stated_seconds(float(took))
+    except BROKEN:
         return 0.0, 0.0
 
 

@@ -1,7 +1,7 @@
 """What is wrong with a task that no run of it can tell: kept until it is over, so that it is told once.
 
 One file for each task, in the folder `incidents` of the state. A change is made under a lock that is held for a
-moment only; the telling, which may take its time, has a lock of its own that nobody waits for.
+moment only; the telling, which may take its time, has one for each task that nobody waits for.
 """
 
 from __future__ import annotations
@@ -120,9 +120,12 @@ def change_incident(
 
 
 @contextmanager
-def only_teller(settings: Settings) -> Iterator[None]:
-    """Have the telling for oneself. Raises BlockingIOError when another is at it, OSError when it cannot be."""
-    with _locked(settings, ".telling", wait=False):
+def only_teller(settings: Settings, task: str) -> Iterator[None]:
+    """Have the telling of a task's for oneself. Raises BlockingIOError when another is at it, OSError if it cannot be.
+
+    The file stays: who removed it would have others lock one that nobody else finds.
+    """
+    with _locked(settings, f".telling-{task}", wait=False):
         yield
 
 

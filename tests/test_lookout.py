@@ -315,6 +315,38 @@ def test_two_who_tell_at_once_tell_once(put, ran, told, settings, workspace):
     assert begun == ["on_failure"]
 
 
+def test_a_hook_that_hangs_keeps_back_the_alerts_of_its_own_task_alone(put, ran, told, settings):
+    from scflows.lookout import look_out
+
+    for name in ("first", "second", "third"):
+        put(name)
+        ran(TEN, name=name)
+    store = open_store(settings)
+    look_out(settings, store, TEN + HOUR + 11 * MINUTE)
+    store.close()
+    begun: list[str] = []
+    hangs, goes_on = threading.Event(), threading.Event()
+
+    def start(path: str, given: dict[str, Any], about: str, used: Settings) -> str:
+        begun.append(given["task"])
+        if given["task"] == "first":
+            hangs.set()
+            assert goes_on.wait(60)
+        return ""
+
+    thread = threading.Thread(target=tell_incidents, args=(settings, start))
+    thread.start()
+    assert hangs.wait(60)
+    tell_incidents(settings, start)
+    tell_incidents(settings, start, "first")
+    assert begun == ["first", "second", "third"]
+    goes_on.set()
+    thread.join()
+    tell_incidents(settings, start)
+    assert begun == ["first", "second", "third"]
+    assert [each.told for each in incidents(settings)] == [True] * 3
+
+
 @pytest.mark.parametrize("when", ["before the hook", "after the hook"])
 def test_who_is_killed_while_telling_has_it_told_by_the_next(put, ran, told, settings, workspace, when):
     put()
@@ -416,6 +448,18 @@ def test_it_is_done_once_a_minute_and_less_often_where_it_takes_long(put, ran, t
     keep_house(settings, now)
     assert told() == []
     stamp.write_text(f"{now - 201} 10.0\n")
+    keep_house(settings, now)
+    assert told() == [("on_failure", "late")]
+
+
+@pytest.mark.parametrize("took", ["28800.0", "1e300", "inf", "nan", "-1e9", ""])
+def test_what_was_stopped_in_the_midst_of_a_look_is_looked_for_again_within_a_quarter_of_an_hour(
+    put, ran, told, settings, took
+):
+    put()
+    ran(TEN)
+    now = TEN + HOUR + 31 * MINUTE
+    (Path(settings.state_path) / "housekeeping").write_text(f"{now - 15 * MINUTE} {took}\n")
     keep_house(settings, now)
     assert told() == [("on_failure", "late")]
 
