@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from scflows.errors import Refused
 from scflows.heartbeat import only_scheduler, tick_lock
 from scflows.kept_agenda import KeptAgenda
 from scflows.logfile import TaskLog, scheduler_log
@@ -66,10 +67,13 @@ def tick(
 def tick_here(warn: Callable[[str], None], state: str = "") -> None:
     """A tick as cron starts it: with next to no environment, its warnings in the scheduler's log.
 
-    `warn` is told what cannot be written there; `state` is the state folder, where it is not the default one.
+    `warn` is told what cannot be written there; `state` is the state folder, where it is not the default one. Raises
+    Refused where that is not there: else a line with a wrong path, or a disk that is away, would start nothing for ever.
     """
     given = dict(os.environ)
     if state:
+        if not os.path.isdir(state):
+            raise Refused(f"the state folder {state} is not there", "flows repair writes the crontab's lines anew")
         given["XDG_STATE_HOME"] = os.path.dirname(state)
     settings = Settings("/", given)
     tick(settings, lambda text: _note(settings, text), warn)

@@ -223,6 +223,13 @@ def test_a_state_that_cannot_be_written_stops_no_task_of_the_line(flows: Flows, 
     assert [run.status for run in history(settings, task="often")] == ["success"]
 
 
+def test_a_state_folder_that_is_not_there_is_told_and_not_made(flows: Flows, tmp_path: Path) -> None:
+    answer = flows("tick", "--state", str(tmp_path / "gone"))
+    assert answer.code == 5
+    assert f"the state folder {tmp_path}/gone is not there" in answer.err
+    assert not (tmp_path / "gone").exists()
+
+
 def test_without_the_lock_a_look_leaves_the_next_minute_to_the_next(world, put, settings) -> None:
     put("often")
     put("long", "0 * * * *")
