@@ -29,7 +29,7 @@ BIAS = 5000
 #: A file that was left half made this many seconds ago was left for good.
 FORGOTTEN = 600.0
 #: A process that waits and has said nothing for so many seconds, as one that was stopped with Ctrl-Z, loses its turn.
-SILENT = 5.0
+SILENT = 10.0
 #: Whoever hands out turns says far more often than once in so many seconds that it does.
 ASLEEP = 60.0
 #: No time in a file is later than this, in seconds since the epoch: the end of the year 9999.

@@ -68,7 +68,7 @@ def tick_here(warn: Callable[[str], None], state: str = "") -> None:
     """A tick as cron starts it: with next to no environment, its warnings in the scheduler's log.
 
     `warn` is told what cannot be written there; `state` is the state folder, where it is not the default one. Raises
-    Refused where that is not there: else a line with a wrong path, or a disk that is away, would start nothing for ever.
+    Refused where that is not there: a line with a wrong path, or a disk that is away, would start nothing for ever.
     """
     given = dict(os.environ)
     if state:
