@@ -23,6 +23,7 @@ from scflows.run import SKIPPED, Run, new_run_id
 from scflows.safefile import replace
 from scflows.settings import read_settings
 from scflows.stated import BROKEN, stated_seconds
+from scflows.unrecorded import claimed_tasks, record_unrecorded
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -129,6 +130,7 @@ class _Look:
         self.most = MOST_OF_A_TASK
         self.trigger = "scheduler" if is_scheduler else "housekeeping"
         self.found = Settled()
+        self.claimed = claimed_tasks(settings)
 
     def run(self) -> Settled:
         began = time.perf_counter()
@@ -136,15 +138,13 @@ class _Look:
         self.most = min(MOST_OF_A_TASK, max(1, MOST // max(1, len(tasks))))
         for place, (theirs, group) in self._by_history(tasks).items():
             if place == _place(self.settings):
-                for task in group:
-                    self._account(task, self.store)
+                self._account_all(group, self.store, theirs)
                 continue
             # Other workspaces' trouble is none of those whose history is in order.
             try:
                 other = open_store(theirs)
                 try:
-                    for task in group:
-                        self._account(task, other)
+                    self._account_all(group, other, theirs)
                 finally:
                     other.close()
             except FAULTS as error:
@@ -185,6 +185,12 @@ class _Look:
         if not known and not task.begins:
             return self.now - GRACE  # Nobody knows how long it has been there.
         return max(known, _first(task), self.now - LONGEST)
+
+    def _account_all(self, tasks: list[Task], history: RunStore, theirs: Settings) -> None:
+        for task in tasks:
+            self._account(task, history)
+            if task.name in self.claimed:
+                record_unrecorded(task, history, theirs, self.now, self.trigger)
 
     def _account(self, task: Task, history: RunStore) -> None:
         after, until = self._since(task), self.now - GRACE
