@@ -127,7 +127,7 @@ _OURS = st.lists(st.integers(0, 30), min_size=1, max_size=6, unique=True)
 
 
 @given(_LINES, st.booleans(), st.lists(_OURS, min_size=1, max_size=3))
-@settings(max_examples=400, deadline=None, derandomize=True)
+@settings(max_examples=1000, deadline=None, derandomize=True)
 @example([b"", b"", b"5 4 * * * a"], False, [[1]])
 def test_every_foreign_byte_outlives_our_tasks(lines: list[bytes], ends: bool, rounds: list[list[int]]) -> None:
     # What is refused has tests of its own.
