@@ -540,14 +540,14 @@ def test_nothing_that_programs_say_as_they_end_is_lost(run_flow):
         assert [result[f"s{number}"] for number in range(8)] == [f"{number}\n" for number in range(8)]
 
 
-def test_a_program_that_eats_all_memory_ends_its_run_and_not_the_machine(workspace):
+def test_a_program_that_eats_all_memory_ends_its_run_and_not_the_machine(workspace, environment):
     (workspace / "tasks/eat.yml").write_text(
         "steps: [{name: eat, timeout: 60, type: jq, jq: {expression: '[range(1e18)] | length'}}]\n"
     )
     # Half a gibibyte stands for the machine's memory: a limit that is there already holds.
     command = [sys.executable, "-P", "-m", "scflows", "--home", str(workspace), "run", "eat.yml", "--json"]
     bounded = ["sh", "-c", 'ulimit -d 524288; exec "$0" "$@"', *command]
-    ended = subprocess.run(bounded, capture_output=True, text=True, timeout=120, check=False)
+    ended = subprocess.run(bounded, env=environment, capture_output=True, text=True, timeout=120, check=False)
     told = json.loads(ended.stdout)
     assert told["status"] in ("failed", "crashed")
     assert "eat" in told["message"]
