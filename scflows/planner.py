@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -345,7 +345,8 @@ class Planner:
                 for name in names:
                     self._put_back(name, durable=not many)
                 if before.names:
-                    before.keep(self.settings)
+                    with suppress(OSError):  # What is told is why the writing failed.
+                        before.keep(self.settings)
                 else:
                     forget(self.settings)
                 if isinstance(error, OSError):

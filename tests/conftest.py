@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -45,6 +45,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         first = waiting[number::workers]
         ordered += [*first, *islice(others, size - len(first))]
     items[:] = ordered
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
+    """Where everything must be there, a skipped test has failed: else nobody would see that it tests no more."""
+    report = yield
+    if report.skipped and os.environ.get("SCFLOWS_REQUIRE_SERVICES"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, though SCFLOWS_REQUIRE_SERVICES is set: {report.longrepr[2]}"
+    return report
 
 
 @pytest.fixture

@@ -22,9 +22,7 @@ TELL = "steps: [{name: tell, type: file, file: {path: told.json, mode: append, t
 
 pytestmark = [
     pytest.mark.service,
-    pytest.mark.skipif(
-        LIBRARY is None and not os.environ.get("SCFLOWS_REQUIRE_SERVICES"), reason="libfaketime is not installed"
-    ),
+    pytest.mark.skipif(LIBRARY is None, reason="libfaketime is not installed"),
 ]
 
 

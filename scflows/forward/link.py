@@ -198,7 +198,8 @@ class Link:
             else:
                 client.connect(where.host, where.port, self.end.keepalive)
         except Exception as error:  # Names, sockets, certificates: each has errors of its own.
-            self._failed = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            told = getattr(error, "strerror", None) or str(error)
+            self._failed = told if told and isinstance(error, OSError) else f"{type(error).__name__}: {error}"
 
     def _connected(self, client: Any, _: object, flags: Any, reason: Any, properties: Any) -> None:
         if client is not self.client:

@@ -71,7 +71,7 @@ class MqttStep(Step):
         problems: list[str] = []
         ready: list[bool] = []
         client.on_connect = lambda *told: problems.append(str(told[3])) if told[3].is_failure else ready.append(True)
-        # One of the session's messages may come before anything else.
+        # A message that the broker kept for this client may come before anything else.
         come: list[Any] = []
         client.on_message = lambda *told: come.append(told[2])
         try:
