@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from scflows.cli import (
+    change,
     check,
     check_devices,
     cron,
@@ -58,12 +59,12 @@ PANELS: dict[str, dict[str, Command | Group]] = {
         "next": tasks.next_slots,
         "load": tasks.load,
         "edit": schedule.edit,
-        "enable": schedule.enable,
-        "disable": schedule.disable,
-        "remove-task": schedule.remove_task,
-        "clear-tasks": schedule.clear_tasks,
-        "rebalance": schedule.rebalance,
-        "repair": schedule.repair,
+        "enable": change.enable,
+        "disable": change.disable,
+        "remove-task": change.remove_task,
+        "clear-tasks": change.clear_tasks,
+        "rebalance": change.rebalance,
+        "repair": change.repair,
         "crontab": Group(
             "Look at the crontab, and at its backups; put one back.",
             {"show": crontab.show, "backups": crontab.list_backups, "restore": crontab.restore},

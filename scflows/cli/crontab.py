@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from scflows.cli.moment import Moment
-from scflows.cli.schedule import DryRun, ExitCode, Yes
+from scflows.cli.schedule_options import DryRun, ExitCode, Yes
 from scflows.errors import Refused
 
 if TYPE_CHECKING:
