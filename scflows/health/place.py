@@ -175,7 +175,7 @@ def history(installation: Installation) -> Iterator[Finding]:
     """A history that is broken, locked, or made by a later version."""
     from scflows.database import sqlite_path
     from scflows.history.advice import advice
-    from scflows.history.sqlite import MIGRATIONS
+    from scflows.history.row import MIGRATIONS
 
     settings = installation.settings
     try:

@@ -7,60 +7,16 @@ import sqlite3
 
 from scflows.database import connect, connect_to_read, sqlite_path
 from scflows.history import BELATED
+from scflows.history.row import MIGRATIONS, RUN_COLUMNS, RUN_MARKS, row_of, run_of
 from scflows.run import FINAL, GOOD, QUEUED, RUNNING, SKIPPED, Run, StepRecord, first_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-    from typing import Any
 
     from scflows.history import Query
     from scflows.settings import Settings
 
-MIGRATIONS = (
-    """
-    CREATE TABLE runs (
-        id TEXT PRIMARY KEY,
-        task TEXT NOT NULL,
-        flow TEXT NOT NULL,
-        trigger TEXT NOT NULL,
-        slot REAL,
-        claimed INTEGER NOT NULL,
-        status TEXT NOT NULL,
-        reason TEXT NOT NULL,
-        message TEXT NOT NULL,
-        started REAL NOT NULL,
-        ended REAL,
-        dry_run INTEGER NOT NULL,
-        params TEXT NOT NULL,
-        holder TEXT NOT NULL,
-        log TEXT NOT NULL
-    ) WITHOUT ROWID;
-    CREATE INDEX runs_by_task ON runs (task, id);
-    CREATE INDEX runs_unfinished ON runs (status) WHERE status IN ('queued', 'running');
-    CREATE UNIQUE INDEX runs_by_slot ON runs (task, slot) WHERE claimed;
-    CREATE TABLE steps (
-        run TEXT NOT NULL,
-        position INTEGER NOT NULL,
-        name TEXT NOT NULL,
-        type TEXT NOT NULL,
-        status TEXT NOT NULL,
-        started REAL NOT NULL,
-        ended REAL,
-        message TEXT NOT NULL,
-        PRIMARY KEY (run, position)
-    ) WITHOUT ROWID
-    """,
-    """
-    ALTER TABLE runs ADD COLUMN waited REAL NOT NULL DEFAULT 0;
-    ALTER TABLE runs ADD COLUMN waited_for TEXT NOT NULL DEFAULT ''
-    """,
-    "CREATE INDEX runs_of_slot ON runs (task, slot)",
-)
-RUN_COLUMNS = (
-    "id, task, flow, trigger, slot, claimed, status, reason, message, started, ended, dry_run, params, holder, log,"
-    " waited, waited_for"
-)
 STEP_COLUMNS = "position, name, type, status, started, ended, message"
 
 FINAL_MARKS = ", ".join("?" * len(FINAL))
@@ -91,7 +47,7 @@ class SqliteStore:
         row = self._connection.execute(
             f"SELECT {RUN_COLUMNS} FROM runs WHERE task = ? AND slot = ? AND claimed", (run.task, run.slot)
         ).fetchone()
-        return _run(row) if row else self.claim(run)
+        return run_of(row) if row else self.claim(run)
 
     def begin(self, run: Run) -> bool | None:
         with self._transaction() as connection:
@@ -149,7 +105,7 @@ class SqliteStore:
         exact = [row for row in rows if row[0] == id.upper()]
         if len(rows) != 1 and not exact:
             return None
-        run = _run((exact or rows)[0])
+        run = run_of((exact or rows)[0])
         steps = self._connection.execute(f"SELECT {STEP_COLUMNS} FROM steps WHERE run = ? ORDER BY position", (run.id,))
         run.steps = [StepRecord(*step) for step in steps]
         return run
@@ -172,7 +128,7 @@ class SqliteStore:
         rows = self._connection.execute(
             f"SELECT {RUN_COLUMNS} FROM runs {where} ORDER BY id DESC LIMIT ?", (*values, wanted.limit or -1)
         )
-        return [_run(row) for row in rows]
+        return [run_of(row) for row in rows]
 
     def slots(self, task: str, after: float, until: float) -> set[float]:
         rows = self._connection.execute(
@@ -190,14 +146,14 @@ class SqliteStore:
                 (task, SKIPPED),
             ).fetchone()
             if row:
-                found[task] = _run(row)
+                found[task] = run_of(row)
         return found
 
     def unfinished(self) -> Iterator[Run]:
         rows = self._connection.execute(
             f"SELECT {RUN_COLUMNS} FROM runs WHERE status IN ('queued', 'running')"
         ).fetchall()
-        return (_run(row) for row in rows)
+        return (run_of(row) for row in rows)
 
     def belated(self, since: float) -> list[Run]:
         rows = self._connection.execute(
@@ -205,7 +161,7 @@ class SqliteStore:
             " AND (reason = 'missed' OR (status != ? AND started - slot > ?)) ORDER BY id",
             (first_id(since), SKIPPED, BELATED),
         )
-        return [_run(row) for row in rows]
+        return [run_of(row) for row in rows]
 
     def tasks(self) -> list[str]:
         return [row[0] for row in self._connection.execute("SELECT DISTINCT task FROM runs ORDER BY task")]
@@ -279,26 +235,8 @@ class SqliteStore:
 
     def _insert(self, run: Run, claims: bool) -> None:
         self._connection.execute(
-            f"INSERT INTO runs ({RUN_COLUMNS}) VALUES ({', '.join('?' * 17)})",
-            (
-                run.id,
-                run.task,
-                run.flow,
-                run.trigger,
-                run.slot,
-                claims,
-                run.status,
-                run.reason,
-                run.message,
-                run.started,
-                run.ended,
-                run.dry_run,
-                json.dumps(run.params),
-                run.holder,
-                run.log,
-                run.waited,
-                run.waited_for,
-            ),
+            f"INSERT INTO runs ({RUN_COLUMNS}) VALUES ({RUN_MARKS})",
+            row_of(run, claims),
         )
 
     def _insert_late(self, run: Run) -> None:
@@ -345,51 +283,3 @@ class _Transaction:
             self._connection.execute("COMMIT")
         elif self._connection.in_transaction:
             self._connection.execute("ROLLBACK")
-
-
-def _run(row: tuple[Any, ...]) -> Run:
-    (
-        id,
-        task,
-        flow,
-        trigger,
-        slot,
-        claimed,
-        status,
-        reason,
-        message,
-        started,
-        ended,
-        dry,
-        params,
-        holder,
-        log,
-        waited,
-        waited_for,
-    ) = row
-    try:
-        given = json.loads(params)
-    except (TypeError, ValueError):
-        given = None
-    numbers = [started, *(each for each in (ended, slot) if each is not None)]
-    if not isinstance(given, dict) or not all(isinstance(each, int | float) for each in numbers):
-        raise sqlite3.DatabaseError(f"malformed: the record of run {id} is damaged")
-    return Run(
-        id=id,
-        flow=flow,
-        task=task,
-        trigger=trigger,
-        slot=slot,
-        status=status,
-        reason=reason,
-        message=message,
-        started=started,
-        ended=ended,
-        dry_run=bool(dry),
-        params=given,
-        holder=holder,
-        log=log,
-        waited=waited,
-        waited_for=waited_for,
-        unclaimed=slot is not None and status != SKIPPED and not claimed,
-    )
