@@ -14,7 +14,6 @@ from functools import cached_property
 
 from scflows.cron.balance import nominal, placed
 from scflows.cron.index import read_tasks
-from scflows.cron.line import TICK, Entry
 from scflows.cron.load import Load, load_of
 from scflows.cron.on_demand import ChangedTasks, StoredTasks
 from scflows.cron.schedule import Schedule
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from scflows.cron.asked import Asked
     from scflows.cron.avoided import Avoided
     from scflows.cron.duration import Durations
+    from scflows.cron.line import Entry
     from scflows.cron.rebalance import Rebalanced
     from scflows.settings import Settings
     from scflows.source import Decision, Wish
@@ -293,7 +293,7 @@ class Planner:
 
     def names(self) -> list[str]:
         """The names of all tasks, those of lines without a task file too."""
-        return sorted({*self.before, *(entry.name for entry in self._entries() if entry.name != TICK)})
+        return sorted({*self.before, *(entry.name for entry in self._entries() if entry.is_task)})
 
     def removal(self, name: str) -> Change:
         """The removal of a task, or of a line of ours whose task file is gone or broken. Raises NotFound."""

@@ -82,13 +82,21 @@ def task_files(installation: Installation) -> Iterator[Finding]:
 
 def lines(installation: Installation) -> Iterator[Finding]:
     """The tabfile's lines against what the tasks would have there."""
-    from scflows.cron.line import line, tick_line
+    from scflows.cron.line import boot_line, line, tick_line
 
     findings = []
     tick = installation.tabfile.tick
     if tick is not None and tick.text != tick_line(tick.python, tick.state):
         told = "the one line for all tasks is not as it was written"
         findings.append(Finding(WARN, "lines", told, WRITE_AGAIN, (f"-{tick.text}",)))
+    boot = installation.tabfile.boot
+    if boot is not None and boot.text != boot_line(boot.python, boot.state):
+        told = "the line that is started with the machine is not as it was written"
+        findings.append(Finding(WARN, "lines", told, WRITE_AGAIN, (f"-{boot.text}",)))
+    is_owed = any(task.catch_up != "none" for task in installation.scheduled)
+    if is_owed and tick is None and boot is None and installation.crontab is not None:
+        told = "some tasks catch up, and no line sees to them when the machine has started"
+        findings.append(Finding(WARN, "lines", told, WRITE_AGAIN))
     for entry in installation.entries:
         task = installation.tasks.get(entry.name)
         if task is None:

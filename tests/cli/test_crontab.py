@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from scflows.cron.block import split
-from scflows.cron.line import TICK
+from scflows.cron.line import BOOT, TICK
 from tests.conftest import Answer
 
 FIRST = b"MAILTO=ana\n# set A=1 first\n5 4 * * * one\n"
@@ -309,3 +310,52 @@ def test_a_state_folder_that_was_moved_takes_its_lines_along(flows: Flows, tab: 
     (tmp_path / "state").rename(tmp_path / "other")
     assert flows("repair", **in_another_state(tmp_path)).code == 0
     assert [f"--state {tmp_path}/other/scflows" in line for line in tab.block] == [True, True]
+
+
+def test_a_line_for_the_boot_is_there_as_long_as_some_task_catches_up(
+    flows: Flows, tab: Tab, workspace: Path, settings
+) -> None:
+    def names() -> list[str]:
+        return [line.rpartition(" ")[2] for line in tab.block]
+
+    owing = workspace / "tasks" / "owing.yml"
+    owing.write_text("schedule: {every: 1h, catch_up: last}\nsteps: []\n")
+    assert flows("manual-schedule", "one.yml").code == 0
+    assert names() == ["one"]
+    assert flows("manual-schedule", "owing.yml").code == 0
+    assert names() == ["one", "owing", BOOT]
+    assert tab.block[-1] == f"@reboot {sys.executable} -P -m scflows cron boot --state {settings.state_path} # {BOOT}"
+    # It is no task: neither listed, nor counted, nor to be removed.
+    assert flows("list-tasks").out.count("\n") == 2
+    assert json.loads(flows("cron", "status", "--json").out)["cron"]["entries"] == 2
+    assert flows("remove-task", BOOT).code != 0
+    before = tab.content
+    assert flows("manual-schedule", "two.yml").code == 0
+    assert flows("remove-task", "two").code == 0
+    assert tab.content == before
+    assert flows("disable", "owing").code == 0
+    assert names() == ["one"]
+    assert flows("enable", "owing").code == 0
+    assert names() == ["one", "owing", BOOT]
+    # A tick sees by itself that it was away.
+    assert flows("repair", "--one-line").code == 0
+    assert names() == [TICK]
+    assert flows("repair", "--no-one-line").code == 0
+    assert sorted(names()) == ["one", "owing", BOOT]
+    assert flows("clear-tasks", "--yes").code == 0
+    assert tab.content == FIRST
+
+
+def test_a_line_for_the_boot_that_is_lost_or_changed_is_noticed_and_written_again(
+    flows: Flows, tab: Tab, workspace: Path
+) -> None:
+    (workspace / "tasks" / "owing.yml").write_text("schedule: {every: 1h, catch_up: all}\nsteps: []\n")
+    assert flows("manual-schedule", "owing.yml").code == 0
+    whole = tab.content
+    line = next(each for each in whole.splitlines(True) if BOOT.encode() in each)
+    for changed in (whole.replace(line, b""), whole.replace(b"@reboot", b"@daily"), whole.replace(line, b"") + line):
+        tab.content = changed
+        told = flows("check")
+        assert "flows repair" in told.out
+        assert flows("repair").code == 0
+        assert tab.content == whole
