@@ -17,11 +17,12 @@ from scflows.admission import Turn
 from scflows.entrance import timed_out, withdraw
 from scflows.errors import ScflowsError
 from scflows.history.recorder import Recorder
-from scflows.in_turn import recorder_for, run_in_turn, settings_of, task_of
+from scflows.in_turn import recorder_for, run_in_turn, task_of
 from scflows.lock.file import FileLock, holder
 from scflows.logfile import TaskLog, scheduler_log
 from scflows.place import PIPE, nobody_waits, poke
 from scflows.run import FAILED, SKIPPED
+from scflows.under_cron import bare_settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ class _Server:
         self.state = state
         self._lock = lock
         self._tell = tell
-        self._children: set[int] = set()
+        self._children: dict[int, str] = {}  #: by process, what it was started for
         self.is_stopped = False
         self._known: dict[str, Waiting] = {}
         self._said = ""
@@ -130,7 +131,7 @@ class _Server:
         """Say once what goes wrong again and again."""
         if str(error) != self._said:
             self._said = str(error)
-            log = TaskLog(scheduler_log(settings_of(self.state).tasks_path))
+            log = TaskLog(scheduler_log(bare_settings(self.state).tasks_path))
             log.warning(f"what waits cannot be looked at: {error}; trying again")
             log.close()
 
@@ -192,6 +193,10 @@ class _Server:
             what = backlog.read(self.state, ticket) if held is not None else None
             if held is None or what is None:
                 behind.update(needed)
+                if ticket.name not in self._children.values() and now - known.since < backlog.SILENT:
+                    # Whoever came with it is about to let go of it: nobody after it must be quicker.
+                    pause = min(pause, SOON)
+                    full = max(full, known.most)
                 continue
             turn = Turn(ticket.run, held, what.since, what.why)
             if not turn.take_mutexes(backlog.mutex_folder(what.lock_path), what.mutexes):
@@ -230,7 +235,7 @@ class _Server:
             finally:
                 sys.stderr.flush()
                 os._exit(status)
-        self._children.add(pid)
+        self._children[pid] = ticket.name
         turn.held.leave()
         for mutex in turn.mutexes:
             mutex.disown()
@@ -275,7 +280,7 @@ class _Server:
             except ChildProcessError:
                 ended = pid
             if ended:
-                self._children.discard(pid)
+                del self._children[pid]
 
     def _open_pipe(self) -> int:
         """Where others tell that something has changed; -1 where there is none, and it is looked now and then."""

@@ -269,6 +269,23 @@ def test_who_waits_for_a_mutex_is_not_passed_when_it_comes_free_between_two_look
     assert [(run.task, run.status) for run in machine.ended(3)] == [(name, "success") for name in ("a", "b", "c")]
 
 
+def test_a_starter_that_is_about_to_leave_its_file_is_not_passed(machine: Machine) -> None:
+    machine.hold("first")
+    for name in ("a", "b"):
+        machine.task(name)
+        assert machine.start(name).wait(60) == 0
+    state = machine.settings.state_path
+    # As whoever just came has it until its claim is written.
+    held = backlog.seize(state, backlog.of_task(state, "a")[0])
+    assert held is not None
+    machine.let_go()
+    machine.until(lambda: machine.statuses()["first"] == "success")
+    time.sleep(0.6)  # two looks of whoever hands out turns
+    assert machine.statuses()["b"] == "queued"
+    held.leave()
+    assert [run.task for run in machine.ended(3)] == ["first", "a", "b"]
+
+
 #: Hands out turns; the only place comes free while it is asked for.
 PLACE_COMES_FREE = """
 import sys, time
