@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 
 from scflows.cron.block import drift
 from scflows.cron.owner import not_ours
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 #: From so many tasks on one line for all of them is the better form.
 MANY = 300
+#: From so many lines on that start at the same times one line for all is, too: cron starts them in the same moment.
+MANY_AT_ONCE = 30
 #: How many lines of a diff are shown.
 MOST_LINES = 40
 WRITE_AGAIN = "to write the block as the tasks say: flows repair"
@@ -56,6 +59,12 @@ def block(installation: Installation) -> Iterator[Finding]:
     if len(installation.entries) > MANY:
         told = f"{counted(len(installation.entries), 'task')} with a line each: cron starts them without any bound"
         yield Finding(WARN, "crontab", told, "one line can start them all, so many at once: flows repair --one-line")
+        return
+    times = Counter(entry.fields for entry in installation.entries)
+    for fields, number in times.most_common(1):
+        if number > MANY_AT_ONCE:
+            told = f"{number} lines start at the same times, {fields}: cron starts as many processes in that moment"
+            yield Finding(WARN, "crontab", told, "one line can start them in turn: flows repair --one-line")
 
 
 def task_files(installation: Installation) -> Iterator[Finding]:
