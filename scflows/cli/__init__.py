@@ -15,7 +15,7 @@ def main() -> None:
     if len(arguments) == 4 and arguments[:3] == ["run", "--waiting", "--state"]:
         from scflows.turn import serve_here
 
-        serve_here(arguments[3], _tell)
+        serve_here(arguments[3], _tell, _warn)
         sys.exit(0)
     if arguments[:1] == ["tick"] and (len(arguments) == 1 or (len(arguments) == 3 and arguments[1] == "--state")):
         sys.exit(_tick(*arguments[2:]))
@@ -67,7 +67,7 @@ def _run_due(name: str, state: str, slot: float | None, trigger: str) -> int:
     if not nobody_waits(where):
         from scflows.turn import serve
 
-        serve(where, _tell)
+        serve(where, _tell, _warn)
     return 0 if outcome is None else exit_code(outcome)
 
 
@@ -81,13 +81,17 @@ def _tell(name: str, outcome: Outcome) -> None:
         sys.stderr.write(f"error: {name}: {told} · flows logs {outcome.run.id}\n")
 
 
+def _warn(text: str) -> None:
+    sys.stderr.write(f"warning: {text}\n")
+
+
 def _tick(state: str = "") -> int:
     """What the crontab's one line for all tasks does; says nothing when all is well."""
     from scflows.errors import ScflowsError
     from scflows.tick import tick_here
 
     try:
-        tick_here(lambda text: print(f"warning: {text}", file=sys.stderr), state)
+        tick_here(_warn, state)
     except ScflowsError as error:
         sys.stderr.write(f"error: {error}\n" + (f"  help: {error.help}\n" if error.help else ""))
         return error.exit_code
