@@ -92,6 +92,10 @@ class Admission:
         if told:
             self.give_up()
             return MUTEX, told
+        missing, told = self._yield_to_earlier()
+        if missing:
+            self.give_up()
+            return missing, told
         if self.needs_place and self.place is None and not self._take_place() and self.must_wait:
             self.give_up()
             return PLACE, self.place_in_words
@@ -176,6 +180,21 @@ class Admission:
                 continue
             self.mutexes.append(mutex)
         return ""
+
+    def _yield_to_earlier(self) -> tuple[str, str]:
+        """What was taken in the moment in which it came free for another, whose turn comes earlier, and in words."""
+        if self.ticket is None or not self.must_wait or nobody_waits(self._state):
+            return "", ""
+        from scflows.backlog import comes_first
+
+        now = time.time()
+        mine = [(lock.folder, lock.name) for lock in self.mutexes]
+        other = comes_first(self._state, now, self.ticket, mine) if mine else ""
+        if other:
+            return MUTEX, f"the mutex {self.mutexes[0].name} (run {other} comes first)"
+        own = [(self.lock.folder, self.lock.name)]
+        other = comes_first(self._state, now, self.ticket, [*own, *mine]) if self.lock.is_held else ""
+        return (LOCK, f"run {other} of it comes first") if other else ("", "")
 
     def _take_place(self) -> bool:
         """Whether there is a place that is not for those who wait and whose turn comes earlier."""

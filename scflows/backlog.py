@@ -14,11 +14,12 @@ from dataclasses import dataclass
 
 from scflows.lock import is_alive
 from scflows.lock.file import FileLock, holder
-from scflows.place import BACKLOG
+from scflows.lock.folder import SureLock
+from scflows.place import BACKLOG, has_place
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
 #: The lock that whoever hands out turns has, and the command that does nothing else.
 LOCK = "turn"
@@ -180,10 +181,33 @@ def kept_for(state: str, now: float, before: Ticket, most: int) -> int:
     return kept
 
 
-def is_blocked(state: str, ticket: Ticket) -> bool:
-    """Whether something else than a place keeps a run from starting: a mutex, its own lock, a process at rest."""
+def comes_first(state: str, now: float, before: Ticket, mine: Collection[tuple[str, str]]) -> str:
+    """The run whose turn comes earlier and that could start now, but for one of `mine`; empty when there is none.
+
+    `mine` are locks, each by its folder and name, that who asks has taken, and did not wait for as long.
+    """
+    for ticket in tickets(state):
+        if ticket.key >= before.key:
+            break
+        if ticket.at > now or ticket.run == before.run:
+            continue
+        waiting = read(state, ticket)
+        if waiting is None or not any(each in mine for each in needed(waiting)):
+            continue
+        if not is_blocked(state, ticket, mine) and has_place(state, waiting.most):
+            return ticket.run
+    return ""
+
+
+def is_blocked(state: str, ticket: Ticket, besides: Collection[tuple[str, str]] = ()) -> bool:
+    """Whether something else than a place keeps a run from starting: a mutex, its own lock, a process at rest.
+
+    Locks `besides` do not count.
+    """
     waiting = read(state, ticket)
-    return waiting is None or is_at_rest(state, ticket) or any(holder(*each) is not None for each in needed(waiting))
+    if waiting is None or is_at_rest(state, ticket):
+        return True
+    return any(each not in besides and holder(*each) is not None for each in needed(waiting))
 
 
 def is_at_rest(state: str, ticket: Ticket) -> bool:
@@ -240,15 +264,21 @@ def is_left_alone(state: str) -> bool:
     """Whether runs wait, and nobody hands out turns."""
     if all(ticket.is_own for ticket in tickets(state)):
         return False
-    lock = FileLock(state, LOCK)
+    lock = turn_lock(state)
     try:
         if not lock.acquire(""):
             wake(state)
             return False
     except OSError:
-        return False
+        return False  # Nobody could; `flows check` tells why.
     lock.release()
     return True
+
+
+def turn_lock(state: str) -> SureLock:
+    """The lock of whoever hands out turns. Where its file is of no use, as another user's, the backlog itself is:
+    turns are handed out all the same, and by one process."""
+    return SureLock(state, LOCK, os.path.join(state, BACKLOG))
 
 
 def wake(state: str) -> None:

@@ -7,7 +7,8 @@ import os
 from dataclasses import dataclass
 
 from scflows.errors import Busy, Refused
-from scflows.lock.file import FileLock, holder
+from scflows.lock.file import holder
+from scflows.lock.folder import SureLock
 from scflows.safefile import open_regular, replace
 from scflows.stated import BROKEN, stated_number, stated_seconds, stated_text
 
@@ -36,19 +37,24 @@ class Heartbeat:
     waiting: int  #: slots that wait for a place
 
 
-def only_scheduler(settings: Settings, warn: Callable[[str], None] = lambda text: None) -> FileLock:
+def only_scheduler(settings: Settings, warn: Callable[[str], None] = lambda text: None) -> SureLock:
     """The lock of the one scheduler, taken. Raises Busy, naming who has it, and Refused in the folder of another user.
 
     Where it cannot be made for another reason, as on a full disk, `warn` is told so: tasks must start all the same.
     """
-    lock = FileLock(settings.state_path, LOCK)
+    lock = _lock(settings)
     try:
         taken = lock.acquire(CRON_RUN)
     except OSError as error:
         if not isinstance(error, PermissionError):
             warn(_without(lock, error))
             return lock
-        raise Refused(f"{lock.path}: cannot be locked: {error.strerror}", "see who owns the folder: ls -ld") from error
+        raise _not_ours(lock, error) from error
+    if isinstance(lock.problem, PermissionError):
+        lock.release()
+        raise _not_ours(lock, lock.problem)
+    if lock.problem is not None:
+        warn(_without(lock, lock.problem))
     if not taken:
         other = holder(settings.state_path, LOCK)
         named = f" (process {other.pid})" if other is not None and other.pid else ""
@@ -74,20 +80,32 @@ def is_left_to_another(settings: Settings) -> bool:
     return found.run != TICK or (before is not None and before.waiting > 0)
 
 
-def tick_lock(settings: Settings, warn: Callable[[str], None] = lambda text: None) -> FileLock | None:
+def tick_lock(settings: Settings, warn: Callable[[str], None] = lambda text: None) -> SureLock | None:
     """The same lock, taken for one look at the clock; None when a scheduler is at work.
 
-    Where it cannot be made, `warn` is told so, and it is not held.
+    Where its file cannot be made, `warn` is told so; where nothing else can be locked either, it is not held.
     """
-    lock = FileLock(settings.state_path, LOCK)
+    lock = _lock(settings)
     try:
-        return lock if lock.acquire(TICK) else None
+        if not lock.acquire(TICK):
+            return None
     except OSError as error:
         warn(_without(lock, error))
         return lock
+    if lock.problem is not None:
+        warn(_without(lock, lock.problem))
+    return lock
 
 
-def _without(lock: FileLock, error: OSError) -> str:
+def _lock(settings: Settings) -> SureLock:
+    return SureLock(settings.state_path, LOCK, settings.state_path)
+
+
+def _not_ours(lock: SureLock, error: OSError) -> Refused:
+    return Refused(f"{lock.path}: cannot be locked: {error.strerror}", "see whose it is: flows check")
+
+
+def _without(lock: SureLock, error: OSError) -> str:
     return f"{lock.path}: cannot be locked: {error.strerror}; going on without it"
 
 

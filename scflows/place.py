@@ -55,6 +55,24 @@ def take_place(state: str, most: int, above: int = 0) -> Place | None:
     return None
 
 
+def has_place(state: str, most: int, above: int = 0) -> bool:
+    """Whether `take_place` would have a place right now; also for a run that needs none (`most` is 0), and where places
+    cannot be used, since runs go on without."""
+    for number in range(above + 1, most + 1):
+        try:
+            descriptor = os.open(os.path.join(state, FOLDER, str(number)), os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return True  # Nobody has had it yet, or it is of no use, and runs go on without.
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return True
+        except OSError:
+            continue
+        finally:
+            os.close(descriptor)
+    return not most
+
+
 def nobody_waits(state: str) -> bool:
     """Whether no run waits for its turn: asked at every start, so that most of them need not know more."""
     try:

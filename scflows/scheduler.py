@@ -102,6 +102,11 @@ class Scheduler:
         """Whether a signal said to stop."""
         return self._until is not None
 
+    @property
+    def is_mute(self) -> bool:
+        """Whether nobody can read which slots were handed out: the heartbeat cannot be written."""
+        return self._is_told
+
     def say(self, text: str) -> None:
         self._tell(f"{timestamp(self.world.now())} {text}")
 

@@ -13,12 +13,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from scflows.processes import World
     from scflows.settings import Settings
 
 #: A tick after more than so many seconds without one finds slots that nobody started.
 AWAY = 150.0
 #: Seconds between two times that a tick looks after the house, if nobody else did.
 QUIET = 900.0
+#: A tick that stays for its minute goes so many seconds before its end: the next one is to find the lock free.
+LEAVES = 1.0
 
 
 def serve(
@@ -62,6 +65,8 @@ def tick(
                 with KeptAgenda(settings, world.now(), warn, only_now=not is_alone) as agenda:
                     once = Scheduler(settings, world, _nobody, places, GRACE, tell, agenda)
                     once.run()
+                if once.is_mute and is_alone and not once.is_stopping:
+                    _stay(world, once.minute)
             finally:
                 lock.release()
             # A tick that came in the moment of our end has left its minute to us.
@@ -70,6 +75,14 @@ def tick(
             looked = once.minute
     # Whoever ends a run does it, but after a night without cron, or where tasks are few, there is none for hours.
     keep_house(settings, every=EVERY if was_away else QUIET)
+
+
+def _stay(world: World, minute: int) -> None:
+    """Keep the lock until the minute is nearly over, or a signal comes: nothing else tells another tick of this minute
+    that its slots were started."""
+    ends = (minute + 1) * 60 - LEAVES
+    while world.now() < ends and not world.signals():
+        world.wait(ends - world.now())
 
 
 def tick_here(warn: Callable[[str], None], state: str = "") -> None:

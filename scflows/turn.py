@@ -18,18 +18,19 @@ from scflows.entrance import timed_out, withdraw
 from scflows.errors import ScflowsError
 from scflows.history.recorder import Recorder
 from scflows.in_turn import recorder_for, run_in_turn, task_of
-from scflows.lock.file import FileLock, holder
-from scflows.logfile import TaskLog, scheduler_log
-from scflows.place import PIPE, nobody_waits, poke
+from scflows.lock.file import holder
+from scflows.place import PIPE, has_place, nobody_waits, poke
 from scflows.run import FAILED, SKIPPED
-from scflows.under_cron import bare_settings
+from scflows.under_cron import bare_settings, note
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType
 
     from scflows.backlog import Ticket, Waiting
     from scflows.in_turn import Tell
+    from scflows.lock.folder import SureLock
 
 #: Seconds between two looks where nobody says that something changed: a run that is killed says nothing.
 LOOK_EVERY = 0.25
@@ -37,12 +38,15 @@ LOOK_EVERY = 0.25
 SOON = 0.05
 
 
-def serve(state: str, tell: Tell) -> None:
-    """Have what waits started by a process of its own, unless one does so already."""
+def serve(state: str, tell: Tell, warn: Callable[[str], None]) -> None:
+    """Have what waits started by a process of its own, unless one does so already.
+
+    `warn` is told that the lock of whoever does so cannot be used.
+    """
     if nobody_waits(state):
         return
-    lock = FileLock(state, backlog.LOCK)
-    if not _taken(lock):
+    lock = backlog.turn_lock(state)
+    if not _taken(lock, warn):
         poke(state)
         backlog.wake(state)
         return
@@ -62,22 +66,24 @@ def serve(state: str, tell: Tell) -> None:
         nothing = os.open(os.devnull, os.O_RDWR)
         os.dup2(nothing, 0)
         os.close(nothing)
-        hand_out(state, lock, tell)
+        hand_out(state, lock, tell, warn)
         status = 0
     finally:
         os._exit(status)
 
 
-def serve_here(state: str, tell: Tell) -> None:
+def serve_here(state: str, tell: Tell, warn: Callable[[str], None]) -> None:
     """The same in this process, until nothing waits."""
-    lock = FileLock(state, backlog.LOCK)
-    if _taken(lock):
-        hand_out(state, lock, tell)
+    lock = backlog.turn_lock(state)
+    if _taken(lock, warn):
+        hand_out(state, lock, tell, warn)
 
 
-def hand_out(state: str, lock: FileLock, tell: Tell) -> None:
+def hand_out(state: str, lock: SureLock, tell: Tell, warn: Callable[[str], None]) -> None:
     """Start what waits until nothing does."""
     lock.name_holder("")
+    if lock.problem is not None:
+        _complain(state, lock.problem, "turns are handed out without it", warn)
     server = _Server(state, lock, tell)
     while True:
         server.serve()
@@ -85,12 +91,12 @@ def hand_out(state: str, lock: FileLock, tell: Tell) -> None:
         if server.is_stopped:
             return
         # Who came in between saw that somebody hands out turns, and left.
-        if not backlog.tickets(state) or not _taken(lock):
+        if not backlog.tickets(state) or not _taken(lock, warn):
             return
 
 
 class _Server:
-    def __init__(self, state: str, lock: FileLock, tell: Tell) -> None:
+    def __init__(self, state: str, lock: SureLock, tell: Tell) -> None:
         self.state = state
         self._lock = lock
         self._tell = tell
@@ -131,9 +137,7 @@ class _Server:
         """Say once what goes wrong again and again."""
         if str(error) != self._said:
             self._said = str(error)
-            log = TaskLog(scheduler_log(bare_settings(self.state).tasks_path))
-            log.warning(f"what waits cannot be looked at: {error}; trying again")
-            log.close()
+            note(bare_settings(self.state), f"what waits cannot be looked at: {error}; trying again")
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         """Start nothing more; told so again, have those end that were started."""
@@ -185,8 +189,10 @@ class _Server:
             if missing or backlog.is_at_rest(self.state, ticket):
                 continue
             if ticket.is_own:
-                # A place is for it; it looks by itself.
+                # A place is for it, and its locks with that; it looks by itself.
                 pause = min(pause, SOON)
+                if has_place(self.state, known.most, full):
+                    behind.update(needed)
                 full = max(full, known.most)
                 continue
             held = backlog.seize(self.state, ticket)
@@ -296,8 +302,15 @@ class _Server:
             return -1
 
 
-def _taken(lock: FileLock) -> bool:
+def _taken(lock: SureLock, warn: Callable[[str], None]) -> bool:
     try:
         return lock.acquire("")
-    except OSError:
+    except OSError as error:
+        _complain(lock.folder, error, "nobody can hand out turns, and what waits is not started", warn)
         return False
+
+
+def _complain(state: str, error: OSError, told: str, warn: Callable[[str], None]) -> None:
+    text = f"{error.filename or state}: {error.strerror}; {told}; what to do: flows check"
+    warn(text)
+    note(bare_settings(state), text)

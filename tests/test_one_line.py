@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from scflows.housekeeping import keep_house
 from scflows.kept_agenda import KeptAgenda
 from scflows.scheduler import Scheduler
 from scflows.settings import Settings
+from scflows.tick import tick
 from tests.conftest import Answer
 from tests.test_tick import HOUR, MINUTE, NOON, World, history
 
@@ -238,6 +240,57 @@ def test_without_the_lock_a_look_leaves_the_next_minute_to_the_next(world, put, 
     with KeptAgenda(settings, NOON + 1, only_now=True) as agenda:
         Scheduler(settings, world, lambda text: None, 10, agenda=agenda).run()
     assert world.slots("often") == [NOON]
+
+
+@pytest.fixture
+def tick_at(settings: Settings, world: World, monkeypatch: pytest.MonkeyPatch) -> Callable[[float], list[str]]:
+    """What `flows tick` does at a time; what it warned of."""
+
+    def tick_at(at: float) -> list[str]:
+        world.clock = at
+        said: list[str] = []
+        monkeypatch.setattr("scflows.tick.Processes", lambda: nullcontext(world))
+        tick(settings, lambda text: None, said.append)
+        return said
+
+    return tick_at
+
+
+@pytest.fixture
+def mute(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A state folder that cannot be written."""
+
+    def refuse(*given: object, **named: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    Path(settings.state_path, "scheduler.lock").mkdir(parents=True)
+    Path(settings.state_path, "tasks.index").mkdir()
+    monkeypatch.setattr("scflows.heartbeat.replace", refuse)
+
+
+@pytest.mark.usefixtures("mute")
+def test_where_nothing_can_be_written_a_second_look_of_the_minute_finds_the_first(world, put, tick_at) -> None:
+    put("often")
+    put("long")
+    world.takes["long"] = 20.0
+    said: list[str] = []
+    for moment in (10.0, 40.0):
+        # In the midst of the first, and after all that it started has ended.
+        world.at(NOON + moment, lambda: said.extend(tick_at(world.clock)))
+    tick_at(NOON + 1)
+    assert world.slots("often") == world.slots("long") == [NOON]
+    assert said == []
+    assert NOON + 58 <= world.clock < NOON + 60
+    tick_at(NOON + MINUTE + 1)
+    assert world.slots("often") == [NOON, NOON + MINUTE]
+
+
+@pytest.mark.usefixtures("mute")
+def test_one_that_stays_to_the_end_of_its_minute_goes_when_it_is_told_to(world, put, tick_at) -> None:
+    put("often")
+    world.send(NOON + 20)
+    tick_at(NOON + 1)
+    assert world.clock == NOON + 20
 
 
 def test_a_look_that_finds_another_at_work_leaves_its_minute_to_that(flows: Flows, put, settings, workspace) -> None:

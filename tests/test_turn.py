@@ -247,7 +247,7 @@ def look(folder, name):
         mutex.release()
     return found
 backlog.holder = turn.holder = look
-turn.serve_here(state, lambda task, outcome: None)
+turn.serve_here(state, lambda task, outcome: None, print)
 """
 
 
@@ -286,6 +286,117 @@ def test_a_starter_that_is_about_to_leave_its_file_is_not_passed(machine: Machin
     assert [run.task for run in machine.ended(3)] == ["first", "a", "b"]
 
 
+def test_a_newcomer_does_not_pass_who_waits_for_a_mutex_that_is_free_by_now(machine: Machine) -> None:
+    machine.environment["MAX_RUNS"] = "4"
+    settings = machine.settings
+    turns = FileLock(settings.state_path, "turn")
+    mutex = FileLock(backlog.mutex_folder(settings.lock_path), "db")
+    assert turns.acquire("")
+    assert mutex.acquire("other")
+    machine.task("a", "mutex: db\n" + QUICK)
+    machine.task("b", "mutex: [net, db]\n" + QUICK)
+    machine.task("urgent", "priority: 1\nmutex: db\n" + QUICK)
+    assert machine.start("a", SLOT).wait(60) == 0
+    mutex.release()
+    for name in ("b", "urgent"):
+        assert machine.start(name, SLOT + 60).wait(60) == 0
+    assert machine.statuses() == {"a": "queued", "b": "queued", "urgent": "success"}
+    queued = machine.runs(task="a")[0]
+    assert machine.runs(task="b")[0].message == f"waits for the mutex db (run {queued.id} comes first)"
+    turns.release()
+    machine.flows("run", "--waiting", "--state", settings.state_path)
+    runs = {run.task: run for run in machine.ended(3)}
+    assert {run.status for run in runs.values()} == {"success"}
+    assert runs["b"].started >= (runs["a"].ended or 0)
+
+
+def test_who_has_no_place_yet_keeps_no_mutex_from_who_has_one(machine: Machine) -> None:
+    narrow = {**machine.settings.remembered(), "MAX_RUNS": "1"}
+    wide = {**narrow, "MAX_RUNS": "4"}
+    turns = FileLock(machine.settings.state_path, "turn")
+    assert turns.acquire("")
+    place = take_place(machine.settings.state_path, 1)
+    assert place is not None
+    machine.task("a", "mutex: db\n" + QUICK, settings=narrow)
+    machine.task("b", "mutex: db\n" + QUICK, settings=wide)
+    for name, slot in (("a", SLOT), ("b", SLOT + 60)):
+        assert machine.start(name, slot).wait(60) == 0
+    assert machine.statuses() == {"a": "queued", "b": "success"}
+    place.release()
+    turns.release()
+    machine.flows("run", "--waiting", "--state", machine.settings.state_path)
+    machine.ended(2)
+
+
+def test_a_newcomer_does_not_pass_the_run_of_its_own_task_that_waits(machine: Machine) -> None:
+    machine.environment["MAX_RUNS"] = "4"
+    settings = machine.settings
+    turns, lock = FileLock(settings.state_path, "turn"), FileLock(settings.lock_path, "often")
+    assert turns.acquire("")
+    assert lock.acquire("other")
+    machine.task("often", overlap="wait")
+    assert machine.start("often", SLOT).wait(60) == 0
+    lock.release()
+    assert machine.start("often", SLOT + 60).wait(60) == 0
+    runs = {run.slot: run for run in machine.runs()}
+    first, second = runs[SLOT], runs[SLOT + 60]
+    assert (first.status, second.status, second.reason) == ("queued", "skipped", "locked")
+    assert second.message == f"run {first.id} of it waits for its turn already"
+    turns.release()
+    machine.flows("run", "--waiting", "--state", settings.state_path)
+    assert {run.status for run in machine.ended(2)} == {"success", "skipped"}
+
+
+#: Hands out turns; a run that waited by itself is gone after some looks.
+OWN_LEAVES = """
+import os, sys, time
+from pathlib import Path
+from scflows import backlog, turn
+state, own, told = sys.argv[1:]
+listed, looks = backlog.tickets, []
+def tickets(state):
+    looks.append(1)
+    if len(looks) == 12:
+        Path(told).write_text(repr(time.time()))
+        os.unlink(own)
+    return listed(state)
+backlog.tickets = tickets
+turn.serve_here(state, lambda task, outcome: None, print)
+"""
+
+
+def test_whoever_hands_out_turns_leaves_its_mutex_to_who_waits_by_itself(machine: Machine, tmp_path: Path) -> None:
+    machine.environment["MAX_RUNS"] = "8"
+    settings = machine.settings
+    turns = FileLock(settings.state_path, "turn")
+    mutex = FileLock(backlog.mutex_folder(settings.lock_path), "db")
+    assert turns.acquire("")
+    assert mutex.acquire("other")
+    own = backlog.Ticket(0, float(SLOT), "by-hand", "0" * 16, is_own=True)
+    waiting = backlog.Waiting(
+        trigger="manual",
+        slot=None,
+        since=SLOT,
+        until=SLOT * 2,
+        most=4,
+        lock_path=settings.lock_path,
+        lock="by-hand",
+        mutexes=["db"],
+        patient=True,
+        why="",
+    )
+    held = backlog.put(settings.state_path, own, waiting)
+    machine.task("next", "mutex: db\n" + QUICK)
+    assert machine.start("next", SLOT + 60).wait(60) == 0
+    mutex.release()
+    turns.release()
+    told = tmp_path / "told"
+    assert machine.python(OWN_LEAVES, settings.state_path, held.path, str(told)).wait(60) == 0
+    held.leave()
+    run = machine.ended(1)[0]
+    assert (run.status, run.started >= float(told.read_text())) == ("success", True)
+
+
 #: Hands out turns; the only place comes free while it is asked for.
 PLACE_COMES_FREE = """
 import sys, time
@@ -301,7 +412,7 @@ def take(*asked):
         place.release()
     return taken(*asked)
 admission.take_place = take
-turn.serve_here(state, lambda task, outcome: None)
+turn.serve_here(state, lambda task, outcome: None, print)
 """
 
 
@@ -692,6 +803,38 @@ def test_a_place_or_mutex_that_cannot_be_used_keeps_nobody_waiting(machine: Mach
     run = machine.runs(task="next")[0]
     assert run.status == "success"
     assert told in Path(run.log).read_text()
+
+
+def test_a_turn_lock_that_cannot_be_opened_is_told_and_one_process_hands_out_turns_all_the_same(
+    machine: Machine, environment: dict[str, str]
+) -> None:
+    state = machine.settings.state_path
+    os.makedirs(state, exist_ok=True)
+    Path(state, "turn.lock").mkdir()  # As for a file of another user, whoever wants to lock it cannot open it.
+    place = take_place(state, 1)
+    assert place is not None
+    machine.task("next")
+    command = [sys.executable, "-P", "-m", "scflows", "run", "--task", "next", "--state", state, "--slot", str(SLOT)]
+    starter = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    assert starter.stderr is not None
+    said = starter.stderr.readline()
+    assert f"warning: {state}/turn.lock: Is a directory; turns are handed out without it" in said
+    assert "flows check" in said
+    assert starter.wait(60) == 0
+    log = Path(machine.settings.tasks_path, "scheduler.log")
+    assert "turns are handed out without it" in log.read_text()
+    # Somebody does it, so that nobody else does.
+    assert not backlog.is_left_alone(state)
+    second = subprocess.run(
+        [*command[:5], "--waiting", "--state", state], env=environment, capture_output=True, timeout=60, check=True
+    )
+    assert (second.stdout, second.stderr) == (b"", b"")
+    assert machine.statuses() == {"next": "queued"}
+    place.release()
+    assert [run.status for run in machine.ended(1)] == ["success"]
+    assert starter.stderr.read() == ""  # Whoever hands out turns had it open.
+    starter.stderr.close()
+    Path(state, "turn.lock").rmdir()
 
 
 def test_history_and_show_tell_how_long_a_run_waited_and_for_what(machine: Machine, flows: Any) -> None:

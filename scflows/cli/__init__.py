@@ -15,7 +15,7 @@ def main() -> None:
     if len(arguments) == 4 and arguments[:3] == ["run", "--waiting", "--state"]:
         from scflows.turn import serve_here
 
-        serve_here(arguments[3], _tell)
+        serve_here(arguments[3], _tell, _warn)
         sys.exit(0)
     if arguments[:1] == ["tick"] and (len(arguments) == 1 or (len(arguments) == 3 and arguments[1] == "--state")):
         sys.exit(_for_all("tick", *arguments[2:]))
@@ -71,7 +71,7 @@ def _run_due(name: str, state: str, slot: float | None, trigger: str) -> int:
     if not nobody_waits(where):
         from scflows.turn import serve
 
-        serve(where, _tell)
+        serve(where, _tell, _warn)
     return 0 if outcome is None else exit_code(outcome)
 
 
@@ -83,6 +83,10 @@ def _tell(name: str, outcome: Outcome) -> None:
         # Cron mails it to whoever MAILTO names.
         told = " ".join(outcome.run.message.split())
         sys.stderr.write(f"error: {name}: {told} · flows logs {outcome.run.id}\n")
+
+
+def _warn(text: str) -> None:
+    sys.stderr.write(f"warning: {text}\n")
 
 
 def _for_all(line: str, state: str = "") -> int:
@@ -97,7 +101,7 @@ def _for_all(line: str, state: str = "") -> int:
         else:
             from scflows.tick import tick_here
 
-            tick_here(lambda text: print(f"warning: {text}", file=sys.stderr), state)
+            tick_here(_warn, state)
     except ScflowsError as error:
         sys.stderr.write(f"error: {error}\n" + (f"  help: {error.help}\n" if error.help else ""))
         return error.exit_code

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def show(ctx: typer.Context) -> None:
     """Print the crontab as cron has it: our block between its marks, and all that is not ours."""
-    from scflows.cron.install import find_crontab, split
+    from scflows.cron.install import find_crontab, taken_apart
 
     out: Output = ctx.obj
     crontab = find_crontab(out.settings.environment)
@@ -27,7 +27,8 @@ def show(ctx: typer.Context) -> None:
     raw = crontab.read()
     if out.json:
         text = raw.decode("utf-8", "replace")
-        out.object({"user": crontab.user, "program": crontab.program, "crontab": text, "block": split(raw).lines})
+        block = taken_apart(raw, out.settings).lines
+        out.object({"user": crontab.user, "program": crontab.program, "crontab": text, "block": block})
         return
     if crontab.by:
         out.warn(f"this is the crontab of {crontab.user}, not of {crontab.by}")

@@ -29,7 +29,7 @@ COLORS = {
         *("skipped", "cancelled", "paused", "warn", "warning", "ignored", "handled", "left behind"),
         *("late", "missed", "too_long", "waiting"),
     ),
-    RED: ("failed", "crashed", "failing", "broken", "hangs", "error", "FAIL", "ERROR"),
+    RED: ("failed", "crashed", "failing", "broken", "hangs", "unusable", "error", "FAIL", "ERROR"),
     CYAN: ("running", "queued"),
 }
 

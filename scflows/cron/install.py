@@ -74,7 +74,7 @@ def install(
         now = crontab.read()
         if now == raw:
             break
-        if split(now).lines != split(raw).lines:
+        if taken_apart(now, settings).lines != split(raw).lines:
             raise Busy("the block in the crontab was changed just now by somebody else", "try again")
         raw = now
     else:

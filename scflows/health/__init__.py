@@ -36,13 +36,14 @@ class Finding:
 
 def checks() -> list[Callable[[Installation], Iterator[Finding]]]:
     """All checks, in the order in which they are told."""
-    from scflows.health import clock, daemon, entries, flows, place
+    from scflows.health import clock, daemon, entries, flows, ownership, place, turns
 
     return [
         place.env_file,
         place.values,
         place.config,
         place.folders,
+        ownership.files,
         place.logs,
         place.disk,
         place.history,
@@ -54,6 +55,7 @@ def checks() -> list[Callable[[Installation], Iterator[Finding]]]:
         entries.interpreters,
         daemon.schedulers,
         daemon.slots,
+        turns.turns,
         flows.flows,
         flows.programs,
         clock.changes,
@@ -74,12 +76,12 @@ def examine(installation: Installation) -> list[Finding]:
     return found
 
 
-def some(findings: list[Finding]) -> Iterator[Finding]:
-    """The first findings of many of a kind, and how many more there are."""
+def some(findings: list[Finding], help: str = "") -> Iterator[Finding]:
+    """The first findings of many of a kind, and how many more there are; `help` is for all of these."""
     yield from findings[:MOST]
     if len(findings) > MOST:
         last = findings[-1]
-        yield Finding(last.level, last.topic, f"{len(findings) - MOST} more like these")
+        yield Finding(last.level, last.topic, f"{len(findings) - MOST} more like these", help)
 
 
 def counted(number: int, what: str) -> str:

@@ -6,6 +6,8 @@ import time
 from dataclasses import dataclass, field
 
 from scflows.cron.task import TaskStore
+from scflows.health.ownership import foreign_files
+from scflows.health.turns import standstill
 from scflows.heartbeat import STALE, last_beat, scheduler
 from scflows.history import Query
 from scflows.incident import incidents
@@ -22,6 +24,7 @@ FAILING = "failing"
 BROKEN = "broken"
 WAITING = "waiting"
 HANGS = "hangs"
+UNUSABLE = "unusable"
 #: Seconds after which a run that waits for its turn is told.
 MOST_WAITING = 900.0
 #: How far back the first of failures in a row is looked for, in runs.
@@ -33,7 +36,7 @@ class Problem:
     """What is wrong with one task, or with the scheduler."""
 
     task: str
-    kind: str  #: `late`, `missed`, `too_long`, `crashed`, `failing`, `waiting`, `broken`, `hangs`
+    kind: str  #: `late`, `missed`, `too_long`, `crashed`, `failing`, `waiting`, `broken`, `hangs`, `unusable`
     since: float | None  #: seconds since the epoch
     message: str
     run: str = ""
@@ -89,6 +92,7 @@ def condition(settings: Settings, store: RunStore, now: float | None = None) -> 
                 found.problems.append(Problem(each.task, WAITING, each.started, "waits for its turn", each.id))
     found.problems += [Problem("", BROKEN, None, str(each)) for each in broken]
     found.problems += _hangs(settings, moment)
+    found.problems += _unusable(settings)
     return found
 
 
@@ -109,7 +113,21 @@ def _failing(last: Run, store: RunStore) -> Problem:
 
 
 def _hangs(settings: Settings, now: float) -> list[Problem]:
+    found = []
     held, beat = scheduler(settings), last_beat(settings)
-    if held is None or beat is None or now - beat.tick <= STALE:
+    if held is not None and beat is not None and now - beat.tick > STALE:
+        told = "`flows cron run` did not look at the clock; stop it and start it again"
+        found.append(Problem("", HANGS, beat.tick, told))
+    still = standstill(settings.state_path, now)
+    if still is not None:
+        found.append(Problem("", HANGS, still.since, f"{still.message}; {still.help}"))
+    return found
+
+
+def _unusable(settings: Settings) -> list[Problem]:
+    """Files of the state that this user cannot use, in one line: `flows check` names each."""
+    found = [each for each in foreign_files(settings) if each.mine]
+    if not found:
         return []
-    return [Problem("", HANGS, beat.tick, "`flows cron run` did not look at the clock; stop it and start it again")]
+    more = f"; and {len(found) - 1} more: flows check" if len(found) > 1 else ""
+    return [Problem("", UNUSABLE, None, f"{found[0].message}; {found[0].help}{more}")]

@@ -177,8 +177,15 @@ def test_a_crontab_that_was_written_by_half_is_put_back(flows: Flows, tab: Tab, 
     assert tab.content.count(b"\n") == 2
     tab.behaves("ok")
     # Whoever comes later is told the way back as well.
-    for command in ("repair", "check"):
-        told = flows(command)
+    for command in (
+        "repair",
+        "check",
+        "check --fix",
+        "crontab show --json",
+        "auto-schedule --once",
+        "clear-tasks --yes",
+    ):
+        told = flows(*command.split())
         assert "not one pair" in told.out + told.err
         assert "flows crontab restore" in told.out + told.err
     answer = flows("crontab", "restore", "--yes")

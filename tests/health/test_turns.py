@@ -1,0 +1,68 @@
+"""Runs that wait for their turn are started, or it is told that they are not."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from scflows import backlog
+from scflows.health import FAIL, OK, turns
+from scflows.health.tasks import condition
+from scflows.history import open_store
+from scflows.place import take_place
+
+SLOT = 1790000000.0
+LATER = 600.0
+
+
+@pytest.fixture
+def waits(machine) -> Iterator[backlog.Ticket]:
+    """A run that could start, and a process that hands out turns: this one, which has not looked since."""
+    settings = machine.settings
+    ticket = backlog.Ticket(0, SLOT, "report", "0" * 16)
+    waiting = backlog.Waiting(
+        "cron", SLOT, SLOT, SLOT * 2, most=1, lock_path=settings.lock_path, lock="report", mutexes=["db"],
+        patient=False, why="a place",
+    )  # fmt: skip
+    os.makedirs(settings.state_path, exist_ok=True)
+    lock = backlog.turn_lock(settings.state_path)
+    assert lock.acquire("")
+    backlog.put(settings.state_path, ticket, waiting).leave()
+    yield ticket
+    lock.release()
+
+
+def test_whoever_hands_out_turns_and_does_nothing_is_named(machine, waits, one) -> None:
+    assert one(turns.turns).level == OK
+    silent = os.stat(os.path.join(machine.settings.state_path, "turn.lock")).st_mtime
+    machine.now = silent + LATER
+    finding = one(turns.turns)
+    assert finding.level == FAIL
+    assert finding.text.startswith(f"process {os.getpid()} hands out turns, and has not looked since 20")
+    assert finding.text.endswith("; 1 run waits, though there is a place")
+    assert finding.help.startswith(f"end it: kill -9 {os.getpid()}; ")
+    store = open_store(machine.settings)
+    try:
+        found = condition(machine.settings, store, machine.now)
+    finally:
+        store.close()
+    assert [(each.kind, each.since) for each in found.problems] == [("hangs", silent)]
+    assert finding.text in found.problems[0].message
+
+
+def test_it_is_no_standstill_where_nothing_could_be_started(machine, waits, one) -> None:
+    state = machine.settings.state_path
+    machine.now += LATER
+    assert one(turns.turns).level == FAIL
+    place = take_place(state, 1)
+    assert place is not None
+    assert one(turns.turns).level == OK
+    place.release()
+    mutex = backlog.FileLock(backlog.mutex_folder(machine.settings.lock_path), "db")
+    assert mutex.acquire("other")
+    assert one(turns.turns).level == OK
+    mutex.release()
+    os.unlink(os.path.join(state, "backlog", waits.name))
+    assert list(turns.turns(machine.installation())) == []
