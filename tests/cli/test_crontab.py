@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -46,14 +45,10 @@ class Tab:
 
 
 @pytest.fixture
-def tab(tmp_path: Path, environment: dict[str, str], workspace: Path) -> Tab:
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    shutil.copy(Path(__file__).parents[1] / "cron" / "crontab", folder / "crontab")
-    environment["CRONTAB_PROGRAM"] = str(folder / "crontab")
+def tab(crontab: Path, workspace: Path) -> Tab:
     for name in ("one", "two"):
         (workspace / "tasks" / f"{name}.yml").write_text("steps: []\n")
-    tab = Tab(folder)
+    tab = Tab(crontab.parent)
     tab.content = FIRST
     return tab
 

@@ -15,18 +15,6 @@ FOREIGN = b"# mine, set A=1 first\nA = b\n5 4 * * *  echo 'x%y' # z\n\n@reboot t
 
 
 @pytest.fixture
-def crontab(tmp_path, environment) -> Path:
-    """A stand-in for the program `crontab`; the tab it keeps."""
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    program = folder / "crontab"
-    program.write_bytes((Path(__file__).parent.parent / "cron" / "crontab").read_bytes())
-    program.chmod(0o755)
-    environment["CRONTAB_PROGRAM"] = str(program)
-    return folder / "tab"
-
-
-@pytest.fixture
 def tree(workspace) -> Path:
     """A workspace with flows of several intervals, one of them without a schedule."""
     top = workspace / "tasks"
