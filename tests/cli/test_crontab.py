@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -361,3 +362,17 @@ def test_a_line_for_the_boot_that_is_lost_or_changed_is_noticed_and_written_agai
         assert "flows repair" in told.out
         assert flows("repair").code == 0
         assert tab.content == whole
+
+
+@pytest.mark.parametrize("shown", [rb"\r", b"\r"], ids=["as Debian shows it", "as it is"])
+def test_what_is_advised_for_carriage_returns_takes_them_out(
+    flows: Flows, tab: Tab, environment: dict[str, str], shown: bytes
+) -> None:
+    tab.content = FIRST + b"5 4 * * * x" + shown + b"\n"
+    refused = flows("manual-schedule", "one.yml")
+    assert refused.code == 5
+    (advised,) = [line.partition("plain: ")[2] for line in refused.err.splitlines() if "plain: " in line]
+    path = f"{tab.folder}:{environment['PATH']}"
+    subprocess.run(["/bin/sh", "-c", advised], env={**environment, "PATH": path}, check=True)
+    assert flows("manual-schedule", "one.yml").code == 0
+    assert tab.foreign == FIRST + b"5 4 * * * x\n"
