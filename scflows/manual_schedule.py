@@ -11,7 +11,8 @@ from scflows.cron.task import check_name, task_name
 from scflows.errors import Busy, UsageError
 from scflows.loader import find_flow, load_flow
 from scflows.parameter import convert
-from scflows.planner import KEEP, REPLACE, Change, Plan, Planner, since
+from scflows.plan import KEEP, REPLACE, Change, Plan
+from scflows.planner import Planner, since
 from scflows.smartcitizen.kind import find_kind
 from scflows.source import Wish
 
@@ -100,13 +101,13 @@ def edited(planner: Planner, name: str, order: Order) -> Change:
     schedule = old.schedule
     if order.cron is not None or order.every is not None or order.interval_hours is not None:
         wanted = _asked(order, None)
-        planner.make_room(old)
-        schedule = placed(wanted, planner.load, name, seconds=planner.seconds(old))
+        planner.standing.make_room(old)
+        schedule = placed(wanted, planner.standing.load, name, seconds=planner.standing.seconds(old))
     elif order.timezone is not None:
         if old.schedule.every is not None:
             raise UsageError(NO_ZONE)
         wanted = asked({"cron": old.schedule.cron, "timezone": order.timezone, **_beside(order)})
-        schedule = placed(wanted, planner.load, name, seconds=planner.seconds(old))
+        schedule = placed(wanted, planner.standing.load, name, seconds=planner.standing.seconds(old))
     else:
         # The time is not its own: what is asked for beside it is checked with any.
         wanted = asked({"cron": "* * * * *", **_beside(order)})
