@@ -13,7 +13,7 @@ from scflows.cron.block import live_lines
 from scflows.cron.install import Parts, difference, drift, find_crontab, install, plan, reinstall, taken_apart
 from scflows.cron.limits import check_limits
 from scflows.cron.line import ALL, BOOT, TICK, boot_line, line, tick_line
-from scflows.cron.owner import lines_of_others, not_ours, of_others, usual_state
+from scflows.cron.owner import check_user, lines_of_others, not_ours, of_others, usual_state
 from scflows.cron.tabfile import Tabfile
 from scflows.errors import Busy, Refused, ScflowsError
 from scflows.safefile import open_regular, replace
@@ -33,8 +33,8 @@ NO_CRONTAB = "there is no crontab program here: the tabfile is written; run its 
 class Custody:
     """Our block as it is. Hold `file_lock` from making one until `write` has returned.
 
-    Raises Refused for a crontab that may not or cannot be read; with `whole`, which is for whoever replaces it as a
-    whole, not for one whose marks are no pair.
+    Raises Refused for a crontab that may not or cannot be read, or is of another user than the tasks; with `whole`,
+    which is for whoever replaces it as a whole, not for one whose marks are no pair.
     """
 
     def __init__(self, settings: Settings, whole: bool = False) -> None:
@@ -43,6 +43,8 @@ class Custody:
         #: Whether one line stands for all tasks; kept from command to command.
         self.one_line = self._was_one_line = os.path.exists(self._form_file)
         self.crontab = find_crontab(settings.environment)
+        if self.crontab is not None:
+            check_user(self.crontab, settings.state_path)
         self.raw = b"" if self.crontab is None else self.crontab.read()
         try:
             self.parts = taken_apart(self.raw, settings)

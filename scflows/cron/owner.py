@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from scflows.cron.line import Entry
+    from scflows.cron.program import Crontab
 
 #: So many names are told.
 TOLD = 5
@@ -52,6 +53,31 @@ def lines_of_others(lines: Iterable[str], state_path: str) -> list[Entry]:
         sign = f" --state {state_path} # "
         unlike = [line for line in lines if sign not in line]
     return of_others(map(parse_line, unlike), state_path)
+
+
+def check_user(crontab: Crontab, state_path: str) -> None:
+    """Raises Refused where sudo made this the crontab of another user than the one whose tasks these are."""
+    if crontab.by is None:
+        return
+    import pwd
+
+    from scflows.safefile import is_below
+
+    try:
+        them = pwd.getpwnam(crontab.by)
+    except KeyError:
+        return
+    try:
+        is_theirs = os.stat(state_path).st_uid == them.pw_uid
+    except OSError:
+        is_theirs = False
+    homes = [them.pw_dir] if them.pw_dir.strip("/") else []
+    if is_theirs or is_below(os.path.realpath(state_path), homes):
+        raise Refused(
+            f"the tasks in {state_path} are those of {crontab.by}; under sudo they would go onto the crontab of"
+            f" {crontab.user}",
+            f"run it without sudo; or for tasks of {crontab.user}: sudo -H",
+        )
 
 
 def not_ours(entries: Sequence[Entry], state_path: str) -> Refused:

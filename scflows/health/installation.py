@@ -11,7 +11,7 @@ from functools import cached_property
 from scflows.cron.index import read_tasks
 from scflows.cron.install import Crontab, Parts, find_crontab, taken_apart
 from scflows.cron.line import Entry
-from scflows.cron.owner import lines_of_others, of_others
+from scflows.cron.owner import check_user, lines_of_others, of_others
 from scflows.cron.tabfile import Tabfile
 from scflows.errors import ScflowsError
 from scflows.heartbeat import scheduler
@@ -111,6 +111,7 @@ class Installation:
         if self.crontab is None:
             return b"", None
         try:
+            check_user(self.crontab, self.settings.state_path)
             return self.crontab.read(), None
         except ScflowsError as error:
             return b"", error
@@ -122,7 +123,7 @@ class Installation:
 
     @property
     def crontab_error(self) -> ScflowsError | None:
-        """Why the crontab cannot be read."""
+        """Why the crontab cannot be read, or is not that of these tasks."""
         return self._read_crontab[1]
 
     @cached_property

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pwd
 import subprocess
 import sys
 from collections.abc import Callable
@@ -52,6 +54,33 @@ def tab(crontab: Path, workspace: Path) -> Tab:
     tab = Tab(crontab.parent)
     tab.content = FIRST
     return tab
+
+
+@pytest.mark.parametrize(
+    ("said", "help"),
+    [
+        (
+            "You (ana) are not allowed to use this program (crontab)\nSee crontab(1)",
+            "/etc/cron.",
+        ),
+        ("crontab: crontabs/tmp.RXFqZI: No space left on device", "make room where crontabs are"),
+        ("/var/spool/cron/: mkstemp: No space left on device", "make room where crontabs are"),
+        ("/var/spool/cron/: mkstemp: Read-only file system", "the disk with the crontabs is read-only"),
+        ("crontabs/ana/: fopen: Permission denied", "has lost its rights"),
+        ("must be suid to work properly: seteuid: Operation not permitted", "has lost its rights"),
+        ("crontabs: No such file or directory", "the folder for crontabs is missing"),
+        ("cannot chdir(/var/spool/cron/crontabs), bailing out.", "the folder for crontabs is missing"),
+        ("crontab: can't change directory to '/var/spool/cron/crontabs': No such file or directory", "is missing"),
+    ],
+)
+def test_what_keeps_the_program_from_its_work_is_told_with_what_to_do(
+    flows: Flows, tab: Tab, said: str, help: str
+) -> None:
+    (tab.folder / "crontab").write_text(f"#!/bin/sh\ncat >&2 <<'END'\n{said}\nEND\nexit 1\n")
+    answer = flows("manual-schedule", "one.yml")
+    assert answer.code == 5
+    assert said.splitlines()[0] in answer.err
+    assert help in answer.err.split("help: ")[1]
 
 
 def test_the_crontab_is_shown_as_cron_has_it(flows: Flows, tab: Tab) -> None:
@@ -290,6 +319,24 @@ def test_a_block_that_two_state_folders_share_is_told_and_can_be_parted(flows: F
     (tmp_path / "other-cache/scdata/tasks/tabfile.tab").unlink()
     assert flows("clear-tasks", "--yes", **other).code == 0
     assert tab.content == ours
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="sudo makes one root")
+def test_under_sudo_the_tasks_of_another_user_do_not_go_onto_the_crontab_of_root(
+    flows: Flows, tab: Tab, tmp_path: Path
+) -> None:
+    assert flows("manual-schedule", "one.yml", SUDO_USER="nobody").code == 0
+    os.chown(tmp_path / "state" / "scflows", pwd.getpwnam("nobody").pw_uid, -1)
+    before = tab.content
+    for command in ("manual-schedule two.yml", "auto-schedule --once", "repair", "clear-tasks --yes"):
+        refused = flows(*command.split(), SUDO_USER="nobody")
+        assert refused.code == 5
+        assert f"the tasks in {tmp_path}/state/scflows are those of nobody" in refused.err
+        assert "run it without sudo" in refused.err
+    told = flows("check", SUDO_USER="nobody").out
+    assert "are those of nobody; under sudo they would go onto the crontab of root" in told
+    assert "flows repair" not in told
+    assert tab.content == before
 
 
 def test_lines_outside_of_the_block_that_another_state_folder_needs_are_not_ours(
