@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -877,3 +877,40 @@ def test_files_say_whose_turn_comes_first(given: list[backlog.Ticket]) -> None:
         found = backlog.tickets(state)
     assert sorted(found, key=lambda ticket: ticket.name) == sorted(given, key=lambda ticket: ticket.name)
     assert [ticket.key[:3] for ticket in found] == sorted(ticket.key[:3] for ticket in given)
+
+
+def test_users_whose_places_are_one_folder_share_the_cap() -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        os.chmod(folder, 0o755)
+        shared = Path(folder, "places")
+        shared.mkdir()
+        shared.chmod(0o1777)
+        mine, theirs = Path(folder, "mine"), Path(folder, "theirs")
+        for state in (mine, theirs):
+            state.mkdir()
+            state.joinpath("places").symlink_to(shared)
+        first = take_place(str(mine), 2)
+        assert first is not None
+        with another_user():
+            second = take_place(str(theirs), 2)
+            assert second is not None
+            assert take_place(str(theirs), 2) is None
+        assert take_place(str(mine), 2) is None
+        first.release()
+        with another_user():
+            first = take_place(str(theirs), 2)
+        assert first is not None
+        first.release()
+        second.release()
+
+
+@contextmanager
+def another_user() -> Iterator[None]:
+    """Be somebody else, where that can be."""
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
