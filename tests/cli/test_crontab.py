@@ -71,6 +71,7 @@ def tab(tmp_path: Path, environment: dict[str, str], workspace: Path) -> Tab:
         ("/var/spool/cron/: mkstemp: Read-only file system", "the disk with the crontabs is read-only"),
         ("crontabs/ana/: fopen: Permission denied", "has lost its rights"),
         ("must be suid to work properly: seteuid: Operation not permitted", "has lost its rights"),
+        ("bcrontab: Fatal: Could not connect to bcron-spool: No such file or directory", "start it"),
         ("crontabs: No such file or directory", "the folder for crontabs is missing"),
         ("cannot chdir(/var/spool/cron/crontabs), bailing out.", "the folder for crontabs is missing"),
         ("crontab: can't change directory to '/var/spool/cron/crontabs': No such file or directory", "is missing"),
