@@ -19,6 +19,7 @@ ALSO = ("/usr/bin", "/bin")
 LIMIT = 60
 #: How it says that a user has none: Debian's, cronie's and systemd-cron's, then bcron's.
 NONE = ("no crontab for", "crontab does not exist")
+MAKE_ROOM = "make room where crontabs are; see: df -h /var/spool/cron, df -i /var/spool/cron"
 WITHOUT = "or run the tasks without it: flows cron run"
 #: What Debian's program puts on top of every crontab that it installs.
 HEADER = re.compile(
@@ -89,7 +90,7 @@ class Crontab:
     def _way_out(self, reason: str) -> str:
         """What to do about a reason that the program gave."""
         if "no space" in reason or "quota" in reason:
-            return "make room where crontabs are; see: df -h /var/spool/cron, df -i /var/spool/cron"
+            return MAKE_ROOM
         if "read-only" in reason:
             return f"the disk with the crontabs is read-only; see: findmnt -T /var/spool/cron; {WITHOUT}"
         if "permission denied" in reason or "not permitted" in reason:

@@ -87,6 +87,17 @@ def test_what_keeps_the_program_from_its_work_is_told_with_what_to_do(
     assert help in answer.err.split("help: ")[1]
 
 
+@pytest.mark.parametrize("mode", ["full", "full-told"])
+def test_a_crontab_that_was_written_in_part_is_put_back(flows: Flows, tab: Tab, mode: str) -> None:
+    tab.behaves(mode)
+    answer = flows("manual-schedule", "one.yml")
+    assert answer.code == 5
+    assert "the crontab is as it was again" in answer.err
+    assert "make room" in answer.err
+    assert tab.content == FIRST
+    assert flows("list-tasks").out == ""
+
+
 def test_the_crontab_is_shown_as_cron_has_it(flows: Flows, tab: Tab) -> None:
     assert flows("manual-schedule", "one.yml").code == 0
     shown = flows("crontab", "show")
