@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from scflows.cron.block import Parts, difference, drift, plan, split
 from scflows.cron.limits import check_limits
-from scflows.cron.program import Crontab, find_crontab
+from scflows.cron.program import MAKE_ROOM, Crontab, find_crontab
 from scflows.errors import Busy, Refused, Unreachable
 from scflows.safefile import open_regular, replace
 
@@ -120,11 +120,30 @@ def _put_whole(crontab: Crontab, raw: bytes, new: bytes, backup: str) -> Install
             if isinstance(error, Refused):
                 raise _Unchanged(str(error), error.help) from error
             raise
+        if _put_back(crontab, raw, new, found):
+            raise Refused(f"{error}; and wrote but a part of it: the crontab is as it was again", MAKE_ROOM) from error
         raise Refused(
             f"{error}; and the crontab is neither as it was nor as it was to be", _way_back(backup)
         ) from error
     _compare(crontab, raw, new, backup)
     return Installed(True, backup)
+
+
+def _put_back(crontab: Crontab, raw: bytes, new: bytes, found: bytes) -> bool:
+    """Whether the crontab is as it was again, after but the beginning of the new one was written, as on a full disk.
+
+    Anything else that is there now may be what somebody else wrote in this moment, and stays.
+    """
+    if not new.startswith(found):
+        return False
+    try:
+        crontab.write(raw)
+    except (Refused, Unreachable):
+        pass  # What counts is what is there now.
+    try:
+        return crontab.read() == raw
+    except (Refused, Unreachable):
+        return False
 
 
 def _found(crontab: Crontab, backup: str, error: ScflowsError) -> bytes:
@@ -204,10 +223,12 @@ def _compare(crontab: Crontab, old: bytes, new: bytes, backup: str) -> None:
             f"{crontab.program} said it wrote the crontab, and the crontab is as before",
             "see whether the disk is full, and whether crontab works by hand: crontab -e",
         )
+    if _put_back(crontab, old, new, found):
+        told = f"{crontab.program} wrote {len(found)} of {len(new)} bytes, and said that all was well"
+        raise Refused(f"{told}; the crontab is as it was again", MAKE_ROOM)
     pairs = zip(new.split(b"\n"), found.split(b"\n"), strict=False)
     first = next((number for number, (ours, theirs) in enumerate(pairs, 1) if ours != theirs), 0)
     where = f"from line {first} on" if first else "at its end"
-    # Not put back by us: it may be what somebody else wrote in this moment.
     raise Refused(
         f"the crontab is not as it was written: it differs {where}",
         _way_back(backup),

@@ -17,6 +17,9 @@ DEBIAN, CRONIE, BUSYBOX, UNKNOWN = "Debian cron", "cronie", "busybox", "unknown"
 ALSO = ("/usr/bin", "/bin")
 #: How long it may take, in seconds.
 LIMIT = 60
+#: How it says that a user has none: Debian's, cronie's and systemd-cron's, then bcron's.
+NONE = ("no crontab for", "crontab does not exist")
+MAKE_ROOM = "make room where crontabs are; see: df -h /var/spool/cron, df -i /var/spool/cron"
 WITHOUT = "or run the tasks without it: flows cron run"
 #: What Debian's program puts on top of every crontab that it installs.
 HEADER = re.compile(
@@ -45,14 +48,16 @@ class Crontab:
             return HEADER.sub(b"", output, count=1) if HEADER.match(output) else output
         told = errors.decode("utf-8", "replace").strip()
         reason = told.lower()
-        is_none = "no crontab for" in reason or ("can't open" in reason and "no such file" in reason)
+        is_none = any(sign in reason for sign in NONE) or ("can't open" in reason and "no such file" in reason)
         if is_none and not output:
             return b""
         raise self._refused("read", code, told)
 
     def write(self, content: bytes) -> None:
         """Replace the crontab. Raises Refused with what the program says; it may have written all the same."""
-        code, _, errors = self._run("-", content)
+        # bcron's takes nothing but files.
+        is_bcron = os.path.basename(os.path.realpath(self.program)) == "bcrontab"
+        code, _, errors = self._run("/dev/stdin" if is_bcron else "-", content)
         if code != 0:
             raise self._refused("written", code, errors.decode("utf-8", "replace").strip())
 
@@ -85,12 +90,14 @@ class Crontab:
     def _way_out(self, reason: str) -> str:
         """What to do about a reason that the program gave."""
         if "no space" in reason or "quota" in reason:
-            return "make room where crontabs are; see: df -h /var/spool/cron, df -i /var/spool/cron"
+            return MAKE_ROOM
         if "read-only" in reason:
             return f"the disk with the crontabs is read-only; see: findmnt -T /var/spool/cron; {WITHOUT}"
         if "permission denied" in reason or "not permitted" in reason:
             rights = f"ls -l {self.program}, ls -ld /var/spool/cron/crontabs"
             return f"the program crontab has lost its rights; see: {rights}; install cron anew, {WITHOUT}"
+        if "could not connect" in reason:
+            return f"the service that keeps the crontabs is not at work: start it; {WITHOUT}"
         if "chdir" in reason or ("no such file" in reason and ("crontabs" in reason or "spool" in reason)):
             return f"the folder for crontabs is missing: install cron anew; {WITHOUT}"
         return "see: crontab -l"

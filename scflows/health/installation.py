@@ -44,8 +44,11 @@ class Daemon:
     since: float = 0.0  #: seconds since the epoch; 0 when it cannot be told
 
 
-#: As their processes are named: Debian's, then cronie's and busybox's.
-DAEMONS = ("cron", "crond")
+#: As their processes are named: Debian's, cronie's and busybox's, then bcron's.
+DAEMONS = ("cron", "crond", "bcron-sched")
+#: What makes timers of crontabs where systemd is at work; it has no process of its own.
+GENERATORS = ("/lib/systemd/system-generators", "/usr/lib/systemd/system-generators")
+GENERATOR = "systemd-crontab-generator"
 PID_FILES = ("crond.pid", "cron.pid")
 
 
@@ -60,6 +63,7 @@ class Installation:
         account: Account | None = None,
         proc: str = "/proc",
         run: str = "/run",
+        generators: tuple[str, ...] = GENERATORS,
     ) -> None:
         self.settings = settings
         self.environment = os.environ if environment is None else environment
@@ -67,6 +71,7 @@ class Installation:
         self.account = account or this_account()
         self.proc = proc
         self.run = run
+        self.generators = generators
 
     @cached_property
     def tabfile(self) -> Tabfile:
@@ -159,6 +164,10 @@ class Installation:
             pid = _number(os.path.join(self.run, name))
             if pid and not os.path.exists(os.path.join(self.proc, str(pid))) and _is_hidden(pid):
                 return Daemon(name.removesuffix(".pid"), pid)
+        if os.path.isdir(os.path.join(self.run, "systemd", "system")):
+            for folder in self.generators:
+                if os.path.exists(os.path.join(folder, GENERATOR)):
+                    return Daemon("systemd-cron", 1, self.booted)
         return None
 
     @cached_property

@@ -40,6 +40,8 @@ class Standstill:
 
     @property
     def help(self) -> str:
+        if self.state == "T":
+            return f"have it go on: kill -CONT {self.pid}; so does any look at the history"
         end = f"end it: kill -9 {self.pid}; if it does not go" if self.pid else "end it there; if that cannot be"
         return f"{end}: rm {quote(self.path)}; then have another take over: flows history"
 

@@ -68,6 +68,7 @@ def tab(crontab: Path, workspace: Path) -> Tab:
         ("/var/spool/cron/: mkstemp: Read-only file system", "the disk with the crontabs is read-only"),
         ("crontabs/ana/: fopen: Permission denied", "has lost its rights"),
         ("must be suid to work properly: seteuid: Operation not permitted", "has lost its rights"),
+        ("bcrontab: Fatal: Could not connect to bcron-spool: No such file or directory", "start it"),
         ("crontabs: No such file or directory", "the folder for crontabs is missing"),
         ("cannot chdir(/var/spool/cron/crontabs), bailing out.", "the folder for crontabs is missing"),
         ("crontab: can't change directory to '/var/spool/cron/crontabs': No such file or directory", "is missing"),
@@ -81,6 +82,17 @@ def test_what_keeps_the_program_from_its_work_is_told_with_what_to_do(
     assert answer.code == 5
     assert said.splitlines()[0] in answer.err
     assert help in answer.err.split("help: ")[1]
+
+
+@pytest.mark.parametrize("mode", ["full", "full-told"])
+def test_a_crontab_that_was_written_in_part_is_put_back(flows: Flows, tab: Tab, mode: str) -> None:
+    tab.behaves(mode)
+    answer = flows("manual-schedule", "one.yml")
+    assert answer.code == 5
+    assert "the crontab is as it was again" in answer.err
+    assert "make room" in answer.err
+    assert tab.content == FIRST
+    assert flows("list-tasks").out == ""
 
 
 def test_the_crontab_is_shown_as_cron_has_it(flows: Flows, tab: Tab) -> None:

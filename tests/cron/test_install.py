@@ -34,7 +34,7 @@ def test_a_block_is_installed_and_taken_out_again(fake: FakeCrontab, settings: S
 
 
 def test_a_first_crontab_is_made_where_there_was_none(fake: FakeCrontab, settings: Settings) -> None:
-    for mode in ("ok", "busybox"):
+    for mode in ("ok", "busybox", "bcron"):
         fake.behaves(mode)
         assert fake.program.read() == b""
     install(fake.program, b"", [A], settings)
@@ -229,3 +229,21 @@ with file_lock(settings):
     assert parts.foreign == FOREIGN
     assert parts.lines == Tabfile.read(settings.tabfile).lines
     assert {entry.name for entry in Tabfile.read(settings.tabfile).entries} == set(names)
+
+
+def test_a_program_that_takes_nothing_but_files_is_given_one(tmp_path: Path, settings: Settings) -> None:
+    program = tmp_path / "bcrontab"
+    program.write_text(
+        f"""#!/bin/sh
+        case $1 in
+        -l) cat {tmp_path}/tab 2>/dev/null || {{ echo 'bcrontab: Fatal: Crontab does not exist' >&2; exit 1; }} ;;
+        -*) echo 'bcrontab: Error: Too few command-line arguments' >&2; exit 1 ;;
+        *) cat "$1" > {tmp_path}/tab ;;
+        esac
+        """
+    )
+    program.chmod(0o755)
+    (tmp_path / "crontab").symlink_to(program)
+    crontab = Crontab(str(tmp_path / "crontab"), "ana", None)
+    assert install(crontab, crontab.read(), [A], settings).changed
+    assert split(crontab.read()).lines == [A]

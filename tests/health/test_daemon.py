@@ -74,7 +74,9 @@ def test_no_cron_at_all_is_a_failure(machine, one) -> None:
     assert daemon.status(machine.installation()).driver == ""
 
 
-@pytest.mark.parametrize("words", [("cron",), ("crond",), ("busybox", "crond", "-f")], ids=lambda words: words[0])
+@pytest.mark.parametrize(
+    "words", [("cron",), ("crond",), ("busybox", "crond", "-f"), ("bcron-sched",)], ids=lambda words: words[0]
+)
 def test_the_daemon_is_found_among_the_processes(machine, words, one) -> None:
     machine.task("report")
     machine.install()
@@ -84,6 +86,23 @@ def test_the_daemon_is_found_among_the_processes(machine, words, one) -> None:
     assert finding.level == OK
     assert "process 42" in finding.text
     assert daemon.status(machine.installation()).driver == "cron"
+
+
+def test_systemd_starts_the_tasks_where_it_makes_timers_of_crontabs(machine) -> None:
+    machine.task("report")
+    generators = machine.folder / "generators"
+    generators.mkdir()
+
+    def level() -> str:
+        (finding,) = daemon.schedulers(machine.installation(generators=(str(generators),)))
+        return finding.level
+
+    (machine.run / "systemd" / "system").mkdir(parents=True)
+    assert level() == FAIL
+    (generators / "systemd-crontab-generator").touch()
+    assert level() == OK
+    (machine.run / "systemd" / "system").rmdir()  # Another program is the first process, as in most containers.
+    assert level() == FAIL
 
 
 def test_a_daemon_that_has_none_of_the_tasks_drives_nothing(machine) -> None:
