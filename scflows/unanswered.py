@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from scflows.cron.index import read_tasks
 from scflows.cron.schedule import Schedule
 from scflows.database import SQLITE, sqlite_path
+from scflows.garbage import uncollected
 from scflows.heartbeat import is_left_to_another
 from scflows.history import Query, open_store
 from scflows.history.recorder import FAULTS
@@ -27,7 +28,7 @@ from scflows.unrecorded import claimed_tasks, record_unrecorded
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable
 
     from scflows.cron.task import Task
     from scflows.history import RunStore
@@ -86,13 +87,14 @@ def settle(
     pending: Collection[tuple[str, float]] = (),
     is_scheduler: bool = False,
     at_once: bool = False,
+    tasks: Iterable[Task] | None = None,
 ) -> Settled:
     """Record the slots of all enabled tasks that were missed; tell which are to be made up.
 
     `store` is the history that `settings` name; tasks of other workspaces have theirs. `pending` are (task, slot)
-    that the caller is about to start. While `flows cron run` is at work, only it may look. With very many tasks a look
-    that comes soon after another is none, unless `at_once`. Raises what the store raises; other tasks' histories that
-    cannot be used are told.
+    that the caller is about to start; `tasks` are all there are, for who has read them. While `flows cron run` is at
+    work, only it may look. With very many tasks a look that comes soon after another is none, unless `at_once`.
+    Raises what the store raises; other tasks' histories that cannot be used are told.
     """
     moment = time.time() if now is None else now
     if not is_scheduler and is_left_to_another(settings):
@@ -103,7 +105,9 @@ def settle(
     if not lock.acquire(""):
         return Settled()
     try:
-        return _Look(settings, store, moment, pending, is_scheduler).run()
+        with uncollected():
+            known = read_tasks(settings)[0] if tasks is None else tasks
+            return _Look(settings, store, moment, pending, is_scheduler).run(known)
     finally:
         lock.release()
 
@@ -132,9 +136,9 @@ class _Look:
         self.found = Settled()
         self.claimed = claimed_tasks(settings)
 
-    def run(self) -> Settled:
+    def run(self, all_tasks: Iterable[Task]) -> Settled:
         began = time.perf_counter()
-        tasks = [task for task in read_tasks(self.settings)[0] if task.enabled]
+        tasks = [task for task in all_tasks if task.enabled]
         self.most = min(MOST_OF_A_TASK, max(1, MOST // max(1, len(tasks))))
         for place, (theirs, group) in self._by_history(tasks).items():
             if place == _place(self.settings):
@@ -156,10 +160,9 @@ class _Look:
 
     def _by_history(self, tasks: list[Task]) -> dict[str, tuple[Settings, list[Task]]]:
         """The tasks by the histories that they are recorded in."""
-        same: dict[tuple[str, ...], list[Task]] = {}
+        same: dict[tuple[str, tuple[tuple[str, str], ...]], list[Task]] = {}
         for task in tasks:
-            remembered = (f"{key}={task.settings[key]}" for key in sorted(task.settings))
-            same.setdefault((task.workspace, *remembered), []).append(task)
+            same.setdefault((task.workspace, tuple(task.settings.items())), []).append(task)
         # Whatever the environment is here, this is the state that their files lie in.
         state = {"XDG_STATE_HOME": os.path.dirname(self.settings.state_path)}
         found: dict[str, tuple[Settings, list[Task]]] = {}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
+from functools import lru_cache
 
 from scflows.cron.schedule import Schedule
 from scflows.errors import NotFound, ScflowsError, UsageError
@@ -91,16 +92,15 @@ class Task:
 
         Raises UsageError, TypeError, ValueError or KeyError for what cannot be one.
         """
-        for key, kind in KINDS.items():
-            if key in values and not isinstance(values[key], kind):
+        for key, value in values.items():
+            if key in KINDS and not isinstance(value, KINDS[key]):
                 raise UsageError(f"{key!r} is of the wrong kind")
         for key in ("timeout", "start_within", "end_within"):
             seconds = values.get(key)
             # JSON as Python reads it has NaN and Infinity.
             if seconds is not None and not 0 <= seconds < MOST_SECONDS:
                 raise UsageError(f"{key!r} is no number of seconds: {seconds!r}")
-        known = {each.name for each in fields(cls)}
-        kept = {key: value for key, value in values.items() if key in known}
+        kept = {key: value for key, value in values.items() if key in cls.__dataclass_fields__}
         texts = [*values.get("command", ()), *values.get("mutex", ()), *values.get("settings", {}).values()]
         if not all(isinstance(each, str) for each in texts):
             raise UsageError("'command', 'mutex' or 'settings' holds what is no text")
@@ -118,6 +118,7 @@ class Task:
         return task
 
 
+@lru_cache(maxsize=1024)
 def _epoch(text: str) -> float:
     """A time of a task file in seconds since the epoch; 0 for none."""
     if not text:

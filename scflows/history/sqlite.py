@@ -137,17 +137,16 @@ class SqliteStore:
         return {row[0] for row in rows}
 
     def latest(self, tasks: Iterable[str]) -> dict[str, Run]:
-        found = {}
-        for task in tasks:
-            row = self._connection.execute(
-                f"SELECT {RUN_COLUMNS} FROM runs WHERE task = ? AND status != ?"
-                # A typing error and a rehearsal say nothing of how the task does.
-                " AND NOT (trigger = 'manual' AND (dry_run OR reason = 'refused')) ORDER BY id DESC LIMIT 1",
-                (task, SKIPPED),
-            ).fetchone()
-            if row:
-                found[task] = run_of(row)
-        return found
+        # One question for all: of many tasks, asking for each took twice as long.
+        rows = self._connection.execute(
+            f"SELECT {RUN_COLUMNS} FROM runs WHERE id IN"
+            " (SELECT (SELECT id FROM runs WHERE task = wanted.value AND status != ?"
+            # A typing error and a rehearsal say nothing of how the task does.
+            " AND NOT (trigger = 'manual' AND (dry_run OR reason = 'refused')) ORDER BY id DESC LIMIT 1)"
+            " FROM json_each(?) AS wanted)",
+            (SKIPPED, json.dumps(list(tasks))),
+        )
+        return {run.task: run for run in map(run_of, rows)}
 
     def unfinished(self) -> Iterator[Run]:
         rows = self._connection.execute(
