@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from scflows.cron.schedule import Schedule
 from scflows.errors import NotFound, ScflowsError, UsageError
-from scflows.safefile import open_regular, replace
+from scflows.safefile import open_regular, replace_all
 from scflows.settings import read_settings
 from scflows.stated import MOST_SECONDS
 
@@ -179,11 +179,10 @@ class TaskStore:
                 problems.append(error)
         return tasks, problems
 
-    def write(self, task: Task, durable: bool = True) -> None:
-        """Keep a task. `durable` waits for the disk: leave it out for many at once. Raises OSError."""
-        text = json.dumps(task.to_dict(), ensure_ascii=False, indent=1)
+    def write(self, *tasks: Task) -> None:
+        """Keep tasks, each of which is on the disk before it takes the place of the old one. Raises OSError."""
         # Parameters may hold what is nobody else's business.
-        replace(self.path(task.name), f"{text}\n".encode(), mode=0o600, durable=durable)
+        replace_all(((self.path(task.name), _content(task)) for task in tasks), mode=0o600)
 
     def remove(self, name: str) -> bool:
         """Forget a task; False when there was none."""
@@ -200,6 +199,11 @@ def task_settings(task: Task) -> Settings:
     Raises UsageError for a workspace that is gone and an `.env` that cannot be read.
     """
     return read_settings(task.workspace, {**os.environ, **task.settings})
+
+
+def _content(task: Task) -> bytes:
+    # One value a line for who reads it; `indent` would do that without the C of `json`, five times slower.
+    return json.dumps(task.to_dict(), ensure_ascii=False, separators=(",\n ", ": ")).encode() + b"\n"
 
 
 def check_name(name: str) -> str:
