@@ -42,6 +42,8 @@ SET_BACK = 3 * 3600.0
 MOST_OF_A_TASK = 100
 #: The same for all tasks together.
 MOST = 10_000
+#: Missed slots that are recorded together.
+AT_ONCE = 500
 #: How far back slots are looked for, in seconds.
 LONGEST = 366 * 86400.0
 #: Of a cron expression, so many of the others are counted.
@@ -135,6 +137,10 @@ class _Look:
         self.trigger = "scheduler" if is_scheduler else "housekeeping"
         self.found = Settled()
         self.claimed = claimed_tasks(settings)
+        #: Of the same millisecond: of tens of thousands two would be the same by chance.
+        self.ids: set[str] = set()
+        self.unrecorded: list[Run] = []
+        self.claims = os.path.join(settings.state_path, "claims")
 
     def run(self, all_tasks: Iterable[Task]) -> Settled:
         began = time.perf_counter()
@@ -177,6 +183,7 @@ class _Look:
     def _give_up(self, group: list[Task], error: Exception) -> None:
         """Come back to these tasks later."""
         self.found.problems.append(f"{group[0].workspace}: {error}")
+        self.unrecorded = []
         for task in group:
             self.after.behind[task.name] = self._since(task)
             if task.name in self.before.open:
@@ -192,8 +199,18 @@ class _Look:
     def _account_all(self, tasks: list[Task], history: RunStore, theirs: Settings) -> None:
         for task in tasks:
             self._account(task, history)
+            if len(self.unrecorded) >= AT_ONCE:
+                self._record(history)
             if task.name in self.claimed:
                 record_unrecorded(task, history, theirs, self.now, self.trigger)
+
+        self._record(history)
+
+    def _record(self, history: RunStore) -> None:
+        if self.unrecorded:
+            history.skip(self.unrecorded)
+            self.found.missed += self.unrecorded
+            self.unrecorded = []
 
     def _account(self, task: Task, history: RunStore) -> None:
         after, until = self._since(task), self.now - GRACE
@@ -212,8 +229,10 @@ class _Look:
         if rest is not None:
             runs.insert(0, missed_run(task, *rest, self.now, self.trigger))
         for run in runs:
-            history.claim(run)
-        self.found.missed += runs
+            while run.id in self.ids:
+                run.id = new_run_id(self.now)
+            self.ids.add(run.id)
+        self.unrecorded += runs
         if coming or owed:
             self.after.open[task.name] = sorted({*coming, *owed})
 
@@ -243,7 +262,7 @@ class _Look:
 
     def _is_claimed(self, task: str, slot: float) -> bool:
         """Whether a run claimed it by a file, as the history could not be written; its record is still to come."""
-        return os.path.exists(os.path.join(self.settings.state_path, "claims", task, f"{slot:.0f}"))
+        return os.path.exists(os.path.join(self.claims, task, f"{slot:.0f}"))
 
 
 def _first(task: Task) -> float:

@@ -49,6 +49,12 @@ class SqliteStore:
         ).fetchone()
         return run_of(row) if row else self.claim(run)
 
+    def skip(self, runs: Sequence[Run]) -> None:
+        # Each in a transaction of its own would write all the pages that it touches.
+        with self._transaction():
+            for run in runs:
+                self._insert(run, claims=False)
+
     def begin(self, run: Run) -> bool | None:
         with self._transaction() as connection:
             changed = connection.execute(
