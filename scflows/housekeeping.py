@@ -43,9 +43,12 @@ def keep_house(settings: Settings, now: float | None = None, aside: bool = False
     last, took = _read_stamp(stamp)
     if 0 <= moment - last < max(every, min(took * SHARE, LONGEST_PAUSE)):
         return
-    if aside and took > PATIENCE:
-        _start_aside(lambda: keep_house(settings, now, every=every))
-        return
+    if aside:
+        from scflows.cron.index import are_very_many
+
+        if took > PATIENCE or are_very_many(settings):
+            _start_aside(lambda: keep_house(settings, now, every=every))
+            return
     try:
         descriptor = os.open(stamp, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError:
@@ -73,6 +76,7 @@ def keep_house(settings: Settings, now: float | None = None, aside: bool = False
 
 def _look_after(settings: Settings, now: float) -> None:
     """What needs the history; one part that cannot be done keeps no other from it."""
+    from scflows.cron.index import read_tasks
     from scflows.lookout import look_out
     from scflows.runs import read_store
     from scflows.unanswered import settle
@@ -84,8 +88,9 @@ def _look_after(settings: Settings, now: float) -> None:
     except FAULTS:
         return
     try:
-        _try(lambda: owed.extend(settle(store, settings, now).owed))
-        _try(lambda: look_out(settings, store, now, owed))
+        tasks = read_tasks(settings)[0]
+        _try(lambda: owed.extend(settle(store, settings, now, tasks=tasks).owed))
+        _try(lambda: look_out(settings, store, now, owed, tasks))
         _try(lambda: _prune_daily(store, settings, now))
     finally:
         store.close()

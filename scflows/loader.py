@@ -112,10 +112,13 @@ def flow_files(settings: Settings) -> Iterator[FlowPath]:
     top = os.path.realpath(settings.flows_path)
     for folder, folders, names in os.walk(top):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
+        below = os.path.relpath(folder, top)
         for name in sorted(names):
             if name.endswith(ENDINGS) and not name.endswith((*SCHEMAS, *THRESHOLDS)) and not name.startswith("."):
                 file = os.path.join(folder, name)
-                yield FlowPath(os.path.realpath(file), os.path.relpath(file, top), top)
+                # Links to folders are not followed, so only the file itself can be one.
+                real = os.path.realpath(file) if os.path.islink(file) else file
+                yield FlowPath(real, os.path.normpath(os.path.join(below, name)), top)
 
 
 def _placed(file: str, named: str, flows: str, typed: str, settings: Settings) -> FlowPath:

@@ -7,6 +7,7 @@ from functools import partial
 
 from scflows.cron.task import TaskStore
 from scflows.errors import NotFound, ScflowsError
+from scflows.garbage import uncollected
 from scflows.history import Query
 from scflows.incident import KEPT, MISSED, MOST_SLOTS, Incident, change_incident, incident_of, incidents
 from scflows.run import GOOD
@@ -16,21 +17,35 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from scflows.cron.task import Task
     from scflows.history import RunStore
     from scflows.run import Run
     from scflows.settings import Settings
     from scflows.unanswered import Owed
 
 
-def look_out(settings: Settings, store: RunStore, now: float, owed: Iterable[Owed] = ()) -> None:
+def look_out(
+    settings: Settings,
+    store: RunStore,
+    now: float,
+    owed: Iterable[Owed] = (),
+    tasks: Iterable[Task] | None = None,
+) -> None:
     """Note what is wrong with tasks as incidents, and which of these are over. Raises what the store raises.
 
-    `owed` are slots that are about to be made up.
+    `owed` are slots that are about to be made up; `tasks` are all there are, for who has read them.
     """
+    with uncollected():
+        _look_out(settings, store, now, owed, tasks)
+
+
+def _look_out(
+    settings: Settings, store: RunStore, now: float, owed: Iterable[Owed], all_tasks: Iterable[Task] | None
+) -> None:
     unanswered: dict[str, list[float]] = {}
     for each in owed:
         unanswered.setdefault(each.task, []).append(each.slot)
-    for group in watched(settings, store):
+    for group in watched(settings, store, all_tasks):
         tasks = {task.name: task for task in group.tasks}
         belated = by_task(group.store.belated(now - LOOK_BACK))
         # First what was missed and is caught up or past: nobody may have noticed while it was so.

@@ -208,22 +208,19 @@ class Planner:
             self.custody.check()
         names = {change.task.name for change in plan.changes if change.action != KEEP}
         wanted = {name for name in names if name in plan.tasks}
-        many = len(names) > 20
         before = self.left_over
         with _undisturbed():
             try:
                 if names or before.names:
                     lost = names - wanted | before.removed - wanted
                     Intent(frozenset(wanted | before.written - lost), frozenset(lost)).keep(self.settings)
-                for name in wanted:
-                    self.store.write(plan.tasks[name], durable=not many)
+                self.store.write(*(plan.tasks[name] for name in wanted))
                 plan.notes.extend(self.custody.write(plan.tabfile, plan.rewritten))
                 # Last, so that no line is ever without its task.
                 for name in names - wanted:
                     self.store.remove(name)
             except BaseException as error:
-                for name in names:
-                    self._put_back(name, durable=not many)
+                self._put_back(names)
                 if before.names:
                     with suppress(OSError):  # What is told is why the writing failed.
                         before.keep(self.settings)
@@ -235,14 +232,19 @@ class Planner:
             forget(self.settings)
             self.standing.keep(plan)
 
-    def _put_back(self, name: str, durable: bool) -> None:
+    def _put_back(self, names: Iterable[str]) -> None:
+        old = [self.before[name] for name in names if name in self.before]
         try:
-            if name in self.before:
-                self.store.write(self.before[name], durable)
-            else:
-                self.store.remove(name)
+            self.store.write(*old)
         except OSError:
-            pass  # The first error is what is told; the others must not stop the rest.
+            # The first error is what is told; the others must not stop the rest.
+            for task in old:
+                with suppress(OSError):
+                    self.store.write(task)
+        for name in names:
+            if name not in self.before:
+                with suppress(OSError):
+                    self.store.remove(name)
 
     def _finished(self, plan: Plan) -> Plan:
         plan.rewritten = {change.task.name for change in plan.changes if change.action != KEEP or change.fresh}

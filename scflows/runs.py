@@ -25,7 +25,8 @@ def read_store(settings: Settings, looks_at_slots: bool = True) -> RunStore:
     """The history, true as of now: records that waited are taken in, runs whose process died are `crashed`, slots
     that nobody answered are `missed`.
 
-    One that cannot be written is read as it is.
+    One that cannot be written is read as it is. With very many tasks their slots are left to the housekeeping, which
+    is done aside: nobody waits for it.
     """
     import sqlite3
 
@@ -39,9 +40,11 @@ def read_store(settings: Settings, looks_at_slots: bool = True) -> RunStore:
 
             see_to(settings.state_path)
         if looks_at_slots:
+            from scflows.cron.index import are_very_many
             from scflows.unanswered import settle as settle_slots
 
-            settle_slots(store, settings)
+            if not are_very_many(settings):
+                settle_slots(store, settings)
         return store
     except (sqlite3.OperationalError, OSError) as error:
         if store is not None:

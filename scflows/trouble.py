@@ -50,26 +50,27 @@ class Watched:
     tasks: list[Task]
 
 
-def watched(settings: Settings, store: RunStore) -> Iterator[Watched]:
+def watched(settings: Settings, store: RunStore, tasks: Iterable[Task] | None = None) -> Iterator[Watched]:
     """All enabled tasks; `store` is that of `settings`, others are opened and closed again.
 
-    Tasks whose workspace or history cannot be read are left out: their starts fail, and tell so.
+    `tasks` are all there are, for who has read them. Those whose workspace or history cannot be read are left out:
+    their starts fail, and tell so.
     """
     groups: dict[tuple[str, tuple[tuple[str, str], ...]], list[Task]] = {}
-    for task in read_tasks(settings)[0]:
+    for task in read_tasks(settings)[0] if tasks is None else tasks:
         if task.enabled:
             groups.setdefault((task.workspace, tuple(task.settings.items())), []).append(task)
-    for tasks in groups.values():
+    for group in groups.values():
         try:
-            used = task_settings(tasks[0])
+            used = task_settings(group[0])
             if _place(used) == _place(settings):
-                yield Watched(used, store, tasks)
+                yield Watched(used, store, group)
                 continue
             other = open_store(used)
         except FAULTS:
             continue
         try:
-            yield Watched(used, other, tasks)
+            yield Watched(used, other, group)
         finally:
             other.close()
 
@@ -81,12 +82,13 @@ def _place(settings: Settings) -> str:
 def look_over(group: Watched, belated: Mapping[str, Sequence[Run]], now: float) -> Iterator[Trouble]:
     """What is wrong now with tasks of a group; `belated` are the runs that the store calls so."""
     latest = group.store.latest(task.name for task in group.tasks)
+    files = TaskStore(group.settings)
     for task in group.tasks:
         last = latest.get(task.name)
         missed = [run for run in belated.get(task.name, ()) if run.reason == MISSED]
         trouble = (
             too_long(task, last, group.store, now, group.settings.timeout_seconds)
-            or late(task, last, group.store, now, TaskStore(group.settings))
+            or late(task, last, group.store, now, files)
             or _missed(task, missed, last)
         )
         if trouble is not None:

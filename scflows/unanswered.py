@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from scflows.cron.index import read_tasks
 from scflows.cron.schedule import Schedule
 from scflows.database import SQLITE, sqlite_path
+from scflows.garbage import uncollected
 from scflows.heartbeat import is_left_to_another
 from scflows.history import Query, open_store
 from scflows.history.recorder import FAULTS
@@ -27,7 +28,7 @@ from scflows.unrecorded import claimed_tasks, record_unrecorded
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable
 
     from scflows.cron.task import Task
     from scflows.history import RunStore
@@ -41,6 +42,8 @@ SET_BACK = 3 * 3600.0
 MOST_OF_A_TASK = 100
 #: The same for all tasks together.
 MOST = 10_000
+#: Missed slots that are recorded together.
+AT_ONCE = 500
 #: How far back slots are looked for, in seconds.
 LONGEST = 366 * 86400.0
 #: Of a cron expression, so many of the others are counted.
@@ -86,13 +89,14 @@ def settle(
     pending: Collection[tuple[str, float]] = (),
     is_scheduler: bool = False,
     at_once: bool = False,
+    tasks: Iterable[Task] | None = None,
 ) -> Settled:
     """Record the slots of all enabled tasks that were missed; tell which are to be made up.
 
     `store` is the history that `settings` name; tasks of other workspaces have theirs. `pending` are (task, slot)
-    that the caller is about to start. While `flows cron run` is at work, only it may look. With very many tasks a look
-    that comes soon after another is none, unless `at_once`. Raises what the store raises; other tasks' histories that
-    cannot be used are told.
+    that the caller is about to start; `tasks` are all there are, for who has read them. While `flows cron run` is at
+    work, only it may look. With very many tasks a look that comes soon after another is none, unless `at_once`.
+    Raises what the store raises; other tasks' histories that cannot be used are told.
     """
     moment = time.time() if now is None else now
     if not is_scheduler and is_left_to_another(settings):
@@ -103,7 +107,9 @@ def settle(
     if not lock.acquire(""):
         return Settled()
     try:
-        return _Look(settings, store, moment, pending, is_scheduler).run()
+        with uncollected():
+            known = read_tasks(settings)[0] if tasks is None else tasks
+            return _Look(settings, store, moment, pending, is_scheduler).run(known)
     finally:
         lock.release()
 
@@ -131,10 +137,14 @@ class _Look:
         self.trigger = "scheduler" if is_scheduler else "housekeeping"
         self.found = Settled()
         self.claimed = claimed_tasks(settings)
+        #: Of the same millisecond: of tens of thousands two would be the same by chance.
+        self.ids: set[str] = set()
+        self.unrecorded: list[Run] = []
+        self.claims = os.path.join(settings.state_path, "claims")
 
-    def run(self) -> Settled:
+    def run(self, all_tasks: Iterable[Task]) -> Settled:
         began = time.perf_counter()
-        tasks = [task for task in read_tasks(self.settings)[0] if task.enabled]
+        tasks = [task for task in all_tasks if task.enabled]
         self.most = min(MOST_OF_A_TASK, max(1, MOST // max(1, len(tasks))))
         for place, (theirs, group) in self._by_history(tasks).items():
             if place == _place(self.settings):
@@ -156,10 +166,9 @@ class _Look:
 
     def _by_history(self, tasks: list[Task]) -> dict[str, tuple[Settings, list[Task]]]:
         """The tasks by the histories that they are recorded in."""
-        same: dict[tuple[str, ...], list[Task]] = {}
+        same: dict[tuple[str, tuple[tuple[str, str], ...]], list[Task]] = {}
         for task in tasks:
-            remembered = (f"{key}={task.settings[key]}" for key in sorted(task.settings))
-            same.setdefault((task.workspace, *remembered), []).append(task)
+            same.setdefault((task.workspace, tuple(task.settings.items())), []).append(task)
         # Whatever the environment is here, this is the state that their files lie in.
         state = {"XDG_STATE_HOME": os.path.dirname(self.settings.state_path)}
         found: dict[str, tuple[Settings, list[Task]]] = {}
@@ -174,6 +183,7 @@ class _Look:
     def _give_up(self, group: list[Task], error: Exception) -> None:
         """Come back to these tasks later."""
         self.found.problems.append(f"{group[0].workspace}: {error}")
+        self.unrecorded = []
         for task in group:
             self.after.behind[task.name] = self._since(task)
             if task.name in self.before.open:
@@ -189,8 +199,17 @@ class _Look:
     def _account_all(self, tasks: list[Task], history: RunStore, theirs: Settings) -> None:
         for task in tasks:
             self._account(task, history)
+            if len(self.unrecorded) >= AT_ONCE:
+                self._record(history)
             if task.name in self.claimed:
                 record_unrecorded(task, history, theirs, self.now, self.trigger)
+
+        self._record(history)
+
+    def _record(self, history: RunStore) -> None:
+        if self.unrecorded:
+            self.found.missed += history.skip(self.unrecorded)
+            self.unrecorded = []
 
     def _account(self, task: Task, history: RunStore) -> None:
         after, until = self._since(task), self.now - GRACE
@@ -209,8 +228,10 @@ class _Look:
         if rest is not None:
             runs.insert(0, missed_run(task, *rest, self.now, self.trigger))
         for run in runs:
-            history.claim(run)
-        self.found.missed += runs
+            while run.id in self.ids:
+                run.id = new_run_id(self.now)
+            self.ids.add(run.id)
+        self.unrecorded += runs
         if coming or owed:
             self.after.open[task.name] = sorted({*coming, *owed})
 
@@ -240,7 +261,7 @@ class _Look:
 
     def _is_claimed(self, task: str, slot: float) -> bool:
         """Whether a run claimed it by a file, as the history could not be written; its record is still to come."""
-        return os.path.exists(os.path.join(self.settings.state_path, "claims", task, f"{slot:.0f}"))
+        return os.path.exists(os.path.join(self.claims, task, f"{slot:.0f}"))
 
 
 def _first(task: Task) -> float:

@@ -21,12 +21,13 @@ from scflows.alert import tell_incidents
 from scflows.cron.schedule import Schedule
 from scflows.cron.task import Task, TaskStore
 from scflows.expectation import expectation
-from scflows.history import open_store
+from scflows.history import Query, open_store
 from scflows.housekeeping import keep_house
 from scflows.incident import incident_of, incidents
 from scflows.launch import Request, launch, start_hook
 from scflows.lock import me
 from scflows.run import RUNNING, SKIPPED, SUCCESS, Run, new_run_id
+from scflows.runs import read_store
 from scflows.settings import Settings
 
 MINUTE = 60.0
@@ -269,6 +270,31 @@ def test_what_was_wrong_with_a_task_that_is_paused_is_forgotten(put, ran, told, 
     keep_house(settings, TEN + HOUR + 13 * MINUTE)
     assert incidents(settings) == []
     assert told() == [("on_failure", "late")]
+
+
+@pytest.mark.parametrize(("count", "waits"), [(1, True), (3, False)])
+def test_nobody_waits_for_a_look_at_very_many_tasks(put, ran, settings, monkeypatch, count, waits):
+    for number in range(count):
+        put(f"hourly-{number}")
+        ran(TEN, name=f"hourly-{number}")
+    left: list[Callable[[], object]] = []
+    monkeypatch.setattr("scflows.cron.index.VERY_MANY", 2)
+    monkeypatch.setattr("scflows.aside.start_aside", left.append)
+    keep_house(settings, TEN + HOUR + 11 * MINUTE, aside=True)
+    assert bool(incidents(settings)) is waits
+    for action in left:
+        action()
+    assert len(incidents(settings)) == count
+
+
+@pytest.mark.parametrize(("count", "waits"), [(1, True), (3, False)])
+def test_nobody_waits_for_the_missed_slots_of_very_many_tasks(put, settings, monkeypatch, count, waits):
+    for number in range(count):
+        put(f"hourly-{number}")
+    monkeypatch.setattr("scflows.cron.index.VERY_MANY", 2)
+    store = read_store(settings)
+    assert bool(store.find(Query(statuses=(SKIPPED,)))) is waits
+    store.close()
 
 
 def test_two_who_look_at_once_tell_once(put, ran, told, settings, workspace):

@@ -90,6 +90,24 @@ def test_three_hours_without_cron_are_three_missed_slots(put, look, store) -> No
     assert len(missed(store)) == 3
 
 
+def test_missed_slots_are_recorded_also_when_two_ids_would_be_the_same(put, look, store, monkeypatch) -> None:
+    put("hourly")
+    ids = iter([new_run_id(NOON + number) for number in (1, 1, 2, 2, 3)])
+    drawn = [next(ids)] * 3 + list(ids)
+    monkeypatch.setattr("scflows.unanswered.new_run_id", lambda now: drawn.pop(0))
+    look(NOON + 3 * HOUR)
+    assert missed(store) == [SLOT, SLOT + HOUR, SLOT + 2 * HOUR]
+
+
+def test_many_missed_slots_are_recorded_some_at_a_time(put, look, store, monkeypatch) -> None:
+    monkeypatch.setattr("scflows.unanswered.AT_ONCE", 2)
+    names = [f"hourly-{number}" for number in range(5)]
+    for name in names:
+        put(name)
+    assert sorted(run.task for run in look(NOON + HOUR).missed) == names
+    assert [missed(store, name) for name in names] == [[SLOT]] * 5
+
+
 def test_a_second_look_records_nothing_again(put, look, store) -> None:
     put("hourly")
     look(NOON)

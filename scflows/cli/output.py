@@ -5,21 +5,24 @@ from __future__ import annotations
 import os
 import sys
 import time
+from itertools import islice
 
 from scflows.cli.moment import Moment, Seconds, Status, clock, iso, words
 from scflows.cli.options import Options
-from scflows.cli.stream import ReaderGone, escaped, write
+from scflows.cli.stream import escaped, write
 from scflows.errors import FlowError, ScflowsError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from typing import Any, TextIO
 
     from scflows.cli.progress import Progress
     from scflows.settings import Settings
 
 SCHEMA = 1
+#: Lines that are printed together.
+AT_ONCE = 500
 #: From this many on, a number must be typed where otherwise `y` will do.
 MANY = 20
 GREEN, YELLOW, RED, CYAN = "32", "33", "31", "36"
@@ -32,6 +35,7 @@ COLORS = {
     RED: ("failed", "crashed", "failing", "broken", "hangs", "unusable", "error", "FAIL", "ERROR"),
     CYAN: ("running", "queued"),
 }
+COLOR_OF = {word: color for color, known in COLORS.items() for word in known}
 
 
 class Output:
@@ -42,6 +46,7 @@ class Output:
         self.environment = os.environ if environment is None else environment
         self.now = time.time()  #: what relative times are told from
         self._settings: Settings | None = None
+        self._colors: dict[TextIO, bool] = {}
 
     @property
     def settings(self) -> Settings:
@@ -60,6 +65,11 @@ class Output:
         return self.options.json
 
     def has_color(self, stream: TextIO) -> bool:
+        if stream not in self._colors:
+            self._colors[stream] = self._is_for_color(stream)
+        return self._colors[stream]
+
+    def _is_for_color(self, stream: TextIO) -> bool:
         if self.options.color != "auto":
             return self.options.color == "always"
         if self.environment.get("NO_COLOR"):
@@ -92,10 +102,10 @@ class Output:
     def table(
         self,
         columns: Mapping[str, str],
-        items: Sequence[Mapping[str, Any]],
+        items: Iterable[Mapping[str, Any]],
         more: Mapping[str, Any] | None = None,
     ) -> None:
-        """Print items, one a row. `columns` maps titles to keys of the items.
+        """Print items, one a row. `columns` maps titles to keys of the items. In a pipe each goes out as it comes.
 
         With `--json` the items are printed whole, with `more` beside them. The zone of the times stands in the
         title of the first column that has them.
@@ -103,11 +113,12 @@ class Output:
         if self.json:
             self.object({"schema": SCHEMA, "items": list(items), **(more or {})})
         elif self.is_terminal:
-            if items:
-                self._aligned(columns, items)
+            known = list(items)
+            if known:
+                self._lines(self._aligned(columns, known))
         else:
-            for item in items:
-                self.line("\t".join(self.piped(item.get(key)) for key in columns.values()))
+            keys = list(columns.values())
+            self._lines("\t".join([self.piped(item.get(key)) for key in keys]) for item in items)
 
     def warn(self, text: str) -> None:
         """Tell on stderr, in a line, what did not stop the command."""
@@ -158,10 +169,8 @@ class Output:
 
     def colored(self, word: str) -> str:
         """A state as a word with its colour, for stdout."""
-        for color, known in COLORS.items():
-            if word in known:
-                return self._styled(sys.stdout, color, word)
-        return word
+        color = COLOR_OF.get(word)
+        return word if color is None else self._styled(sys.stdout, color, word)
 
     def diff_line(self, line: str) -> str:
         """A line of a unified diff with its colour, for stdout."""
@@ -176,42 +185,31 @@ class Output:
             return words(value)
         return escaped(_text(value))
 
-    def _aligned(self, columns: Mapping[str, str], items: Sequence[Mapping[str, Any]]) -> None:
-        from rich.console import Console
-        from rich.table import Table
-        from rich.text import Text
+    def _aligned(self, columns: Mapping[str, str], items: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+        from shutil import get_terminal_size
 
-        has_color = self.has_color(sys.stdout)
-        console = Console(color_system="standard" if has_color else None, highlight=False, markup=False)
-        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold" if has_color else "")
-        zone_told, least = False, 0
+        from scflows.cli.columns import Column, rows
+
+        laid_out, zone_told = [], False
         for title, key in columns.items():
             values = [item.get(key) for item in items]
-            moments = [value for value in values if isinstance(value, Moment)]
-            if moments and not zone_told:
+            moment = next((value for value in values if isinstance(value, Moment)), None)
+            if moment is not None and not zone_told:
                 zone_told = True
-                title = f"{title} ({self._zone(moments[0])})"
+                title = f"{title} ({self._zone(moment)})"
             is_number = any(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
-            # Neither cut nor folded: a name in pieces cannot be copied. What does not fit is at the end of a row.
-            is_last = key == list(columns.values())[-1]
-            width = None if is_last else max(len(title), *(len(self.cell(value)) for value in values))
-            least += 2 + (width or len(title))
-            table.add_column(title, justify="right" if is_number else "left", overflow="fold", min_width=width)
-        for item in items:
-            cells = []
-            for key in columns.values():
-                value = item.get(key)
-                text = self.cell(value)
-                cells.append(Text.from_ansi(self.colored(text)) if isinstance(value, Status) else Text(text))
-            table.add_row(*cells)
-        # In a window that is too narrow the rows run on; a last column of words needs some room to be folded in.
-        console.width = max(console.width, least + 24)
-        try:
-            console.print(table)
-        except BrokenPipeError as error:
-            raise ReaderGone from error
+            paint = self.colored if any(isinstance(value, Status) for value in values) else None
+            laid_out.append(Column(title, [self.cell(value) for value in values], is_number, paint))
+        return rows(laid_out, get_terminal_size().columns, lambda title: self._styled(sys.stdout, "1", title))
+
+    def _lines(self, lines: Iterator[str]) -> None:
+        """Print many lines, some at a time: the first are there before the last are made."""
+        while some := list(islice(lines, AT_ONCE)):
+            self.line("\n".join(some))
 
     def piped(self, value: Any) -> str:
+        if type(value) is str:
+            return escaped(value)
         if value is None:
             return ""
         if isinstance(value, Moment):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,6 +12,8 @@ from scflows.cli import completion
 from scflows.cli.moment import Moment, Seconds, Status, relative
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from scflows.cli.output import Output
     from scflows.cron.task import Task
     from scflows.expectation import Expectation
@@ -30,15 +33,13 @@ def list_tasks(
     sort: Annotated[str, typer.Option(help="name, next or last.")] = "name",
 ) -> None:
     """The scheduled tasks, their last runs and next slots."""
-    import gc
-
+    from scflows.garbage import uncollected
     from scflows.overview import overview
 
-    # All that is made now is kept until the end: of many tasks, looking for what is not took a fifth of the time.
-    gc.disable()
     out: Output = ctx.obj
-    found = overview(out.settings, pattern, state, device, sort)
-    items = [_row(view, out) for view in found.views]
+    with uncollected():
+        found = overview(out.settings, pattern, state, device, sort)
+        items = [_row(view, out) for view in found.views]
     items += [{**dict.fromkeys(ROW), "name": name, "state": Status("broken"), "failures": 0} for name in found.broken]
     out.table(
         {"TASK": "name", "STATE": "state", "SCHEDULE": "schedule", "LAST": "last", "STATUS": "status", "NEXT": "next"},
@@ -112,28 +113,30 @@ def next_slots(
     if limit is None:
         limit = 50 if out.is_terminal and not out.json else 0
     now = time.time()
-    items: list[dict[str, Any]] = []
     tasks, problems = read_tasks(out.settings)
-    for slot, task in coming(tasks, now, now + hours * 3600):
-        if limit and len(items) == limit:
-            out.hint(f"the first {limit}; more with --limit 0")
-            break
-        start = slot + task.schedule.second
-        zone = task.schedule.timezone or ""
-        items.append(
-            {
-                "at": Moment(start, zone, seconds=True),
+    slots = coming(tasks, now, now + hours * 3600)
+    shown = 0
+
+    def items() -> Iterator[dict[str, Any]]:
+        nonlocal shown
+        for slot, task in islice(slots, limit or None):
+            shown += 1
+            start = slot + task.schedule.second
+            yield {
+                "at": Moment(start, task.schedule.timezone or "", seconds=True),
                 "in": Seconds(start - now),
                 "name": task.name,
                 "schedule": task.schedule.words(),
                 "slot": _slot(task, slot),
             }
-        )
-    out.table({"AT": "at", "IN": "in", "TASK": "name", "SCHEDULE": "schedule"}, items)
+
+    out.table({"AT": "at", "IN": "in", "TASK": "name", "SCHEDULE": "schedule"}, items())
     for problem in problems:
         out.warn(str(problem))
-    if not items:
+    if not shown:
         out.hint(f"nothing within {hours:g} h · flows list-tasks")
+    elif shown == limit and next(slots, None) is not None:
+        out.hint(f"the first {limit}; more with --limit 0")
 
 
 def load(

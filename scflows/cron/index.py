@@ -10,11 +10,13 @@ import json
 import os
 import sqlite3
 import time
+from itertools import islice
 
 from scflows import __version__
 from scflows.cron.task import Task, TaskStore
 from scflows.database import connect
 from scflows.errors import NotFound, ScflowsError, UsageError
+from scflows.garbage import uncollected
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,6 +38,8 @@ MIGRATIONS = (
 )
 #: So many task files are sooner read than looked up.
 FEW = 300
+#: To look at the schedules and runs of so many takes longer than a person waits.
+VERY_MANY = 2000
 #: A folder that was changed less than so many seconds ago may change again without a new time.
 TOO_NEW = 0.1
 
@@ -46,19 +50,27 @@ def read_tasks(settings: Settings, keep: bool = True) -> tuple[list[Task], list[
     `keep` is False for who may not make files.
     """
     store = TaskStore(settings)
-    try:
-        with os.scandir(store.folder) as found:
-            many = sum(1 for _ in found) > FEW
-    except OSError:
-        many = False
-    if not many or (not keep and not os.path.exists(index_path(settings))):
+    if not _are_more_than(FEW, store.folder) or (not keep and not os.path.exists(index_path(settings))):
         return store.read_all()
     try:
-        with TaskIndex(settings) as index:
+        with TaskIndex(settings) as index, uncollected():
             index.refresh()
             return index.read()
     except (sqlite3.Error, OSError, ScflowsError):
         return store.read_all()  # Slower, and as right.
+
+
+def are_very_many(settings: Settings) -> bool:
+    """Whether there are so many tasks that a person would have to wait for a look at all of them."""
+    return _are_more_than(VERY_MANY, TaskStore(settings).folder)
+
+
+def _are_more_than(number: int, folder: str) -> bool:
+    try:
+        with os.scandir(folder) as found:
+            return next(islice(found, number, None), None) is not None
+    except OSError:
+        return False
 
 
 def index_path(settings: Settings) -> str:

@@ -213,14 +213,21 @@ class Schedule:
         """
         if self.timezone is not None or self.every_days or not self.cron.endswith(" * * *"):
             return None
-        here = _steady(now, direction, os.environ.get("TZ"))
-        if here is None:
-            return None
-        from scflows.cron.fields import values
+        return _by_the_clock(self.cron, now, direction, os.environ.get("TZ"))
 
-        minute_field, hour_field = self.cron.split(" ")[:2]
-        away = _minutes_to(values(minute_field, 0), values(hour_field, 1), here.tm_hour, here.tm_min, direction)
-        return int(now // 1) - here.tm_sec + away * MINUTE
+
+# Whoever looks at many tasks asks for the same few times of day, and for the same moment.
+@lru_cache(maxsize=8192)
+def _by_the_clock(cron: str, now: float, direction: int, zone: str | None) -> int | None:
+    """See `Schedule._near`; `zone` is what it depends on besides."""
+    here = _steady(now, direction, zone)
+    if here is None:
+        return None
+    from scflows.cron.fields import values
+
+    minute_field, hour_field = cron.split(" ")[:2]
+    away = _minutes_to(values(minute_field, 0), values(hour_field, 1), here.tm_hour, here.tm_min, direction)
+    return int(now // 1) - here.tm_sec + away * MINUTE
 
 
 @lru_cache(maxsize=64)

@@ -12,6 +12,7 @@ WEEKDAYS = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "S
 MOST_TIMES = 4
 
 
+@lru_cache(maxsize=4096)
 def counted(every: int) -> str:
     """An interval in seconds that is counted, and how often the crontab's line asks for it."""
     check = check_minutes(every)

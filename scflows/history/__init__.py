@@ -22,6 +22,12 @@ if TYPE_CHECKING:
             has it comes back. A run that does a slot `again` claims nothing.
             """
 
+        def skip(self, runs: Sequence[Run]) -> list[Run]:
+            """Record runs that were skipped, all or none, but for slots that have an answer by now; those recorded.
+
+            They claim no slot.
+            """
+
         def begin(self, run: Run) -> bool | None:
             """Record that a queued run starts; False when it is queued no more, None when nobody knows it."""
 

@@ -57,6 +57,8 @@ RUN_COLUMNS = (
 )
 #: As many marks as a row has values.
 RUN_MARKS = ", ".join("?" * len(RUN_COLUMNS.split(",")))
+NUMBER = (int, float)
+NUMBER_OR_NONE = (int, float, type(None))
 
 
 def row_of(run: Run, claims: bool) -> tuple[Any, ...]:
@@ -104,11 +106,12 @@ def run_of(row: tuple[Any, ...]) -> Run:
         waited_for,
     ) = row
     try:
-        given = json.loads(params)
+        # Most have none, and many rows are read at once.
+        given = {} if params == "{}" else json.loads(params)
     except (TypeError, ValueError):
         given = None
-    numbers = [started, *(each for each in (ended, slot) if each is not None)]
-    if not isinstance(given, dict) or not all(isinstance(each, int | float) for each in numbers):
+    is_sound = isinstance(started, NUMBER) and isinstance(ended, NUMBER_OR_NONE) and isinstance(slot, NUMBER_OR_NONE)
+    if not isinstance(given, dict) or not is_sound:
         raise sqlite3.DatabaseError(f"malformed: the record of run {id} is damaged")
     return Run(
         id=id,

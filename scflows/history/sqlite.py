@@ -49,6 +49,17 @@ class SqliteStore:
         ).fetchone()
         return run_of(row) if row else self.claim(run)
 
+    def skip(self, runs: Sequence[Run]) -> list[Run]:
+        recorded = []
+        # Each in a transaction of its own would write all the pages that it touches.
+        with self._transaction() as connection:
+            for run in runs:
+                asked = "SELECT 1 FROM runs WHERE task = ? AND slot = ? LIMIT 1"
+                if connection.execute(asked, (run.task, run.slot)).fetchone() is None:
+                    self._insert(run, claims=False)
+                    recorded.append(run)
+        return recorded
+
     def begin(self, run: Run) -> bool | None:
         with self._transaction() as connection:
             changed = connection.execute(
@@ -137,17 +148,16 @@ class SqliteStore:
         return {row[0] for row in rows}
 
     def latest(self, tasks: Iterable[str]) -> dict[str, Run]:
-        found = {}
-        for task in tasks:
-            row = self._connection.execute(
-                f"SELECT {RUN_COLUMNS} FROM runs WHERE task = ? AND status != ?"
-                # A typing error and a rehearsal say nothing of how the task does.
-                " AND NOT (trigger = 'manual' AND (dry_run OR reason = 'refused')) ORDER BY id DESC LIMIT 1",
-                (task, SKIPPED),
-            ).fetchone()
-            if row:
-                found[task] = run_of(row)
-        return found
+        # One question for all: of many tasks, asking for each took twice as long.
+        rows = self._connection.execute(
+            f"SELECT {RUN_COLUMNS} FROM runs WHERE id IN"
+            " (SELECT (SELECT id FROM runs WHERE task = wanted.value AND status != ?"
+            # A typing error and a rehearsal say nothing of how the task does.
+            " AND NOT (trigger = 'manual' AND (dry_run OR reason = 'refused')) ORDER BY id DESC LIMIT 1)"
+            " FROM json_each(?) AS wanted)",
+            (SKIPPED, json.dumps(list(tasks))),
+        )
+        return {run.task: run for run in map(run_of, rows)}
 
     def unfinished(self) -> Iterator[Run]:
         rows = self._connection.execute(

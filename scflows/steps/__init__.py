@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import cache
 
 from scflows.context import ChildEnd as ChildEnd
 from scflows.context import Context as Context
@@ -88,10 +89,14 @@ class Step:
 
 def step_types() -> list[str]:
     """The names of the built-in step types, found without importing them."""
-    folder = os.path.dirname(__file__)
-    return sorted(
-        name.removesuffix(".py") for name in os.listdir(folder) if name.endswith(".py") and not name.startswith("_")
-    )
+    return list(_step_types())
+
+
+@cache
+def _step_types() -> tuple[str, ...]:
+    # Once, also where thousands of flows are checked.
+    names = os.listdir(os.path.dirname(__file__))
+    return tuple(sorted(name.removesuffix(".py") for name in names if name.endswith(".py") and name[0] != "_"))
 
 
 def find_step(name: str) -> type[Step] | None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -68,6 +69,19 @@ def test_on_a_terminal_a_table_is_aligned_and_nothing_is_cut(monkeypatch: pytest
     assert "".join(others).count("x") == 150
     assert max(map(len, others)) <= 80
     assert "\x1b" not in screen.getvalue()
+
+
+def test_in_a_pipe_the_first_rows_are_there_before_the_last_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.StringIO()
+    monkeypatch.setattr("sys.stdout", written)
+
+    def items() -> Iterator[dict[str, Any]]:
+        for number in range(10_000):
+            assert number < 1000 or written.getvalue().startswith("0\n1\n")
+            yield {"id": str(number)}
+
+    output().table({"ID": "id"}, items())
+    assert written.getvalue().split() == [str(number) for number in range(10_000)]
 
 
 def test_as_json_a_table_is_one_document_with_whole_items(capsys: pytest.CaptureFixture[str]) -> None:

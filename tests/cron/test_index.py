@@ -22,8 +22,8 @@ def store(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> TaskStore:
     for number in range(6):
         schedule = Schedule("17 * * * *", 3600) if number % 2 else Schedule("0 4 * * *", timezone="Europe/Madrid")
         task = Task(f"t{number}", schedule, f"/f/{number}.yml", params={"n": [number, None]}, enabled=number != 4)
-        store.write(task, durable=False)
-    store.write(Task("t6", Schedule("* * * * *"), command=("auto-schedule", "--once")), durable=False)
+        store.write(task)
+    store.write(Task("t6", Schedule("* * * * *"), command=("auto-schedule", "--once")))
     return store
 
 
@@ -40,7 +40,7 @@ def same(settings: Settings, store: TaskStore) -> list[Task]:
 def test_the_index_says_what_the_files_say_whatever_becomes_of_them(settings: Settings, store: TaskStore) -> None:
     assert len(same(settings, store)) == 7
     assert os.path.exists(index_path(settings))
-    store.write(replace(store.read("t1"), dry=True), durable=False)
+    store.write(replace(store.read("t1"), dry=True))
     store.remove("t2")
     Path(store.path("t3")).write_text("{")
     assert [task.name for task in same(settings, store)] == ["t0", "t1", "t4", "t5", "t6"]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import os
 import stat
 import time
@@ -161,9 +162,39 @@ def test_what_a_newer_version_wrote_is_read(store: TaskStore) -> None:
     assert store.read("weather-report") == FULL
 
 
+def test_none_of_many_tasks_takes_its_place_before_the_disk_has_it(store: TaskStore, monkeypatch) -> None:
+    seen = []
+
+    def wait(folder: str) -> None:
+        names = os.listdir(folder)
+        seen.append((sum(name.startswith(".") for name in names), sum(name.endswith(".json") for name in names)))
+
+    monkeypatch.setattr("scflows.safefile.AT_ONCE", 30)
+    monkeypatch.setattr("scflows.safefile._wait_for_disk", wait)
+    store.write(*(dataclasses.replace(FULL, name=f"task-{number}") for number in range(60)))
+    assert seen == [(30, 0), (30, 30)]
+    assert len(store.read_all()[0]) == len(os.listdir(store.folder)) == 60
+
+
+def test_of_many_tasks_that_the_disk_does_not_take_nothing_is_left(store: TaskStore, monkeypatch) -> None:
+    def fail(folder: str) -> None:
+        raise OSError(errno.EIO, "Input/output error", folder)
+
+    monkeypatch.setattr("scflows.safefile._wait_for_disk", fail)
+    with pytest.raises(OSError, match="Input/output error"):
+        store.write(*(dataclasses.replace(FULL, name=f"task-{number}") for number in range(60)))
+    assert os.listdir(store.folder) == []
+
+
+def test_a_task_file_has_a_value_a_line(store: TaskStore) -> None:
+    store.write(FULL)
+    lines = Path(store.path("weather-report")).read_text().splitlines()
+    assert lines[0] == '{"name": "weather-report",'
+    assert len(lines) >= len(dataclasses.fields(FULL))
+
+
 def test_a_thousand_tasks_are_read_in_a_moment(store: TaskStore) -> None:
-    for number in range(1000):
-        store.write(dataclasses.replace(FULL, name=f"task-{number}"), durable=False)
+    store.write(*(dataclasses.replace(FULL, name=f"task-{number}") for number in range(1000)))
     begun = time.process_time()
     tasks, problems = store.read_all()
     assert time.process_time() - begun < 0.3
