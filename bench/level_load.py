@@ -225,7 +225,7 @@ def changed(case: str, seed: int) -> tuple[bool, float, float, float]:
     with tempfile.TemporaryDirectory() as folder:
         planner = planner_for(folder, jobs, random.Random(seed + 1000), 0.0)
         ours(planner, jobs)
-        whole = planner.load.peak
+        whole = planner.standing.load.peak
         shuffled = seeded.sample(jobs, len(jobs))
         single = Planner(planner.settings, dry_run=True)
         schedules = ours(single, shuffled, in_order=True)

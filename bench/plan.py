@@ -44,7 +44,9 @@ def main(count: int) -> None:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         begun = time.process_time()
         planner = Planner(settings, dry_run=False)
-        planner.durations.own = {f"task-{number}": 30 * math.exp(seeded.gauss(0, 1)) for number in range(count)}
+        planner.standing.durations.own = {
+            f"task-{number}": 30 * math.exp(seeded.gauss(0, 1)) for number in range(count)
+        }
         wishes = [
             Wish(f"task-{number}", Asked(every=EVERY[number % len(EVERY)]), flow=f"{folder}/tasks/one.yml")
             for number in range(count)

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from scflows.cron.asked import Asked
 from scflows.cron.task import task_name
 from scflows.errors import Refused, Unreachable
-from scflows.planner import KEEP, REMOVE, Change, Plan, Planner
+from scflows.plan import KEEP, REMOVE, Change, Plan
+from scflows.planner import Planner
 from scflows.safefile import is_below
 from scflows.source import Found, Wish, find_source, sources
 

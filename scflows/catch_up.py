@@ -53,8 +53,12 @@ def catch_up(
     world: Processes,
     places: int,
     tell: Callable[[str], None],
+    warn: Callable[[str], None],
 ) -> int:
-    """Start what `owed` says, each slot once, one of a task at a time; how many. 0 while another one does it."""
+    """Start what `owed` says, each slot once, one of a task at a time; how many. 0 while another one does it.
+
+    `tell` is told of each start, `warn` of those that cannot be.
+    """
     lock = FileLock(settings.state_path, LOCK)
     if not lock.acquire(""):
         return 0
@@ -87,7 +91,7 @@ def catch_up(
                         running[pid] = task.name
                         tell(f"{task.name}: making up for the slot of {timestamp(each.slot)}")
                 except (ScflowsError, OSError) as error:
-                    tell(f"{each.task}: {error}")
+                    warn(f"{each.task}: {error}")
                 tried.add(each)
                 waiting.remove(each)
             world.wait(NAP)

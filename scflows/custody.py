@@ -12,7 +12,7 @@ import scflows
 from scflows.cron.block import live_lines
 from scflows.cron.install import Parts, difference, drift, find_crontab, install, plan, reinstall, taken_apart
 from scflows.cron.limits import check_limits
-from scflows.cron.line import TICK, line, tick_line
+from scflows.cron.line import ALL, BOOT, TICK, boot_line, line, tick_line
 from scflows.cron.owner import check_user, lines_of_others, not_ours, of_others, usual_state
 from scflows.cron.tabfile import Tabfile
 from scflows.errors import Busy, Refused, ScflowsError
@@ -112,6 +112,7 @@ class Custody:
             for entry in planned.entries:
                 planned.remove(entry.name)
             planned.remove(TICK)
+            planned.remove(BOOT)  # A tick sees by itself that it was away.
             if tasks.enabled:
                 planned.put(TICK, tick_line(sys.executable, state_for_cron(self.settings)))
             return planned
@@ -128,6 +129,12 @@ class Custody:
             old = planned.line(name)
             if name in changed or old is None or (block is not None and old not in block):
                 planned.put(name, line(task, sys.executable, state))
+        catching_up = any(task.catch_up != "none" for task in wanted.values())
+        old = planned.line(BOOT)
+        if not catching_up:
+            planned.remove(BOOT)
+        elif changed or old is None or (block is not None and old not in block):
+            planned.put(BOOT, boot_line(sys.executable, state))
         return planned
 
     def diff(self, planned: Tabfile) -> list[str]:
@@ -141,7 +148,7 @@ class Custody:
         If the crontab cannot be written the tabfile is put back. Raises Refused, Busy.
         """
         # A second line for all tasks outside of the block is one too many, whoever brought it back.
-        drop = {*changed, TICK}
+        drop = {*changed, *ALL}
         if planned.lines:
             check_interpreter()
         if self.crontab is None:
@@ -201,7 +208,7 @@ class Custody:
             return None
         try:
             self.check_owner(planned.lines)
-            new = plan(self.raw, planned.lines, {*changed, TICK}, self._spared)
+            new = plan(self.raw, planned.lines, {*changed, *ALL}, self._spared)
             check_limits(self.crontab, self.raw, new)
         except Refused as error:
             return error

@@ -17,6 +17,7 @@ from scflows.logfile import TaskLog, log_path
 from scflows.place import given_place
 from scflows.run import CATCH_UP, CRASHED, FAILED, Run, new_run_id
 from scflows.settings import Settings
+from scflows.under_cron import bare_settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def run_due(
     returned, else the last. `now` (seconds since the epoch) and `wait` (for some seconds) are the clock.
     Raises NotFound for a task that is not there, UsageError for settings that cannot be; both are on record then.
     """
-    settings = _base(state)
+    settings = bare_settings(state)
     place = given_place(settings.state_path, os.environ)
     trigger = trigger or ("cron" if slot is None else "scheduler")
     minute = now() // 60 * 60 if slot is None else slot
@@ -82,15 +83,7 @@ def run_due(
 
 def state_path(state: str) -> str:
     """The state folder, where `state` is empty the usual one."""
-    return _base(state).state_path
-
-
-def _base(state: str) -> Settings:
-    """Enough of the settings to find a task."""
-    given = dict(os.environ)
-    if state:
-        given["XDG_STATE_HOME"] = os.path.dirname(state)
-    return Settings("/", given)
+    return bare_settings(state).state_path
 
 
 def _leave_trace(run: Run, error: Exception, settings: Settings) -> None:

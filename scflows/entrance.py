@@ -167,7 +167,8 @@ class Entrance:
                     reason = "interrupted" if signal.sigwait(signals) == signal.SIGINT else "terminated"
                     return self._end(CANCELLED, reason, "told to stop while it waited for its turn")
                 time.sleep(LOOK_EVERY)
-            self.run.status, self.run.message, self.run.started = RUNNING, "", now
+            # Only now: who had what it waited for has ended before, by the record too.
+            self.run.status, self.run.message, self.run.started = RUNNING, "", time.time()
             why_not = self.recorder.begin(self.run)
             return True if why_not is None else self._end(SKIPPED, "slot", why_not)
         finally:

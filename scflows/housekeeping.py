@@ -32,18 +32,19 @@ LONGEST_PAUSE = 900.0
 PATIENCE = 0.2
 
 
-def keep_house(settings: Settings, now: float | None = None, aside: bool = False) -> None:
+def keep_house(settings: Settings, now: float | None = None, aside: bool = False, every: float = EVERY) -> None:
     """Do what is to be done, if nobody did within the last minute. It never raises and never waits for others.
 
-    `aside` is for a person who waits: what takes long is left to a process of its own.
+    `every` is a longer time than that minute, in seconds; `aside` is for a person who waits: what takes long is left to
+    a process of its own.
     """
     moment = time.time() if now is None else now
     stamp = os.path.join(settings.state_path, "housekeeping")
     last, took = _read_stamp(stamp)
-    if 0 <= moment - last < max(EVERY, min(took * SHARE, LONGEST_PAUSE)):
+    if 0 <= moment - last < max(every, min(took * SHARE, LONGEST_PAUSE)):
         return
     if aside and took > PATIENCE:
-        _start_aside(lambda: keep_house(settings, now))
+        _start_aside(lambda: keep_house(settings, now, every=every))
         return
     try:
         descriptor = os.open(stamp, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -9,7 +9,8 @@ from scflows.entrance import LEFT, withdraw
 from scflows.errors import NotFound, ScflowsError
 from scflows.history.recorder import Recorder
 from scflows.run import FAILED, QUEUED, SKIPPED
-from scflows.settings import Settings, read_settings
+from scflows.settings import read_settings
+from scflows.under_cron import bare_settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from scflows.backlog import Ticket, Waiting
     from scflows.cron.task import Task
     from scflows.launch import Outcome
+    from scflows.settings import Settings
 
     #: Says of a run that was started here how it ended: (task, outcome).
     Tell = Callable[[str, Outcome], None]
@@ -55,7 +57,7 @@ def run_in_turn(state: str, ticket: Ticket, what: Waiting, turn: Turn, tell: Tel
 
 def task_of(state: str, name: str) -> tuple[Task, Settings]:
     """A task and the settings it runs under. Raises ScflowsError."""
-    task = TaskStore(settings_of(state)).read(name)
+    task = TaskStore(bare_settings(state)).read(name)
     return task, read_settings(task.workspace, {**os.environ, **task.settings})
 
 
@@ -64,9 +66,4 @@ def recorder_for(state: str, task: str) -> Recorder:
     try:
         return Recorder(task_of(state, task)[1])
     except ScflowsError:
-        return Recorder(settings_of(state))
-
-
-def settings_of(state: str) -> Settings:
-    """Enough of the settings of a state folder to find its tasks."""
-    return Settings("/", {**os.environ, "XDG_STATE_HOME": os.path.dirname(state)})
+        return Recorder(bare_settings(state))

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from scflows.cron.asked import Asked, asked, parse_every, parse_within
+from scflows.cron.asked import Asked, asked, parse_every
 from scflows.cron.balance import placed
 from scflows.cron.task import check_name, task_name
 from scflows.errors import Busy, UsageError
 from scflows.loader import find_flow, load_flow
 from scflows.parameter import convert
-from scflows.planner import KEEP, REPLACE, Change, Plan, Planner, since
+from scflows.plan import KEEP, REPLACE, Change, Plan
+from scflows.planner import Planner, since
 from scflows.smartcitizen.kind import find_kind
 from scflows.source import Wish
 
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
 HOUR = 3600
 #: How often a flow runs for which nothing is said.
 DEFAULT_HOURS = 24
-#: What an order may say beside the times.
-EXPECTED = ("start_within", "end_within")
+#: What an order may say beside the times; what it does not say of them is as the flow has it.
+BESIDE = ("catch_up", "overlap", "start_within", "end_within")
 NO_ZONE = "--timezone goes with --cron: an interval has its slots in no zone"
 
 
@@ -44,7 +45,9 @@ class Order:
     timezone: str | None = None
     params: dict[str, Any] = field(default_factory=dict)
     timeout: float | None = None  #: seconds
-    start_within: str | None = None  #: over what the flow says, such as 10m
+    catch_up: str | None = None  #: over what the flow says: none, last, all, or a number, which means so many of all
+    overlap: str | None = None
+    start_within: str | None = None  #: such as 10m
     end_within: str | None = None
     overwrite: bool = False
     dry_tasks: bool = False
@@ -89,36 +92,28 @@ def with_numbers(order: Order, settings: Settings) -> Order:
     return replace(order, devices=tuple(devices))
 
 
-def edited(
-    planner: Planner,
-    name: str,
-    cron: str | None,
-    every: str | None,
-    interval_hours: int | None,
-    timezone: str | None,
-    params: dict[str, Any],
-    timeout: float | None,
-    start_within: str | None = None,
-    end_within: str | None = None,
-) -> Change:
-    """A task with another schedule, parameters or limits; a parameter of None is taken away.
+def edited(planner: Planner, name: str, order: Order) -> Change:
+    """A task with another schedule, parameters or limits, as far as the order says; a parameter of None is taken away.
 
     Raises NotFound, UsageError.
     """
     old = planner.task(name)
-    order = Order((), cron=cron, every=every, interval_hours=interval_hours, timezone=timezone)
     schedule = old.schedule
-    if cron is not None or every is not None or interval_hours is not None:
-        planner.make_room(old)
-        schedule = placed(_asked(order, None), planner.load, name, seconds=planner.seconds(old))
-    elif timezone is not None:
+    if order.cron is not None or order.every is not None or order.interval_hours is not None:
+        wanted = _asked(order, None)
+        planner.standing.make_room(old)
+        schedule = placed(wanted, planner.standing.load, name, seconds=planner.standing.seconds(old))
+    elif order.timezone is not None:
         if old.schedule.every is not None:
             raise UsageError(NO_ZONE)
-        wanted = asked({"cron": old.schedule.cron, "timezone": timezone})
-        schedule = placed(wanted, planner.load, name, seconds=planner.seconds(old))
-    kept = {**old.params, **params}
+        wanted = asked({"cron": old.schedule.cron, "timezone": order.timezone, **_beside(order)})
+        schedule = placed(wanted, planner.standing.load, name, seconds=planner.standing.seconds(old))
+    else:
+        # The time is not its own: what is asked for beside it is checked with any.
+        wanted = asked({"cron": "* * * * *", **_beside(order)})
+    kept = {**old.params, **order.params}
     kept = {key: value for key, value in kept.items() if value is not None}
-    if params:
+    if order.params:
         if not old.flow:
             raise UsageError(f"task {name!r} runs a command, which takes no parameters")
         flow = load_flow(find_flow(old.flow, planner.settings), planner.settings, keep=not planner.dry_run)
@@ -127,11 +122,12 @@ def edited(
         old,
         schedule=schedule,
         params=kept,
-        timeout=old.timeout if timeout is None else timeout,
+        timeout=old.timeout if order.timeout is None else order.timeout,
         since=since(old, schedule),
-        start_within=old.start_within if start_within is None else parse_within("start_within", start_within),
-        end_within=old.end_within if end_within is None else parse_within("end_within", end_within),
+        **{key: getattr(wanted, key) for key in _beside(order)},
     )
+    if order.catch_up is not None:
+        new = replace(new, catch_up_cap=wanted.catch_up_cap)
     if new == old:
         return Change(KEEP, old, "nothing to change")
     return Change(REPLACE, new, "; ".join(_differences(old, new)))
@@ -141,18 +137,28 @@ def _differences(old: Task, new: Task) -> Iterator[str]:
     """What an edit changes, each as `what: old → new`."""
     if new.schedule != old.schedule:
         yield f"{old.schedule.words()} → {new.schedule.words()}"
-    for name in ("timeout", *EXPECTED):
-        before, after = getattr(old, name), getattr(new, name)
-        if before != after:
-            yield f"{name} {_limit(before)} → {_limit(after)}"
+    for name in ("timeout", *BESIDE):
+        if _said(old, name) != _said(new, name):
+            yield f"{name} {_said(old, name)} → {_said(new, name)}"
     for name in sorted({*old.params, *new.params}):
         before, after = old.params.get(name), new.params.get(name)
         if before != after:
             yield f"{name} {'none' if before is None else before} → {'none' if after is None else after}"
 
 
-def _limit(seconds: float | None) -> str:
-    return "none" if seconds is None else f"{seconds:g} s"
+def _said(task: Task, name: str) -> str:
+    value = getattr(task, name)
+    if name == "catch_up" and value == "all":
+        return f"all, up to {task.catch_up_cap}"
+    return "none" if value is None else f"{value:g} s" if isinstance(value, float) else str(value)
+
+
+def _beside(order: Order) -> dict[str, Any]:
+    """What the order says beside the times, as a flow says it."""
+    said: dict[str, Any] = {key: getattr(order, key) for key in BESIDE if getattr(order, key) is not None}
+    if order.catch_up is not None and order.catch_up.isascii() and order.catch_up.isdigit():
+        said["catch_up"] = {"all": int(order.catch_up[:9])}
+    return said
 
 
 def _wishes(planner: Planner, order: Order) -> list[Wish]:
@@ -210,8 +216,9 @@ def _asked(order: Order, written: dict[str, Any] | None, default: int = DEFAULT_
     if len(named) > 1:
         options = " and ".join("--" + option.replace("_", "-") for option in named)
         raise UsageError(f"{options} exclude each other")
-    beside = {key: written[key] for key in EXPECTED if written is not None and key in written}
-    beside |= {key: getattr(order, key) for key in ("timezone", *EXPECTED) if getattr(order, key) is not None}
+    beside = {key: written[key] for key in BESIDE if written is not None and key in written} | _beside(order)
+    if order.timezone is not None:
+        beside["timezone"] = order.timezone
     if order.cron is not None:
         return asked({"cron": order.cron, **beside})
     if order.every is not None:

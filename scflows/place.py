@@ -1,7 +1,7 @@
 """Places: as many runs go on at once as there are places; each is a file that the kernel locks for a run.
 
 A place is free as soon as no process of its run is left, however they ended. Places belong to a state folder, and so
-to one user of one machine.
+to one user of one machine; where its folder of places is a link to one that several users share, they share the places.
 """
 
 from __future__ import annotations
@@ -111,9 +111,18 @@ def given_place(state: str, environment: MutableMapping[str, str]) -> Place | No
 
 
 def _open(folder: str, name: str) -> int:
-    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+    path = os.path.join(folder, name)
     try:
-        return os.open(os.path.join(folder, name), flags, 0o600)
+        return os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except PermissionError:
+        # Another user's, in a folder that several share: for the kernel's lock it need not be written.
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         os.makedirs(folder, mode=0o700, exist_ok=True)
-        return os.open(os.path.join(folder, name), flags, 0o600)
+    try:
+        # Without O_EXCL the kernel keeps others' files in a folder such as /tmp from being opened.
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    except FileExistsError:
+        return _open(folder, name)
+    os.fchmod(descriptor, 0o644)
+    return descriptor

@@ -9,72 +9,31 @@ from __future__ import annotations
 import os
 import time
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import replace
 
 from scflows.cron.balance import nominal, placed
-from scflows.cron.index import read_tasks
-from scflows.cron.line import TICK, Entry
-from scflows.cron.load import Load, load_of
-from scflows.cron.on_demand import ChangedTasks, StoredTasks
+from scflows.cron.on_demand import ChangedTasks
 from scflows.cron.schedule import Schedule
-from scflows.cron.tabfile import Tabfile, file_lock
+from scflows.cron.tabfile import file_lock
 from scflows.cron.task import Task, TaskStore, check_name, is_name, no_such_task
 from scflows.custody import Custody
-from scflows.errors import NotFound, Refused, ScflowsError
+from scflows.errors import Refused
 from scflows.intent import Intent, forget, left_over
-from scflows.kept_load import KeptLoad, keep_load, kept_load
-from scflows.measured import measured
+from scflows.plan import ADD, KEEP, REMOVE, REPLACE, Change, Plan
+from scflows.standing import Standing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from scflows.cron.asked import Asked
-    from scflows.cron.avoided import Avoided
-    from scflows.cron.duration import Durations
+    from scflows.cron.line import Entry
     from scflows.cron.rebalance import Rebalanced
     from scflows.settings import Settings
-    from scflows.source import Decision, Wish
+    from scflows.source import Wish
 
 #: The part of the tasks that `rebalanced` moves at most, unless it is told.
 MOST_MOVED = 0.3
-ADD, REPLACE, REMOVE, KEEP = "add", "replace", "remove", "keep"
-
-
-@dataclass(frozen=True)
-class Change:
-    """What happens to one task, and why."""
-
-    action: str  #: `add`, `replace`, `remove` or `keep`
-    task: Task  #: as it is afterwards; for `remove` as it was
-    why: str = ""
-    fresh: bool = False  #: its line is written anew even where the task stays the same
-
-
-@dataclass
-class Plan:
-    """What would be on the crontab, against what is."""
-
-    tasks: ChangedTasks  #: all of the user's tasks afterwards, the paused ones too
-    changes: list[Change] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)  #: what could not be read; nothing of it is changed
-    unreachable: list[str] = field(default_factory=list)  #: sources that did not answer
-    diff: list[str] = field(default_factory=list)  #: of our block, as unified diff lines
-    tabfile: Tabfile = field(default_factory=Tabfile)  #: our block afterwards
-    rewritten: set[str] = field(default_factory=set)  #: the tasks whose lines are written anew
-    peak_before: float = 0.0  #: the most runs at once that are expected
-    peak_after: float = 0.0
-    load_after: Load | None = None
-    decisions: list[Decision] = field(default_factory=list)  #: what sources made of each thing they found
-    notes: list[str] = field(default_factory=list)  #: what was noticed while it was written
-
-    def of(self, action: str) -> list[Change]:
-        return [change for change in self.changes if change.action == action]
-
-    @property
-    def is_empty(self) -> bool:
-        return all(change.action == KEEP for change in self.changes) and not self.diff
 
 
 class Planner:
@@ -89,98 +48,17 @@ class Planner:
         if not dry_run:
             for name in self.left_over.removed:
                 self.store.remove(name)
-        self.broken: list[str] = []
         self.custody = Custody(settings, whole)
         if one_line is not None:
             self.custody.one_line = one_line
-        self._kept: KeptLoad | None = None
-        self._load: Load | None = None
-        self._durations: Durations | None = None
-        self._weighed = time.time()  #: when the durations were measured
-        kept = None if self.left_over.names else kept_load(settings)
-        # With a line for each all tasks are read anyway.
-        if kept is not None and (self.custody.one_line or not kept.is_old):
-            self._kept, self._weighed = kept, kept.weighed
-        known = (None, 0) if self._kept is None else (self._kept.count, self._kept.enabled)
-        self.before = StoredTasks(self._read_all, self._read, *known)
-
-    def _read_all(self) -> dict[str, Task]:
-        if self._kept is not None and self._kept.is_old and self._load is None:
-            self._weigh_anew()
-        tasks, problems = read_tasks(self.settings, keep=not self.dry_run)
-        self.broken = [str(problem) for problem in problems]
-        return {task.name: task for task in tasks if task.name not in self.left_over.removed}
-
-    def _read(self, name: str) -> Task | None:
-        try:
-            task = self.store.read(name)
-            changed = os.stat(self.store.path(name)).st_ctime_ns
-        except NotFound:
-            return None
-        except (ScflowsError, OSError):
-            self._weigh_anew()
-            return self.before.all().get(name)
-        if self._kept is not None and changed > self._kept.kept:
-            # Somebody wrote into the file: what was counted for it is not what it says.
-            self._weigh_anew()
-        return task
-
-    def _weigh_anew(self) -> None:
-        """Count all tasks, by what their runs take now."""
-        self._kept = self._load = self._durations = None
-        self._weighed = time.time()
-
-    @property
-    def durations(self) -> Durations:
-        """What runs of the tasks that are there are expected to take."""
-        if self._durations is None and self._kept is not None:
-            self._durations = self._kept.durations
-        if self._durations is None:
-            self._durations = measured(self.settings, self.before.values())
-        return self._durations
-
-    def seconds(self, task: Task | Wish) -> float:
-        """How long a run of a task is expected to take."""
-        return self.durations.of(task.name, task.source, task.kind)
-
-    @property
-    def load(self) -> Load:
-        """The load of the tasks that are there, and of those planned so far."""
-        if self._load is None:
-            self._load = self._load_of(self.before.values()) if self._kept is None else self._kept.load
-            self._load.avoided = self.avoided
-            self._load_before = self._load.copy()
-        return self._load
-
-    @cached_property
-    def avoided(self) -> Avoided:
-        """The minutes that are left to others where it costs nothing."""
-        from scflows.cron.avoided import avoided
-
-        return avoided(self.settings.system_cron_path, self.custody.parts.foreign, time.time())
+        self.standing = Standing(
+            settings, self.store, self.left_over, dry_run, self.custody.one_line, self.custody.parts.foreign
+        )
+        self.before = self.standing.tasks
 
     def place(self, wish: Wish, balance: bool = True) -> Schedule:
         """The schedule that a new task gets now, counted into the load."""
-        return placed(wish.asked, self.load, wish.name, balance, self.seconds(wish))
-
-    def _load_after(self, plan: Plan) -> Load:
-        changed = [change.task.name for change in plan.changes if change.action != KEEP]
-        if len(changed) > len(plan.tasks) // 10 or self._load is None:
-            return self._load_of(plan.tasks.values())
-        load = self._load_before.copy()
-        for name in dict.fromkeys(changed):
-            for task, times in ((self.before.get(name), -1), (plan.tasks.get(name), 1)):
-                if task is not None and task.enabled:
-                    load.count(task.schedule, self.seconds(task), times)
-        return load
-
-    def make_room(self, task: Task) -> None:
-        """Count a task no more that is about to be placed anew."""
-        if task.enabled:
-            self.load.count(task.schedule, self.seconds(task), -1)
-
-    def _load_of(self, tasks: Iterable[Task]) -> Load:
-        return load_of((task.schedule, self.seconds(task)) for task in tasks if task.enabled)
+        return placed(wish.asked, self.standing.load, wish.name, balance, self.standing.seconds(wish))
 
     def wish(
         self,
@@ -198,7 +76,7 @@ class Planner:
         wished: dict[str, str] = {}
         # Short intervals first: what is left of unevenness is then filled by those that start rarely. Of these the
         # long runs first, for which there is no room later.
-        for wish in sorted(wishes, key=lambda wish: (wish.asked.every or 0, -self.seconds(wish), wish.name)):
+        for wish in sorted(wishes, key=lambda wish: (wish.asked.every or 0, -self.standing.seconds(wish), wish.name)):
             check_name(wish.name)
             if wish.name in wished:
                 plan.problems.append(f"{wish.flow}: its task {wish.name!r} is that of {wished[wish.name]} already")
@@ -232,7 +110,7 @@ class Planner:
         for name in names:
             if is_name(name):
                 self.before.get(name)
-        return Plan(ChangedTasks(self.before), problems=list(self.broken), peak_before=self.load.peak)
+        return Plan(ChangedTasks(self.before), problems=list(self.standing.broken), peak_before=self.standing.load.peak)
 
     def change(self, changes: Iterable[Change]) -> Plan:
         """A plan that replaces and removes tasks."""
@@ -254,10 +132,12 @@ class Planner:
         from scflows.cron.move import moved
         from scflows.cron.rebalance import Weighed, rebalance
 
-        self._weigh_anew()
+        standing = self.standing
+        standing.weigh_anew()
         tasks = [task for task in self.before.values() if task.enabled]
         most = int(len(tasks) * MOST_MOVED) if max_moves is None else max_moves
-        found = rebalance((Weighed(task.name, task.schedule, self.seconds(task)) for task in tasks), most, self.avoided)
+        weighed = (Weighed(task.name, task.schedule, standing.seconds(task)) for task in tasks)
+        found = rebalance(weighed, most, standing.avoided)
         changes = []
         now = time.time()
         for name, schedule in sorted(found.moved.items()):
@@ -273,7 +153,7 @@ class Planner:
             why = "its line outside the block is taken in" if task.name in strays else task.schedule.words()
             changes.append(Change(KEEP, task, why if task.enabled else "paused", fresh=True))
         plan = self.change(changes)
-        plan.notes += [f"{problem}; its line stays as it is" for problem in self.broken]
+        plan.notes += [f"{problem}; its line stays as it is" for problem in self.standing.broken]
         return plan
 
     def drop(self, plan: Plan, removed: Iterable[Change]) -> Plan:
@@ -293,7 +173,7 @@ class Planner:
 
     def names(self) -> list[str]:
         """The names of all tasks, those of lines without a task file too."""
-        return sorted({*self.before, *(entry.name for entry in self._entries() if entry.name != TICK)})
+        return sorted({*self.before, *(entry.name for entry in self._entries() if entry.is_task)})
 
     def removal(self, name: str) -> Change:
         """The removal of a task, or of a line of ours whose task file is gone or broken. Raises NotFound."""
@@ -353,9 +233,7 @@ class Planner:
                     raise _refused(error, self.store.folder) from error
                 raise
             forget(self.settings)
-            if plan.load_after is not None and not self.broken:
-                kept = KeptLoad(plan.load_after, self.durations, len(plan.tasks), plan.tasks.enabled, self._weighed)
-                keep_load(self.settings, kept)
+            self.standing.keep(plan)
 
     def _put_back(self, name: str, durable: bool) -> None:
         try:
@@ -374,7 +252,7 @@ class Planner:
         plan.rewritten |= {each for each in begun if each in plan.tasks or not os.path.lexists(self.store.path(each))}
         plan.tabfile = self.custody.lines(plan.tasks, plan.rewritten)
         plan.diff = self.custody.diff(plan.tabfile)
-        plan.load_after = self._load_after(plan)
+        plan.load_after = self.standing.load_after(plan)
         plan.peak_after = plan.load_after.peak
         return plan
 
@@ -405,7 +283,7 @@ class Planner:
         if _asks_the_same(wish.asked, old, balance):
             schedule = old.schedule
         else:
-            self.make_room(old)
+            self.standing.make_room(old)
             schedule = self.place(wish, balance)
         new = self._task(wish, schedule, remembered)
         return replace(new, enabled=old.enabled, created=old.created, since=since(old, schedule))
@@ -456,19 +334,6 @@ def planning(
         return
     with file_lock(settings):
         yield Planner(settings, dry_run, one_line, whole)
-
-
-def note_in_log(settings: Settings, plan: Plan) -> None:
-    """Write what was scheduled into the scheduler's log; a log that cannot be written stops nothing."""
-    from scflows.logfile import TaskLog, scheduler_log
-
-    log = TaskLog(scheduler_log(settings.tasks_path), settings.log_level)
-    for change in plan.changes:
-        if change.action != KEEP:
-            log.info(f"{change.action} {change.task.name}: {change.why}")
-    for problem in plan.problems:
-        log.warning(problem)
-    log.close()
 
 
 def _belongs(old: Task, wish: Wish, settings: Settings) -> bool:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import os
-
-from scflows.errors import Refused
-from scflows.heartbeat import only_scheduler, tick_lock
+from scflows.heartbeat import last_beat, only_scheduler, tick_lock
+from scflows.housekeeping import EVERY, keep_house
 from scflows.kept_agenda import KeptAgenda
-from scflows.logfile import TaskLog, scheduler_log
 from scflows.processes import Processes
 from scflows.scheduler import GRACE, Scheduler
-from scflows.settings import Settings
+from scflows.under_cron import note, sound_settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from scflows.processes import World
+    from scflows.settings import Settings
 
+#: A tick after more than so many seconds without one finds slots that nobody started.
+AWAY = 150.0
+#: Seconds between two times that a tick looks after the house, if nobody else did.
+QUIET = 900.0
 #: A tick that stays for its minute goes so many seconds before its end: the next one is to find the lock free.
 LEAVES = 1.0
 
@@ -50,6 +52,8 @@ def tick(
     cannot be written, as on a full disk; the tasks start all the same.
     """
     with Processes() as world:
+        before = last_beat(settings)
+        was_away = before is None or not 0 <= world.now() - before.tick < AWAY
         looked = -1
         while int(world.now()) // 60 != looked:
             lock = tick_lock(settings, warn)
@@ -69,6 +73,8 @@ def tick(
             if once.is_stopping or not is_alone:
                 return
             looked = once.minute
+    # Whoever ends a run does it, but after a night without cron, or where tasks are few, there is none for hours.
+    keep_house(settings, every=EVERY if was_away else QUIET)
 
 
 def _stay(world: World, minute: int) -> None:
@@ -83,21 +89,10 @@ def tick_here(warn: Callable[[str], None], state: str = "") -> None:
     """A tick as cron starts it: with next to no environment, its warnings in the scheduler's log.
 
     `warn` is told what cannot be written there; `state` is the state folder, where it is not the default one. Raises
-    Refused where that is not there: a line with a wrong path, or a disk that is away, would start nothing for ever.
+    Refused where that is not there.
     """
-    given = dict(os.environ)
-    if state:
-        if not os.path.isdir(state):
-            raise Refused(f"the state folder {state} is not there", "flows repair writes the crontab's lines anew")
-        given["XDG_STATE_HOME"] = os.path.dirname(state)
-    settings = Settings("/", given)
-    tick(settings, lambda text: _note(settings, text), warn)
-
-
-def _note(settings: Settings, text: str) -> None:
-    log = TaskLog(scheduler_log(settings.tasks_path))
-    log.warning(text)
-    log.close()
+    settings = sound_settings(state)
+    tick(settings, lambda text: note(settings, text), warn)
 
 
 def _nobody(text: str) -> None:

@@ -17,11 +17,11 @@ from scflows.admission import Turn
 from scflows.entrance import timed_out, withdraw
 from scflows.errors import ScflowsError
 from scflows.history.recorder import Recorder
-from scflows.in_turn import recorder_for, run_in_turn, settings_of, task_of
+from scflows.in_turn import recorder_for, run_in_turn, task_of
 from scflows.lock.file import holder
-from scflows.logfile import TaskLog, scheduler_log
 from scflows.place import PIPE, has_place, nobody_waits, poke
 from scflows.run import FAILED, SKIPPED
+from scflows.under_cron import bare_settings, note
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class _Server:
         self.state = state
         self._lock = lock
         self._tell = tell
-        self._children: set[int] = set()
+        self._children: dict[int, str] = {}  #: by process, what it was started for
         self.is_stopped = False
         self._known: dict[str, Waiting] = {}
         self._said = ""
@@ -137,7 +137,7 @@ class _Server:
         """Say once what goes wrong again and again."""
         if str(error) != self._said:
             self._said = str(error)
-            _note(self.state, f"what waits cannot be looked at: {error}; trying again")
+            note(bare_settings(self.state), f"what waits cannot be looked at: {error}; trying again")
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         """Start nothing more; told so again, have those end that were started."""
@@ -199,6 +199,10 @@ class _Server:
             what = backlog.read(self.state, ticket) if held is not None else None
             if held is None or what is None:
                 behind.update(needed)
+                if ticket.name not in self._children.values() and now - known.since < backlog.SILENT:
+                    # Whoever came with it is about to let go of it: nobody after it must be quicker.
+                    pause = min(pause, SOON)
+                    full = max(full, known.most)
                 continue
             turn = Turn(ticket.run, held, what.since, what.why)
             if not turn.take_mutexes(backlog.mutex_folder(what.lock_path), what.mutexes):
@@ -237,7 +241,7 @@ class _Server:
             finally:
                 sys.stderr.flush()
                 os._exit(status)
-        self._children.add(pid)
+        self._children[pid] = ticket.name
         turn.held.leave()
         for mutex in turn.mutexes:
             mutex.disown()
@@ -282,7 +286,7 @@ class _Server:
             except ChildProcessError:
                 ended = pid
             if ended:
-                self._children.discard(pid)
+                del self._children[pid]
 
     def _open_pipe(self) -> int:
         """Where others tell that something has changed; -1 where there is none, and it is looked now and then."""
@@ -309,10 +313,4 @@ def _taken(lock: SureLock, warn: Callable[[str], None]) -> bool:
 def _complain(state: str, error: OSError, told: str, warn: Callable[[str], None]) -> None:
     text = f"{error.filename or state}: {error.strerror}; {told}; what to do: flows check"
     warn(text)
-    _note(state, text)
-
-
-def _note(state: str, text: str) -> None:
-    log = TaskLog(scheduler_log(settings_of(state).tasks_path))
-    log.warning(text)
-    log.close()
+    note(bare_settings(state), text)

@@ -8,8 +8,10 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -19,6 +21,9 @@ from typing import Any
 import hypothesis
 import pytest
 
+from scflows.demo.kinds import OPERATOR
+from scflows.demo.platform import Platform
+from scflows.demo.server import PlatformServer, serving
 from scflows.launch import Outcome, Request, launch
 from scflows.settings import Settings, read_settings
 
@@ -86,6 +91,65 @@ def workspace(tmp_path: Path) -> Path:
 @pytest.fixture
 def settings(workspace: Path, environment: dict[str, str]) -> Settings:
     return read_settings(str(workspace), environment)
+
+
+@pytest.fixture
+def crontab(tmp_path: Path, environment: dict[str, str]) -> Path:
+    """A stand-in for the program `crontab`; the tab it keeps."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    program = folder / "crontab"
+    program.write_bytes((Path(__file__).parent / "cron" / "crontab").read_bytes())
+    program.chmod(0o755)
+    environment["CRONTAB_PROGRAM"] = str(program)
+    return folder / "tab"
+
+
+@pytest.fixture
+def system_zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Set the zone of the system for one test."""
+
+    def set_zone(name: str) -> None:
+        monkeypatch.setenv("TZ", name)
+        time.tzset()
+
+    yield set_zone
+    monkeypatch.undo()
+    time.tzset()
+
+
+@contextmanager
+def platform_served(platform: Platform, environment: dict[str, str], workspace: Path) -> Iterator[PlatformServer]:
+    """The platform behind HTTP; the workspace's settings lead there. Nothing is asked again."""
+    with serving(platform) as running:
+        environment |= {**running.settings, "SC_RETRY_SECONDS": "0"}
+        del environment["SC_BEARER"]
+        env = workspace / ".env"
+        env.write_text(f"SC_BEARER={OPERATOR.token}\n")
+        env.chmod(0o600)
+        yield running
+
+
+@pytest.fixture(scope="module")
+def s3_server() -> Iterator[str]:
+    """The address of an S3 store, a real server on loopback."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    for _ in range(300):
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            break
+        except OSError:
+            time.sleep(0.1)
+    yield f"http://127.0.0.1:{port}"
+    process.terminate()
+    process.wait()
 
 
 @dataclass

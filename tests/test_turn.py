@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -267,6 +267,23 @@ def test_who_waits_for_a_mutex_is_not_passed_when_it_comes_free_between_two_look
     turns.release()
     assert machine.python(COMES_FREE, settings.state_path, settings.lock_path).wait(60) == 0
     assert [(run.task, run.status) for run in machine.ended(3)] == [(name, "success") for name in ("a", "b", "c")]
+
+
+def test_a_starter_that_is_about_to_leave_its_file_is_not_passed(machine: Machine) -> None:
+    machine.hold("first")
+    for name in ("a", "b"):
+        machine.task(name)
+        assert machine.start(name).wait(60) == 0
+    state = machine.settings.state_path
+    # As whoever just came has it until its claim is written.
+    held = backlog.seize(state, backlog.of_task(state, "a")[0])
+    assert held is not None
+    machine.let_go()
+    machine.until(lambda: machine.statuses()["first"] == "success")
+    time.sleep(0.6)  # two looks of whoever hands out turns
+    assert machine.statuses()["b"] == "queued"
+    held.leave()
+    assert [run.task for run in machine.ended(3)] == ["first", "a", "b"]
 
 
 def test_a_newcomer_does_not_pass_who_waits_for_a_mutex_that_is_free_by_now(machine: Machine) -> None:
@@ -794,6 +811,8 @@ def test_a_turn_lock_that_cannot_be_opened_is_told_and_one_process_hands_out_tur
     state = machine.settings.state_path
     os.makedirs(state, exist_ok=True)
     Path(state, "turn.lock").mkdir()  # As for a file of another user, whoever wants to lock it cannot open it.
+    # Whoever looks after the house would have turns handed out by a process that nobody hears.
+    Path(state, "housekeeping").write_text(f"{time.time():<20.3f} {0.0:<20.3f}\n")
     place = take_place(state, 1)
     assert place is not None
     machine.task("next")
@@ -860,3 +879,40 @@ def test_files_say_whose_turn_comes_first(given: list[backlog.Ticket]) -> None:
         found = backlog.tickets(state)
     assert sorted(found, key=lambda ticket: ticket.name) == sorted(given, key=lambda ticket: ticket.name)
     assert [ticket.key[:3] for ticket in found] == sorted(ticket.key[:3] for ticket in given)
+
+
+def test_users_whose_places_are_one_folder_share_the_cap() -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        os.chmod(folder, 0o755)
+        shared = Path(folder, "places")
+        shared.mkdir()
+        shared.chmod(0o1777)
+        mine, theirs = Path(folder, "mine"), Path(folder, "theirs")
+        for state in (mine, theirs):
+            state.mkdir()
+            state.joinpath("places").symlink_to(shared)
+        first = take_place(str(mine), 2)
+        assert first is not None
+        with another_user():
+            second = take_place(str(theirs), 2)
+            assert second is not None
+            assert take_place(str(theirs), 2) is None
+        assert take_place(str(mine), 2) is None
+        first.release()
+        with another_user():
+            first = take_place(str(theirs), 2)
+        assert first is not None
+        first.release()
+        second.release()
+
+
+@contextmanager
+def another_user() -> Iterator[None]:
+    """Be somebody else, where that can be."""
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)

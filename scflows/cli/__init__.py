@@ -18,7 +18,11 @@ def main() -> None:
         serve_here(arguments[3], _tell, _warn)
         sys.exit(0)
     if arguments[:1] == ["tick"] and (len(arguments) == 1 or (len(arguments) == 3 and arguments[1] == "--state")):
-        sys.exit(_tick(*arguments[2:]))
+        sys.exit(_for_all("tick", *arguments[2:]))
+    if arguments[:2] == ["cron", "boot"] and (
+        len(arguments) == 2 or (len(arguments) == 4 and arguments[2] == "--state")
+    ):
+        sys.exit(_for_all("boot", *arguments[3:]))
     lane = _fast_lane(arguments)
     if lane is not None:
         sys.exit(_run_due(*lane))
@@ -85,13 +89,19 @@ def _warn(text: str) -> None:
     sys.stderr.write(f"warning: {text}\n")
 
 
-def _tick(state: str = "") -> int:
-    """What the crontab's one line for all tasks does; says nothing when all is well."""
+def _for_all(line: str, state: str = "") -> int:
+    """What a line of the crontab does that stands for all tasks; says nothing when all is well."""
     from scflows.errors import ScflowsError
-    from scflows.tick import tick_here
 
     try:
-        tick_here(_warn, state)
+        if line == "boot":
+            from scflows.boot import see_to_missed
+
+            see_to_missed(state)
+        else:
+            from scflows.tick import tick_here
+
+            tick_here(_warn, state)
     except ScflowsError as error:
         sys.stderr.write(f"error: {error}\n" + (f"  help: {error.help}\n" if error.help else ""))
         return error.exit_code

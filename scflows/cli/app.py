@@ -104,7 +104,7 @@ PANELS: dict[str, dict[str, Command | Group]] = {
     "SERVICES": {
         "cron": Group(
             "Start the tasks where there is no cron.",
-            {"run": cron.run, "status": cron.status, "catch-up": cron.catch_up},
+            {"run": cron.run, "status": cron.status, "catch-up": cron.catch_up, "boot": cron.boot},
         ),
         "tick": cron.tick,
         "forward": Group(

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from scflows.cli.output import Output
-    from scflows.planner import Change, Planner
+    from scflows.plan import Change
+    from scflows.planner import Planner
 
 
 def enable(

@@ -67,9 +67,27 @@ def catch_up(
     out: Output = ctx.obj
     places = max_parallel or len(os.sched_getaffinity(0))
     with Processes() as world:
-        made_up = catch_up(out.settings, lambda: owed_slots(out.settings), world, places, out.say)
+        made_up = catch_up(out.settings, lambda: owed_slots(out.settings), world, places, out.say, out.warn)
     out.say(f"made up for {made_up} slot{'' if made_up == 1 else 's'}")
     return 0
+
+
+def boot(
+    ctx: typer.Context,
+    after: Annotated[str, typer.Option(help="How long to wait before: for the network, and for the clock.")] = "60s",
+    state: Annotated[str, typer.Option(metavar="DIR", help="The state folder, where it is not the default one.")] = "",
+) -> None:
+    """See to the slots that were missed while the machine was off: what the crontab's @reboot line does.
+
+    The line is there as long as some task has `catch_up`. Missed slots are recorded and told, and those that are owed
+    are made up. What goes wrong is in scheduler.log.
+    """
+    from scflows.boot import see_to_missed
+    from scflows.cli.moment import parse_duration
+
+    out: Output = ctx.obj
+    made_up = see_to_missed(state, parse_duration(after, "--after"))
+    out.say(f"made up for {made_up} slot{'' if made_up == 1 else 's'}")
 
 
 def tick(

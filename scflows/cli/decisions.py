@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from scflows.cli.output import Output
-    from scflows.planner import Plan
+    from scflows.plan import Plan
 
 #: From this many devices on, a terminal is shown counts.
 MANY = 60

@@ -12,7 +12,8 @@ from scflows.cli.decisions import decision_items
 if TYPE_CHECKING:
     from scflows.cli.output import Output
     from scflows.cron.task import Task
-    from scflows.planner import Change, Plan, Planner
+    from scflows.plan import Change, Plan
+    from scflows.planner import Planner
 
 #: How many tasks' notes on coming changes of the clocks are told one by one.
 MOST_NOTES = 5
@@ -119,7 +120,7 @@ def _item(change: Change) -> dict[str, Any]:
 
 def note_plan(out: Output, plan: Plan, dry_run: bool) -> None:
     """What was scheduled belongs into the scheduler's log, whoever did it."""
-    from scflows.planner import note_in_log
+    from scflows.plan import note_in_log
 
     if not dry_run:
         note_in_log(out.settings, plan)

@@ -10,6 +10,7 @@ import typer
 from scflows.cli.decisions import show_decisions
 from scflows.cli.plan import carry_out, note_plan, run_first, tell_plan
 from scflows.cli.schedule_options import (
+    CatchUp,
     DryRun,
     DryTasks,
     EndWithin,
@@ -17,6 +18,7 @@ from scflows.cli.schedule_options import (
     ForceFirstRun,
     NoBalance,
     OneLine,
+    Overlap,
     Overwrite,
     Overwriting,
     StartWithin,
@@ -105,6 +107,8 @@ def manual_schedule(
     timezone: Annotated[str | None, typer.Option(help="The zone of --cron, such as Europe/Madrid.")] = None,
     param: Annotated[list[str] | None, typer.Option("-p", "--param", metavar="K=V", help="A parameter.")] = None,
     timeout: Annotated[str | None, typer.Option(help="How long a run may take, such as 30m.")] = None,
+    catch_up: CatchUp = None,
+    overlap: Overlap = None,
     start_within: StartWithin = None,
     end_within: EndWithin = None,
     overwrite: Overwrite = False,
@@ -136,6 +140,8 @@ def manual_schedule(
         timezone=timezone,
         params=parse_params(param),
         timeout=None if timeout is None else parse_duration(timeout, "--timeout"),
+        catch_up=catch_up,
+        overlap=overlap,
         start_within=start_within,
         end_within=end_within,
         overwrite=overwrite,
@@ -162,6 +168,8 @@ def edit(
         list[str] | None, typer.Option("-p", "--param", metavar="K=V", help="A parameter; K= takes it away.")
     ] = None,
     timeout: Annotated[str | None, typer.Option(help="How long a run may take, such as 30m.")] = None,
+    catch_up: CatchUp = None,
+    overlap: Overlap = None,
     start_within: StartWithin = None,
     end_within: EndWithin = None,
     overwrite: Overwriting = False,
@@ -170,14 +178,25 @@ def edit(
 ) -> int:
     """Change a task's schedule, parameters or limits."""
     from scflows.cli.moment import parse_duration
-    from scflows.manual_schedule import edited
+    from scflows.manual_schedule import Order, edited
     from scflows.planner import planning
 
     out: Output = ctx.obj
-    limit = None if timeout is None else parse_duration(timeout, "--timeout")
+    order = Order(
+        flows=(),
+        cron=cron,
+        every=every,
+        interval_hours=interval_hours,
+        timezone=timezone,
+        params=parse_params(param, may_be_empty=True),
+        timeout=None if timeout is None else parse_duration(timeout, "--timeout"),
+        catch_up=catch_up,
+        overlap=overlap,
+        start_within=start_within,
+        end_within=end_within,
+    )
     with planning(out.settings, dry_run) as planner:
-        params = parse_params(param, may_be_empty=True)
-        change = edited(planner, task, cron, every, interval_hours, timezone, params, limit, start_within, end_within)
+        change = edited(planner, task, order)
         plan = planner.change([change])
         carry_out(planner, plan, dry_run, overwrite)
     return tell_plan(out, plan, dry_run, exit_code)

@@ -25,6 +25,15 @@ OneLine = Annotated[
     ),
 ]
 Yes = Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")]
+CatchUp = Annotated[
+    str | None,
+    typer.Option(
+        metavar="none|last|all|N", help="What becomes of missed slots: none made up, the last, all, or up to N of them."
+    ),
+]
+Overlap = Annotated[
+    str | None, typer.Option(metavar="skip|wait|cancel", help="What a slot does while an earlier run goes on.")
+]
 StartWithin = Annotated[
     str | None, typer.Option(help="How long after its slot a run is late, such as 10m; else as it usually is.")
 ]

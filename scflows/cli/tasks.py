@@ -74,6 +74,12 @@ def show(
         "params": view.task.params,
         "dry": view.task.dry,
         "timeout": view.task.timeout,
+        "every": view.task.schedule.every,
+        "catch_up": view.task.catch_up,
+        "catch_up_cap": view.task.catch_up_cap,
+        "overlap": view.task.overlap,
+        "priority": view.task.priority,
+        "mutex": list(view.task.mutex),
         **expectation.to_dict(),
         "slots": [_slot(view.task, slot) for slot in upcoming],
         "runs": [_run_item(view.task, run) for run in runs],
@@ -169,7 +175,7 @@ def load(
     out.line(f"{'':{len(mark)}}{by[0].upper():<2} {'PLAN':>6} {'STARTS':>6} {'WAS':>5}")
     for index, (runs, starts) in enumerate(zip(found.runs, found.starts, strict=True)):
         bar = _bar(runs, was[index], most)
-        out.line(f"{mark}{index:02} {runs:6.4g} {starts:6.4g} {was[index]:5} {bar}".rstrip())
+        out.line(f"{mark}{index:02} {round(runs, 1):6g} {round(starts, 1):6g} {was[index]:5} {bar}".rstrip())
     told = f"runs at once in the fullest such {by} of the week; planned at most {found.peak:.3g}, mean {found.mean:.3g}"
     if found.measured_mean is not None:
         told += f"; in the last 24 h (│) at most {max(was)}, mean {found.measured_mean:.3g}"
@@ -253,6 +259,12 @@ def _shown(
     rows += [("clocks", note) for note in clock_notes(task.schedule, time.time())]
     if task.catch_up != "none":
         rows.append(("catch up", f"{task.catch_up}, {task.catch_up_cap} at most" if task.catch_up == "all" else "last"))
+    if task.overlap != "skip":
+        rows.append(("overlap", task.overlap))
+    if task.priority:
+        rows.append(("priority", str(task.priority)))
+    if task.mutex:
+        rows.append(("mutex", ", ".join(task.mutex)))
     if upcoming:
         zone = task.schedule.timezone or ""
         times = [out.cell(_slot(task, slot)) for slot in upcoming]

@@ -116,11 +116,11 @@ def _is_dropped(line: bytes, names: Collection[str], spared: Collection[str]) ->
 def _check_round_trip(raw: bytes) -> None:
     """Refuse what `crontab -l` shows otherwise than it is: writing it back would change it."""
     for number, line in enumerate(_lines(raw), 1):
-        # Debian's crontab shows a carriage return as the two characters \ and r.
+        # Debian's crontab shows a carriage return as the two characters \ and r, others as it is.
         if b"\r" in line or line.rstrip(b"\n").endswith(rb"\r"):
             what, told = (
                 "ends in a carriage return",
-                "make the line ends plain: crontab -l | sed 's/\\r$//' | crontab -",
+                r"make the line ends plain: crontab -l | sed 's/\\r$//; s/\r$//' | crontab -",
             )
         elif b"\0" in line or b"\b" in line:
             what, told = "holds a control character", "take it out with: crontab -e"

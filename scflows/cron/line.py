@@ -21,9 +21,10 @@ SAFE = LETTERS | frozenset("_./:=@+,~-")
 #: Bytes of a command, its tag included, that Debian's cron takes.
 LONGEST_COMMAND = 998
 RUN = ("-m", "scflows", "run")
-ALL = ("-m", "scflows", "tick")
-#: The tag of the one line for all tasks. No task can have this name.
-TICK = "scflows:tick"
+#: The tags of the lines that stand for all tasks: the one that starts them, and the one that sees to what was missed
+#: while the machine was off. No task can have such a name.
+TICK, BOOT = "scflows:tick", "scflows:boot"
+ALL = {TICK: ("-m", "scflows", "tick"), BOOT: ("-m", "scflows", "cron", "boot")}
 
 _agreed: set[str] = set()
 
@@ -38,6 +39,11 @@ class Entry:
     python: str
     state: str | None
     text: str  #: the line itself
+
+    @property
+    def is_task(self) -> bool:
+        """Whether it is the line of one task, and not of all."""
+        return self.name not in ALL
 
 
 def line(task: Task, python: str, state_path: str | None = None) -> str:
@@ -66,6 +72,13 @@ def tick_line(python: str, state_path: str | None = None) -> str:
     return f"* * * * * {_checked(f'{python} -P -m scflows tick{state} # {TICK}', TICK)}"
 
 
+def boot_line(python: str, state_path: str | None = None) -> str:
+    """The line that is started with the machine. Raises Refused as `line`."""
+    _check_paths(python, state_path)
+    state = f" --state {state_path}" if state_path else ""
+    return f"@reboot {_checked(f'{python} -P -m scflows cron boot{state} # {BOOT}', BOOT)}"
+
+
 def _check_paths(python: str, state_path: str | None) -> None:
     for what, path in (("the Python interpreter", python), ("the state folder", state_path or "/")):
         if not os.path.isabs(path) or not SAFE.issuperset(path):
@@ -87,8 +100,8 @@ def _checked(command: str, name: str) -> str:
 def parse_line(text: str) -> Entry | None:
     """What a line says if it is a live entry of ours; None for every other line.
 
-    Ours runs `-m scflows run --task NAME` and ends in exactly ` # NAME`; or it is the line of `tick_line`, whose
-    entry has the name TICK.
+    Ours runs `-m scflows run --task NAME` and ends in exactly ` # NAME`; or it is the line of `tick_line` or of
+    `boot_line`, whose entries have the names TICK and BOOT.
     """
     words = text.split()
     if len(words) < 8 or "scflows" not in text or text.lstrip()[0] not in "0123456789*@":
@@ -99,12 +112,12 @@ def parse_line(text: str) -> Entry | None:
     if command[-2] != "#" or not text.rstrip().endswith(f" # {name}"):
         return None
     command = command[:-2]
-    if name == TICK:
-        place = next((at for at in range(len(command)) if tuple(command[at : at + 3]) == ALL), None)
-        return None if place is None else Entry(TICK, fields, "", command[0], _option(command, "--state"), text)
-    place = next((at for at in range(len(command)) if tuple(command[at : at + 3]) == RUN), None)
+    runs = ALL.get(name, RUN)
+    place = next((at for at in range(len(command)) if tuple(command[at : at + len(runs)]) == runs), None)
     if place is None:
         return None
+    if name in ALL:
+        return Entry(name, fields, "", command[0], _option(command, "--state"), text)
     rest = command[place + 3 :]
     if _option(rest, "--task") != name:
         return None

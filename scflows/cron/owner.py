@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from scflows.cron.line import TICK, parse_line
+from scflows.cron.line import parse_line
 from scflows.errors import Refused
 
 TYPE_CHECKING = False
@@ -40,7 +40,7 @@ def of_others(entries: Iterable[Entry | None], state_path: str) -> list[Entry]:
         if entry is None:
             continue
         state = entry.state or usual_state()
-        if state != state_path and os.path.realpath(state) != ours and _is_there(state, entry.name):
+        if state != state_path and os.path.realpath(state) != ours and _is_there(state, entry):
             found.append(entry)
     return found
 
@@ -83,7 +83,7 @@ def check_user(crontab: Crontab, state_path: str) -> None:
 def not_ours(entries: Sequence[Entry], state_path: str) -> Refused:
     """Why a block with these lines of other state folders is left alone."""
     state = entries[0].state or usual_state()
-    names = ", ".join("all" if entry.name == TICK else entry.name for entry in entries[:TOLD])
+    names = ", ".join(entry.name if entry.is_task else "all" for entry in entries[:TOLD])
     hidden = len(entries) - TOLD
     more = f" and {hidden} more" if hidden > 0 else ""
     variable = f"XDG_STATE_HOME={os.path.dirname(state)}"
@@ -95,10 +95,10 @@ def not_ours(entries: Sequence[Entry], state_path: str) -> Refused:
     )
 
 
-def _is_there(state: str, name: str) -> bool:
+def _is_there(state: str, entry: Entry) -> bool:
     folder = os.path.join(state, "tasks")
-    if name != TICK:
-        return os.path.exists(os.path.join(folder, f"{name}.json"))
+    if entry.is_task:
+        return os.path.exists(os.path.join(folder, f"{entry.name}.json"))
     try:
         return any(each.endswith(".json") for each in os.listdir(folder))
     except OSError:

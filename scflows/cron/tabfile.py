@@ -6,7 +6,7 @@ import os
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from scflows.cron.line import TICK, Entry, parse_line
+from scflows.cron.line import BOOT, TICK, Entry, parse_line
 from scflows.errors import Busy, Refused
 from scflows.safefile import open_regular, replace
 
@@ -103,7 +103,7 @@ class Tabfile:
                 entry = parse_line(line)
             if entry is not None:
                 self._parsed[name] = entry
-                if entry.name != TICK:
+                if entry.is_task:
                     found.append(entry)
         return found
 
@@ -111,6 +111,11 @@ class Tabfile:
     def tick(self) -> Entry | None:
         """The one line for all tasks that have none of their own; None where each has its own."""
         return parse_line(self._lines.get(TICK, ""))
+
+    @property
+    def boot(self) -> Entry | None:
+        """The line that is started with the machine; None where no task catches up, or one line stands for all."""
+        return parse_line(self._lines.get(BOOT, ""))
 
     def line(self, name: str) -> str | None:
         """The line of a task."""

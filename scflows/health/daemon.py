@@ -202,8 +202,10 @@ def _in_crontab(installation: Installation) -> int:
 
     parts = installation.parts
     found = [*(parse_line(line) for line in parts.lines or []), *parts.strays]
-    names = [entry.name for entry in found if entry is not None and entry not in installation.others]
-    return len(installation.scheduled) if TICK in names else len(names)
+    ours = [entry for entry in found if entry is not None and entry not in installation.others]
+    if any(entry.name == TICK for entry in ours):
+        return len(installation.scheduled)
+    return sum(entry.is_task for entry in ours)
 
 
 def _expected(installation: Installation) -> list[tuple[float, Task]]:

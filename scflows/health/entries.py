@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 
 from scflows.cron.block import drift
 from scflows.cron.owner import not_ours
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 #: From so many tasks on one line for all of them is the better form.
 MANY = 300
+#: From so many lines on that start at the same times one line for all is, too: cron starts them in the same moment.
+MANY_AT_ONCE = 30
 #: How many lines of a diff are shown.
 MOST_LINES = 40
 WRITE_AGAIN = "to write the block as the tasks say: flows repair"
@@ -56,6 +59,12 @@ def block(installation: Installation) -> Iterator[Finding]:
     if len(installation.entries) > MANY:
         told = f"{counted(len(installation.entries), 'task')} with a line each: cron starts them without any bound"
         yield Finding(WARN, "crontab", told, "one line can start them all, so many at once: flows repair --one-line")
+        return
+    times = Counter(entry.fields for entry in installation.entries)
+    for fields, number in times.most_common(1):
+        if number > MANY_AT_ONCE:
+            told = f"{number} lines start at the same times, {fields}: cron starts as many processes in that moment"
+            yield Finding(WARN, "crontab", told, "one line can start them in turn: flows repair --one-line")
 
 
 def task_files(installation: Installation) -> Iterator[Finding]:
@@ -82,13 +91,21 @@ def task_files(installation: Installation) -> Iterator[Finding]:
 
 def lines(installation: Installation) -> Iterator[Finding]:
     """The tabfile's lines against what the tasks would have there."""
-    from scflows.cron.line import line, tick_line
+    from scflows.cron.line import boot_line, line, tick_line
 
     findings = []
     tick = installation.tabfile.tick
     if tick is not None and tick.text != tick_line(tick.python, tick.state):
         told = "the one line for all tasks is not as it was written"
         findings.append(Finding(WARN, "lines", told, WRITE_AGAIN, (f"-{tick.text}",)))
+    boot = installation.tabfile.boot
+    if boot is not None and boot.text != boot_line(boot.python, boot.state):
+        told = "the line that is started with the machine is not as it was written"
+        findings.append(Finding(WARN, "lines", told, WRITE_AGAIN, (f"-{boot.text}",)))
+    is_owed = any(task.catch_up != "none" for task in installation.scheduled)
+    if is_owed and tick is None and boot is None and installation.crontab is not None:
+        told = "some tasks catch up, and no line sees to them when the machine has started"
+        findings.append(Finding(WARN, "lines", told, WRITE_AGAIN))
     for entry in installation.entries:
         task = installation.tasks.get(entry.name)
         if task is None:

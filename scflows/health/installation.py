@@ -85,8 +85,8 @@ class Installation:
 
     @property
     def all_entries(self) -> list[Entry]:
-        """The same, and the one line for all tasks. Raises Refused."""
-        return [*self.entries, *([self.tabfile.tick] if self.tabfile.tick else [])]
+        """The same, and the lines for all tasks. Raises Refused."""
+        return [*self.entries, *filter(None, (self.tabfile.tick, self.tabfile.boot))]
 
     @cached_property
     def _read_tasks(self) -> tuple[list[Task], list[ScflowsError]]:

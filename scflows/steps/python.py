@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from scflows.errors import StepError
 from scflows.steps import Context, Step, option
+from scflows.variables import as_texts, wrong_variables
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,11 +42,8 @@ class PythonStep(Step):
     def check(cls, options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         if not options["function"].isidentifier():
             yield "function", f"{options['function']!r} is no name of a function"
-        for name, value in (options.get("env") or {}).items():
-            if isinstance(value, list | dict):
-                yield "env", f"the variable {name!r} must be a text, a number or true or false"
-            if not name or "=" in name:
-                yield "env", f"{name!r} is no name for a variable"
+        for told in wrong_variables(options.get("env")):
+            yield "env", told
 
     def writes(self) -> bool:
         return True
@@ -87,15 +85,10 @@ class PythonStep(Step):
         return answer["result"]
 
     def _environment(self, ctx: Context) -> dict[str, str]:
-        from scflows import document
-
         around = ctx.settings.environment
         variables = {"PATH": os.defpath, "PYTHONUTF8": "1"}
         variables |= {name: around[name] for name in VARIABLES if around.get(name)}
-        for name, value in (self.env or {}).items():
-            if value is not None:
-                variables[name] = value if isinstance(value, str) else document.json_text(value)
-        return variables
+        return {**variables, **as_texts(self.env)}
 
     def _shown(self) -> str:
         return f"{self.function} of {self.path}"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from scflows.errors import StepError
 from scflows.steps import Context, Step, option
+from scflows.variables import as_texts, wrong_variables
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,11 +50,8 @@ class ShellStep(Step):
             yield "command", "an empty command"
         elif any(word is None or isinstance(word, bool | list | dict) for word in words):
             yield "command", "a command's words are texts or numbers; put others in quotes"
-        for name, value in (options.get("env") or {}).items():
-            if isinstance(value, list | dict):
-                yield "env", f"the variable {name!r} must be a text, a number or true or false"
-            if not name or "=" in name:
-                yield "env", f"{name!r} is no name for a variable"
+        for told in wrong_variables(options.get("env")):
+            yield "env", told
 
     def writes(self) -> bool:
         return True
@@ -110,13 +108,7 @@ class ShellStep(Step):
         return lines if lines[-1] else lines[:-1]
 
     def _environment(self, ctx: Context) -> dict[str, str]:
-        from scflows import document
-
-        variables = {"PATH": ctx.settings.environment.get("PATH") or os.defpath}
-        for name, value in (self.env or {}).items():
-            if value is not None:
-                variables[name] = value if isinstance(value, str) else document.json_text(value)
-        return variables
+        return {"PATH": ctx.settings.environment.get("PATH") or os.defpath, **as_texts(self.env)}
 
     def _shown(self) -> str:
         import shlex

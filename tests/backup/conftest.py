@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
-from scflows.demo.kinds import LAB, OPERATOR
+from scflows.demo.kinds import LAB
 from scflows.demo.kit import Kit
 from scflows.demo.platform import Platform
-from scflows.demo.server import PlatformServer, serving
+from scflows.demo.server import PlatformServer
 from scflows.launch import Request, launch
 from scflows.settings import read_settings
+from tests.conftest import platform_served
 
 SHIPPED = Path(__file__).parents[2] / "tasks" / "smartcitizen"
 DEVICE = 14001
@@ -56,12 +57,7 @@ def server(platform: Platform, environment: dict[str, str], workspace: Path) -> 
     folder.mkdir()
     for name in ("backup", "restore"):
         shutil.copy(SHIPPED / f"{name}.yml", folder)
-    with serving(platform) as running:
-        environment |= {**running.settings, "SC_RETRY_SECONDS": "0"}
-        del environment["SC_BEARER"]
-        env = workspace / ".env"
-        env.write_text(f"SC_BEARER={OPERATOR.token}\n")
-        env.chmod(0o600)
+    with platform_served(platform, environment, workspace) as running:
         yield running
 
 

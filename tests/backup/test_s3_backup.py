@@ -5,11 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-import socket
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
 
 import pytest
 
@@ -21,44 +17,23 @@ pytestmark = pytest.mark.language("§10 device_backup", "§10 device_restore")
 LOGIN = {"access_key": "kit", "secret_key": "s3cret-word"}
 
 
-@pytest.fixture(scope="module")
-def storage() -> Iterator[str]:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    for _ in range(300):
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-            break
-        except OSError:
-            time.sleep(0.1)
-    yield f"http://127.0.0.1:{port}"
-    process.terminate()
-    process.wait()
-
-
 @pytest.fixture
-def bucket(storage, workspace) -> str:
+def bucket(s3_server, workspace) -> str:
     """A new bucket; `.env` says where it is and who logs in."""
     name = f"b{time.time_ns()}"
-    client({"url": storage, **LOGIN}).create_bucket(Bucket=name)
+    client({"url": s3_server, **LOGIN}).create_bucket(Bucket=name)
     return name
 
 
 @pytest.fixture
-def with_bucket(run, bucket, storage, workspace):
+def with_bucket(run, bucket, s3_server, workspace):
     with (workspace / ".env").open("a") as file:
-        file.write(f"S3_DATA_BUCKET={bucket}\nAWS_ENDPOINT_URL={storage}\n")
+        file.write(f"S3_DATA_BUCKET={bucket}\nAWS_ENDPOINT_URL={s3_server}\n")
         file.write("AWS_ACCESS_KEY_ID=kit\nAWS_SECRET_ACCESS_KEY=s3cret-word\n")
     return run
 
 
-def test_what_is_backed_up_to_s3_comes_back_with_the_same_values(with_bucket, kit, workspace, storage, bucket):
+def test_what_is_backed_up_to_s3_comes_back_with_the_same_values(with_bucket, kit, workspace, s3_server, bucket):
     ended = with_bucket("backup")
     assert (ended["status"], ended["reason"]) == ("success", "BACKUP_DONE"), ended
     assert ended["data"]["backup"]["store"] == f"s3://{bucket}"
@@ -74,19 +49,21 @@ def test_what_is_backed_up_to_s3_comes_back_with_the_same_values(with_bucket, ki
     assert not (workspace / "data" / "backup").exists()
 
 
-def test_a_prefix_and_a_secret_say_where_and_who(run, storage, bucket, workspace, run_flow, settings, server):
+def test_a_prefix_and_a_secret_say_where_and_who(run, s3_server, bucket, workspace, run_flow, settings, server):
     from scflows.settings import read_settings
 
     (workspace / "data").mkdir(exist_ok=True)
     secrets = workspace / "data" / "secrets.yml"
-    secrets.write_text(f'- {{name: store, type: credential, url: "{storage}", username: kit, password: s3cret-word}}\n')
+    secrets.write_text(
+        f'- {{name: store, type: credential, url: "{s3_server}", username: kit, password: s3cret-word}}\n'
+    )
     secrets.chmod(0o600)
     used = read_settings(str(workspace), {**settings.environment, **server.settings})
     options = f"{{id: '{DEVICE}', store: 's3://{bucket}/kits/', secret: store, max_periods: 1}}"
     done = run_flow(f"steps: [{{name: b, type: device_backup, device_backup: {options}}}]", settings=used)
     assert done.status == "success", done.message
     assert "s3cret-word" not in done.log
-    store = client({"url": storage, **LOGIN})
+    store = client({"url": s3_server, **LOGIN})
     keys = [each["Key"] for each in store.list_objects_v2(Bucket=bucket)["Contents"]]
     top = f"kits/devices/{DEVICE}/"
     assert sorted(key.removeprefix(top).rpartition(".")[2] for key in keys) == ["json", "json", "json", "parquet"]
@@ -94,7 +71,7 @@ def test_a_prefix_and_a_secret_say_where_and_who(run, storage, bucket, workspace
     assert state["next"] == "2021-02-01T00:00:00Z"
 
 
-def test_a_store_that_refuses_fails_the_backup_and_says_why(with_bucket, storage, bucket, workspace):
+def test_a_store_that_refuses_fails_the_backup_and_says_why(with_bucket, s3_server, bucket, workspace):
     ended = with_bucket("backup", store="s3://no-such-bucket-here")
     assert ended["reason"] == "BACKUP_FAILED"
     assert "NoSuchBucket" in ended["message"]

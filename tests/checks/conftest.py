@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
-from scflows.demo.kinds import LAB, OPERATOR
+from scflows.demo.kinds import LAB
 from scflows.demo.kit import Kit
 from scflows.demo.platform import Platform
-from scflows.demo.server import PlatformServer, serving
+from scflows.demo.server import PlatformServer
 from scflows.launch import Request, launch
 from scflows.settings import read_settings
+from tests.conftest import platform_served
 
 SHIPPED = Path(__file__).parents[2] / "tasks" / "smartcitizen"
 HOUR = 3600
@@ -80,12 +81,7 @@ def platform() -> Platform:
 @pytest.fixture
 def server(platform: Platform, environment: dict[str, str], workspace: Path) -> Iterator[PlatformServer]:
     shutil.copytree(SHIPPED, workspace / "tasks" / "smartcitizen")
-    with serving(platform) as running:
-        environment |= {**running.settings, "SC_RETRY_SECONDS": "0"}
-        del environment["SC_BEARER"]
-        env = workspace / ".env"
-        env.write_text(f"SC_BEARER={OPERATOR.token}\n")
-        env.chmod(0o600)
+    with platform_served(platform, environment, workspace) as running:
         yield running
 
 
@@ -99,15 +95,3 @@ def check(workspace: Path, environment: dict[str, str], server: PlatformServer) 
         return launch(Request(flow="smartcitizen/check.yml", params=params, wants_data=True, **request), settings)
 
     return go
-
-
-@pytest.fixture
-def crontab(tmp_path: Path, environment: dict[str, str]) -> Path:
-    """A stand-in for the program `crontab`; the tab it keeps."""
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    program = folder / "crontab"
-    program.write_bytes((Path(__file__).parent.parent / "cron" / "crontab").read_bytes())
-    program.chmod(0o755)
-    environment["CRONTAB_PROGRAM"] = str(program)
-    return folder / "tab"

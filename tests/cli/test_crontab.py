@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import os
 import pwd
-import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from scflows.cron.block import split
-from scflows.cron.line import TICK
+from scflows.cron.line import BOOT, TICK
 from tests.conftest import Answer
 
 FIRST = b"MAILTO=ana\n# set A=1 first\n5 4 * * * one\n"
@@ -47,14 +48,10 @@ class Tab:
 
 
 @pytest.fixture
-def tab(tmp_path: Path, environment: dict[str, str], workspace: Path) -> Tab:
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    shutil.copy(Path(__file__).parents[1] / "cron" / "crontab", folder / "crontab")
-    environment["CRONTAB_PROGRAM"] = str(folder / "crontab")
+def tab(crontab: Path, workspace: Path) -> Tab:
     for name in ("one", "two"):
         (workspace / "tasks" / f"{name}.yml").write_text("steps: []\n")
-    tab = Tab(folder)
+    tab = Tab(crontab.parent)
     tab.content = FIRST
     return tab
 
@@ -375,3 +372,66 @@ def test_a_state_folder_that_was_moved_takes_its_lines_along(flows: Flows, tab: 
     (tmp_path / "state").rename(tmp_path / "other")
     assert flows("repair", **in_another_state(tmp_path)).code == 0
     assert [f"--state {tmp_path}/other/scflows" in line for line in tab.block] == [True, True]
+
+
+def test_a_line_for_the_boot_is_there_as_long_as_some_task_catches_up(
+    flows: Flows, tab: Tab, workspace: Path, settings
+) -> None:
+    def names() -> list[str]:
+        return [line.rpartition(" ")[2] for line in tab.block]
+
+    owing = workspace / "tasks" / "owing.yml"
+    owing.write_text("schedule: {every: 1h, catch_up: last}\nsteps: []\n")
+    assert flows("manual-schedule", "one.yml").code == 0
+    assert names() == ["one"]
+    assert flows("manual-schedule", "owing.yml").code == 0
+    assert names() == ["one", "owing", BOOT]
+    assert tab.block[-1] == f"@reboot {sys.executable} -P -m scflows cron boot --state {settings.state_path} # {BOOT}"
+    # It is no task: neither listed, nor counted, nor to be removed.
+    assert flows("list-tasks").out.count("\n") == 2
+    assert json.loads(flows("cron", "status", "--json").out)["cron"]["entries"] == 2
+    assert flows("remove-task", BOOT).code != 0
+    before = tab.content
+    assert flows("manual-schedule", "two.yml").code == 0
+    assert flows("remove-task", "two").code == 0
+    assert tab.content == before
+    assert flows("disable", "owing").code == 0
+    assert names() == ["one"]
+    assert flows("enable", "owing").code == 0
+    assert names() == ["one", "owing", BOOT]
+    # A tick sees by itself that it was away.
+    assert flows("repair", "--one-line").code == 0
+    assert names() == [TICK]
+    assert flows("repair", "--no-one-line").code == 0
+    assert sorted(names()) == ["one", "owing", BOOT]
+    assert flows("clear-tasks", "--yes").code == 0
+    assert tab.content == FIRST
+
+
+def test_a_line_for_the_boot_that_is_lost_or_changed_is_noticed_and_written_again(
+    flows: Flows, tab: Tab, workspace: Path
+) -> None:
+    (workspace / "tasks" / "owing.yml").write_text("schedule: {every: 1h, catch_up: all}\nsteps: []\n")
+    assert flows("manual-schedule", "owing.yml").code == 0
+    whole = tab.content
+    line = next(each for each in whole.splitlines(True) if BOOT.encode() in each)
+    for changed in (whole.replace(line, b""), whole.replace(b"@reboot", b"@daily"), whole.replace(line, b"") + line):
+        tab.content = changed
+        told = flows("check")
+        assert "flows repair" in told.out
+        assert flows("repair").code == 0
+        assert tab.content == whole
+
+
+@pytest.mark.parametrize("shown", [rb"\r", b"\r"], ids=["as Debian shows it", "as it is"])
+def test_what_is_advised_for_carriage_returns_takes_them_out(
+    flows: Flows, tab: Tab, environment: dict[str, str], shown: bytes
+) -> None:
+    tab.content = FIRST + b"5 4 * * * x" + shown + b"\n"
+    refused = flows("manual-schedule", "one.yml")
+    assert refused.code == 5
+    (advised,) = [line.partition("plain: ")[2] for line in refused.err.splitlines() if "plain: " in line]
+    path = f"{tab.folder}:{environment['PATH']}"
+    subprocess.run(["/bin/sh", "-c", advised], env={**environment, "PATH": path}, check=True)
+    assert flows("manual-schedule", "one.yml").code == 0
+    assert tab.foreign == FIRST + b"5 4 * * * x\n"

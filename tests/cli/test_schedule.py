@@ -15,18 +15,6 @@ FOREIGN = b"# mine, set A=1 first\nA = b\n5 4 * * *  echo 'x%y' # z\n\n@reboot t
 
 
 @pytest.fixture
-def crontab(tmp_path, environment) -> Path:
-    """A stand-in for the program `crontab`; the tab it keeps."""
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    program = folder / "crontab"
-    program.write_bytes((Path(__file__).parent.parent / "cron" / "crontab").read_bytes())
-    program.chmod(0o755)
-    environment["CRONTAB_PROGRAM"] = str(program)
-    return folder / "tab"
-
-
-@pytest.fixture
 def tree(workspace) -> Path:
     """A workspace with flows of several intervals, one of them without a schedule."""
     top = workspace / "tasks"
@@ -222,6 +210,27 @@ def test_editing_a_task(flows, crontab, tree):
     assert flows("edit", "plain", "-p", "device=").code == 0
     assert json.loads(flows("show", "plain", "--json").out)["params"] == {}
     assert flows("edit", "plian", "--every", "1h").code == 4
+
+
+def test_what_a_flow_says_beside_its_times_holds_for_other_times_too_unless_it_is_said(flows, crontab, workspace):
+    def said(name: str) -> tuple[object, ...]:
+        shown = json.loads(flows("show", name, "--json").out)
+        return shown["catch_up"], shown["catch_up_cap"], shown["overlap"], shown["every"]
+
+    (workspace / "tasks" / "owing.yml").write_text("schedule: {every: 1d, catch_up: {all: 7}, overlap: wait}\n" + QUICK)
+    assert flows("manual-schedule", "owing.yml", "--every", "3h").code == 0
+    assert said("owing") == ("all", 7, "wait", 10800)
+    given = ("--catch-up", "last", "--overlap", "cancel")
+    assert flows("manual-schedule", "owing.yml", "--name", "other", "--cron", "5 4 * * *", *given).code == 0
+    assert said("other") == ("last", 24, "cancel", None)
+    told = flows("edit", "owing", "--catch-up", "9", "--overlap", "skip")
+    assert "catch_up all, up to 7 → all, up to 9; overlap wait → skip" in told.out
+    assert said("owing") == ("all", 9, "skip", 10800)
+    for option, value, help in (("--catch-up", "lst", "last"), ("--catch-up", "0", "10000"), ("--overlap", "", "skip")):
+        for command in (("edit", "owing"), ("manual-schedule", "owing.yml", "--overwrite")):
+            refused = flows(*command, option, value)
+            assert refused.code == 2
+            assert help in refused.err
 
 
 def test_removing_asks_for_more_than_one(flows, crontab, tree):

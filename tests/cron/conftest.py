@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,16 +44,3 @@ def fake(tmp_path: Path) -> FakeCrontab:
     folder.mkdir()
     shutil.copy(Path(__file__).parent / "crontab", folder / "crontab")
     return FakeCrontab(folder)
-
-
-@pytest.fixture
-def system_zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
-    """Set the zone of the system for one test."""
-
-    def set_zone(name: str) -> None:
-        monkeypatch.setenv("TZ", name)
-        time.tzset()
-
-    yield set_zone
-    monkeypatch.undo()
-    time.tzset()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from scflows.cron.asked import Asked
 from scflows.cron.balance import placed
-from scflows.cron.line import Entry, line, parse_line
+from scflows.cron.line import BOOT, TICK, Entry, boot_line, line, parse_line, tick_line
 from scflows.cron.load import Load
 from scflows.cron.schedule import Schedule
 from scflows.cron.task import Task
@@ -52,6 +52,15 @@ def test_a_flow_with_an_odd_path_is_left_to_the_task(flow: str) -> None:
 def test_a_command_is_left_to_the_task() -> None:
     task = Task("auto-schedule", Schedule("5 4 * * *"), command=("auto-schedule", "--once"))
     assert line(task, PYTHON).endswith("-m scflows run --task auto-schedule # auto-schedule")
+
+
+def test_the_lines_that_stand_for_all_tasks_are_none_of_a_task() -> None:
+    for text, name in ((tick_line(PYTHON, "/srv/state"), TICK), (boot_line(PYTHON, "/srv/state"), BOOT)):
+        entry = parse_line(text)
+        assert entry is not None
+        assert (entry.name, entry.python, entry.state, entry.is_task) == (name, PYTHON, "/srv/state", False)
+    assert boot_line(PYTHON) == f"@reboot {PYTHON} -P -m scflows cron boot # scflows:boot"
+    assert parse_line(boot_line(PYTHON).replace("boot #", "run #")) is None
 
 
 @pytest.mark.parametrize("path", ["/opt/my venv/bin/python", "/opt/50%/python", "python", "/opt/a\nb"])

@@ -7,7 +7,10 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from scflows.cron.line import line
+from scflows.cron.schedule import Schedule
 from scflows.cron.tabfile import Tabfile
 from scflows.cron.task import TaskStore
 from scflows.health import FAIL, OK, SKIP, WARN, entries, examine
@@ -127,3 +130,23 @@ def test_a_line_that_leads_to_another_state_folder_is_a_failure(machine, one) ->
     finding = one(entries.interpreters)
     assert finding.level == FAIL
     assert f"looks for tasks in {machine.environment['HOME']}/.local/state/scflows" in finding.text
+
+
+@pytest.mark.parametrize(
+    ("schedules", "told"),
+    [
+        (["30 * * * *"] * 30, None),
+        (["30 * * * *"] * 31, "31 lines start at the same times, 30 * * * *: "),
+        ([f"{number % 60} {number // 60} * * *" for number in range(301)], "301 tasks with a line each: "),
+    ],
+)
+def test_lines_that_cron_starts_in_a_crowd_are_told_with_the_other_form(machine, schedules, told) -> None:
+    for number, cron in enumerate(schedules):
+        machine.task(f"t{number}", schedule=Schedule(cron))
+    machine.install()
+    sound, *crowds = entries.block(machine.installation())
+    assert sound.level == OK
+    assert [(each.level, each.help) for each in crowds] == [
+        (WARN, each.help) for each in crowds if "flows repair --one-line" in (each.help or "")
+    ]
+    assert [each.text.startswith(told) for each in crowds] == ([] if told is None else [True])

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from scflows.demo.kinds import OPERATOR
 from scflows.demo.platform import Platform
-from scflows.demo.server import PlatformServer, serving
+from scflows.demo.server import PlatformServer
+from tests.conftest import platform_served
 
 NOW = 1_790_000_000
 FLOW = "params: {device: {type: integer, required: true}}\nsteps: [{name: s, type: set_fact, set_fact: {value: 1}}]\n"
@@ -29,25 +29,8 @@ def server(platform: Platform, environment: dict[str, str], workspace: Path) -> 
     folder.mkdir()
     for name in ("process", "backup", "check"):
         (folder / f"{name}.yml").write_text(FLOW)
-    with serving(platform) as running:
-        environment |= {**running.settings, "SC_RETRY_SECONDS": "0"}
-        del environment["SC_BEARER"]
-        env = workspace / ".env"
-        env.write_text(f"SC_BEARER={OPERATOR.token}\n")
-        env.chmod(0o600)
+    with platform_served(platform, environment, workspace) as running:
         yield running
-
-
-@pytest.fixture
-def crontab(tmp_path: Path, environment: dict[str, str]) -> Path:
-    """A stand-in for the program `crontab`; the tab it keeps."""
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    program = folder / "crontab"
-    program.write_bytes((Path(__file__).parent.parent / "cron" / "crontab").read_bytes())
-    program.chmod(0o755)
-    environment["CRONTAB_PROGRAM"] = str(program)
-    return folder / "tab"
 
 
 @pytest.fixture

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import socket
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,38 +12,19 @@ import pytest
 pytestmark = pytest.mark.language("§10 s3")
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    for _ in range(300):
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-            break
-        except OSError:
-            time.sleep(0.1)
-    yield f"http://127.0.0.1:{port}"
-    process.terminate()
-    process.wait()
-
-
 @pytest.fixture
-def bucket(server: str, workspace: Path) -> str:
+def bucket(s3_server: str, workspace: Path) -> str:
     """A bucket of the store that the secret `store` names."""
     from scflows.connect.s3 import client
 
     (workspace / "data").mkdir()
     secrets = workspace / "data" / "secrets.yml"
-    secrets.write_text(f'- {{name: store, type: credential, url: "{server}", username: kit, password: s3cret-word}}\n')
+    secrets.write_text(
+        f'- {{name: store, type: credential, url: "{s3_server}", username: kit, password: s3cret-word}}\n'
+    )
     secrets.chmod(0o600)
     name = f"b{time.time_ns()}"
-    client({"url": server, "username": "kit", "password": "s3cret-word"}).create_bucket(Bucket=name)
+    client({"url": s3_server, "username": "kit", "password": "s3cret-word"}).create_bucket(Bucket=name)
     return name
 
 

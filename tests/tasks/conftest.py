@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from scflows.launch import Outcome, Request, launch
+from scflows.launch import Request, launch
 from scflows.settings import Settings
+from tests.conftest import FlowRun
 
 SHIPPED = Path(__file__).parents[2] / "tasks"
 
@@ -40,35 +40,15 @@ def data(workspace: Path) -> Path:
     return workspace / "data"
 
 
-@dataclass
-class Ended:
-    """How a run ended."""
-
-    outcome: Outcome
-    log: str
-
-    @property
-    def status(self) -> str:
-        return self.outcome.run.status
-
-    @property
-    def message(self) -> str:
-        return self.outcome.run.message
-
-    @property
-    def result(self) -> dict[str, Any]:
-        return self.outcome.data
-
-
 @pytest.fixture
-def run_task(tasks: Path, settings: Settings) -> Callable[..., Ended]:
+def run_task(tasks: Path, settings: Settings) -> Callable[..., FlowRun]:
     """Run a shipped flow for a slot such as `2026-11-21T05:00`, a time in the workspace's zone."""
 
-    def run(flow: str, slot: str | None = None, used: Settings = settings, dry: bool = False, **params: Any) -> Ended:
+    def run(flow: str, slot: str | None = None, used: Settings = settings, dry: bool = False, **params: Any) -> FlowRun:
         due = slot and datetime.fromisoformat(slot).replace(tzinfo=ZoneInfo(used.timezone)).timestamp()
         request = Request(flow=flow, slot=due, again=True, params=params, dry_run=dry, wants_data=True)
         outcome = launch(request, used)
-        return Ended(outcome, Path(outcome.run.log).read_text(encoding="utf-8"))
+        return FlowRun(outcome, Path(outcome.run.log).read_text(encoding="utf-8"))
 
     return run
 
