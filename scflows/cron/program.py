@@ -6,6 +6,7 @@ import os
 import re
 from dataclasses import dataclass
 
+from scflows.cron.exact import exact, may_be_another
 from scflows.errors import Refused, Unreachable
 
 TYPE_CHECKING = False
@@ -40,12 +41,15 @@ class Crontab:
     def read(self) -> bytes:
         """The crontab as its owner wrote it; empty when there is none.
 
-        Raises Refused when it may not or cannot be read: never take that for an empty one.
+        Raises Refused when it may not or cannot be read, or cannot be told: never take that for an empty one.
         """
         code, output, errors = self._run("-l")
         if code == 0:
             # All of Debian's three lines or none: they may be a user's own.
-            return HEADER.sub(b"", output, count=1) if HEADER.match(output) else output
+            shown = HEADER.sub(b"", output, count=1) if HEADER.match(output) else output
+            if may_be_another(shown) and implementation(self) not in (BUSYBOX, CRONIE):
+                return exact(self.program, self.user, shown)
+            return shown
         told = errors.decode("utf-8", "replace").strip()
         reason = told.lower()
         is_none = any(sign in reason for sign in NONE) or ("can't open" in reason and "no such file" in reason)
