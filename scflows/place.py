@@ -6,8 +6,10 @@ to one user of one machine; where its folder of places is a link to one that sev
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import stat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,6 +22,11 @@ BACKLOG = "backlog"
 PIPE = "turn.pipe"
 #: By this variable a process is told the descriptor of a place that was taken for it, and how long that took.
 GIVEN = "SCFLOWS_PLACE"
+
+#: How a place is opened: whatever another user put there, nothing is waited for, and no link is followed.
+KIND = os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
+#: So often a file that comes and goes is opened anew.
+TRIES = 5
 
 
 class Place:
@@ -60,7 +67,7 @@ def has_place(state: str, most: int, above: int = 0) -> bool:
     cannot be used, since runs go on without."""
     for number in range(above + 1, most + 1):
         try:
-            descriptor = os.open(os.path.join(state, FOLDER, str(number)), os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = os.open(os.path.join(state, FOLDER, str(number)), os.O_RDONLY | KIND)
         except OSError:
             return True  # Nobody has had it yet, or it is of no use, and runs go on without.
         try:
@@ -112,17 +119,23 @@ def given_place(state: str, environment: MutableMapping[str, str]) -> Place | No
 
 def _open(folder: str, name: str) -> int:
     path = os.path.join(folder, name)
-    try:
-        return os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except PermissionError:
-        # Another user's, in a folder that several share: for the kernel's lock it need not be written.
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        os.makedirs(folder, mode=0o700, exist_ok=True)
-    try:
-        # Without O_EXCL the kernel keeps others' files in a folder such as /tmp from being opened.
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-    except FileExistsError:
-        return _open(folder, name)
-    os.fchmod(descriptor, 0o644)
-    return descriptor
+    for _ in range(TRIES):
+        try:
+            descriptor = os.open(path, os.O_RDWR | KIND)
+        except PermissionError:
+            # Another user's, in a folder that several share: for the kernel's lock it need not be written.
+            descriptor = os.open(path, os.O_RDONLY | KIND)
+        except FileNotFoundError:
+            os.makedirs(folder, mode=0o700, exist_ok=True)
+            try:
+                # Without O_EXCL the kernel keeps others' files in a folder such as /tmp from being opened.
+                descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | KIND, 0o644)
+            except FileExistsError:
+                continue
+            os.fchmod(descriptor, 0o644)
+            return descriptor
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise OSError(errno.EINVAL, "it is no regular file", path)
+        return descriptor
+    raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), path)

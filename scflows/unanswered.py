@@ -29,6 +29,7 @@ from scflows.unrecorded import claimed_tasks, record_unrecorded
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
+    from typing import Any
 
     from scflows.cron.task import Task
     from scflows.history import RunStore
@@ -36,8 +37,11 @@ if TYPE_CHECKING:
 
 #: Seconds after its slot from which on nobody is expected any more: cron itself takes up to two minutes.
 GRACE = 150.0
-#: A clock that was ahead by more than this many seconds was wrong then: what was accounted for meanwhile is forgotten.
+#: A clock that was ahead by more than this many seconds was wrong then: what was accounted for meanwhile counts no more,
+#: unless it leaps there again.
 SET_BACK = 3 * 3600.0
+#: So many accounts from before such a clock are kept.
+FORMER = 5
 #: How many missed slots of a task get a record of their own, the newest; one more record tells of all others.
 MOST_OF_A_TASK = 100
 #: The same for all tasks together.
@@ -80,6 +84,23 @@ class _Account:
     open: dict[str, list[float]] = field(default_factory=dict)
     behind: dict[str, float] = field(default_factory=dict)  #: the tasks for which `until` is another one
     again: float = 0.0  #: before this time a further look is not worth its while
+    #: What it said when the clock was set back, the newest last: should that have been wrong, it holds again.
+    former: list[_Account] = field(default_factory=list)
+
+    @classmethod
+    def stated(cls, values: Any) -> _Account:
+        """From JSON values. Raises one of `BROKEN`, and AttributeError."""
+        return cls(
+            stated_seconds(values["until"]),
+            {name: [stated_seconds(slot) for slot in slots] for name, slots in values["open"].items()},
+            {name: stated_seconds(until) for name, until in values["behind"].items()},
+            stated_seconds(values.get("again", 0.0)),
+            [cls.stated(each) for each in values.get("former", ())],
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as JSON values."""
+        return {**self.__dict__, "former": [each.to_dict() for each in self.former]}
 
 
 def settle(
@@ -132,7 +153,7 @@ class _Look:
         self.is_scheduler = is_scheduler
         # Read anew, now that nobody else writes it.
         self.before = _read(settings, now, store)
-        self.after = _Account(max(now - GRACE, self.before.until))
+        self.after = _Account(max(now - GRACE, self.before.until), former=self.before.former)
         self.most = MOST_OF_A_TASK
         self.trigger = "scheduler" if is_scheduler else "housekeeping"
         self.found = Settled()
@@ -333,21 +354,34 @@ def _read(settings: Settings, now: float, store: RunStore) -> _Account:
     try:
         with open(_path(settings), encoding="utf-8") as file:
             values = json.load(file)
-        account = _Account(
-            stated_seconds(values["until"]),
-            {name: [stated_seconds(slot) for slot in slots] for name, slots in values["open"].items()},
-            {name: stated_seconds(until) for name, until in values["behind"].items()},
-            stated_seconds(values["again"]),
-        )
+        account = _Account.stated(values)
     except (*BROKEN, AttributeError):
         # Where runs were started before anybody kept account, older slots may have been answered and pruned.
         known = any(run.trigger in ("cron", "scheduler") for run in store.find(Query(limit=50)))
         return _Account(until=now - GRACE if known else 0.0)
     if account.until > now + SET_BACK:
-        return _Account(until=now - GRACE)
+        former, account.former = account.former, []
+        return _Account(until=now - GRACE, former=[*former, account][-FORMER:])
+    account = _by_now(account, now)
     account.again = min(account.again, now + 3600)
     return account
 
 
+def _by_now(account: _Account, now: float) -> _Account:
+    """The account that holds by this clock: one from before it was set back, where it has gone forward over that in one
+    leap. Then it was wrong in between, as that of a machine that starts with an empty battery."""
+    passed = [each for each in account.former if each.until <= now]
+    if not passed:
+        return account
+    account.former = [each for each in account.former if each not in passed]
+    latest = max(passed, key=lambda each: each.until)
+    if latest.until <= account.until or now - account.until <= SET_BACK:
+        return account
+    for name, slots in account.open.items():
+        latest.open[name] = sorted({*latest.open.get(name, ()), *slots})
+    latest.former = account.former
+    return latest
+
+
 def _write(settings: Settings, account: _Account) -> None:
-    replace(_path(settings), json.dumps(account.__dict__).encode() + b"\n", durable=False)
+    replace(_path(settings), json.dumps(account.to_dict()).encode() + b"\n", durable=False)

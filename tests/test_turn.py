@@ -27,7 +27,7 @@ from scflows.cron.schedule import Schedule
 from scflows.cron.task import Task, TaskStore
 from scflows.history import Query, open_store
 from scflows.lock.file import FileLock
-from scflows.place import take_place
+from scflows.place import has_place, take_place
 from scflows.run import FINAL, Run
 from scflows.settings import Settings
 
@@ -904,6 +904,27 @@ def test_users_whose_places_are_one_folder_share_the_cap() -> None:
         assert first is not None
         first.release()
         second.release()
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder"])
+def test_what_is_no_place_holds_up_nobody(kind: str) -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as state:
+        os.chmod(state, 0o755)
+        place = Path(state, "places", "1")
+        place.parent.mkdir()
+        if kind == "link":
+            place.symlink_to("nowhere")
+        elif kind == "pipe":
+            os.mkfifo(place, 0o444)
+        else:
+            place.mkdir()
+        signal.alarm(10)  # The kernel may wait for ever for the other end of a pipe.
+        try:
+            with another_user(), pytest.raises(OSError, match="places"):
+                take_place(state, 2)
+            assert has_place(state, 1)
+        finally:
+            signal.alarm(0)
 
 
 @contextmanager

@@ -313,6 +313,38 @@ def test_a_clock_that_was_years_ahead_is_forgotten(put, look, store) -> None:
     assert [run.slot for run in look(NOON + 3 * HOUR).missed] == [SLOT + HOUR, SLOT + 2 * HOUR]
 
 
+def test_a_clock_that_was_years_behind_has_nothing_answered_again(put, look, store) -> None:
+    put("hourly")
+    put("made-up", catch_up="all")
+    look(NOON)
+    for hour in range(10):
+        ran(store, "hourly", SLOT + hour * HOUR)
+        ran(store, "made-up", SLOT + hour * HOUR)
+    look(NOON + 10 * HOUR)
+    # By now these are pruned.
+    store.remove([run.id for run in store.find(Query(limit=0))])
+    assert look(NOON + 11 * HOUR).owed == [Owed(SLOT + 10 * HOUR, "made-up")]
+    # As on a machine whose battery is empty, until the network tells it the time.
+    for wrong in (NOON - 6000 * DAY, NOON - 6000 * DAY + 90, NOON - 3000 * DAY, NOON - 5000 * DAY):
+        assert look(wrong) == Settled()
+    found = look(NOON + 12 * HOUR)
+    assert missed(store) == [SLOT + 10 * HOUR, SLOT + 11 * HOUR]
+    # What was owed before still is.
+    assert found.owed == [Owed(SLOT + hour * HOUR, "made-up") for hour in (10, 11)]
+
+
+def test_a_clock_that_was_ahead_for_a_while_misses_nothing_when_that_time_comes(put, look, store) -> None:
+    put("hourly")
+    look(NOON)
+    look(NOON + DAY)
+    known = missed(store)
+    for hour in range(1, 30):
+        ran(store, "hourly", SLOT + hour * HOUR)
+        assert look(NOON + hour * HOUR + HOUR).missed == []
+    assert missed(store) == known
+    assert [run.slot for run in look(NOON + 31 * HOUR).missed] == [SLOT + 30 * HOUR]
+
+
 def test_a_clock_that_is_set_back_a_little_misses_nothing_again(put, look, store) -> None:
     put("hourly")
     look(NOON)
@@ -336,6 +368,8 @@ def test_a_clock_that_is_set_back_a_little_misses_nothing_again(put, look, store
         {"until": -1e300},
         {"until": 10**400},
         {"again": float("nan")},
+        {"former": 5},
+        {"former": [{"until": "x", "open": {}, "behind": {}}]},
     ],
 )
 def test_a_broken_account_is_as_none(put, store, settings, broken) -> None:
