@@ -21,11 +21,12 @@ def see_to_missed(state: str = "", after: float = SETTLED) -> int:
     It begins `after` so many seconds; what goes wrong is in the scheduler's log. `state` is the state folder, where it
     is not the usual one. Raises Refused where that is not there.
     """
-    settings = sound_settings(state)
     with Processes() as world:
         world.wait(after)
         if world.signals():
             return 0
+        # Not before: the disk with that folder may be mounted meanwhile.
+        settings = sound_settings(state)
         try:
             made_up = catch_up(
                 settings,

@@ -84,7 +84,7 @@ def hand_out(state: str, lock: SureLock, tell: Tell, warn: Callable[[str], None]
     lock.name_holder("")
     if lock.problem is not None:
         _complain(state, lock.problem, "turns are handed out without it", warn)
-    server = _Server(state, lock, tell)
+    server = _Server(state, lock, tell, warn)
     while True:
         server.serve()
         lock.release()
@@ -96,10 +96,11 @@ def hand_out(state: str, lock: SureLock, tell: Tell, warn: Callable[[str], None]
 
 
 class _Server:
-    def __init__(self, state: str, lock: SureLock, tell: Tell) -> None:
+    def __init__(self, state: str, lock: SureLock, tell: Tell, warn: Callable[[str], None]) -> None:
         self.state = state
         self._lock = lock
         self._tell = tell
+        self._warn = warn
         self._children: dict[int, str] = {}  #: by process, what it was started for
         self.is_stopped = False
         self._known: dict[str, Waiting] = {}
@@ -236,6 +237,8 @@ class _Server:
                 for mutex in turn.mutexes:
                     mutex.name_holder(turn.run)
                 status = run_in_turn(self.state, ticket, what, turn, self._tell)
+                # Whoever handed out this turn may have been killed meanwhile.
+                serve(self.state, self._tell, self._warn)
             except BaseException:
                 sys.excepthook(*sys.exc_info())
             finally:

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
 #: Seconds after its slot from which on nobody is expected any more: cron itself takes up to two minutes.
 GRACE = 150.0
-#: A clock that was ahead by more than this many seconds was wrong then: what was accounted for meanwhile counts no more,
-#: unless it leaps there again.
+#: A clock that was ahead by more than so many seconds was wrong: what was accounted for then counts no more, unless it
+#: leaps there again.
 SET_BACK = 3 * 3600.0
 #: So many accounts from before such a clock are kept.
 FORMER = 5

@@ -12,6 +12,9 @@ from typing import Any
 
 import pytest
 
+from scflows.boot import see_to_missed
+from scflows.processes import Processes
+
 LIBRARIES = (
     "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1",
     "/usr/lib/aarch64-linux-gnu/faketime/libfaketime.so.1",
@@ -131,6 +134,16 @@ def test_at_boot_what_is_owed_is_made_up_and_what_was_missed_is_told(at, hourly,
 
 
 def test_at_boot_a_state_folder_that_is_away_is_told(flows, tmp_path):
-    answer = flows("cron", "boot", "--state", str(tmp_path / "gone"))
+    answer = flows("cron", "boot", "--after", "0.01s", "--state", str(tmp_path / "gone"))
     assert answer.code == 5
     assert f"the state folder {tmp_path}/gone is not there" in answer.err
+
+
+def test_at_boot_a_state_folder_may_come_within_the_time_that_is_waited(settings, monkeypatch):
+    class World(Processes):
+        def wait(self, seconds: float) -> None:
+            # As that of a disk that is mounted meanwhile.
+            os.makedirs(settings.state_path, exist_ok=True)
+
+    monkeypatch.setattr("scflows.boot.Processes", World)
+    assert see_to_missed(settings.state_path, 60.0) == 0

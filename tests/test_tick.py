@@ -23,6 +23,7 @@ from scflows.cron.line import line
 from scflows.cron.schedule import Schedule
 from scflows.cron.tabfile import Tabfile
 from scflows.cron.task import Task, TaskStore
+from scflows.errors import Busy
 from scflows.heartbeat import Heartbeat, beat, last_beat, only_scheduler, scheduler
 from scflows.history import Query, open_store
 from scflows.lock.file import FileLock
@@ -726,6 +727,22 @@ def test_only_one_scheduler_runs(flows, settings) -> None:
         lock.release()
     assert answer.code == 6
     assert f"a scheduler runs already (process {os.getpid()})" in answer.err
+
+
+def test_one_scheduler_is_enough_also_where_its_lock_could_not_be_made_for_a_while(settings) -> None:
+    in_the_way = Path(settings.state_path, "scheduler.lock", "full")
+    in_the_way.mkdir(parents=True)
+    said: list[str] = []
+    first = only_scheduler(settings, said.append)
+    assert len(said) == 1
+    assert "going on without it" in said[0]
+    in_the_way.rmdir()
+    in_the_way.parent.rmdir()
+    with pytest.raises(Busy):
+        only_scheduler(settings)
+    assert not in_the_way.parent.exists()
+    first.release()
+    only_scheduler(settings).release()
 
 
 def test_a_lock_that_cannot_be_made_keeps_no_scheduler_from_its_work(settings, monkeypatch) -> None:

@@ -590,6 +590,19 @@ def test_what_waits_is_started_though_whoever_handed_out_turns_was_killed(machin
     assert most_at_once(runs) == 1
 
 
+def test_the_end_of_a_run_that_waited_sees_to_the_next_where_its_starter_was_killed(machine: Machine) -> None:
+    machine.hold("first")
+    machine.task("a", HOLD.replace("go", "on"))
+    machine.task("b")
+    for name in ("a", "b"):
+        assert machine.start(name).wait(60) == 0
+    machine.let_go()
+    machine.until(lambda: machine.statuses().get("a") == "running")
+    os.kill(machine.server(), signal.SIGKILL)
+    (machine.workspace / "data" / "on").touch()
+    assert [run.status for run in machine.ended(3)] == ["success"] * 3
+
+
 @pytest.mark.parametrize(
     "broken",
     [{}, {"until": "x"}, {"until": 1e400}, {"mutexes": [5]}, {"lock": "a\0b"}],

@@ -24,20 +24,41 @@ class SureLock(FileLock):
         """Take the lock for a run; False when another holds it. Raises OSError when the folder is none to lock."""
         self.problem = None
         try:
-            return super().acquire(run)
-        except OSError as error:
-            # Somebody may hold the file since a time when it could be used.
-            if holder(self.folder, self.name) is not None:
+            if not super().acquire(run):
                 return False
-            if not self._acquire_folder(error):
+        except OSError as error:
+            # Somebody may hold the file since a time when it could be used; or since a moment ago.
+            if holder(self.folder, self.name) is not None or not self._acquire_folder(error):
                 return False
             self.problem = error
-            return True
+            if holder(self.folder, self.name) is None:
+                return True
+        else:
+            # Somebody may hold the folder since a time when the file could not be used.
+            if not self._is_folder_held():
+                return True
+        self.release()
+        return False
 
     def say_alive(self) -> None:
         # A folder's time says when its files changed.
         if self.problem is None:
             super().say_alive()
+
+    def _is_folder_held(self) -> bool:
+        try:
+            descriptor = os.open(self._instead, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return False
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        finally:
+            os.close(descriptor)
 
     def _acquire_folder(self, error: OSError) -> bool:
         try:
