@@ -26,7 +26,7 @@ from scflows.catch_up import start_arguments
 from scflows.cron.schedule import Schedule
 from scflows.cron.task import Task, TaskStore
 from scflows.history import Query, open_store
-from scflows.lock.file import FileLock
+from scflows.lock.file import FileLock, holder
 from scflows.place import has_place, take_place
 from scflows.run import FINAL, Run
 from scflows.settings import Settings
@@ -457,6 +457,40 @@ def test_with_overlap_cancel_the_run_that_goes_on_gives_way(machine: Machine) ->
     assert (first.status, first.reason, first.message) == ("cancelled", "overlap", f"stopped for run {second.id}")
     assert second.status == "success"
     assert second.started >= (first.ended or 0)
+
+
+def test_what_makes_up_for_slots_keeps_no_other_run_waiting(machine: Machine) -> None:
+    now = time.time()
+    made = time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(now - 3.5 * 3600))
+    hourly = Schedule(f"{int(now // 60 + 30) % 60} * * * *", 3600)
+    machine.hold("first")
+    for name in ("a", "b"):
+        machine.task(name, schedule=hourly, created=made, catch_up="all")
+    account = {"until": now - 4 * 3600, "open": {}, "behind": {}, "again": 0}
+    Path(machine.settings.state_path, "slots").write_text(json.dumps(account))
+    catching_up = machine.flows("cron", "catch-up")
+    machine.until(lambda: holder(machine.settings.state_path, "catch-up"))
+    # It looks for a place at least once more.
+    time.sleep(2)
+    assert backlog.tickets(machine.settings.state_path) == []
+    # Both come now, and not after what is hours old; nor is one skipped since an older slot of it waits.
+    for name in ("b", "late"):
+        machine.task(name, **({"schedule": hourly, "created": made, "catch_up": "all"} if name == "b" else {}))
+        assert machine.start(name, now // 60 * 60).wait(60) == 0
+    machine.let_go()
+    assert catching_up.wait(60) == 0
+    runs = machine.ended(3 + 6)
+    assert {run.status for run in runs} == {"success"}
+    assert [(run.task, run.trigger) for run in runs[:3]] == [
+        ("first", "scheduler"),
+        ("b", "scheduler"),
+        ("late", "scheduler"),
+    ]
+    assert {run.trigger for run in runs[3:]} == {"catch_up"}
+    assert most_at_once(runs) == 1
+    for name in ("a", "b"):
+        slots = [run.slot for run in runs[3:] if run.task == name]
+        assert slots == sorted(slots)
 
 
 @pytest.mark.parametrize("overlap", ["skip", "cancel"])
