@@ -7,10 +7,10 @@ import sys
 
 from scflows.cron.task import TaskStore, task_settings
 from scflows.errors import ScflowsError, UsageError
+from scflows.heartbeat import is_left_to_another
 from scflows.lock.file import FileLock, holder
 from scflows.logfile import timestamp
 from scflows.place import nobody_waits, take_place
-from scflows.under_cron import bare_settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,21 +64,27 @@ def catch_up(
     if not lock.acquire(""):
         return 0
     try:
-        return _CatchUp(settings.state_path, world, places, tell, warn).run(owed)
+        return _CatchUp(settings, world, places, tell, warn).run(owed)
     finally:
         lock.release()
 
 
 class _CatchUp:
     def __init__(
-        self, state: str, world: Processes, places: int, tell: Callable[[str], None], warn: Callable[[str], None]
+        self,
+        settings: Settings,
+        world: Processes,
+        places: int,
+        tell: Callable[[str], None],
+        warn: Callable[[str], None],
     ) -> None:
-        self._state = state
+        self._settings = settings
+        self._state = settings.state_path
         self._world = world
         self._places = places
         self._tell = tell
         self._warn = warn
-        self._store = TaskStore(bare_settings(state))
+        self._store = TaskStore(settings)
         self._tried: set[Owed] = set()
         self._waiting: list[Owed] = []
         self._running: dict[int, str] = {}
@@ -89,7 +95,12 @@ class _CatchUp:
         while not world.signals():
             for pid, _ in world.ended():
                 self._running.pop(pid, None)
-            if not self._waiting and not self._running:
+            if is_left_to_another(self._settings):
+                # What waits with a scheduler, or a tick, comes first; who ends a run has it made up later.
+                self._waiting.clear()
+                if not self._running:
+                    break
+            elif not self._waiting and not self._running:
                 self._waiting = sorted(each for each in owed() if each not in self._tried)
                 if not self._waiting:
                     break

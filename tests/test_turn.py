@@ -22,14 +22,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scflows import backlog
-from scflows.catch_up import start_arguments
+from scflows.catch_up import catch_up, start_arguments
 from scflows.cron.schedule import Schedule
 from scflows.cron.task import Task, TaskStore
+from scflows.heartbeat import Heartbeat, beat, tick_lock
 from scflows.history import Query, open_store
 from scflows.lock.file import FileLock, holder
 from scflows.place import has_place, take_place
+from scflows.processes import Processes
 from scflows.run import FINAL, Run
 from scflows.settings import Settings
+from scflows.unanswered import Owed
 
 #: Goes on until the file `go` is there, or for a minute.
 HOLD = """
@@ -491,6 +494,22 @@ def test_what_makes_up_for_slots_keeps_no_other_run_waiting(machine: Machine) ->
     for name in ("a", "b"):
         slots = [run.slot for run in runs[3:] if run.task == name]
         assert slots == sorted(slots)
+
+
+def test_what_waits_with_a_tick_comes_before_what_is_made_up(machine: Machine) -> None:
+    settings = machine.settings
+    machine.task("a")
+    owed = [Owed(SLOT, "a")]
+    lock = tick_lock(settings)
+    assert lock is not None
+    beat(settings, Heartbeat(os.getpid(), time.time(), time.time(), (), 1))
+    problems: list[str] = []
+    with Processes() as world:
+        assert catch_up(settings, lambda: owed, world, 2, problems.append, problems.append) == 0
+        lock.release()
+        done = iter([owed])
+        assert catch_up(settings, lambda: next(done, []), world, 2, lambda text: None, problems.append) == 1
+    assert (machine.statuses(), problems) == ({"a": "success"}, [])
 
 
 @pytest.mark.parametrize("overlap", ["skip", "cancel"])
