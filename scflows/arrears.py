@@ -78,7 +78,7 @@ class Arrears:
             # A run that waits has no process here: it would have the next slot of its task skipped.
             from scflows.backlog import alive
 
-            busy = [*busy, *(ticket.task for ticket in alive(self._settings.state_path))]
+            busy = {*busy, *(ticket.task for ticket in alive(self._settings.state_path))}
         free = (slot for slot in self._owed if slot.name not in busy)
         slot = next((slot for slot in free if not self._capacity.runs([slot.name])), None)
         if slot is None:

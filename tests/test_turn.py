@@ -22,14 +22,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scflows import backlog
-from scflows.catch_up import start_arguments
+from scflows.catch_up import catch_up, start_arguments
 from scflows.cron.schedule import Schedule
 from scflows.cron.task import Task, TaskStore
+from scflows.heartbeat import Heartbeat, beat, tick_lock
 from scflows.history import Query, open_store
-from scflows.lock.file import FileLock
+from scflows.lock.file import FileLock, holder
 from scflows.place import has_place, take_place
+from scflows.processes import Processes
 from scflows.run import FINAL, Run
 from scflows.settings import Settings
+from scflows.unanswered import Owed
 
 #: Goes on until the file `go` is there, or for a minute.
 HOLD = """
@@ -457,6 +460,56 @@ def test_with_overlap_cancel_the_run_that_goes_on_gives_way(machine: Machine) ->
     assert (first.status, first.reason, first.message) == ("cancelled", "overlap", f"stopped for run {second.id}")
     assert second.status == "success"
     assert second.started >= (first.ended or 0)
+
+
+def test_what_makes_up_for_slots_keeps_no_other_run_waiting(machine: Machine) -> None:
+    now = time.time()
+    made = time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(now - 3.5 * 3600))
+    hourly = Schedule(f"{int(now // 60 + 30) % 60} * * * *", 3600)
+    machine.hold("first")
+    for name in ("a", "b"):
+        machine.task(name, schedule=hourly, created=made, catch_up="all")
+    account = {"until": now - 4 * 3600, "open": {}, "behind": {}, "again": 0}
+    Path(machine.settings.state_path, "slots").write_text(json.dumps(account))
+    catching_up = machine.flows("cron", "catch-up")
+    machine.until(lambda: holder(machine.settings.state_path, "catch-up"))
+    # It looks for a place at least once more.
+    time.sleep(2)
+    assert backlog.tickets(machine.settings.state_path) == []
+    # Both come now, and not after what is hours old; nor is one skipped since an older slot of it waits.
+    for name in ("b", "late"):
+        machine.task(name, **({"schedule": hourly, "created": made, "catch_up": "all"} if name == "b" else {}))
+        assert machine.start(name, now // 60 * 60).wait(60) == 0
+    machine.let_go()
+    assert catching_up.wait(60) == 0
+    runs = machine.ended(3 + 6)
+    assert {run.status for run in runs} == {"success"}
+    assert [(run.task, run.trigger) for run in runs[:3]] == [
+        ("first", "scheduler"),
+        ("b", "scheduler"),
+        ("late", "scheduler"),
+    ]
+    assert {run.trigger for run in runs[3:]} == {"catch_up"}
+    assert most_at_once(runs) == 1
+    for name in ("a", "b"):
+        slots = [run.slot for run in runs[3:] if run.task == name]
+        assert slots == sorted(slots)
+
+
+def test_what_waits_with_a_tick_comes_before_what_is_made_up(machine: Machine) -> None:
+    settings = machine.settings
+    machine.task("a")
+    owed = [Owed(SLOT, "a")]
+    lock = tick_lock(settings)
+    assert lock is not None
+    beat(settings, Heartbeat(os.getpid(), time.time(), time.time(), (), 1))
+    problems: list[str] = []
+    with Processes() as world:
+        assert catch_up(settings, lambda: owed, world, 2, problems.append, problems.append) == 0
+        lock.release()
+        done = iter([owed])
+        assert catch_up(settings, lambda: next(done, []), world, 2, lambda text: None, problems.append) == 1
+    assert (machine.statuses(), problems) == ({"a": "success"}, [])
 
 
 @pytest.mark.parametrize("overlap", ["skip", "cancel"])
