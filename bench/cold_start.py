@@ -42,7 +42,8 @@ def main() -> None:
         cost(lambda n: (*flows, "run", "one.yml"), environment, runs=1, cwd=home)
         one = str(tasks / "one.yml")
         state = f"{folder}/state/scflows"
-        first = int(time.time()) // 60 * 60
+        # Slots of the past: one to come within the minute would be waited for.
+        first = int(time.time()) // 60 * 60 - 3600
         base = bare(environment)
         cron = cost(
             lambda n: (*flows, "run", one, "--task", "one", "--state", state, "--slot", str(first + n * 60)),

@@ -46,7 +46,8 @@ def main(count: int) -> None:
         scheduled = [*flows, "manual-schedule", *(f"f{number}.yml" for number in range(count))]
         subprocess.run(scheduled, env=environment, cwd=home, check=True, stdout=subprocess.DEVNULL)
         state = f"{folder}/state/scflows"
-        slot = int(time.time()) // 60 * 60
+        # Slots of the past: one to come within the minute would be waited for.
+        slot = int(time.time()) // 60 * 60 - 600
 
         def start(number: int, due: int) -> subprocess.Popen[bytes]:
             line = [*flows, "run", str(tasks / f"f{number}.yml"), "--task", f"f{number}", "--state", state]
