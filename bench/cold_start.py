@@ -10,7 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from measure import PYTHON, arguments, bare, cost
+from measure import PYTHON, always, arguments, bare, cost
 
 ONE = "steps: [{name: write, type: file, file: {path: out.json, mode: write, type: json, data_key: __input__}}]\n"
 STEPS = {
@@ -61,8 +61,8 @@ def main() -> None:
             time.sleep(2.2)
             for count in (1, MANY + 1):
                 flow = f"{name}{count}.yml"
-                cost(lambda n, flow=flow: (*flows, "run", flow), environment, runs=1, cwd=home)
-                costs.append(cost(lambda n, flow=flow: (*flows, "run", flow), environment, runs=7, cwd=home).cpu)
+                cost(always(*flows, "run", flow), environment, runs=1, cwd=home)
+                costs.append(cost(always(*flows, "run", flow), environment, runs=7, cwd=home).cpu)
             print(f"a further {name:<10} {(costs[1] - costs[0]) / MANY * 1000:6.3f} ms")
 
 

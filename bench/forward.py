@@ -18,6 +18,7 @@ import time
 
 import paho.mqtt.client as paho
 from measure import arguments
+from paho.mqtt.enums import CallbackAPIVersion
 
 SCHEMA = """\
 name: bench
@@ -75,7 +76,7 @@ def _measure(folder: str, source: int, sink: int, count: int, rounds: int) -> No
 def _round(command: list[str], folder: str, source: int, sink: int, count: int) -> tuple[float, float]:
     _fill(source, count)
     times: list[float] = []
-    reader = paho.Client(paho.CallbackAPIVersion.VERSION2)
+    reader = paho.Client(CallbackAPIVersion.VERSION2)
     reader.on_connect = lambda client, *_: client.subscribe("#", 0)
     reader.on_message = lambda *_: times.append(time.monotonic())
     reader.connect("127.0.0.1", sink)
@@ -98,12 +99,12 @@ def _round(command: list[str], folder: str, source: int, sink: int, count: int) 
 
 def _fill(port: int, count: int) -> None:
     """Have the broker keep messages for the forwarder, which is away."""
-    session = paho.Client(paho.CallbackAPIVersion.VERSION2, client_id="forwarder", clean_session=False)
+    session = paho.Client(CallbackAPIVersion.VERSION2, client_id="forwarder", clean_session=False)
     session.on_connect = lambda client, *_: client.subscribe("in/+/raw", 1)
     session.on_subscribe = lambda client, *_: client.disconnect()
     session.connect("127.0.0.1", port)
     session.loop_forever()
-    writer = paho.Client(paho.CallbackAPIVersion.VERSION2)
+    writer = paho.Client(CallbackAPIVersion.VERSION2)
     writer.max_inflight_messages_set(500)
     writer.connect("127.0.0.1", port)
     writer.loop_start()

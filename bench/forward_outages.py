@@ -16,10 +16,12 @@ import tempfile
 import threading
 import time
 from collections import defaultdict
+from collections.abc import Callable
 
 import paho.mqtt.client as paho
 from forward import broker, peak, port
 from measure import numbers
+from paho.mqtt.enums import CallbackAPIVersion
 
 TOPICS = 50
 SCHEMA = """\
@@ -58,7 +60,7 @@ class Run:
         return broker(self.folder, number, f"{self.lasting}{number}.db\n")
 
     def client(self, name: str) -> paho.Client:
-        made = paho.Client(paho.CallbackAPIVersion.VERSION2, client_id=name, clean_session=False)
+        made = paho.Client(CallbackAPIVersion.VERSION2, client_id=name, clean_session=False)
         made.reconnect_delay_set(1, 1)
         return made
 
@@ -129,12 +131,13 @@ class Run:
         writer = threading.Thread(target=self.publish)
         begun = time.monotonic()
         writer.start()
-        for part, act in (
+        outages: list[tuple[float, Callable[[], None]]] = [
             (0.1, lambda: self.outage(1)),
             (0.25, self.kill),
             (0.4, lambda: self.outage(6)),
             (0.6, lambda: self.outage(6, kills=True)),
-        ):
+        ]
+        for part, act in outages:
             self.wait_for(part)
             act()
         while sum(len(set(each)) for each in self.come.values()) < self.count:

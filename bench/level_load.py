@@ -229,30 +229,30 @@ def changed(case: str, seed: int) -> tuple[bool, float, float, float]:
         shuffled = seeded.sample(jobs, len(jobs))
         single = Planner(planner.settings, dry_run=True)
         schedules = ours(single, shuffled, in_order=True)
-        one_by_one = single.load.peak
+        one_by_one = single.standing.load.peak
         periods = {name: period for name, period, _ in jobs}
         for turn in range(50):
             for name in seeded.sample(sorted(schedules), len(jobs) // 100):
-                seconds = single.durations.own[name]
-                single.load.count(schedules.pop(name), seconds, -1)
+                seconds = single.standing.durations.own[name]
+                single.standing.load.count(schedules.pop(name), seconds, -1)
                 new = f"new-{turn}-{name}"
                 periods[new] = periods[name]
-                single.durations.own[new] = 30 * math.exp(seeded.gauss(0, 1))
+                single.standing.durations.own[new] = 30 * math.exp(seeded.gauss(0, 1))
                 wish = Wish(new, Asked(every=periods[new]), command=("check",))
                 schedules[new] = single.place(wish)
-        tasks = [Weighed(name, each, single.durations.own[name]) for name, each in schedules.items()]
+        tasks = [Weighed(name, each, single.standing.durations.own[name]) for name, each in schedules.items()]
         again = fresh(tasks).peak
         half = seeded.sample(tasks, len(tasks) // 2)
         found = rebalance(half, int(len(half) * MOVED))
     moved = len(found.moved) / len(half)
     print(
         f"{case:>15} seed {seed}: all at once {whole:.0f}, one by one {one_by_one:.0f}; after 50 times 1 %:"
-        f" {single.load.peak:.0f}, from scratch {again:.0f}; half removed: {found.before:.0f}, rebalanced"
+        f" {single.standing.load.peak:.0f}, from scratch {again:.0f}; half removed: {found.before:.0f}, rebalanced"
         f" {found.after:.0f} by moving {moved:.1%}, from scratch {found.fresh:.0f}",
         flush=True,
     )
     order = one_by_one > max(whole * (1 + LOSS), whole + 1)
-    return order, single.load.peak / again, found.after / found.fresh, moved
+    return order, single.standing.load.peak / again, found.after / found.fresh, moved
 
 
 def main() -> None:

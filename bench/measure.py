@@ -35,6 +35,11 @@ def counts(text: str | None, *usual: int) -> list[int]:
     return given.parse_args().COUNT or list(usual)
 
 
+def always(*words: str) -> Callable[[int], Sequence[str]]:
+    """The same command, whatever the number of the run."""
+    return lambda number: words
+
+
 @dataclass(frozen=True)
 class Cost:
     """What a command took, median of several runs."""

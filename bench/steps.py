@@ -10,7 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from measure import PYTHON, cost, counts
+from measure import PYTHON, always, cost, counts
 
 STEPS = {
     "jq": '- {{name: s{0}, type: jq, jq: {{data_key: seed, expression: "map(. + 1) | add"}}}}\n',
@@ -43,7 +43,7 @@ def main(counts: list[int]) -> None:
             for count in (1, *counts):
                 path = str(tasks / f"{name}{count}.yml")
                 runs = 5 if count < 5000 else 2
-                costs[count] = cost(lambda n, path=path: (*flows, path), environment, runs, str(tasks.parent)).cpu
+                costs[count] = cost(always(*flows, path), environment, runs, str(tasks.parent)).cpu
             told = ", ".join(f"{count}: {(costs[count] - costs[1]) / (count - 1) * 1000:6.3f} ms" for count in counts)
             print(f"{name:<10} {told}", flush=True)
 

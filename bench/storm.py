@@ -130,7 +130,7 @@ def storm(count: int, cap: int, seconds: float, by_cron: bool) -> bool:
             schedule = Schedule(f"{when.tm_min} {when.tm_hour} * * *")
             home = str(tasks.parent)
             task = Task(f"t{number:05d}", schedule, str(flow), workspace=home, settings=settings.remembered())
-            TaskStore(settings).write(task, durable=False)
+            TaskStore(settings).write(task)
             tabfile.put(task.name, line(task, PYTHON, settings.state_path))
         tabfile.write(settings.tabfile)
         flows = (PYTHON, "-P", "-m", "scflows")

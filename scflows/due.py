@@ -15,7 +15,7 @@ from scflows.launch import Outcome, Request, launch
 from scflows.lock import me
 from scflows.logfile import TaskLog, log_path
 from scflows.place import given_place
-from scflows.run import CATCH_UP, CRASHED, FAILED, Run, new_run_id
+from scflows.run import CATCH_UP, CHECK, CRASHED, FAILED, Run, new_run_id
 from scflows.settings import Settings
 from scflows.under_cron import bare_settings
 
@@ -45,7 +45,7 @@ def run_due(
     place = given_place(settings.state_path, os.environ)
     trigger = trigger or ("cron" if slot is None else "scheduler")
     minute = now() // 60 * 60 if slot is None else slot
-    run = Run(new_run_id(), "", name, trigger, minute, holder=me())
+    run = Run(new_run_id(), "", name, trigger, None if trigger == CHECK else minute, holder=me())
     try:
         task = TaskStore(settings).read(name)
         run.flow = task.flow or " ".join(task.command)
@@ -54,7 +54,10 @@ def run_due(
         if not task.enabled:
             return None  # A line that was left over; `flows check` tells of it.
         outcome: Outcome | None
-        if task.schedule.is_fine and trigger != CATCH_UP:
+        if trigger == CHECK:
+            settings = task_settings(task)
+            outcome = launch(Request(task=task, trigger=trigger, place=place), settings)
+        elif task.schedule.is_fine and trigger != CATCH_UP:
             from scflows.minute import run_minute
 
             settings = task_settings(task)

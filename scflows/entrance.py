@@ -186,7 +186,7 @@ class Entrance:
 
     def _wait_for(self, why: str) -> None:
         self.run.status = QUEUED
-        self.run.message = f"waits for {why}" if why else "waits for its second"
+        self.run.message = f"waits for {why}" if why else "waits for its second, and for its turn then"
         self.tell(self.run.message)
 
     def _ticket(self, now: float, is_own: bool = False) -> Ticket:

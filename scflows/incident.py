@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from scflows.settings import Settings
 
 LATE = "late"  #: a slot was due, and its run has not begun in time
-MISSED = "missed"  #: nobody answered for slots, and nobody will
+MISSED = "missed"  #: slots have no run, and will have none
 TOO_LONG = "too_long"  #: a run goes on for longer than it should
 #: How many slots are kept, the newest.
 MOST_SLOTS = 24

@@ -112,7 +112,8 @@ def view_of(task: Task, last: Run | None, now: float, store: RunStore | None, fi
     failures = 0
     if last is not None and last.status in (FAILED, CRASHED):
         failures = _failures(task, store) if store is not None else 1
-    upcoming = task.schedule.next_epoch(now) if task.enabled else None
+    # Until its second has come, a slot is one to come.
+    upcoming = task.schedule.next_epoch(now - task.schedule.second) if task.enabled else None
     if last is not None and last.status == RUNNING:
         state = "running"
     elif not task.enabled:

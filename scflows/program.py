@@ -48,7 +48,7 @@ def run_program(
 
     Raises StepError when it puts out more than `max_bytes`, OSError or ValueError when it cannot be started.
     However this is left, the program and all it started that stayed in its process group are killed, and so
-    they are when this process dies.
+    they are when this process dies; but for the moment between its start and the words with the kernel about that.
     """
     lifeline, lifeline_in = os.pipe2(os.O_CLOEXEC)
     try:

@@ -32,6 +32,7 @@ FINAL = (SUCCESS, FAILED, EXIT, SKIPPED, CANCELLED, CRASHED)  #: written once, n
 GOOD = (SUCCESS, EXIT)
 BAD = (FAILED, CRASHED)
 CATCH_UP = "catch_up"  #: who started a run that makes up for a slot
+CHECK = "check"  #: who started a run as cron would, to see whether it goes; it answers for no slot
 HOOK = "hook"  #: who started a run that tells of another
 #: The reason of a run that found what the one before it has told already: it says nothing of its task's state.
 UNCHANGED = "unchanged"
@@ -60,7 +61,7 @@ class Run:
     id: str
     flow: str  #: the flow's path as written, or the command
     task: str = ""  #: the task's name; for a flow run by its path the name its log has
-    trigger: str = "manual"  #: who started it: `cron`, `scheduler`, `catch_up`, `manual`, `first-run`, `hook`
+    trigger: str = "manual"  #: who started it: `cron`, `scheduler`, `catch_up`, `manual`, `first-run`, `check`, `hook`
     slot: float | None = None  #: the due time it answers for
     status: str = RUNNING
     reason: str = ""  #: one word or code for a status that wants one: `error`, `timeout`, `locked`, …

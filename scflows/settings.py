@@ -137,12 +137,12 @@ class Settings:
 
     @property
     def max_workers(self) -> int:
-        return int(self._number("FLOW_MAX_WORKERS", 8))
+        return int(self._number("FLOW_MAX_WORKERS", 8, 1, whole=True))
 
     @property
     def max_runs(self) -> int:
         """How many runs go on at once on this machine; two for each core unless set."""
-        return int(self._number("MAX_RUNS", 0, 1)) or usual_runs()
+        return int(self._number("MAX_RUNS", 0, 1, whole=True)) or usual_runs()
 
     @property
     def max_wait_seconds(self) -> float:
@@ -206,7 +206,7 @@ class Settings:
         home = self.environment.get("HOME") or os.path.expanduser("~")
         return os.path.join(home, fallback)
 
-    def _number(self, name: str, default: float, least: float = 0) -> float:
+    def _number(self, name: str, default: float, least: float = 0, whole: bool = False) -> float:
         text = self.environment.get(name)
         if not text:
             return default
@@ -214,8 +214,9 @@ class Settings:
             number = float(text)
         except ValueError:
             number = -1
-        if not 0 < number < 1e9 or number < least:
-            raise UsageError(f"{name} {text!r} is no number {f'from {least:g} on' if least else 'above 0'}")
+        if not 0 < number < 1e9 or number < least or (whole and number % 1):
+            kind = "whole number" if whole else "number"
+            raise UsageError(f"{name} {text!r} is no {kind} {f'from {least:g} on' if least else 'above 0'}")
         return number
 
 

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 #: How far back missed slots are looked for, in seconds.
 LOOK_BACK = 86400.0
+#: Reasons of runs that were skipped by which a slot has no run: nobody came, or it was given up while it waited.
+UNANSWERED = (MISSED, "queue_timeout")
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ def look_over(group: Watched, belated: Mapping[str, Sequence[Run]], now: float) 
     files = TaskStore(group.settings)
     for task in group.tasks:
         last = latest.get(task.name)
-        missed = [run for run in belated.get(task.name, ()) if run.reason == MISSED]
+        missed = [run for run in belated.get(task.name, ()) if run.reason in UNANSWERED]
         trouble = (
             too_long(task, last, group.store, now, group.settings.timeout_seconds)
             or late(task, last, group.store, now, files)
@@ -139,13 +141,13 @@ def too_long(task: Task, last: Run | None, store: RunStore, now: float, limit: f
 def behind(task: Task, runs: Sequence[Run], store: RunStore, after: float) -> Trouble | None:
     """The slots later than `after` that were missed, or whose runs began too late; `runs` are `belated` ones."""
     found = [run for run in runs if (run.slot or 0.0) > after]
-    if any(run.reason != MISSED for run in found):
+    if any(run.reason not in UNANSWERED for run in found):
         usual = least_start(task)
         if task.start_within is None:
             usual += usual_waiting(measured_runs(task, store))
         start = task.schedule.start_of
-        found = [run for run in found if run.reason == MISSED or run.started - start(int(run.slot or 0)) > usual]
-    if found and not any(run.reason == MISSED for run in found):
+        found = [run for run in found if run.reason in UNANSWERED or run.started - start(int(run.slot or 0)) > usual]
+    if found and not any(run.reason in UNANSWERED for run in found):
         slots = sorted({run.slot for run in found if run.slot is not None})
         most = max(run.started - (run.slot or 0.0) for run in found)
         what = "1 slot was" if len(slots) == 1 else f"{len(slots)} slots were"
@@ -169,7 +171,10 @@ def _missed(task: Task, runs: Sequence[Run], last: Run | None) -> Trouble | None
     slots = sorted({run.slot for run in runs if run.slot is not None and run.slot > ran})
     if not slots:
         return None
-    return Trouble(task, MISSED, slots[0], slots[-1], missed_words(slots), tuple(slots[-MOST_SLOTS:]))
+    told = missed_words(slots)
+    if any(run.reason != MISSED and run.slot in slots for run in runs):
+        told += ": given up after waiting for longer than MAX_WAIT_SECONDS"
+    return Trouble(task, MISSED, slots[0], slots[-1], told, tuple(slots[-MOST_SLOTS:]))
 
 
 def missed_words(slots: Sequence[float]) -> str:

@@ -196,6 +196,20 @@ def test_slots_that_are_caught_up_are_one_alert_and_one_recovery(put, ran, told,
     assert told() == [("on_failure", "late"), ("on_recovery", "late")]
 
 
+def test_slots_that_were_given_up_while_they_waited_are_one_alert_and_one_recovery(put, ran, told, settings):
+    put()
+    ran(TEN)
+    for number in (1, 2):
+        ran(TEN + number * HOUR, SKIPPED, reason="queue_timeout", started=TEN + number * HOUR + 55 * MINUTE)
+    keep_house(settings, TEN + 3 * HOUR)
+    assert told() == [("on_failure", "missed")]
+    found = incident_of(settings, "hourly")
+    assert found is not None
+    assert found.message.endswith("given up after waiting for longer than MAX_WAIT_SECONDS")
+    assert answer(settings, "hourly", TEN + 3 * HOUR) == "success"
+    assert told() == [("on_failure", "missed"), ("on_recovery", "missed")]
+
+
 def test_a_second_outage_is_told_again(put, ran, told, settings):
     put()
     ran(TEN)

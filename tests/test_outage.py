@@ -120,7 +120,7 @@ def test_at_boot_what_is_owed_is_made_up_and_what_was_missed_is_told(at, hourly,
     hourly("all")
     (workspace / "tasks/other.yml").write_text('schedule: {cron: "10 * * * *"}\nsteps: []\n')
     assert at("10:20:00", "manual-schedule", "other.yml").code == 0
-    answer = at("13:30:00", "cron", "boot", "--after", "0.01s", "--state", settings.state_path)
+    answer = at("13:30:00", "cron", "boot", "--after", "0s", "--state", settings.state_path)
     assert (answer.code, answer.out, answer.err) == (0, "made up for 3 slots\n", "")
     answers = slots(at, "13:31:00")
     assert answers == {f"{hour:02}:00": ["success"] for hour in range(9, 14)}
@@ -129,12 +129,12 @@ def test_at_boot_what_is_owed_is_made_up_and_what_was_missed_is_told(at, hourly,
     told(workspace, at_least=1)
     calls = [json.loads(line) for line in (workspace / "data/told.json").read_text().splitlines()]
     assert [call["hook"] for call in calls if call["task"] == "other"] == ["on_failure"]
-    again = at("13:32:00", "cron", "boot", "--after", "0.01s", "--state", settings.state_path)
+    again = at("13:32:00", "cron", "boot", "--after", "0s", "--state", settings.state_path)
     assert again.out == "made up for 0 slots\n"
 
 
 def test_at_boot_a_state_folder_that_is_away_is_told(flows, tmp_path):
-    answer = flows("cron", "boot", "--after", "0.01s", "--state", str(tmp_path / "gone"))
+    answer = flows("cron", "boot", "--after", "0s", "--state", str(tmp_path / "gone"))
     assert answer.code == 5
     assert f"the state folder {tmp_path}/gone is not there" in answer.err
 

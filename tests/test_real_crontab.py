@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,23 @@ attempt missing
 """
 
 
+ODD = """
+set -eu
+mount --make-rprivate /
+spool=/var/spool/cron/crontabs
+mkdir -p $spool
+mount -t tmpfs -o mode=1730 none $spool
+if getent group crontab > /dev/null; then chgrp crontab $spool; fi
+cd "$ROOT/workspace"
+export HOME="$ROOT/home"
+"$CRONTAB_PROGRAM" - < "$ROOT/odd"
+for words in "manual-schedule one.yml" "manual-schedule two.yml" "remove-task one" "clear-tasks --yes"; do
+  "$PYTHON" -P -m scflows $words
+done
+cat $spool/"$(id -un)"
+"""
+
+
 @pytest.fixture(params=["crontab", "busybox"])
 def program(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     found = shutil.which(request.param, path=os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/bin")))
@@ -58,7 +76,9 @@ def program(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return found
 
 
-def test_a_crontab_that_cannot_be_written_is_as_it_was_and_the_reason_is_told(program: str, tmp_path: Path) -> None:
+@pytest.fixture
+def apart(program: str, tmp_path: Path) -> Callable[[str], bytes]:
+    """Run a script in a mount namespace, where two flows are to be scheduled; what it says."""
     for name in ("home", "workspace/tasks"):
         (tmp_path / name).mkdir(parents=True)
     for name in ("one", "two"):
@@ -69,10 +89,27 @@ def test_a_crontab_that_cannot_be_written_is_as_it_was_and_the_reason_is_told(pr
         "PATH": os.environ["PATH"],
         "CRONTAB_PROGRAM": program,
     }
-    done = subprocess.run(
-        ["unshare", "--mount", "sh", "-c", SCRIPT], env=environment, capture_output=True, text=True, timeout=110
-    )
-    assert done.returncode == 0, done.stderr
+
+    def run(script: str) -> bytes:
+        command = ["unshare", "--mount", "sh", "-c", script]
+        done = subprocess.run(command, env=environment, capture_output=True, timeout=110)
+        assert done.returncode == 0, done.stderr.decode()
+        return done.stdout
+
+    return run
+
+
+def test_every_byte_that_a_line_may_have_stays_as_it_is(apart: Callable[[str], bytes], tmp_path: Path) -> None:
+    bytes_but_newline = bytes(byte for byte in range(1, 256) if byte != 10)
+    odd = b"5 4 * * * echo " + bytes_but_newline + b"\n# \\r\\b\r\n6 4 * * * printf 'x\\r'\n"
+    (tmp_path / "odd").write_bytes(odd)
+    assert apart(ODD).endswith(odd)
+
+
+def test_a_crontab_that_cannot_be_written_is_as_it_was_and_the_reason_is_told(
+    apart: Callable[[str], bytes], tmp_path: Path
+) -> None:
+    apart(SCRIPT)
 
     def read(name: str) -> str:
         return (tmp_path / name).read_text()
@@ -88,4 +125,4 @@ def test_a_crontab_that_cannot_be_written_is_as_it_was_and_the_reason_is_told(pr
     assert read("well.tab").count("\n") == before.count("\n") + 1
     said = read("missing.said")
     assert said.endswith("exit 5\n")
-    assert "or run the tasks without it: flows cron run" in said
+    assert "or run the tasks without it: CRONTAB_PROGRAM=none in .env, and flows cron run" in said

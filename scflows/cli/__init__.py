@@ -45,7 +45,7 @@ def _fast_lane(arguments: list[str]) -> tuple[str, str, float | None, str] | Non
     if rest or not found["--task"]:
         return None
     slot = found["--slot"]
-    if (slot and not slot.isdigit()) or found["--trigger"] not in ("", "catch_up"):
+    if (slot and not slot.isdigit()) or found["--trigger"] not in ("", "catch_up", "check"):
         return None
     return found["--task"], found["--state"], float(slot) if slot else None, found["--trigger"]
 

@@ -99,7 +99,9 @@ def rebalance(
         item["moves"] = len(found.moved)
         if not found.moved:
             empty = {"schema": 1, "dry_run": dry_run, "rebalanced": item, "items": [], "diff": []}
-            out.say(f"nothing to move: {gain}", empty)
+            is_bound = max_moves is not None and found.before - found.fresh >= 1
+            told = f"so few moves gain nothing, and none is made; more might, see --max-moves: {gain}"
+            out.say(told if is_bound else f"nothing to move: {gain}", empty)
             return 0
         if not out.json:
             out.say(gain)

@@ -86,7 +86,7 @@ def boot(
     from scflows.cli.moment import parse_duration
 
     out: Output = ctx.obj
-    made_up = see_to_missed(state, parse_duration(after, "--after"))
+    made_up = see_to_missed(state, parse_duration(after, "--after", may_be_none=True))
     out.say(f"made up for {made_up} slot{'' if made_up == 1 else 's'}")
 
 

@@ -80,14 +80,17 @@ def words(seconds: float) -> str:
     return f"{seconds / 86400:.0f} days"
 
 
-def parse_duration(text: str, option: str) -> float:
-    """The seconds of `90`, `45s`, `30m`, `2h`, `7d` or `2w`. Raises UsageError that names the option."""
+def parse_duration(text: str, option: str, may_be_none: bool = False) -> float:
+    """The seconds of `90`, `45s`, `30m`, `2h`, `7d` or `2w`; of `0` if it may be none at all.
+
+    Raises UsageError that names the option.
+    """
     number, unit = (text[:-1], text[-1:]) if text[-1:] in UNITS else (text, "s")
     try:
         seconds = float(number) * UNITS[unit]
     except ValueError:
         seconds = -1.0
-    if not 0 < seconds < 1e10:
+    if not 0 <= seconds < 1e10 or (seconds == 0 and not may_be_none):
         raise UsageError(f"{option} {text!r} is no duration", "such as 90s, 30m, 2h or 7d")
     return seconds
 

@@ -59,19 +59,17 @@ def tell_plan(out: Output, plan: Plan, dry_run: bool, exit_code: bool, more: dic
             for change in plan.changes:
                 out.say(_told(change))
         out.say(f"{_summary(plan)} · flows list-tasks")
-    for note in [*plan.notes, *_clock_notes(plan)]:
+    for note in [*plan.notes, *_schedule_notes(plan)]:
         out.warn(note)
     return 10 if dry_run and exit_code and not plan.is_empty else 0
 
 
-def _clock_notes(plan: Plan) -> list[str]:
-    """What coming changes of the clocks do to the tasks that are written anew."""
-    from scflows.cron.changes import clock_notes
-
+def _schedule_notes(plan: Plan) -> list[str]:
+    """What one would not expect of the schedules that are written anew."""
     notes = []
     for change in plan.changes:
         if change.action in ("add", "replace") and change.task.enabled:
-            notes += [f"{change.task.name}: {note}" for note in clock_notes(change.task.schedule, time.time())]
+            notes += [f"{change.task.name}: {note}" for note in _notes_on(change.task)]
     if len(notes) > MOST_NOTES:
         notes[MOST_NOTES:] = [f"{len(notes) - MOST_NOTES} more like these; flows check tells of them in time"]
     return notes
@@ -85,6 +83,14 @@ def _told(change: Change) -> str:
         return f"{change.why} {change.task.name}"
     chosen = "".join(f" ({each})" for each in _chosen(change.task)) if change.action in ("add", "replace") else ""
     return f"{_DONE[change.action]} {change.task.name}: {change.why}{chosen}"
+
+
+def _notes_on(task: Task) -> list[str]:
+    """What coming changes of the clocks do to a task, and where its interval is none."""
+    from scflows.cron.changes import clock_notes
+    from scflows.cron.uneven import uneven_notes
+
+    return [*uneven_notes(task.schedule), *clock_notes(task.schedule, time.time())]
 
 
 def _chosen(task: Task) -> list[str]:
@@ -102,8 +108,6 @@ def _summary(plan: Plan) -> str:
 
 
 def _item(change: Change) -> dict[str, Any]:
-    from scflows.cron.changes import clock_notes
-
     task = change.task
     is_new = change.action in ("add", "replace")
     return {
@@ -114,7 +118,7 @@ def _item(change: Change) -> dict[str, Any]:
         "second": task.schedule.second,
         "flow": task.flow or None,
         "why": change.why,
-        "notes": [*_chosen(task), *clock_notes(task.schedule, time.time())] if is_new else [],
+        "notes": [*_chosen(task), *_notes_on(task)] if is_new else [],
     }
 
 

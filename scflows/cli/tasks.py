@@ -249,6 +249,7 @@ def _shown(
     view: TaskView, upcoming: list[int], expectation: Expectation, line: str | None, log: str, out: Output
 ) -> list[tuple[str, str]]:
     from scflows.cron.changes import clock_notes
+    from scflows.cron.uneven import uneven_notes
 
     task = view.task
     rows = [
@@ -259,6 +260,7 @@ def _shown(
     ]
     if task.schedule.why_counted():
         rows.append(("counted", task.schedule.why_counted()))
+    rows += [("uneven", note) for note in uneven_notes(task.schedule)]
     rows += [("clocks", note) for note in clock_notes(task.schedule, time.time())]
     if task.catch_up != "none":
         rows.append(("catch up", f"{task.catch_up}, {task.catch_up_cap} at most" if task.catch_up == "all" else "last"))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from scflows.cron.asked import Asked
 from scflows.cron.balance import nominal, placed
+from scflows.cron.gains import Gains
 from scflows.cron.load import RUN, Load, Rhythm, load_of, rhythm
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ SLACK = 0.05
 #: Beyond this it is not as good, and more moves are tried.
 MISSED = 0.1
 #: So many tasks are taken off together at most: of more the peaks are higher, and moves one by one suffice.
-FEW = 2000
+FEW = 10_000
 #: The part of the moves that lowers the peaks; the rest are the shortest runs, which fill what is left.
 LOWERING = 0.9
 #: How often a lower peak is tried that fewer moves might reach.
@@ -142,26 +143,28 @@ def _moves(
     load: Load, movable: Sequence[Weighed], goal: int, most: int, spent: frozenset[str]
 ) -> tuple[dict[str, Schedule], bool]:
     """Move tasks in a load until its peak is no higher than a goal; the moves, and whether more were wanted."""
-    at = {task.name: rhythm(task.schedule, task.seconds) for task in movable}
+    at = [rhythm(task.schedule, task.seconds) for task in movable]
+    all_gains = Gains(at)
     moved: dict[str, Schedule] = {}
-    tried: set[str] = set()
+    tried: set[int] = set()
     left = most - len(spent)
     while int(load.runs.max()) > goal:
-        gains = _gains(load, at, goal)
-        todo = [task for task in movable if gains[task.name] > 0 and task.name not in tried]
+        gains = all_gains.of(load, goal).tolist()
+        todo = [number for number in range(len(movable)) if gains[number] > 0 and number not in tried]
         if not todo:
             break
-        todo.sort(key=lambda task: (-gains[task.name], task.name))
-        least = gains[todo[0].name] / 2
-        for task in todo:
-            if gains[task.name] < least:
+        todo.sort(key=lambda number: (-gains[number], movable[number].name))
+        least = gains[todo[0]] / 2
+        for number in todo:
+            task = movable[number]
+            if gains[number] < least:
                 break
-            gain = _gain(load, at[task.name], goal)
+            gain = _gain(load, at[number], goal)
             if gain < least:
                 continue
             if left <= 0 and task.name not in spent:
                 return moved, True
-            tried.add(task.name)
+            tried.add(number)
             load.count(task.schedule, task.seconds, -1)
             schedule = placed(Asked(every=task.schedule.every), load, task.name, seconds=task.seconds)
             there = rhythm(schedule, task.seconds)
@@ -169,7 +172,8 @@ def _moves(
                 load.count(schedule, task.seconds, -1)
                 load.count(task.schedule, task.seconds)
                 continue
-            moved[task.name], at[task.name] = schedule, there
+            moved[task.name], at[number] = schedule, there
+            all_gains.put(number, there)
             left -= task.name not in spent
     return moved, False
 
@@ -178,26 +182,28 @@ def _together(
     load: Load, movable: Sequence[Weighed], goal: int, most: int, spent: frozenset[str]
 ) -> dict[str, Schedule]:
     """Take tasks off a load until its peak is no higher than a goal, and place them anew, the longest first."""
-    at = {task.name: rhythm(task.schedule, task.seconds) for task in movable}
+    import numpy
+
     taken = [task for task in movable if task.name in spent]
     for task in taken:
         load.count(task.schedule, task.seconds, -1)
     left = sorted((task for task in movable if task.name not in spent), key=lambda task: (task.seconds, task.name))
-    while left and len(taken) < int(most * LOWERING) and int(load.runs.max()) > goal:
-        gains = _gains(load, at, goal)
-
-        def key(task: Weighed, gains: dict[str, int] = gains) -> tuple[float, int]:
-            period, starts, length, _ = at[task.name]
-            return gains[task.name] * period / (len(starts) * length), gains[task.name]
-
-        # Those that do little besides: what they leave is no hole that has to be filled.
-        worst = max(left, key=key)
-        if not gains[worst.name]:
+    at = [rhythm(task.schedule, task.seconds) for task in left]
+    all_gains = Gains(at)
+    # What a run does where too many go on, against all that it does: of those that do little besides, none leaves a
+    # hole that has to be filled.
+    besides = numpy.array([each.period / (len(each.starts) * each.length) for each in at])
+    is_left = numpy.ones(len(left), bool)
+    while is_left.any() and len(taken) < int(most * LOWERING) and int(load.runs.max()) > goal:
+        gains = all_gains.of(load, goal) * is_left
+        worst = int(numpy.lexsort((-gains, -gains * besides))[0])
+        if not gains[worst]:
             break
-        left.remove(worst)
-        taken.append(worst)
-        load.count(worst.schedule, worst.seconds, -1)
-    for task in left[: max(0, most - len(taken))]:
+        is_left[worst] = False
+        taken.append(left[worst])
+        load.count(left[worst].schedule, left[worst].seconds, -1)
+    shortest = [task for task, stays in zip(left, is_left, strict=True) if stays]
+    for task in shortest[: max(0, most - len(taken))]:
         taken.append(task)
         load.count(task.schedule, task.seconds, -1)
     moved = {}
@@ -206,23 +212,6 @@ def _together(
         if schedule != task.schedule:
             moved[task.name] = schedule
     return moved
-
-
-def _gains(load: Load, at: dict[str, Rhythm], goal: int) -> dict[str, int]:
-    """For each task in how many bins of the week its runs go on while there are too many."""
-    import numpy
-
-    over = load.runs > goal
-    sums = {}
-    found = {}
-    for name, (period, starts, length, _) in at.items():
-        if period not in sums:
-            folded = over.reshape(-1, period).sum(axis=0)
-            both = numpy.concatenate(([0], folded, folded))
-            sums[period] = numpy.cumsum(both).tolist()
-        ahead = sums[period]
-        found[name] = sum(ahead[start + length] - ahead[start] for start in starts)
-    return found
 
 
 def _gain(load: Load, at: Rhythm, goal: int) -> int:

@@ -70,6 +70,8 @@ def program(installation: Installation) -> Iterator[Finding]:
             yield Finding(
                 SKIP, "crontab", "no crontab program; not needed, the scheduler of `flows cron run` is at work"
             )
+        elif installation.environment.get("CRONTAB_PROGRAM") == "none":
+            yield Finding(SKIP, "crontab", "CRONTAB_PROGRAM=none: the tasks are those of `flows cron run`")
         else:
             help = "install cron (apt install cron), or run the tasks without it: flows cron run"
             yield Finding(WARN, "crontab", "there is no crontab program", help)

@@ -73,6 +73,8 @@ def values(installation: Installation) -> Iterator[Finding]:
         ("LOG_LEVEL", lambda: settings.log_level),
         ("FLOW_TIMEOUT_SECONDS", lambda: settings.timeout_seconds),
         ("FLOW_MAX_WORKERS", lambda: settings.max_workers),
+        ("MAX_RUNS", lambda: settings.max_runs),
+        ("MAX_WAIT_SECONDS", lambda: settings.max_wait_seconds),
     ):
         try:
             look()

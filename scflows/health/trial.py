@@ -13,7 +13,7 @@ from scflows.errors import FlowError, ScflowsError, UsageError
 from scflows.health import FAIL, OK, Finding, counted, some
 from scflows.health.bare import PATIENCE, as_cron
 from scflows.health.flows import lacking
-from scflows.run import SKIPPED
+from scflows.run import CHECK, SKIPPED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -130,12 +130,9 @@ def _try_task(installation: Installation, name: str) -> Trial:
     if not task.enabled:
         raise UsageError(f"the task {name!r} is paused, and cron would not start it", f"flows enable {name}")
     text = installation.tabfile.line(name) or line(task, sys.executable, state_for_cron(installation.settings))
-    # One that begins now, and not on a full minute: those are cron's.
-    slot = int(installation.now) - task.schedule.second
-    slot -= slot % 60 == 0
-    command = _command(text, name, slot)
-    settings = task_settings(task)
-    return _tried(installation, settings, name, command, Query(task=name, slot=float(slot), limit=1), task.flow)
+    # For no slot: those are cron's.
+    wanted = Query(task=name, since=installation.now - 1, limit=10)
+    return _tried(installation, task_settings(task), name, _command(text, name), wanted, task.flow, CHECK)
 
 
 def _try_flow(installation: Installation, path: str) -> Trial:
@@ -154,7 +151,15 @@ def _try_flow(installation: Installation, path: str) -> Trial:
     return _tried(installation, settings, wanted.task or "", command, wanted, where.file)
 
 
-def _tried(installation: Installation, settings: Settings, name: str, command: str, wanted: object, flow: str) -> Trial:
+def _tried(
+    installation: Installation,
+    settings: Settings,
+    name: str,
+    command: str,
+    wanted: object,
+    flow: str,
+    trigger: str = "manual",
+) -> Trial:
     from scflows.history import Query, open_store
     from scflows.history.recorder import FAULTS
     from scflows.logfile import log_path
@@ -173,7 +178,7 @@ def _tried(installation: Installation, settings: Settings, name: str, command: s
     try:
         store = open_store(settings)
         try:
-            trial.run = next(iter(store.find(wanted)), None)
+            trial.run = next((run for run in store.find(wanted) if run.trigger == trigger), None)
         finally:
             store.close()
     except FAULTS:
@@ -193,10 +198,10 @@ def _lacking(path: str, settings: Settings) -> list[str]:
     return [f"{told}: {help}" for told, help in lacking(flow)]
 
 
-def _command(text: str, name: str, slot: int) -> str:
-    """The command of a crontab line, which begins with five fields or an @name, for a slot."""
+def _command(text: str, name: str) -> str:
+    """The command of a crontab line, which begins with five fields or an @name, to try it out."""
     words = text.split(None, 1 if text.startswith("@") else 5)
-    return f"{words[-1].removesuffix(f' # {name}')} --slot {slot} # {name}"
+    return f"{words[-1].removesuffix(f' # {name}')} --trigger {CHECK} # {name}"
 
 
 if __name__ == "__main__":

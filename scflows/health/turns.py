@@ -58,8 +58,11 @@ def turns(installation: Installation) -> Iterator[Finding]:
         yield Finding(FAIL, "turns", found.message, found.help)
         return
     waiting = backlog.tickets(state)
-    if waiting:
-        yield Finding(OK, "turns", f"{counted(len(waiting), 'run')} waiting for their turn")
+    due = sum(ticket.at <= installation.now for ticket in waiting)
+    if due:
+        yield Finding(OK, "turns", f"{counted(due, 'run')} waiting for their turn")
+    if len(waiting) > due:
+        yield Finding(OK, "turns", f"{counted(len(waiting) - due, 'run')} waiting for their second")
 
 
 def standstill(state: str, now: float) -> Standstill | None:

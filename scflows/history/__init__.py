@@ -53,7 +53,8 @@ if TYPE_CHECKING:
             """All runs that are recorded as queued or running."""
 
         def belated(self, since: float) -> list[Run]:
-            """Runs recorded since a moment whose slots were missed, or that began later than `BELATED` after them.
+            """Runs recorded since a moment whose slots were missed or given up, or that began later than `BELATED`
+            after them.
 
             The oldest first; those that somebody started by hand are no such.
             """

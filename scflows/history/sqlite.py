@@ -168,7 +168,7 @@ class SqliteStore:
     def belated(self, since: float) -> list[Run]:
         rows = self._connection.execute(
             f"SELECT {RUN_COLUMNS} FROM runs WHERE id >= ? AND slot IS NOT NULL AND trigger != 'manual'"
-            " AND (reason = 'missed' OR (status != ? AND started - slot > ?)) ORDER BY id",
+            " AND (reason IN ('missed', 'queue_timeout') OR (status != ? AND started - slot > ?)) ORDER BY id",
             (first_id(since), SKIPPED, BELATED),
         )
         return [run_of(row) for row in rows]

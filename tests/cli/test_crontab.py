@@ -149,14 +149,14 @@ def test_lines_of_ours_outside_of_the_block_are_not_put_back_twice(flows: Flows,
 
 @pytest.mark.parametrize(
     ("named", "code", "told"),
-    [("7", 4, "no backup 7"), ("nothing", 4, "no backup 'nothing'"), ("broken", 5, "marks"), ("dos", 5, "carriage")],
+    [("7", 4, "no backup 7"), ("nothing", 4, "no backup 'nothing'"), ("broken", 5, "marks"), ("zero", 5, "zero byte")],
 )
 def test_what_cannot_be_put_back_is_refused_with_the_reason(
     flows: Flows, tab: Tab, workspace: Path, named: str, code: int, told: str
 ) -> None:
     assert flows("manual-schedule", "one.yml").code == 0
     (workspace / "broken").write_bytes(b"# >>> scflows >>>\n" + FIRST)
-    (workspace / "dos").write_bytes(b"5 4 * * * x\r\n")
+    (workspace / "zero").write_bytes(b"5 4 * * * x\0\n")
     before = tab.content
     answer = flows("crontab", "restore", named, "--yes")
     assert answer.code == code
@@ -423,15 +423,35 @@ def test_a_line_for_the_boot_that_is_lost_or_changed_is_noticed_and_written_agai
         assert tab.content == whole
 
 
-@pytest.mark.parametrize("shown", [rb"\r", b"\r"], ids=["as Debian shows it", "as it is"])
-def test_what_is_advised_for_carriage_returns_takes_them_out(
-    flows: Flows, tab: Tab, environment: dict[str, str], shown: bytes
+ODD = b"5 4 * * * x\r\n6 4 * * * printf 'a\\r\\b\b'\r\n"
+
+
+@pytest.mark.parametrize("mode", ["ok", "debian"])
+def test_what_the_program_shows_otherwise_than_it_is_stays_as_it_is(flows: Flows, tab: Tab, mode: str) -> None:
+    tab.behaves(mode)
+    subprocess.run([tab.folder / "crontab", "-"], input=FIRST + ODD, check=True)
+    assert flows("manual-schedule", "one.yml", "two.yml").code == 0
+    assert tab.content.endswith(FIRST + ODD)
+    assert flows("remove-task", "one").code == 0
+    assert flows("clear-tasks", "--yes").code == 0
+    assert tab.content.endswith(FIRST + ODD)
+    assert flows("crontab", "restore", "2", "--yes").code == 0
+    assert tab.content.endswith(FIRST + ODD)
+
+
+def test_what_cannot_be_told_is_refused_and_what_is_advised_helps(
+    flows: Flows, tab: Tab, environment: dict[str, str]
 ) -> None:
-    tab.content = FIRST + b"5 4 * * * x" + shown + b"\n"
+    tab.behaves("silent")
+    tab.content = before = FIRST + rb"5 4 * * * x\r" + b"\n"
     refused = flows("manual-schedule", "one.yml")
     assert refused.code == 5
-    (advised,) = [line.partition("plain: ")[2] for line in refused.err.splitlines() if "plain: " in line]
+    assert "by which crontab -l may mean a carriage return or a backspace" in refused.err
+    assert tab.content == before
+    tab.behaves("ok")
+    advised = refused.err.partition("without them: ")[2].partition(";")[0]
     path = f"{tab.folder}:{environment['PATH']}"
     subprocess.run(["/bin/sh", "-c", advised], env={**environment, "PATH": path}, check=True)
+    assert tab.content == FIRST + b"5 4 * * * x\n"
     assert flows("manual-schedule", "one.yml").code == 0
     assert tab.foreign == FIRST + b"5 4 * * * x\n"

@@ -58,11 +58,8 @@ def test_marks_that_are_no_pair_are_refused(raw: bytes) -> None:
         drift(raw, [A])
 
 
-@pytest.mark.parametrize(
-    "line", [b"5 4 * * * dos\r", b"# dos\r", b"5 4 * * * shown by debian\\r", b"a\bb", b"a\0b", b"a\rb"]
-)
-def test_a_crontab_that_cannot_be_written_back_is_refused(line: bytes) -> None:
-    raw = b"# fine\n" + line + b"\n"
+def test_a_crontab_that_cannot_be_written_back_is_refused() -> None:
+    raw = b"# fine\na\0b\n"
     with pytest.raises(Refused, match="line 2"):
         plan(raw, [A])
     assert plan(raw, []) == raw
@@ -121,7 +118,7 @@ _WORDS = st.sampled_from(
         b"17 * * * * /p -P -m scflows run --task a # b",
     ]
 )
-_BYTES = st.binary(max_size=30).map(lambda line: bytes(byte for byte in line if byte not in b"\n\r\b\0"))
+_BYTES = st.binary(max_size=30).map(lambda line: bytes(byte for byte in line if byte not in b"\n\0"))
 _LINES = st.lists(st.one_of(_WORDS, _BYTES), max_size=25)
 _OURS = st.lists(st.integers(0, 30), min_size=1, max_size=6, unique=True)
 

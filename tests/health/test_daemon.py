@@ -34,8 +34,13 @@ def test_the_implementation_is_told_by_what_its_program_says(machine, said, name
     assert f"({name})" in finding.text
 
 
-def test_a_missing_crontab_program_is_a_warning(machine, one) -> None:
+def test_that_there_shall_be_no_crontab_program_is_no_warning(machine, one) -> None:
     machine.environment["CRONTAB_PROGRAM"] = "none"
+    assert one(daemon.program).level == SKIP
+
+
+def test_a_missing_crontab_program_is_a_warning(machine, one) -> None:
+    machine.environment["CRONTAB_PROGRAM"] = "there-is-none"
     finding = one(daemon.program)
     assert finding.level == WARN
     assert "flows cron run" in finding.help

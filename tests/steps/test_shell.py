@@ -194,6 +194,16 @@ def test_what_it_leaves_in_the_background_ends_with_it(run_flow, alive):
     assert time.monotonic() - before < 60
 
 
+def is_tied(process: str) -> bool:
+    """Whether a process has asked the kernel to kill what it started when it dies: it does so right after the start."""
+    with contextlib.suppress(OSError):
+        for each in Path(f"/proc/{process}/fdinfo").iterdir():
+            flags = each.read_text().partition("flags:")[2].split()[0]
+            if int(flags, 8) & os.O_ASYNC:
+                return True
+    return False
+
+
 @pytest.mark.parametrize("victims", ["child", "both"])
 def test_a_killed_run_takes_its_programs_with_it(workspace, environment, alive, victims):
     flow = workspace / "tasks/flow.yml"
@@ -204,6 +214,7 @@ def test_a_killed_run_takes_its_programs_with_it(workspace, environment, alive, 
         wait_for((workspace / "data/ready").exists)
         children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()
         assert alive()
+        wait_for(lambda: any(is_tied(child) for child in children))
         if victims == "both":
             parent.send_signal(signal.SIGKILL)
         for child in children:
