@@ -124,7 +124,7 @@ class _CatchUp:
                 if holder(theirs.lock_path, task.name) is not None:
                     continue  # Another run of it would be skipped.
                 most = self._most[each.task] = _places(theirs)
-                if task.enabled and not self._start(each, task, most):
+                if task.enabled and (most <= full or not self._start(each, task, most)):
                     full = max(full, most)
                     continue
             except (ScflowsError, OSError) as error:
