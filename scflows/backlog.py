@@ -31,6 +31,9 @@ BIAS = 5000
 FORGOTTEN = 600.0
 #: A process that waits and has said nothing for so many seconds, as one that was stopped with Ctrl-Z, loses its turn.
 SILENT = 10.0
+#: Who has waited for so many seconds has all its mutexes kept free for it, and not only those that are held: one that
+#: needs two would wait for ever while others take turns with each.
+FAIR = 300.0
 #: Whoever hands out turns says far more often than once in so many seconds that it does.
 ASLEEP = 60.0
 #: No time in a file is later than this, in seconds since the epoch: the end of the year 9999.
@@ -182,7 +185,9 @@ def kept_for(state: str, now: float, before: Ticket, most: int) -> int:
 
 
 def comes_first(state: str, now: float, before: Ticket, mine: Collection[tuple[str, str]]) -> str:
-    """The run whose turn comes earlier and that could start now, but for one of `mine`; empty when there is none.
+    """The run whose turn comes earlier and that could start now, but for one of `mine`, or has waited for long.
+
+    Empty when there is none.
 
     `mine` are locks, each by its folder and name, that who asks has taken, and did not wait for as long.
     """
@@ -194,6 +199,8 @@ def comes_first(state: str, now: float, before: Ticket, mine: Collection[tuple[s
         waiting = read(state, ticket)
         if waiting is None or not any(each in mine for each in needed(waiting)):
             continue
+        if now - waiting.since > FAIR and not is_at_rest(state, ticket):
+            return ticket.run
         if not is_blocked(state, ticket, mine) and has_place(state, waiting.most):
             return ticket.run
     return ""

@@ -23,7 +23,7 @@ def see_to_missed(state: str = "", after: float = SETTLED) -> int:
     """
     with Processes() as world:
         world.wait(after)
-        if world.signals():
+        if world.is_told_to_stop:
             return 0
         # Not before: the disk with that folder may be mounted meanwhile.
         settings = sound_settings(state)
@@ -39,6 +39,7 @@ def see_to_missed(state: str = "", after: float = SETTLED) -> int:
         except FAULTS as error:
             note(settings, f"cannot look for missed slots: {error}")
             made_up = 0
-    # What was missed is told also where another one makes up for it.
-    keep_house(settings)
+    # What was missed is told also where another one makes up for it. Told to stop, it must not have another begin.
+    if not world.is_told_to_stop:
+        keep_house(settings)
     return made_up

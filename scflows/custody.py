@@ -54,8 +54,8 @@ class Custody:
             self.parts = Parts(self.raw, None, b"", [])
             self.others = of_others(live_lines(self.raw), settings.state_path)
         else:
-            #: Lines in the block for tasks of another state folder.
-            self.others = lines_of_others(self.parts.lines or [], settings.state_path)
+            #: Lines in the block, or in the tabfile where there is none, for tasks of another state folder.
+            self.others = lines_of_others(self._standing, settings.state_path)
         self._spared = {entry.text for entry in of_others(self.parts.strays, settings.state_path)}
         self.parts = replaced(self.parts, strays=[each for each in self.parts.strays if each.text not in self._spared])
         block = self.parts.lines
@@ -66,6 +66,11 @@ class Custody:
             self.is_ours = True
         else:
             self.is_ours = block is not None and block in self._last_written()
+
+    @property
+    def _standing(self) -> list[str]:
+        """The lines as they are: a block that is gone from the crontab is what the tabfile has of it."""
+        return self.tabfile.lines if self.parts.lines is None else self.parts.lines
 
     @property
     def has_crontab(self) -> bool:
@@ -94,9 +99,7 @@ class Custody:
         Unless all of these stay and lines of ours go: so who has both in one block can part them.
         """
         kept = set(planned)
-        if not self.others or (
-            kept.issuperset(entry.text for entry in self.others) and kept.issubset(self.parts.lines or [])
-        ):
+        if not self.others or (kept.issuperset(entry.text for entry in self.others) and kept.issubset(self._standing)):
             return
         raise not_ours(self.others, self.settings.state_path)
 
@@ -129,9 +132,10 @@ class Custody:
             old = planned.line(name)
             if name in changed or old is None or (block is not None and old not in block):
                 planned.put(name, line(task, sys.executable, state))
-        catching_up = any(task.catch_up != "none" for task in wanted.values())
         old = planned.line(BOOT)
-        if not catching_up:
+        catching_up = any(task.catch_up != "none" for task in wanted.values())
+        # Whether one catches up whose file cannot be read, nobody knows.
+        if not catching_up and (old is None or all(entry.name in known for entry in planned.entries)):
             planned.remove(BOOT)
         elif changed or old is None or (block is not None and old not in block):
             planned.put(BOOT, boot_line(sys.executable, state))

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 #: Seconds between two times, and between two prunings.
 EVERY = 60.0
 PRUNING_EVERY = 24 * 3600.0
+#: After so many seconds without one it is put off for a day: a clock that leapt ahead would have all of it too old.
+LEAP = 7 * 24 * 3600.0
 #: It takes at most one part in so many of a machine's time: with very many tasks it is done less often.
 SHARE = 20
 #: But within so many seconds: who was stopped in the midst of it, as with the machine, only seemed to be at work.
@@ -112,7 +114,8 @@ def _prune_daily(store: RunStore, settings: Settings, now: float) -> None:
         _write_stamp(descriptor, now, 0.0)
     finally:
         os.close(descriptor)
-    prune(store, settings)
+    if not last or now - last < LEAP:
+        prune(store, settings)
 
 
 def _tell(settings: Settings, aside: bool) -> None:

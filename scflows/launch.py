@@ -204,6 +204,7 @@ class _Launch:
         entrance.overlap = task.overlap if task is not None else flow.overlap if flow is not None else "skip"
         if self.record.trigger == CATCH_UP:
             entrance.overlap = WAIT  # Whatever began in the same moment answers for another slot.
+            entrance.begins = 0.0  # Of those that wait it is no earlier one, though its slot is.
         if flow is not None:
             entrance.mutexes, entrance.priority = flow.mutex, flow.priority
             if self.record.trigger == HOOK and flow.mutex:

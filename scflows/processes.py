@@ -36,6 +36,7 @@ class Processes:
 
     def __enter__(self) -> Self:
         self._heard: list[int] = []
+        self.is_told_to_stop = False  #: whether a signal ever said so
         self._wake, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._poll = select.poll()
         self._poll.register(self._wake, select.POLLIN)
@@ -113,3 +114,4 @@ class Processes:
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
         self._heard.append(number)
+        self.is_told_to_stop |= number in (signal.SIGTERM, signal.SIGINT)

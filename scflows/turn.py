@@ -186,8 +186,9 @@ class _Server:
                 continue
             needed = backlog.needed(known)
             missing = [each for each in needed if each in behind or holder(*each) is not None]
-            behind.update(missing)
-            if missing or backlog.is_at_rest(self.state, ticket):
+            is_at_rest = backlog.is_at_rest(self.state, ticket)
+            behind.update(needed if now - known.since > backlog.FAIR and not is_at_rest else missing)
+            if missing or is_at_rest:
                 continue
             if ticket.is_own:
                 # A place is for it, and its locks with that; it looks by itself.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -147,3 +149,24 @@ def test_at_boot_a_state_folder_may_come_within_the_time_that_is_waited(settings
 
     monkeypatch.setattr("scflows.boot.Processes", World)
     assert see_to_missed(settings.state_path, 60.0) == 0
+
+
+def test_told_to_stop_nothing_is_made_up_at_boot(at, hourly, environment, workspace, settings):
+    hourly("all")
+    arguments = ["cron", "boot", "--after", "60s", "--state", settings.state_path]
+    later = {"LD_PRELOAD": str(LIBRARY), "FAKETIME": "@2027-03-01 13:30:00", "TZ": "UTC"}
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "scflows", *arguments],
+        env={**environment, **later},
+        cwd=workspace,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    heard = Path(f"/proc/{process.pid}/status")
+    ends = time.monotonic() + 60
+    # Once it hears: signal 15 is among those caught.
+    while not int(heard.read_text().partition("SigCgt:")[2].split()[0], 16) & 1 << 14 and time.monotonic() < ends:
+        time.sleep(0.02)
+    process.terminate()
+    assert process.communicate(timeout=30)[0] == "made up for 0 slots\n"
+    assert set(slots(at, "10:01:00")) == {"09:00", "10:00"}

@@ -183,6 +183,15 @@ def test_a_task_of_another_workspace_is_kept_as_that_one_says(store, ran, settin
     assert left(store, name) == ids
 
 
+def test_a_clock_that_leapt_ahead_has_nothing_pruned_at_once(store, ran, settings, monkeypatch):
+    ran("a", 1)
+    now, pruned = time.time(), []
+    monkeypatch.setattr("scflows.retention.prune", lambda store, settings: pruned.append(day))
+    for day in (0, 1.1, 400, 400.5, 401.1, 402, 402.2):
+        keep_house(settings, now + day * DAY)
+    assert pruned == [0, 1.1, 401.1, 402.2]
+
+
 def test_prune_goes_by_the_settings_unless_told_otherwise(ran, flows, configure):
     configure("retention: {runs: 1}\n")
     ran("a", 3, 2, 1)

@@ -313,6 +313,35 @@ def test_a_newcomer_does_not_pass_who_waits_for_a_mutex_that_is_free_by_now(mach
     assert runs["b"].started >= (runs["a"].ended or 0)
 
 
+def test_who_waits_for_long_for_two_mutexes_has_both_kept_free(machine: Machine) -> None:
+    machine.environment["MAX_RUNS"] = "4"
+    settings = machine.settings
+    state = settings.state_path
+    turns = FileLock(state, "turn")
+    mutex = FileLock(backlog.mutex_folder(settings.lock_path), "net")
+    assert turns.acquire("")
+    assert mutex.acquire("other")
+    machine.task("both", "mutex: [db, net]\n" + QUICK)
+    for name in ("one", "two"):
+        machine.task(name, "mutex: db\n" + QUICK)
+    assert machine.start("both", SLOT).wait(60) == 0
+    assert machine.start("one", SLOT + 60).wait(60) == 0
+    assert machine.statuses() == {"both": "queued", "one": "success"}
+    path = Path(state, "backlog", backlog.of_task(state, "both")[0].name)
+    waiting = json.loads(path.read_text())
+    path.write_text(json.dumps({**waiting, "since": waiting["since"] - backlog.FAIR}))
+    assert machine.start("two", SLOT + 60).wait(60) == 0
+    assert machine.statuses()["two"] == "queued"
+    turns.release()
+    machine.flows("run", "--waiting", "--state", state)
+    machine.until(machine.server)
+    time.sleep(0.6)  # two looks of whoever hands out turns
+    assert machine.statuses()["two"] == "queued"
+    mutex.release()
+    runs = {run.task: run for run in machine.ended(3)}
+    assert runs["two"].started >= (runs["both"].ended or 0)
+
+
 def test_who_has_no_place_yet_keeps_no_mutex_from_who_has_one(machine: Machine) -> None:
     narrow = {**machine.settings.remembered(), "MAX_RUNS": "1"}
     wide = {**narrow, "MAX_RUNS": "4"}

@@ -455,3 +455,25 @@ def test_what_cannot_be_told_is_refused_and_what_is_advised_helps(
     assert tab.content == FIRST + b"5 4 * * * x\n"
     assert flows("manual-schedule", "one.yml").code == 0
     assert tab.foreign == FIRST + b"5 4 * * * x\n"
+
+
+def test_a_tabfile_of_another_state_folder_is_left_alone_too(flows: Flows, tab: Tab, tmp_path: Path) -> None:
+    assert flows("manual-schedule", "one.yml").code == 0
+    tabfile = tmp_path / "cache/scdata/tasks/tabfile.tab"
+    tab.content, before = FIRST, tabfile.read_bytes()
+    refused = flows("manual-schedule", "two.yml", **in_another_state(tmp_path, shares_cache=True))
+    assert refused.code == 5
+    assert f"of another state folder, {tmp_path}/state/scflows: one;" in refused.err
+    assert (tab.content, tabfile.read_bytes()) == (FIRST, before)
+    assert flows("repair").code == 0
+    assert [line.rpartition(" ")[2] for line in tab.block] == ["one"]
+
+
+def test_a_task_that_cannot_be_read_keeps_the_line_for_the_boot(
+    flows: Flows, tab: Tab, workspace: Path, settings
+) -> None:
+    (workspace / "tasks" / "owing.yml").write_text("schedule: {every: 1h, catch_up: last}\nsteps: []\n")
+    assert flows("manual-schedule", "owing.yml").code == 0
+    Path(settings.state_path, "tasks", "owing.json").write_text("{")
+    assert flows("manual-schedule", "one.yml").code == 0
+    assert sorted(line.rpartition(" ")[2] for line in tab.block) == ["one", "owing", BOOT]
