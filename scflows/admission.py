@@ -13,9 +13,10 @@ from scflows.place import nobody_waits, poke, take_place
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from scflows.backlog import Held, Ticket
+    from scflows.backlog import Held
     from scflows.lock import Holder
     from scflows.place import Place
+    from scflows.ticket import Ticket
 
 #: How long the processes of a killed run may take to end, in seconds.
 DYING_SECONDS = 2.0

@@ -10,23 +10,22 @@ import errno
 import fcntl
 import json
 import os
-from dataclasses import dataclass
 
 from scflows.lock import is_alive
 from scflows.lock.file import FileLock, holder
 from scflows.lock.folder import SureLock
 from scflows.place import BACKLOG, has_place
+from scflows.ticket import parse_waiting, ticket_named
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
+    from scflows.ticket import Ticket, Waiting
+
 #: The lock that whoever hands out turns has, and the command that does nothing else.
 LOCK = "turn"
 HAND_OUT = ("run", "--waiting")
-LEFT, OWN = ".left", ".own"
-#: Added to what is subtracted from, so that names sort like numbers.
-BIAS = 5000
 #: A file that was left half made this many seconds ago was left for good.
 FORGOTTEN = 600.0
 #: A process that waits and has said nothing for so many seconds, as one that was stopped with Ctrl-Z, loses its turn.
@@ -36,44 +35,6 @@ SILENT = 10.0
 FAIR = 300.0
 #: Whoever hands out turns says far more often than once in so many seconds that it does.
 ASLEEP = 60.0
-#: No time in a file is later than this, in seconds since the epoch: the end of the year 9999.
-LAST = 253402300800.0
-
-
-@dataclass(frozen=True)
-class Ticket:
-    """What the name of a file says: whose turn it is, and when. Sorts in the order of the turns."""
-
-    rank: int  #: less is earlier: minus the priority
-    at: float  #: not before this time, in seconds since the epoch
-    task: str
-    run: str
-    is_own: bool = False  #: whether a process waits with it
-
-    @property
-    def key(self) -> tuple[int, float, str, str]:
-        return self.rank, self.at, self.task, self.run
-
-    @property
-    def name(self) -> str:
-        ending = OWN if self.is_own else LEFT
-        return f"{self.rank + BIAS:04d}_{round(self.at * 1000):014d}_{self.task}_{self.run}{ending}"
-
-
-@dataclass(frozen=True)
-class Waiting:
-    """What a file says besides. Times are seconds since the epoch."""
-
-    trigger: str
-    slot: float | None
-    since: float
-    until: float  #: then it is given up
-    most: int  #: how many places there are for it; 0: it needs none
-    lock_path: str
-    lock: str  #: the name of its lock
-    mutexes: list[str]
-    patient: bool  #: whether it waits until its lock is free, too
-    why: str  #: what it waits for, as it was when it came
 
 
 class Held:
@@ -111,7 +72,7 @@ def tickets(state: str) -> list[Ticket]:
         names = os.listdir(os.path.join(state, BACKLOG))
     except OSError:
         return []
-    found = [ticket for ticket in map(_ticket, names) if ticket is not None]
+    found = [ticket for ticket in map(ticket_named, names) if ticket is not None]
     return sorted(found, key=lambda ticket: ticket.key)
 
 
@@ -119,10 +80,9 @@ def read(state: str, ticket: Ticket) -> Waiting | None:
     """What the ticket's file says; None when it waits no more, or the file is broken."""
     try:
         with open(_path(state, ticket), encoding="utf-8") as file:
-            waiting = Waiting(**json.load(file))
-    except (OSError, ValueError, TypeError, RecursionError):
+            return parse_waiting(file.read())
+    except (OSError, ValueError):
         return None
-    return waiting if _is_sound(waiting) else None
 
 
 def put(state: str, ticket: Ticket, waiting: Waiting) -> Held:
@@ -328,29 +288,6 @@ def mutex_folder(lock_path: str) -> str:
 
 def _path(state: str, ticket: Ticket) -> str:
     return os.path.join(state, BACKLOG, ticket.name)
-
-
-def _ticket(name: str) -> Ticket | None:
-    stem, _, ending = name.rpartition(".")
-    if name.startswith(".") or f".{ending}" not in (LEFT, OWN):
-        return None
-    try:
-        rank, at, rest = stem.split("_", 2)
-        task, run = rest.rsplit("_", 1)
-        return Ticket(int(rank) - BIAS, int(at) / 1000, task, run, f".{ending}" == OWN)
-    except ValueError:
-        return None
-
-
-def _is_sound(waiting: Waiting) -> bool:
-    """Whether each value is of its type: a power cut or a full disk may leave anything in a file."""
-    texts = [waiting.trigger, waiting.lock_path, waiting.lock, waiting.why]
-    if not isinstance(waiting.mutexes, list) or type(waiting.patient) is not bool or type(waiting.most) is not int:
-        return False
-    if not all(isinstance(text, str) and "\0" not in text for text in [*texts, *waiting.mutexes]):
-        return False
-    times = [waiting.since, waiting.until, 0.0 if waiting.slot is None else waiting.slot]
-    return all(type(moment) in (int, float) and abs(moment) < LAST for moment in times)
 
 
 def _is_held(path: str) -> bool:

@@ -81,7 +81,8 @@ class Capacity:
         state, most = self._settings.state_path, self.of(task.name).places
         try:
             if not nobody_waits(state):
-                from scflows.backlog import Ticket, kept_for
+                from scflows.backlog import kept_for
+                from scflows.ticket import Ticket
 
                 before = Ticket(-task.priority, float(slot.due + task.schedule.second), slot.name, "")
                 full = max(full, kept_for(state, now, before, most))

@@ -156,7 +156,8 @@ class _CatchUp:
         """How many places are for those that wait: all of them come first."""
         if nobody_waits(self._state):
             return 0
-        from scflows.backlog import BIAS, Ticket, kept_for
+        from scflows.backlog import kept_for
+        from scflows.ticket import BIAS, Ticket
 
         now = self._world.now()
         return kept_for(self._state, now, Ticket(BIAS, now, "", ""), most)

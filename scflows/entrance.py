@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from scflows.admission import Admission, Turn
-    from scflows.backlog import Ticket, Waiting
     from scflows.history.recorder import Recorder
+    from scflows.ticket import Ticket, Waiting
 
 #: What a run does that cannot start at once: it is left to others, as under cron, or its process waits here.
 LEFT, HERE = "left", "here"
@@ -190,13 +190,13 @@ class Entrance:
         self.tell(self.run.message)
 
     def _ticket(self, now: float, is_own: bool = False) -> Ticket:
-        from scflows.backlog import Ticket
+        from scflows.ticket import Ticket
 
         at = round(self.begins or now, 3)
         return Ticket(-self.priority, at, self.run.task, self.run.id, is_own)
 
     def _waiting(self, why: str) -> Waiting:
-        from scflows.backlog import Waiting
+        from scflows.ticket import Waiting
 
         since = max(time.time(), self.begins)
         return Waiting(

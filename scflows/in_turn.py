@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from scflows.admission import Turn
-    from scflows.backlog import Ticket, Waiting
     from scflows.cron.task import Task
     from scflows.launch import Outcome
     from scflows.settings import Settings
+    from scflows.ticket import Ticket, Waiting
 
     #: Says of a run that was started here how it ended: (task, outcome).
     Tell = Callable[[str, Outcome], None]

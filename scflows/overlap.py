@@ -10,8 +10,8 @@ from scflows.run import CANCELLED, CATCH_UP, SKIPPED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from scflows.backlog import Ticket, Waiting
     from scflows.history.recorder import Recorder
+    from scflows.ticket import Ticket, Waiting
 
 #: It waits on for its turn; it is recorded as skipped; an earlier one is about to start, and is to be met after that.
 STAYS, SKIPS, LATER = "stays", "skips", "later"

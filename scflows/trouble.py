@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 from scflows.cron.index import read_tasks
 from scflows.cron.task import TaskStore, task_settings
-from scflows.database import sqlite_path
 from scflows.expectation import MOST_WAITING, end_within, least_start, measured_runs, usual_waiting
-from scflows.history import Query, open_store
+from scflows.history import Query, history_place, open_store
 from scflows.history.recorder import FAULTS
 from scflows.incident import LATE, MISSED, MOST_SLOTS, TOO_LONG
 from scflows.logfile import timestamp
@@ -65,7 +64,7 @@ def watched(settings: Settings, store: RunStore, tasks: Iterable[Task] | None = 
     for group in groups.values():
         try:
             used = task_settings(group[0])
-            if _place(used) == _place(settings):
+            if history_place(used) == history_place(settings):
                 yield Watched(used, store, group)
                 continue
             other = open_store(used)
@@ -75,10 +74,6 @@ def watched(settings: Settings, store: RunStore, tasks: Iterable[Task] | None = 
             yield Watched(used, other, group)
         finally:
             other.close()
-
-
-def _place(settings: Settings) -> str:
-    return sqlite_path(settings.database_url, settings.home)
 
 
 def look_over(group: Watched, belated: Mapping[str, Sequence[Run]], now: float) -> Iterator[Trouble]:

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
-    from scflows.backlog import Ticket, Waiting
     from scflows.in_turn import Tell
     from scflows.lock.folder import SureLock
+    from scflows.ticket import Ticket, Waiting
 
 #: Seconds between two looks where nobody says that something changed: a run that is killed says nothing.
 LOOK_EVERY = 0.25

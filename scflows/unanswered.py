@@ -1,47 +1,35 @@
 """Slots that nobody answered for: they are recorded as missed, or are owed to tasks that catch up.
 
-A slot is answered when the history has a run for it, whatever became of that. `until` says up to when all slots are
-accounted for; `open` are older ones that somebody is still to answer. Both lie in a file of the state.
+A slot is answered when the history has a run for it, whatever became of that.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from dataclasses import dataclass, field
 
+from scflows.account import GRACE, Account, read_account, write_account
 from scflows.cron.index import read_tasks
 from scflows.cron.schedule import Schedule
-from scflows.database import SQLITE, sqlite_path
 from scflows.garbage import uncollected
 from scflows.heartbeat import is_left_to_another
-from scflows.history import Query, open_store
+from scflows.history import history_place, open_store
 from scflows.history.recorder import FAULTS
 from scflows.lock.file import FileLock
 from scflows.logfile import timestamp
 from scflows.run import SKIPPED, Run, new_run_id
-from scflows.safefile import replace
 from scflows.settings import read_settings
-from scflows.stated import BROKEN, stated_seconds
 from scflows.unrecorded import claimed_tasks, record_unrecorded
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
-    from typing import Any
 
     from scflows.cron.task import Task
     from scflows.history import RunStore
     from scflows.settings import Settings
 
-#: Seconds after its slot from which on nobody is expected any more: cron itself takes up to two minutes.
-GRACE = 150.0
-#: A clock that was ahead by more than so many seconds was wrong: what was accounted for then counts no more, unless it
-#: leaps there again.
-SET_BACK = 3 * 3600.0
-#: So many accounts from before such a clock are kept.
-FORMER = 5
 #: How many missed slots of a task get a record of their own, the newest; one more record tells of all others.
 MOST_OF_A_TASK = 100
 #: The same for all tasks together.
@@ -76,33 +64,6 @@ class Settled:
     problems: list[str] = field(default_factory=list)  #: histories and settings that cannot be used
 
 
-@dataclass
-class _Account:
-    """What the file of the state says."""
-
-    until: float = 0.0
-    open: dict[str, list[float]] = field(default_factory=dict)
-    behind: dict[str, float] = field(default_factory=dict)  #: the tasks for which `until` is another one
-    again: float = 0.0  #: before this time a further look is not worth its while
-    #: What it said when the clock was set back, the newest last: should that have been wrong, it holds again.
-    former: list[_Account] = field(default_factory=list)
-
-    @classmethod
-    def stated(cls, values: Any) -> _Account:
-        """From JSON values. Raises one of `BROKEN`, and AttributeError."""
-        return cls(
-            stated_seconds(values["until"]),
-            {name: [stated_seconds(slot) for slot in slots] for name, slots in values["open"].items()},
-            {name: stated_seconds(until) for name, until in values["behind"].items()},
-            stated_seconds(values.get("again", 0.0)),
-            [cls.stated(each) for each in values.get("former", ())],
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """The same as JSON values."""
-        return {**self.__dict__, "former": [each.to_dict() for each in self.former]}
-
-
 def settle(
     store: RunStore,
     settings: Settings,
@@ -122,7 +83,7 @@ def settle(
     moment = time.time() if now is None else now
     if not is_scheduler and is_left_to_another(settings):
         return Settled()
-    if not at_once and moment < _read(settings, moment, store).again:
+    if not at_once and moment < read_account(settings, moment, store).again:
         return Settled()
     lock = FileLock(settings.state_path, "slots")
     if not lock.acquire(""):
@@ -152,8 +113,8 @@ class _Look:
         self.pending = pending
         self.is_scheduler = is_scheduler
         # Read anew, now that nobody else writes it.
-        self.before = _read(settings, now, store)
-        self.after = _Account(max(now - GRACE, self.before.until), former=self.before.former)
+        self.before = read_account(settings, now, store)
+        self.after = Account(max(now - GRACE, self.before.until), former=self.before.former)
         self.most = MOST_OF_A_TASK
         self.trigger = "scheduler" if is_scheduler else "housekeeping"
         self.found = Settled()
@@ -168,7 +129,7 @@ class _Look:
         tasks = [task for task in all_tasks if task.enabled]
         self.most = min(MOST_OF_A_TASK, max(1, MOST // max(1, len(tasks))))
         for place, (theirs, group) in self._by_history(tasks).items():
-            if place == _place(self.settings):
+            if place == history_place(self.settings):
                 self._account_all(group, self.store, theirs)
                 continue
             # Other workspaces' trouble is none of those whose history is in order.
@@ -182,7 +143,7 @@ class _Look:
                 self._give_up(group, error)
         self.found.owed.sort()
         self.after.again = self.now + PAUSE * (time.perf_counter() - began)
-        _write(self.settings, self.after)
+        write_account(self.settings, self.after)
         return self.found
 
     def _by_history(self, tasks: list[Task]) -> dict[str, tuple[Settings, list[Task]]]:
@@ -196,7 +157,7 @@ class _Look:
         for group in same.values():
             try:
                 theirs = read_settings(group[0].workspace, {**os.environ, **group[0].settings, **state})
-                found.setdefault(_place(theirs), (theirs, []))[1].extend(group)
+                found.setdefault(history_place(theirs), (theirs, []))[1].extend(group)
             except FAULTS as error:
                 self._give_up(group, error)
         return found
@@ -338,50 +299,3 @@ def missed_run(task: Task, slot: float, why: str, now: float, trigger: str) -> R
         ended=now,
         dry_run=task.dry,
     )
-
-
-def _place(settings: Settings) -> str:
-    """What tells two histories apart: a relative path is one in the workspace."""
-    url = settings.database_url
-    return sqlite_path(url, settings.home) if url.startswith(SQLITE) else url
-
-
-def _path(settings: Settings) -> str:
-    return os.path.join(settings.state_path, "slots")
-
-
-def _read(settings: Settings, now: float, store: RunStore) -> _Account:
-    try:
-        with open(_path(settings), encoding="utf-8") as file:
-            values = json.load(file)
-        account = _Account.stated(values)
-    except (*BROKEN, AttributeError):
-        # Where runs were started before anybody kept account, older slots may have been answered and pruned.
-        known = any(run.trigger in ("cron", "scheduler") for run in store.find(Query(limit=50)))
-        return _Account(until=now - GRACE if known else 0.0)
-    if account.until > now + SET_BACK:
-        former, account.former = account.former, []
-        return _Account(until=now - GRACE, former=[*former, account][-FORMER:])
-    account = _by_now(account, now)
-    account.again = min(account.again, now + 3600)
-    return account
-
-
-def _by_now(account: _Account, now: float) -> _Account:
-    """The account that holds by this clock: one from before it was set back, where it has gone forward over that in one
-    leap. Then it was wrong in between, as that of a machine that starts with an empty battery."""
-    passed = [each for each in account.former if each.until <= now]
-    if not passed:
-        return account
-    account.former = [each for each in account.former if each not in passed]
-    latest = max(passed, key=lambda each: each.until)
-    if latest.until <= account.until or now - account.until <= SET_BACK:
-        return account
-    for name, slots in account.open.items():
-        latest.open[name] = sorted({*latest.open.get(name, ()), *slots})
-    latest.former = account.former
-    return latest
-
-
-def _write(settings: Settings, account: _Account) -> None:
-    replace(_path(settings), json.dumps(account.to_dict()).encode() + b"\n", durable=False)

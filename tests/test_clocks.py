@@ -24,6 +24,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from scflows.account import GRACE
 from scflows.cron.line import line
 from scflows.cron.schedule import Schedule
 from scflows.cron.tabfile import Tabfile
@@ -33,7 +34,7 @@ from scflows.history import Query, open_store
 from scflows.scheduler import Scheduler
 from scflows.settings import Settings
 from scflows.trouble import late
-from scflows.unanswered import GRACE, settle
+from scflows.unanswered import settle
 
 #: Where a user's own PATH may not lead: cron is in a folder for the administrator.
 SEARCHED = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))

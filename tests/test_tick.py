@@ -18,7 +18,6 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from scflows.backlog import Ticket
 from scflows.cron.line import line
 from scflows.cron.schedule import Schedule
 from scflows.cron.tabfile import Tabfile
@@ -33,6 +32,7 @@ from scflows.run import Run, new_run_id
 from scflows.scheduler import Scheduler
 from scflows.settings import Settings
 from scflows.tick import serve as serve_in_foreground
+from scflows.ticket import Ticket
 
 MINUTE = 60
 HOUR = 3600

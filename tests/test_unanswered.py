@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from scflows.account import GRACE
 from scflows.cron.schedule import Schedule
 from scflows.cron.task import Task, TaskStore
 from scflows.heartbeat import only_scheduler
 from scflows.history import Query, open_store
 from scflows.run import SUCCESS, Run, new_run_id
 from scflows.settings import Settings
-from scflows.unanswered import GRACE, MOST_OF_A_TASK, Owed, Settled, settle
+from scflows.unanswered import MOST_OF_A_TASK, Owed, Settled, settle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

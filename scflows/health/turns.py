@@ -12,6 +12,7 @@ from scflows.lock import is_alive
 from scflows.lock.file import holder
 from scflows.logfile import timestamp
 from scflows.place import has_place
+from scflows.ticket import Ticket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def standstill(state: str, now: float) -> Standstill | None:
     return Standstill(pid, since, len(due), path, _process_state(pid))
 
 
-def _could_start(state: str, ticket: backlog.Ticket) -> bool:
+def _could_start(state: str, ticket: Ticket) -> bool:
     waiting = backlog.read(state, ticket)
     return waiting is not None and not backlog.is_blocked(state, ticket) and has_place(state, waiting.most)
 

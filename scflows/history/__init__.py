@@ -110,3 +110,11 @@ def open_store(settings: Settings, read_only: bool = False) -> RunStore:
     from scflows.history.sqlite import SqliteStore
 
     return SqliteStore(settings, read_only)
+
+
+def history_place(settings: Settings) -> str:
+    """What tells two histories apart: a relative path is one in the workspace."""
+    from scflows.database import SQLITE, sqlite_path
+
+    url = settings.database_url
+    return sqlite_path(url, settings.home) if url.startswith(SQLITE) else url

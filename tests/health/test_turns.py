@@ -12,17 +12,18 @@ from scflows.health import FAIL, OK, turns
 from scflows.health.tasks import condition
 from scflows.history import open_store
 from scflows.place import take_place
+from scflows.ticket import Ticket, Waiting
 
 SLOT = 1790000000.0
 LATER = 600.0
 
 
 @pytest.fixture
-def waits(machine) -> Iterator[backlog.Ticket]:
+def waits(machine) -> Iterator[Ticket]:
     """A run that could start, and a process that hands out turns: this one, which has not looked since."""
     settings = machine.settings
-    ticket = backlog.Ticket(0, SLOT, "report", "0" * 16)
-    waiting = backlog.Waiting(
+    ticket = Ticket(0, SLOT, "report", "0" * 16)
+    waiting = Waiting(
         "cron", SLOT, SLOT, SLOT * 2, most=1, lock_path=settings.lock_path, lock="report", mutexes=["db"],
         patient=False, why="a place",
     )  # fmt: skip

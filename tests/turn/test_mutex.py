@@ -9,6 +9,7 @@ from pathlib import Path
 from scflows import backlog
 from scflows.lock.file import FileLock
 from scflows.place import take_place
+from scflows.ticket import Ticket, Waiting
 from tests.turn.conftest import HOLD, QUICK, SLOT, Machine
 
 
@@ -179,8 +180,8 @@ def test_whoever_hands_out_turns_leaves_its_mutex_to_who_waits_by_itself(machine
     mutex = FileLock(backlog.mutex_folder(settings.lock_path), "db")
     assert turns.acquire("")
     assert mutex.acquire("other")
-    own = backlog.Ticket(0, float(SLOT), "by-hand", "0" * 16, is_own=True)
-    waiting = backlog.Waiting(
+    own = Ticket(0, float(SLOT), "by-hand", "0" * 16, is_own=True)
+    waiting = Waiting(
         trigger="manual",
         slot=None,
         since=SLOT,

@@ -18,6 +18,7 @@ from scflows import backlog
 from scflows.cron.schedule import Schedule
 from scflows.lock.file import FileLock
 from scflows.place import take_place
+from scflows.ticket import Ticket
 from tests.turn.conftest import QUICK, SLOT, Machine, most_at_once
 
 
@@ -164,7 +165,7 @@ NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", fullmatch=True)
 
 
 TICKETS = st.builds(
-    backlog.Ticket,
+    Ticket,
     rank=st.integers(-100, 100),
     at=st.integers(0, 10**13).map(lambda milliseconds: milliseconds / 1000),
     task=NAMES,
@@ -175,7 +176,7 @@ TICKETS = st.builds(
 
 @given(st.lists(TICKETS, unique_by=lambda ticket: ticket.name, max_size=20))
 @hypothesis.settings(max_examples=60, deadline=None)
-def test_files_say_whose_turn_comes_first(given: list[backlog.Ticket]) -> None:
+def test_files_say_whose_turn_comes_first(given: list[Ticket]) -> None:
     with tempfile.TemporaryDirectory() as state:
         os.mkdir(os.path.join(state, "backlog"))
         for ticket in given:
