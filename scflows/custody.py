@@ -11,7 +11,7 @@ from dataclasses import replace as replaced
 import scflows
 from scflows.cron.block import live_lines
 from scflows.cron.install import Parts, difference, drift, find_crontab, install, plan, reinstall, taken_apart
-from scflows.cron.limits import check_limits
+from scflows.cron.limits import check_limits, takes_boot_line
 from scflows.cron.line import ALL, BOOT, TICK, boot_line, line, tick_line
 from scflows.cron.owner import check_user, lines_of_others, not_ours, of_others, usual_state
 from scflows.cron.tabfile import Tabfile
@@ -133,7 +133,7 @@ class Custody:
             if name in changed or old is None or (block is not None and old not in block):
                 planned.put(name, line(task, sys.executable, state))
         old = planned.line(BOOT)
-        catching_up = any(task.catch_up != "none" for task in wanted.values())
+        catching_up = any(task.catch_up != "none" for task in wanted.values()) and takes_boot_line(self.crontab)
         # Whether one catches up whose file cannot be read, nobody knows.
         if not catching_up and (old is None or all(entry.name in known for entry in planned.entries)):
             planned.remove(BOOT)

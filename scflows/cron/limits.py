@@ -40,6 +40,11 @@ def check_limits(crontab: Crontab, raw: bytes, new: bytes) -> None:
             raise Refused(f"the crontab would have {count} {name}, and {kind} takes {most}", help or many)
 
 
+def takes_boot_line(crontab: Crontab | None) -> bool:
+    """Whether the cron in use bears a line `@reboot`: busybox's 1.35 ends with a segmentation fault."""
+    return crontab is None or implementation(crontab) != BUSYBOX
+
+
 def most_tasks(kind: str) -> int:
     """So many tasks may have lines of their own, those of the user not counted."""
     if kind == BUSYBOX:

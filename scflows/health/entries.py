@@ -91,6 +91,7 @@ def task_files(installation: Installation) -> Iterator[Finding]:
 
 def lines(installation: Installation) -> Iterator[Finding]:
     """The tabfile's lines against what the tasks would have there."""
+    from scflows.cron.limits import takes_boot_line
     from scflows.cron.line import boot_line, line, tick_line
 
     findings = []
@@ -103,7 +104,8 @@ def lines(installation: Installation) -> Iterator[Finding]:
         told = "the line that is started with the machine is not as it was written"
         findings.append(Finding(WARN, "lines", told, WRITE_AGAIN, (f"-{boot.text}",)))
     is_owed = any(task.catch_up != "none" for task in installation.scheduled)
-    if is_owed and tick is None and boot is None and installation.crontab is not None:
+    crontab = installation.crontab
+    if is_owed and tick is None and boot is None and crontab is not None and takes_boot_line(crontab):
         told = "some tasks catch up, and no line sees to them when the machine has started"
         findings.append(Finding(WARN, "lines", told, WRITE_AGAIN))
     for entry in installation.entries:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -477,3 +478,14 @@ def test_a_task_that_cannot_be_read_keeps_the_line_for_the_boot(
     Path(settings.state_path, "tasks", "owing.json").write_text("{")
     assert flows("manual-schedule", "one.yml").code == 0
     assert sorted(line.rpartition(" ")[2] for line in tab.block) == ["one", "owing", BOOT]
+
+
+def test_a_cron_that_a_line_for_the_boot_would_end_is_given_none(
+    flows: Flows, tab: Tab, workspace: Path, environment: dict[str, str]
+) -> None:
+    program = str(shutil.copy(tab.folder / "crontab", tab.folder / "busybox"))
+    environment["CRONTAB_PROGRAM"] = program
+    (workspace / "tasks" / "owing.yml").write_text("schedule: {every: 1h, catch_up: last}\nsteps: []\n")
+    assert flows("manual-schedule", "owing.yml").code == 0
+    assert [line.rpartition(" ")[2] for line in tab.block] == ["owing"]
+    assert "no line sees to them" not in flows("check").out
