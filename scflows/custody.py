@@ -94,10 +94,14 @@ class Custody:
             )
 
     def check_owner(self, planned: Sequence[str]) -> None:
-        """Raises Refused for a block that starts tasks of another state folder.
+        """Raises Refused for a block that starts tasks of another state folder, or that nobody shall see to any more.
 
         Unless all of these stay and lines of ours go: so who has both in one block can part them.
         """
+        if self.crontab is None:
+            left = block_left_alone(self.settings)
+            if left is not None:
+                raise left
         kept = set(planned)
         if not self.others or (kept.issuperset(entry.text for entry in self.others) and kept.issubset(self._standing)):
             return
@@ -208,10 +212,10 @@ class Custody:
 
     def refused(self, planned: Tabfile, changed: Collection[str]) -> Refused | None:
         """Why `write` would refuse the crontab, so far as it can be told before."""
-        if self.crontab is None:
-            return None
         try:
             self.check_owner(planned.lines)
+            if self.crontab is None:
+                return None
             new = plan(self.raw, planned.lines, {*changed, *ALL}, self._spared)
             check_limits(self.crontab, self.raw, new)
         except Refused as error:
@@ -226,12 +230,7 @@ class Custody:
 
     def _last_written(self) -> list[list[str]]:
         """The blocks that may be ours: what was written last, and while it is written what was there before."""
-        try:
-            with open(open_regular(self._block_file), encoding="utf-8") as file:
-                blocks = json.load(file)
-        except BROKEN:
-            return []
-        return blocks if isinstance(blocks, list) else []
+        return _blocks(self._block_file)
 
     def _note_written(self, *blocks: list[str]) -> None:
         try:
@@ -264,7 +263,32 @@ class Custody:
 
     @property
     def _block_file(self) -> str:
-        return os.path.join(self.settings.state_path, "block")
+        return _block_file(self.settings)
+
+
+def block_left_alone(settings: Settings) -> Refused | None:
+    """What is wrong with a crontab that shall not be touched, as `CRONTAB_PROGRAM=none` says, and has our block: cron
+    goes on with it, whatever becomes of the tasks."""
+    if settings.environment.get("CRONTAB_PROGRAM") != "none" or not any(_blocks(_block_file(settings))):
+        return None
+    return Refused(
+        "CRONTAB_PROGRAM=none, and the crontab has our block from before: cron goes on with its lines",
+        "take it off first: CRONTAB_PROGRAM=crontab flows clear-tasks; then schedule again; if it is gone already:"
+        f" rm {_block_file(settings)}",
+    )
+
+
+def _block_file(settings: Settings) -> str:
+    return os.path.join(settings.state_path, "block")
+
+
+def _blocks(path: str) -> list[list[str]]:
+    try:
+        with open(open_regular(path), encoding="utf-8") as file:
+            blocks = json.load(file)
+    except BROKEN:
+        return []
+    return blocks if isinstance(blocks, list) else []
 
 
 def _keep_clear_of_the_tick(tabfile: str) -> None:

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from scflows.cron.balance import nominal, placed
+from scflows.cron.line import parse_line
 from scflows.cron.on_demand import ChangedTasks
 from scflows.cron.schedule import Schedule
 from scflows.cron.tabfile import file_lock
@@ -198,8 +199,12 @@ class Planner:
 
     def _entries(self) -> list[Entry]:
         theirs = {entry.text for entry in self.custody.others}
-        ours = [entry for entry in self.custody.tabfile.entries if entry.text not in theirs]
-        return [*ours, *self.custody.parts.strays]
+        tabfile, block = self.custody.tabfile, self.custody.parts.lines or []
+        # Also what stayed in the crontab while the tabfile was written alone.
+        beside = [] if block == tabfile.lines else [entry for entry in map(parse_line, block) if entry is not None]
+        known = {entry.name for entry in tabfile.entries}
+        found = [*tabfile.entries, *(each for each in beside if each.is_task and each.name not in known)]
+        return [*(entry for entry in found if entry.text not in theirs), *self.custody.parts.strays]
 
     def write(self, plan: Plan, overwrite: bool = False) -> None:
         """Carry a plan out. Raises Busy for a block that was changed by hand, unless `overwrite`; Refused."""

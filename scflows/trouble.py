@@ -82,7 +82,13 @@ def look_over(group: Watched, belated: Mapping[str, Sequence[Run]], now: float) 
     files = TaskStore(group.settings)
     for task in group.tasks:
         last = latest.get(task.name)
-        missed = [run for run in belated.get(task.name, ()) if run.reason in UNANSWERED]
+        # Slots from before it was scheduled or edited are not expected.
+        changed = _changed(task, files, now)
+        missed = [
+            run
+            for run in belated.get(task.name, ())
+            if run.reason in UNANSWERED and run.slot is not None and run.slot > changed
+        ]
         trouble = (
             too_long(task, last, group.store, now, group.settings.timeout_seconds)
             or late(task, last, group.store, now, files)

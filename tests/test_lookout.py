@@ -29,6 +29,7 @@ from scflows.lock import me
 from scflows.run import RUNNING, SKIPPED, SUCCESS, Run, new_run_id
 from scflows.runs import read_store
 from scflows.settings import Settings
+from scflows.trouble import by_task, look_over, watched
 
 MINUTE = 60.0
 HOUR = 3600.0
@@ -208,6 +209,24 @@ def test_slots_that_were_given_up_while_they_waited_are_one_alert_and_one_recove
     assert found.message.endswith("given up after waiting for longer than MAX_WAIT_SECONDS")
     assert answer(settings, "hourly", TEN + 3 * HOUR) == "success"
     assert told() == [("on_failure", "missed"), ("on_recovery", "missed")]
+
+
+def test_slots_from_before_a_task_was_scheduled_anew_are_not_counted(put, ran, missed, settings, flows):
+    task = put()
+    now = time.time() // 3600 * 3600
+    missed(now - 2 * HOUR, now - HOUR, at=now)
+    store = open_store(settings)
+    files = TaskStore(settings)
+    os.utime(files.path("hourly"), (now - 86400, now - 86400))
+    group = next(watched(settings, store))
+
+    def found() -> list[str]:
+        return [each.kind for each in look_over(group, by_task(store.belated(now - 86400)), time.time() + 1)]
+
+    assert found() == ["missed"]
+    files.write(task)
+    assert found() == []
+    store.close()
 
 
 def test_a_second_outage_is_told_again(put, ran, told, settings):

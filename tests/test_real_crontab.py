@@ -125,4 +125,4 @@ def test_a_crontab_that_cannot_be_written_is_as_it_was_and_the_reason_is_told(
     assert read("well.tab").count("\n") == before.count("\n") + 1
     said = read("missing.said")
     assert said.endswith("exit 5\n")
-    assert "or run the tasks without it: CRONTAB_PROGRAM=none in .env, and flows cron run" in said
+    assert "or run the tasks without it: CRONTAB_PROGRAM=none in .env, schedule again, and flows cron run" in said

@@ -88,7 +88,7 @@ def rebalance(
 
     Nothing else ever moves a task. Those of a cron expression stay, and those that were put at full hours.
     """
-    from scflows.planner import planning
+    from scflows.planner import MOST_MOVED, planning
 
     out: Output = ctx.obj
     with planning(out.settings, dry_run) as planner:
@@ -99,7 +99,8 @@ def rebalance(
         item["moves"] = len(found.moved)
         if not found.moved:
             empty = {"schema": 1, "dry_run": dry_run, "rebalanced": item, "items": [], "diff": []}
-            is_bound = max_moves is not None and found.before - found.fresh >= 1
+            few = _moves(max_moves, len(planner.before))
+            is_bound = few is not None and few < len(planner.before) * MOST_MOVED and found.before - found.fresh >= 1
             told = f"so few moves gain nothing, and none is made; more might, see --max-moves: {gain}"
             out.say(told if is_bound else f"nothing to move: {gain}", empty)
             return 0

@@ -163,6 +163,11 @@ def _lines(found: Status, out: Output) -> list[tuple[str, str]]:
         ("driver", found.driver or "none: no task starts"),
         ("cron run", scheduler),
         ("cron", daemon),
-        ("crontab", f"{found.program} ({found.implementation})" if found.program else "no such program"),
+        (
+            "crontab",
+            f"{found.program} ({found.implementation})"
+            if found.program
+            else "not used, as CRONTAB_PROGRAM=none says, or there is no such program",
+        ),
         ("entries", f"{found.in_crontab} in the crontab, {found.in_tabfile} in the tabfile"),
     ]

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 
 from scflows.cron.program import implementation
+from scflows.custody import block_left_alone
 from scflows.errors import ScflowsError
 from scflows.health import FAIL, OK, SKIP, WARN, Finding, counted
 from scflows.heartbeat import STALE, last_beat
@@ -66,12 +67,15 @@ def program(installation: Installation) -> Iterator[Finding]:
     """The program `crontab`: there, permitted, and whose."""
     crontab, account = installation.crontab, installation.account
     if crontab is None:
-        if installation.scheduler is not None:
+        left = block_left_alone(installation.settings)
+        if left is not None:
+            yield Finding(FAIL, "crontab", str(left), left.help or "")
+        elif installation.scheduler is not None:
             yield Finding(
                 SKIP, "crontab", "no crontab program; not needed, the scheduler of `flows cron run` is at work"
             )
         elif installation.environment.get("CRONTAB_PROGRAM") == "none":
-            yield Finding(SKIP, "crontab", "CRONTAB_PROGRAM=none: the tasks are those of `flows cron run`")
+            yield Finding(SKIP, "crontab", "CRONTAB_PROGRAM=none: `flows cron run` starts the tasks")
         else:
             help = "install cron (apt install cron), or run the tasks without it: flows cron run"
             yield Finding(WARN, "crontab", "there is no crontab program", help)
@@ -110,7 +114,11 @@ def schedulers(installation: Installation) -> Iterator[Finding]:
             yield Finding(WARN, "cron", warning, "stop one of them, so that it is plain who starts what")
     elif daemon is not None and installation.crontab is None and installation.scheduled:
         told = f"the system's cron is alive ({daemon.name}, process {daemon.pid}), and without a crontab has no tasks"
-        yield Finding(FAIL, "cron", told, "install the program crontab and schedule again, or: flows cron run")
+        is_meant = installation.environment.get("CRONTAB_PROGRAM") == "none"
+        help = "start them with: flows cron run; or take CRONTAB_PROGRAM=none out and schedule again"
+        if not is_meant:
+            help = "install the program crontab and schedule again, or: flows cron run"
+        yield Finding(FAIL, "cron", told, help)
     elif daemon is not None:
         yield Finding(OK, "cron", f"the system's cron is alive ({daemon.name}, process {daemon.pid})")
         yield from _tick(installation)

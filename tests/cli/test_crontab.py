@@ -489,3 +489,28 @@ def test_a_cron_that_a_line_for_the_boot_would_end_is_given_none(
     assert flows("manual-schedule", "owing.yml").code == 0
     assert [line.rpartition(" ")[2] for line in tab.block] == ["owing"]
     assert "no line sees to them" not in flows("check").out
+
+
+def test_a_block_that_shall_be_seen_to_no_more_is_told_and_first_taken_off(flows: Flows, tab: Tab) -> None:
+    assert flows("manual-schedule", "one.yml").code == 0
+    before = tab.content
+    for command in (("manual-schedule", "two.yml"), ("remove-task", "one"), ("clear-tasks", "--yes"), ("repair",)):
+        refused = flows(*command, CRONTAB_PROGRAM="none")
+        assert refused.code == 5
+        assert "the crontab has our block from before" in refused.err
+        assert "clear-tasks; then schedule again" in refused.err
+    assert "the crontab has our block from before" in flows("check", CRONTAB_PROGRAM="none").out
+    assert tab.content == before
+    assert flows("clear-tasks", "--yes").code == 0
+    assert tab.content == FIRST
+    assert flows("manual-schedule", "two.yml", CRONTAB_PROGRAM="none").code == 0
+    assert tab.content == FIRST
+
+
+def test_lines_of_the_block_that_the_tabfile_has_not_are_cleared_too(flows: Flows, tab: Tab, tmp_path: Path) -> None:
+    assert flows("manual-schedule", "one.yml", "two.yml").code == 0
+    Path(tmp_path, "state/scflows/tasks/one.json").unlink()
+    tabfile = Path(tmp_path, "cache/scdata/tasks/tabfile.tab")
+    tabfile.write_text("".join(line for line in tabfile.read_text().splitlines(True) if "# one" not in line))
+    assert flows("clear-tasks", "--yes").code == 0
+    assert tab.content == FIRST
