@@ -12,6 +12,7 @@ from scflows.cron.task import TaskStore, no_such_task
 from scflows.errors import NotFound, UsageError
 from scflows.history import Query
 from scflows.history.recorder import FAULTS
+from scflows.incident import TOO_LONG, incidents
 from scflows.logfile import log_path, scheduler_log, timestamp
 from scflows.run import CANCELLED, CRASHED, FAILED, RUNNING, SKIPPED
 from scflows.runs import read_store
@@ -19,7 +20,7 @@ from scflows.trouble import late
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
     from scflows.cron.task import Task
     from scflows.expectation import Expectation
@@ -91,7 +92,8 @@ def overview(
         found.problems.append(f"history {settings.database_url}: {error}")
         store, latest = None, {}
     files = TaskStore(settings)
-    views = [view_of(task, latest.get(task.name), moment, store, files) for task in chosen]
+    unanswered = _unanswered(settings)
+    views = [view_of(task, latest.get(task.name), moment, store, files, unanswered) for task in chosen]
     if store is not None:
         store.close()
     found.views = _sorted([view for view in views if state is None or _is_in(view, state)], order)
@@ -107,8 +109,23 @@ def _names(folder: str) -> set[str]:
         return set()
 
 
-def view_of(task: Task, last: Run | None, now: float, store: RunStore | None, files: TaskStore) -> TaskView:
-    """One task's view. `store` is asked how many runs failed in a row, and whether it is late."""
+def _unanswered(settings: Settings) -> set[str]:
+    """The tasks of which somebody noted that slots have no run, and that have not run since."""
+    return {each.task for each in incidents(settings) if each.is_open and not each.recovery and each.kind != TOO_LONG}
+
+
+def view_of(
+    task: Task,
+    last: Run | None,
+    now: float,
+    store: RunStore | None,
+    files: TaskStore,
+    unanswered: Collection[str] = (),
+) -> TaskView:
+    """One task's view. `store` is asked how many runs failed in a row, and whether it is late.
+
+    `unanswered` are tasks of which somebody noted that slots have no run.
+    """
     failures = 0
     if last is not None and last.status in (FAILED, CRASHED):
         failures = _failures(task, store) if store is not None else 1
@@ -122,7 +139,7 @@ def view_of(task: Task, last: Run | None, now: float, store: RunStore | None, fi
         state = "failing"
     else:
         is_behind = is_late(task, last, now) if store is None else late(task, last, store, now, files) is not None
-        state = "late" if is_behind else "enabled"
+        state = "late" if is_behind or task.name in unanswered else "enabled"
     return TaskView(task, state, last, failures, upcoming)
 
 
@@ -181,7 +198,7 @@ def one_task(settings: Settings, name: str) -> tuple[TaskView, list[Run], str | 
         last = store.latest([name]).get(name)
     except FAULTS:
         store = None  # `flows check` tells; the task itself can be shown.
-    view = view_of(task, last, time.time(), store, TaskStore(settings))
+    view = view_of(task, last, time.time(), store, TaskStore(settings), _unanswered(settings))
     if store is not None:
         store.close()
     tabfile = Tabfile.read(settings.tabfile)

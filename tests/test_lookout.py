@@ -26,6 +26,7 @@ from scflows.housekeeping import keep_house
 from scflows.incident import incident_of, incidents
 from scflows.launch import Request, launch, start_hook
 from scflows.lock import me
+from scflows.overview import overview
 from scflows.run import RUNNING, SKIPPED, SUCCESS, Run, new_run_id
 from scflows.runs import read_store
 from scflows.settings import Settings
@@ -207,14 +208,16 @@ def test_slots_that_were_given_up_while_they_waited_are_one_alert_and_one_recove
     found = incident_of(settings, "hourly")
     assert found is not None
     assert found.message.endswith("given up after waiting for longer than MAX_WAIT_SECONDS")
+    assert [view.state for view in overview(settings, now=TEN + 2 * HOUR + 56 * MINUTE).views] == ["late"]
     assert answer(settings, "hourly", TEN + 3 * HOUR) == "success"
     assert told() == [("on_failure", "missed"), ("on_recovery", "missed")]
+    assert [view.state for view in overview(settings, now=TEN + 3 * HOUR + MINUTE).views] == ["enabled"]
 
 
 def test_slots_from_before_a_task_was_scheduled_anew_are_not_counted(put, ran, missed, settings, flows):
     task = put()
     now = time.time() // 3600 * 3600
-    missed(now - 2 * HOUR, now - HOUR, at=now)
+    missed(now - HOUR, now, at=now)
     store = open_store(settings)
     files = TaskStore(settings)
     os.utime(files.path("hourly"), (now - 86400, now - 86400))
