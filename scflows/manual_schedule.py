@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from scflows.cron.asked import CATCH_UP, Asked, asked, parse_every
+from scflows.cron.asked import CATCH_UP, MOST_CAUGHT_UP, Asked, asked, parse_every
 from scflows.cron.balance import placed
 from scflows.cron.task import check_name, task_name
 from scflows.errors import Busy, UsageError
@@ -156,11 +156,12 @@ def _said(task: Task, name: str) -> str:
 def _beside(order: Order) -> dict[str, Any]:
     """What the order says beside the times, as a flow says it."""
     said: dict[str, Any] = {key: getattr(order, key) for key in BESIDE if getattr(order, key) is not None}
-    if order.catch_up is not None and order.catch_up.isascii() and order.catch_up.isdigit():
-        said["catch_up"] = {"all": int(order.catch_up[:9])}
-    elif order.catch_up is not None and order.catch_up not in CATCH_UP:
-        told = f"use {', '.join(CATCH_UP)} or a number, which means up to so many of all"
-        raise UsageError(f"--catch-up {order.catch_up!r} is unknown", told)
+    given = order.catch_up
+    if given is not None and given.isascii() and given.isdigit() and 0 < int(given[:9]) <= MOST_CAUGHT_UP:
+        said["catch_up"] = {"all": int(given)}
+    elif given is not None and given not in CATCH_UP:
+        told = f"use {', '.join(CATCH_UP)} or a number up to {MOST_CAUGHT_UP}, which means so many of all"
+        raise UsageError(f"--catch-up {given!r} is unknown", told)
     return said
 
 

@@ -237,7 +237,8 @@ def _run_item(task: Task, run: Run) -> dict[str, Any]:
 
 def _upcoming(task: Task, count: int) -> list[int]:
     found: list[int] = []
-    moment: float | None = time.time()
+    # Until its second has come, a slot is one to come.
+    moment: float | None = time.time() - task.schedule.second
     while task.enabled and moment is not None and len(found) < count:
         moment = task.schedule.next_epoch(moment)
         if moment is not None:
