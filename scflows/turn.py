@@ -20,7 +20,7 @@ from scflows.history.recorder import Recorder
 from scflows.in_turn import recorder_for, run_in_turn, task_of
 from scflows.lock.file import holder
 from scflows.place import PIPE, has_place, nobody_waits, poke
-from scflows.run import FAILED, SKIPPED
+from scflows.run import CRASHED, FAILED, SKIPPED
 from scflows.under_cron import bare_settings, note
 
 TYPE_CHECKING = False
@@ -242,6 +242,7 @@ class _Server:
                 serve(self.state, self._tell, self._warn)
             except BaseException:
                 sys.excepthook(*sys.exc_info())
+                self._give_up(ticket, turn)
             finally:
                 sys.stderr.flush()
                 os._exit(status)
@@ -251,6 +252,15 @@ class _Server:
             mutex.disown()
         if turn.place is not None:
             turn.place.release()
+
+    def _give_up(self, ticket: Ticket, turn: Turn) -> None:
+        """End a run whose start is a bug of ours: it would be one again at each look. The log has it."""
+        from traceback import format_exc
+
+        note(bare_settings(self.state), f"a bug of scflows, as {ticket.task} had its turn: {format_exc()}")
+        turn.held.leave()
+        told = f"a bug of scflows: {sys.exc_info()[1]!r}; see scheduler.log"
+        withdraw(self.state, ticket, recorder_for(self.state, ticket.task), CRASHED, "bug", told)
 
     def _expire(self, waiting: list[Ticket]) -> None:
         """Give up those that have waited for too long."""

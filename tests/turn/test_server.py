@@ -14,6 +14,8 @@ import pytest
 
 from scflows import backlog
 from scflows.cron.task import TaskStore
+from scflows.lock.file import FileLock
+from scflows.place import take_place
 from tests.turn.conftest import HOLD, QUICK, SLOT, Machine, most_at_once
 
 
@@ -124,3 +126,31 @@ def test_a_hook_goes_on_in_the_place_of_its_run(machine: Machine) -> None:
     machine.task("told", "on_success: hook.yml\n" + QUICK)
     assert machine.start("told").wait(60) == 0
     assert machine.statuses() == {"told": "success", "hook": "success"}
+
+
+#: Hands out turns; the start of a run is a bug.
+BUG = """
+import sys
+from scflows import turn
+def run(*given):
+    raise RuntimeError("that cannot be")
+turn.run_in_turn = run
+turn.serve_here(sys.argv[1], lambda task, outcome: None, print)
+"""
+
+
+def test_a_bug_at_the_start_of_a_run_ends_it_and_is_in_the_log(machine: Machine) -> None:
+    state = machine.settings.state_path
+    turns = FileLock(state, "turn")
+    place = take_place(state, 1)
+    assert turns.acquire("")
+    assert place is not None
+    machine.task("next")
+    assert machine.start("next").wait(60) == 0
+    place.release()
+    turns.release()
+    assert machine.python(BUG, state).wait(60) == 0
+    (run,) = machine.ended(1)
+    assert (run.status, run.reason) == ("crashed", "bug")
+    log = Path(machine.settings.tasks_path, "scheduler.log").read_text()
+    assert log.count("RuntimeError: that cannot be") == 1
