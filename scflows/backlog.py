@@ -139,7 +139,7 @@ def kept_for(state: str, now: float, before: Ticket, most: int) -> int:
         if ticket.at > now or ticket.run == before.run:
             continue
         waiting = read(state, ticket)
-        if waiting is not None and waiting.most > kept and not is_blocked(state, ticket):
+        if waiting is not None and waiting.most > kept and not is_blocked(state, ticket, waiting):
             kept = waiting.most
     return kept
 
@@ -161,18 +161,17 @@ def comes_first(state: str, now: float, before: Ticket, mine: Collection[tuple[s
             continue
         if now - waiting.since > FAIR and not is_at_rest(state, ticket):
             return ticket.run
-        if not is_blocked(state, ticket, mine) and has_place(state, waiting.most):
+        if not is_blocked(state, ticket, waiting, mine) and has_place(state, waiting.most):
             return ticket.run
     return ""
 
 
-def is_blocked(state: str, ticket: Ticket, besides: Collection[tuple[str, str]] = ()) -> bool:
+def is_blocked(state: str, ticket: Ticket, waiting: Waiting, besides: Collection[tuple[str, str]] = ()) -> bool:
     """Whether something else than a place keeps a run from starting: a mutex, its own lock, a process at rest.
 
-    Locks `besides` do not count.
+    `waiting` is what its file says. Locks `besides` do not count.
     """
-    waiting = read(state, ticket)
-    if waiting is None or is_at_rest(state, ticket):
+    if is_at_rest(state, ticket):
         return True
     return any(each not in besides and holder(*each) is not None for each in needed(waiting))
 

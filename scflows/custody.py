@@ -72,11 +72,6 @@ class Custody:
         """The lines as they are: a block that is gone from the crontab is what the tabfile has of it."""
         return self.tabfile.lines if self.parts.lines is None else self.parts.lines
 
-    @property
-    def has_crontab(self) -> bool:
-        """Whether there is a crontab program."""
-        return self.crontab is not None
-
     def drift(self) -> list[str]:
         """How the crontab's block differs from the tabfile, as a unified diff; empty without a block."""
         if self.parts.lines is None or self.is_ours:

@@ -7,10 +7,9 @@ ScflowsError                 1
 ├── Refused                  5   not permitted: crontab, file, step type
 ├── Busy                     6   a lock is held, a name is taken, a block was changed by hand
 ├── Unreachable              7   something outside did not answer
-├── StepError                1   a step could not do its work
-│   ├── ChildFailed          1   a flow that the step ran failed
-│   └── MissingExtra         1   the library a step needs is not installed
-└── TimedOut                 1   a limit of time was passed; the command then ends with 124
+└── StepError                1   a step could not do its work
+    ├── ChildFailed          1   a flow that the step ran failed
+    └── MissingExtra         1   the library a step needs is not installed
 """
 
 from __future__ import annotations
@@ -110,7 +109,3 @@ class MissingExtra(StepError):
 
     def __init__(self, library: str, extra: str) -> None:
         super().__init__(f"{library} is not installed: pip install 'scflows[{extra}]'")
-
-
-class TimedOut(ScflowsError):
-    code = "timeout"

@@ -45,13 +45,6 @@ def takes_boot_line(crontab: Crontab | None) -> bool:
     return crontab is None or implementation(crontab) != BUSYBOX
 
 
-def most_tasks(kind: str) -> int:
-    """So many tasks may have lines of their own, those of the user not counted."""
-    if kind == BUSYBOX:
-        return (BUSYBOX_ROOT if os.geteuid() == 0 else BUSYBOX_OTHERS) - 2
-    return MOST_LINES - 2
-
-
 def _limits(kind: str) -> list[tuple[str, Callable[[bytes], int], int, str]]:
     if kind == BUSYBOX:
         return [("lines", _lines, BUSYBOX_ROOT if os.geteuid() == 0 else BUSYBOX_OTHERS, "")]

@@ -95,11 +95,6 @@ class Bridge:
         return len(self._sent)
 
     @property
-    def is_idle(self) -> bool:
-        """Whether all that came has arrived or lies on the disk."""
-        return not self._sent
-
-    @property
     def disk_problem(self) -> str:
         """Why nothing can be put on the disk, or taken off it; empty while all is well."""
         return self._disk_problem or self._spool.full

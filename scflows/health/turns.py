@@ -85,7 +85,7 @@ def standstill(state: str, now: float) -> Standstill | None:
 
 def _could_start(state: str, ticket: Ticket) -> bool:
     waiting = backlog.read(state, ticket)
-    return waiting is not None and not backlog.is_blocked(state, ticket) and has_place(state, waiting.most)
+    return waiting is not None and not backlog.is_blocked(state, ticket, waiting) and has_place(state, waiting.most)
 
 
 def _process_state(pid: int) -> str:
