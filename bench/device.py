@@ -15,9 +15,9 @@ from pathlib import Path
 
 from measure import PYTHON, numbers
 
-from scflows.demo.kinds import _kit
-from scflows.demo.platform import Platform
-from scflows.demo.server import serving
+from scflows.integrations.smartcitizen.demo.kinds import _kit
+from scflows.integrations.smartcitizen.demo.platform import Platform
+from scflows.integrations.smartcitizen.demo.server import serving
 
 NOW = 1_790_000_000
 HOURS = 3

@@ -13,8 +13,8 @@ from pathlib import Path
 from many_tasks import CRONTAB
 from measure import PYTHON, numbers
 
-from scflows.demo.platform import Platform
-from scflows.demo.server import serving
+from scflows.integrations.smartcitizen.demo.platform import Platform
+from scflows.integrations.smartcitizen.demo.server import serving
 
 FLOW = "params: {device: {type: integer, required: true}}\nsteps: [{name: s, type: set_fact, set_fact: {value: 1}}]\n"
 

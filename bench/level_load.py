@@ -23,14 +23,14 @@ from pathlib import Path
 
 from measure import arguments
 
-from scflows.cron.asked import Asked
-from scflows.cron.load import rhythm
-from scflows.cron.rebalance import Weighed, fresh, rebalance
-from scflows.cron.schedule import DAY, HOUR, Schedule
-from scflows.history import open_store
-from scflows.planner import Planner
+from scflows.cron.schedule.schedule import DAY, HOUR, Schedule
+from scflows.cron.schedule.spec import Asked
+from scflows.history.store import open_store
+from scflows.planner.load.load import rhythm
+from scflows.planner.load.rebalance import Weighed, fresh, rebalance
+from scflows.planner.planner import Planner
+from scflows.planner.sources.base import Wish
 from scflows.settings import read_settings
-from scflows.source import Wish
 
 PARTS = ("known", "history", "changes")
 SEEDS = (1, 2, 3, 4, 5)

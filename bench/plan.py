@@ -19,11 +19,11 @@ from pathlib import Path
 
 from measure import counts
 
-from scflows.cron.asked import Asked
-from scflows.kept_load import load_file
-from scflows.planner import Planner, planning
+from scflows.cron.schedule.spec import Asked
+from scflows.planner.load_cache import load_file
+from scflows.planner.planner import Planner, planning
+from scflows.planner.sources.base import Wish
 from scflows.settings import read_settings
-from scflows.source import Wish
 
 EVERY = (900, 3600, 3 * 3600, 6 * 3600, 86400)
 FLOW = "steps: [{name: s, type: set_fact, set_fact: {value: 1}}]\n"

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from measure import PYTHON, children_seconds, numbers
 
-from scflows.history import Query, open_store
+from scflows.history.contract import Query
+from scflows.history.store import open_store
 from scflows.settings import read_settings
 
 FLOW = "steps: [{name: s, type: set_fact, set_fact: {value: 1}}]\n"

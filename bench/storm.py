@@ -18,12 +18,13 @@ from pathlib import Path
 
 from measure import PYTHON, arguments, children_seconds
 
-from scflows.cron.line import line
-from scflows.cron.schedule import Schedule
-from scflows.cron.tabfile import Tabfile
+from scflows.cron.crontab.line import line
+from scflows.cron.crontab.tabfile import Tabfile
+from scflows.cron.schedule.schedule import Schedule
 from scflows.cron.task import Task, TaskStore
-from scflows.history import Query, open_store
-from scflows.run import FINAL, Run
+from scflows.history.contract import Query
+from scflows.history.run import FINAL, Run
+from scflows.history.store import open_store
 from scflows.settings import Settings, read_settings
 
 #: Seconds that may pass from a turn until it is recorded.

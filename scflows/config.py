@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 
 from scflows import __version__
 from scflows.errors import FlowError, Mistake, UsageError
-from scflows.kind import described, nearest
-from scflows.safefile import open_regular, replace
 from scflows.settings import RUN_LOG_BYTES
+from scflows.storage import open_regular, replace
+from scflows.validation import described, nearest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from scflows.located import Located
     from scflows.settings import Settings
+    from scflows.validation import Located
 
 HOOKS = ("on_failure", "on_success", "on_recovery")
 PINGS = ("start", "success", "failure")
@@ -135,7 +135,7 @@ def _keep_checked(path: str, state: tuple[int, ...], config: Config) -> None:
 
 def parse_config(content: bytes, path: str) -> Config:
     """What the text of a `config.yml` says. Raises FlowError with every mistake in it."""
-    from scflows.located import Located
+    from scflows.validation import Located
 
     document = Located(content, path)
     top = {} if document.value is None else document.value

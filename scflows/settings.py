@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
-from scflows.errors import UsageError
-from scflows.safefile import open_regular
+from scflows.errors import Refused, UsageError
+from scflows.storage import open_regular
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
 
 #: What a scheduled task remembers of the settings that were in force; none of them is a secret.
 REMEMBERED = (
@@ -276,3 +277,22 @@ def read_env_file(path: str) -> dict[str, str]:
             value = value[1:-1]
         values[name] = value
     return values
+
+
+def bare_settings(state: str = "") -> Settings:
+    """Enough of the settings to find the tasks; `state` is the state folder, where it is not the usual one."""
+    given = dict(os.environ)
+    if state:
+        given["XDG_STATE_HOME"] = os.path.dirname(state)
+    return Settings("/", given)
+
+
+def sound_settings(state: str = "") -> Settings:
+    """The same for lines that stand for all tasks.
+
+    Raises Refused where the folder is not there: a line with a wrong path, or a disk that is away, would start nothing
+    for ever.
+    """
+    if state and not os.path.isdir(state):
+        raise Refused(f"the state folder {state} is not there", "flows repair writes the crontab's lines anew")
+    return bare_settings(state)

@@ -21,10 +21,10 @@ from typing import Any
 import hypothesis
 import pytest
 
-from scflows.demo.kinds import OPERATOR
-from scflows.demo.platform import Platform
-from scflows.demo.server import PlatformServer, serving
-from scflows.launch import Outcome, Request, launch
+from scflows.execution.launch import Outcome, Request, launch
+from scflows.integrations.smartcitizen.demo.kinds import OPERATOR
+from scflows.integrations.smartcitizen.demo.platform import Platform
+from scflows.integrations.smartcitizen.demo.server import PlatformServer, serving
 from scflows.settings import Settings, read_settings
 
 #: What a process of ours may see of the environment that the tests run in.

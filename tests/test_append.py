@@ -9,12 +9,12 @@ import sys
 
 import pytest
 
-from scflows.append import COPIED_BYTES, Appending
+from scflows.connectors.tables.append_file import COPIED_BYTES, Appending
 
 #: A limit on the size of files is met as a full disk is: in the middle of writing.
 LITTLE_ROOM = """
 import resource, sys
-from scflows.append import Appending
+from scflows.connectors.tables.append_file import Appending
 path, room = sys.argv[1], int(sys.argv[2])
 resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
 try:
@@ -40,7 +40,7 @@ def test_a_full_disk_leaves_what_was_there(tmp_path, size):
 
 MANY_LINES = """
 import sys
-from scflows.append import Appending
+from scflows.connectors.tables.append_file import Appending
 path, name = sys.argv[1:]
 for number in range(25):
     with Appending(path) as file:
@@ -61,7 +61,7 @@ def test_processes_that_append_at_once_lose_nothing(tmp_path, size):
 
 ENDLESS = """
 import sys
-from scflows.append import Appending
+from scflows.connectors.tables.append_file import Appending
 while True:
     with Appending(sys.argv[1]) as file:
         file.add(b"begin\\n" + b"x" * 50_000 + b"\\nend\\n")

@@ -24,17 +24,18 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from scflows.account import GRACE
-from scflows.cron.line import line
-from scflows.cron.schedule import Schedule
-from scflows.cron.tabfile import Tabfile
+from scflows.cron.crontab.line import line
+from scflows.cron.crontab.tabfile import Tabfile
+from scflows.cron.schedule.schedule import Schedule
 from scflows.cron.task import Task, TaskStore
-from scflows.due import run_due
-from scflows.history import Query, open_store
-from scflows.scheduler import Scheduler
+from scflows.history.contract import Query
+from scflows.history.store import open_store
+from scflows.notifications.problems import late
+from scflows.scheduler.cron_entry import run_due
+from scflows.scheduler.loop import Scheduler
+from scflows.scheduler.missed.detection import settle
+from scflows.scheduler.missed.watermark import GRACE
 from scflows.settings import Settings
-from scflows.trouble import late
-from scflows.unanswered import settle
 
 #: Where a user's own PATH may not lead: cron is in a folder for the administrator.
 SEARCHED = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))
@@ -306,7 +307,7 @@ def test_no_task_is_called_late_for_a_change_of_the_clocks(
     change = int(datetime.fromisoformat(f"{day}T01:00+00:00").timestamp())
     begin = change - 40 * HOUR
     # The line is the one that was written before.
-    monkeypatch.setattr("scflows.cron.zone.time.time", lambda: float(begin))
+    monkeypatch.setattr("scflows.cron.schedule.zones.time.time", lambda: float(begin))
     (workspace / "tasks" / "nothing.yml").write_text("steps: []\n")
     created = datetime.fromtimestamp(begin, ZoneInfo("UTC")).isoformat()
     given = {"workspace": str(workspace), "settings": settings.remembered(), "created": created}

@@ -11,9 +11,9 @@ import time
 
 import pytest
 
-from scflows import crew as crew_module
-from scflows.clock import Clock, Interrupted
-from scflows.crew import Crew
+from scflows.steps import thread_pool as crew_module
+from scflows.steps.cancellation import Clock, Interrupted
+from scflows.steps.thread_pool import Crew
 
 
 def test_what_is_handed_in_is_done_and_told_once():

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from scflows.cron.schedule import Schedule
+from scflows.cron.schedule.schedule import Schedule
 from scflows.cron.task import Task, TaskStore
-from scflows.history import Query, open_store
+from scflows.history.contract import Query
+from scflows.history.store import open_store
 from scflows.settings import Settings
 from tests.conftest import Answer
 

@@ -22,11 +22,12 @@ import scflows.errors
 from scflows.cli.app import build_app
 from scflows.cli.options import take_options
 from scflows.errors import ScflowsError
-from scflows.flow_file import FLOW_PROPERTIES, SCHEDULE_PROPERTIES, parse_flow
-from scflows.parameter import PROPERTIES, TYPES
+from scflows.flows.parameters import PROPERTIES, TYPES
+from scflows.flows.parser import FLOW_PROPERTIES, SCHEDULE_PROPERTIES, parse_flow
+from scflows.flows.step_parser import STEP_PROPERTIES
 from scflows.settings import REMEMBERED
-from scflows.step_file import STEP_PROPERTIES
-from scflows.steps import find_step, options_of, step_types
+from scflows.steps import options_of
+from scflows.steps.registry import find_step, step_types
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"

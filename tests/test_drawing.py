@@ -10,11 +10,11 @@ from xml.etree import ElementTree
 
 import pytest
 
-from scflows.drawing import draw
-from scflows.drawing.dot import dot
-from scflows.drawing.text import text
-from scflows.flow import Flow, StepSpec
-from scflows.flow_file import parse_flow
+from scflows.flows.drawing import draw
+from scflows.flows.drawing.dot import dot
+from scflows.flows.drawing.text import text
+from scflows.flows.model import Flow, StepSpec
+from scflows.flows.parser import parse_flow
 
 FLOW = """
     name: Orders

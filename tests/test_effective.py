@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from scflows.effective import effective, find_setting, masked
 from scflows.errors import NotFound
+from scflows.health.settings_report import effective, find_setting, masked
 from scflows.settings import read_settings
 
 

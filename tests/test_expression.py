@@ -7,7 +7,7 @@ from threading import Thread
 import pytest
 
 from scflows.errors import StepError
-from scflows.expression import Expressions
+from scflows.expressions import Expressions
 
 
 @pytest.mark.language("§1 A flow file")

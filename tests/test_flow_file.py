@@ -9,7 +9,7 @@ import yaml
 from hypothesis import given, settings, strategies
 
 from scflows.errors import FlowError
-from scflows.flow_file import parse_flow
+from scflows.flows.parser import parse_flow
 
 
 def mistakes(text: str | bytes) -> list[str]:

@@ -16,11 +16,12 @@ from uuid import UUID
 
 import pytest
 
-from scflows.history import Query, open_store
-from scflows.housekeeping import keep_house
-from scflows.lock.file import holders
-from scflows.run import UNCHANGED, Run
-from scflows.runs import read_store
+from scflows.history.contract import Query
+from scflows.history.run import UNCHANGED, Run
+from scflows.history.store import open_store
+from scflows.locks import holders
+from scflows.scheduler.housekeeping import keep_house
+from scflows.scheduler.reconcile import read_store
 
 TELL = """
 steps:

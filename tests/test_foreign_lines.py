@@ -12,14 +12,14 @@ from hypothesis import HealthCheck, assume, given
 from hypothesis import settings as limits
 from hypothesis import strategies as st
 
-from scflows import custody
-from scflows.cron.asked import Asked
-from scflows.cron.block import BEGIN, END, split
-from scflows.cron.line import BOOT, TICK, parse_line
+from scflows.cron.crontab import editor as custody
+from scflows.cron.crontab.block import BEGIN, END, split
+from scflows.cron.crontab.line import BOOT, TICK, parse_line
+from scflows.cron.schedule.spec import Asked
 from scflows.errors import Refused
-from scflows.planner import planning
+from scflows.planner.planner import planning
+from scflows.planner.sources.base import Wish
 from scflows.settings import Settings
-from scflows.source import Wish
 
 
 @dataclass

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from scflows.graph import Graph, cycle, unrelated
+from scflows.flows.graph import Graph, cycle, unrelated
 
 pytestmark = pytest.mark.language("§9 Graph order")
 

@@ -13,17 +13,17 @@ from hypothesis import given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
 
-from scflows import kept_load as module
-from scflows.cron.asked import Asked
-from scflows.cron.duration import Durations
-from scflows.cron.load import load_of
-from scflows.cron.schedule import Schedule
+from scflows.cron.schedule.schedule import Schedule
+from scflows.cron.schedule.spec import Asked
 from scflows.cron.task import Task, TaskStore
-from scflows.kept_load import kept_load, load_file
-from scflows.plan import REMOVE, REPLACE, Change
-from scflows.planner import Planner
+from scflows.planner import load_cache as module
+from scflows.planner.load.durations import Durations
+from scflows.planner.load.load import load_of
+from scflows.planner.load_cache import kept_load, load_file
+from scflows.planner.plan import REMOVE, REPLACE, Change
+from scflows.planner.planner import Planner
+from scflows.planner.sources.base import Wish
 from scflows.settings import Settings, read_settings
-from scflows.source import Wish
 
 EVERY = [60, 900, 3600, 7 * 3600, 86400, 3 * 86400, 7 * 86400]
 NAMES = [f"t{number}" for number in range(12)]
@@ -76,7 +76,7 @@ def test_the_kept_load_is_that_of_the_task_files_after_any_changes(
         patch.setattr(module, "FEW", 0)
         settings = read_settings(folder, {"HOME": folder, "CRONTAB_PROGRAM": "none"})
         durations = Durations((), {name: [number * 40.0] * 3 for number, name in enumerate(NAMES)})
-        patch.setattr("scflows.standing.measured", lambda settings, tasks: durations)
+        patch.setattr("scflows.planner.inventory.measured", lambda settings, tasks: durations)
         add(settings, "t0", "t1", one_line=one_line)
         assert kept_load(settings) is not None
         for action, name, every in steps:
@@ -115,8 +115,8 @@ def test_a_change_of_one_task_reads_no_other(planned: Settings, after: int, monk
     def refuse(*given: object, **named: object) -> None:
         raise AssertionError("all tasks were read")
 
-    monkeypatch.setattr("scflows.standing.read_tasks", refuse)
-    monkeypatch.setattr("scflows.standing.measured", refuse)
+    monkeypatch.setattr("scflows.planner.inventory.read_tasks", refuse)
+    monkeypatch.setattr("scflows.planner.inventory.measured", refuse)
     add(planned, "new")
     added = kept_load(planned)
     assert added is not None
@@ -203,7 +203,7 @@ def test_an_hour_later_tasks_are_weighed_by_what_their_runs_take_then(
     planned: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     longer = Durations((), {name: [900.0] * 3 for name in NAMES})
-    monkeypatch.setattr("scflows.standing.measured", lambda settings, tasks: longer)
+    monkeypatch.setattr("scflows.planner.inventory.measured", lambda settings, tasks: longer)
     add(planned, "a")
     kept = kept_load(planned)
     assert kept is not None
@@ -222,7 +222,7 @@ def test_whoever_reads_all_tasks_weighs_them_anew_after_an_hour(
 ) -> None:
     add(planned, "a", one_line=True)
     longer = Durations((), {name: [900.0] * 3 for name in NAMES})
-    monkeypatch.setattr("scflows.standing.measured", lambda settings, tasks: longer)
+    monkeypatch.setattr("scflows.planner.inventory.measured", lambda settings, tasks: longer)
     now = module.time.time() + 3601
     monkeypatch.setattr(module.time, "time", lambda: now)
     planner = Planner(planned, dry_run=False)

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from scflows.cron.block import split
-from scflows.cron.line import TICK, line, parse_line
-from scflows.cron.tabfile import Tabfile
+from scflows.cron.crontab.block import split
+from scflows.cron.crontab.line import TICK, line, parse_line
+from scflows.cron.crontab.tabfile import Tabfile
 from scflows.cron.task import Task
 from scflows.settings import Settings
 from tests.conftest import Answer

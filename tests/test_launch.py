@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from scflows.history import Query, open_store
-from scflows.runs import read_store
+from scflows.history.contract import Query
+from scflows.history.store import open_store
+from scflows.scheduler.reconcile import read_store
 
 SLOW = "steps: [{name: wait, type: sleep, sleep: {seconds: 60}}]"
 QUICK = "steps: [{name: s, type: set_fact, set_fact: {value: 1}}]"
@@ -283,7 +284,7 @@ def test_a_timeout_ends_with_its_own_code(flows, write_flow, settings):
 
 
 def test_a_final_status_never_changes(settings):
-    from scflows.run import Run, new_run_id
+    from scflows.history.run import Run, new_run_id
 
     store = open_store(settings)
     run = Run(new_run_id(), "flow.yml", "flow", started=time.time())

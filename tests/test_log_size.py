@@ -9,8 +9,8 @@ from itertools import pairwise
 
 import pytest
 
-from scflows.log_size import cut_log, cut_share
-from scflows.logfile import TaskLog, timestamp
+from scflows.history.log_trim import cut_log, cut_share
+from scflows.history.task_log import TaskLog, timestamp
 
 LEFT_OUT = re.compile(
     r"WARNING (\d+) lines of this run are left out here, (\d+) bytes: it wrote more than run_log_bytes"

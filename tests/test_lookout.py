@@ -17,20 +17,21 @@ from typing import Any
 
 import pytest
 
-from scflows.alert import tell_incidents
-from scflows.cron.schedule import Schedule
+from scflows.cron.schedule.schedule import Schedule
 from scflows.cron.task import Task, TaskStore
-from scflows.expectation import expectation
-from scflows.history import Query, open_store
-from scflows.housekeeping import keep_house
-from scflows.incident import incident_of, incidents
-from scflows.launch import Request, launch, start_hook
-from scflows.lock import me
-from scflows.overview import overview
-from scflows.run import RUNNING, SKIPPED, SUCCESS, Run, new_run_id
-from scflows.runs import read_store
+from scflows.execution.launch import Request, launch, start_hook
+from scflows.health.task_status import overview
+from scflows.history.contract import Query
+from scflows.history.run import RUNNING, SKIPPED, SUCCESS, Run, new_run_id
+from scflows.history.store import open_store
+from scflows.locks import me
+from scflows.notifications.deadlines import expectation
+from scflows.notifications.deliver import tell_incidents
+from scflows.notifications.incidents import incident_of, incidents
+from scflows.notifications.problems import by_task, look_over, watched
+from scflows.scheduler.housekeeping import keep_house
+from scflows.scheduler.reconcile import read_store
 from scflows.settings import Settings
-from scflows.trouble import by_task, look_over, watched
 
 MINUTE = 60.0
 HOUR = 3600.0
@@ -314,8 +315,8 @@ def test_nobody_waits_for_a_look_at_very_many_tasks(put, ran, settings, monkeypa
         put(f"hourly-{number}")
         ran(TEN, name=f"hourly-{number}")
     left: list[Callable[[], object]] = []
-    monkeypatch.setattr("scflows.cron.index.VERY_MANY", 2)
-    monkeypatch.setattr("scflows.aside.start_aside", left.append)
+    monkeypatch.setattr("scflows.cron.task_index.VERY_MANY", 2)
+    monkeypatch.setattr("scflows.connectors.process.start_aside", left.append)
     keep_house(settings, TEN + HOUR + 11 * MINUTE, aside=True)
     assert bool(incidents(settings)) is waits
     for action in left:
@@ -327,7 +328,7 @@ def test_nobody_waits_for_a_look_at_very_many_tasks(put, ran, settings, monkeypa
 def test_nobody_waits_for_the_missed_slots_of_very_many_tasks(put, settings, monkeypatch, count, waits):
     for number in range(count):
         put(f"hourly-{number}")
-    monkeypatch.setattr("scflows.cron.index.VERY_MANY", 2)
+    monkeypatch.setattr("scflows.cron.task_index.VERY_MANY", 2)
     store = read_store(settings)
     assert bool(store.find(Query(statuses=(SKIPPED,)))) is waits
     store.close()
@@ -339,7 +340,7 @@ def test_two_who_look_at_once_tell_once(put, ran, told, settings, workspace):
     now = TEN + HOUR + 11 * MINUTE
     code = f"""
 import sys
-from scflows.housekeeping import keep_house
+from scflows.scheduler.housekeeping import keep_house
 from scflows.settings import read_settings
 sys.stdin.read()
 keep_house(read_settings({str(workspace)!r}), {now!r})
@@ -364,7 +365,7 @@ def test_two_who_tell_at_once_tell_once(put, ran, told, settings, workspace):
         time.sleep(0.2)
         return ""
 
-    from scflows.lookout import look_out
+    from scflows.notifications.monitor import look_out
 
     store = open_store(settings)
     look_out(settings, store, TEN + HOUR + 11 * MINUTE)
@@ -378,7 +379,7 @@ def test_two_who_tell_at_once_tell_once(put, ran, told, settings, workspace):
 
 
 def test_a_hook_that_hangs_keeps_back_the_alerts_of_its_own_task_alone(put, ran, told, settings):
-    from scflows.lookout import look_out
+    from scflows.notifications.monitor import look_out
 
     for name in ("first", "second", "third"):
         put(name)
@@ -415,8 +416,8 @@ def test_who_is_killed_while_telling_has_it_told_by_the_next(put, ran, told, set
     ran(TEN)
     code = f"""
 import os, signal
-import scflows.launch as launching
-from scflows.housekeeping import keep_house
+import scflows.execution.launch as launching
+from scflows.scheduler.housekeeping import keep_house
 from scflows.settings import read_settings
 start = launching.start_hook
 def killed(*given):
@@ -442,7 +443,7 @@ def test_who_keeps_being_killed_by_a_hook_does_not_try_for_ever(put, ran, told, 
         tries.append(given[0])
         raise KeyboardInterrupt
 
-    from scflows.lookout import look_out
+    from scflows.notifications.monitor import look_out
 
     store = open_store(settings)
     look_out(settings, store, TEN + HOUR + 11 * MINUTE)

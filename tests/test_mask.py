@@ -8,8 +8,8 @@ from urllib.parse import quote, urlencode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scflows.mask import Mask, MaskedOutput
-from scflows.secrets.forms import forms
+from scflows.secrets.encodings import forms
+from scflows.secrets.masking import Mask, MaskedOutput
 
 
 def mask_of(*texts: str) -> Mask:

@@ -15,15 +15,15 @@ from pathlib import Path
 
 import pytest
 
-from scflows.cron.index import TaskIndex
-from scflows.cron.schedule import Schedule
+from scflows.cron.schedule.schedule import Schedule
+from scflows.cron.scheduler_lock import heartbeat_file, last_beat, tick_lock
 from scflows.cron.task import Task, TaskStore
-from scflows.heartbeat import heartbeat_file, last_beat, tick_lock
-from scflows.housekeeping import keep_house
-from scflows.kept_agenda import KeptAgenda
-from scflows.scheduler import Scheduler
+from scflows.cron.task_index import TaskIndex
+from scflows.scheduler.housekeeping import keep_house
+from scflows.scheduler.indexed_due_slots import KeptAgenda
+from scflows.scheduler.loop import Scheduler
+from scflows.scheduler.tick import tick
 from scflows.settings import Settings
-from scflows.tick import tick
 from tests.conftest import Answer
 from tests.test_tick import HOUR, MINUTE, NOON, World, history
 
@@ -249,7 +249,7 @@ def tick_at(settings: Settings, world: World, monkeypatch: pytest.MonkeyPatch) -
     def tick_at(at: float) -> list[str]:
         world.clock = at
         said: list[str] = []
-        monkeypatch.setattr("scflows.tick.Processes", lambda: nullcontext(world))
+        monkeypatch.setattr("scflows.scheduler.tick.Processes", lambda: nullcontext(world))
         tick(settings, lambda text: None, said.append)
         return said
 
@@ -265,7 +265,7 @@ def mute(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
 
     Path(settings.state_path, "scheduler.lock").mkdir(parents=True)
     Path(settings.state_path, "tasks.index").mkdir()
-    monkeypatch.setattr("scflows.heartbeat.replace", refuse)
+    monkeypatch.setattr("scflows.cron.scheduler_lock.replace", refuse)
 
 
 @pytest.mark.usefixtures("mute")

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from scflows.boot import see_to_missed
-from scflows.processes import Processes
+from scflows.scheduler.boot import see_to_missed
+from scflows.scheduler.process_host import Processes
 
 LIBRARIES = (
     "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1",
@@ -147,7 +147,7 @@ def test_at_boot_a_state_folder_may_come_within_the_time_that_is_waited(settings
             # As that of a disk that is mounted meanwhile.
             os.makedirs(settings.state_path, exist_ok=True)
 
-    monkeypatch.setattr("scflows.boot.Processes", World)
+    monkeypatch.setattr("scflows.scheduler.boot.Processes", World)
     assert see_to_missed(settings.state_path, 60.0) == 0
 
 

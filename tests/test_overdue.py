@@ -39,7 +39,7 @@ def step(name: str, written: str, more: str) -> str:
 
 @pytest.fixture(autouse=True)
 def little_grace(monkeypatch: pytest.MonkeyPatch, workspace: Path) -> None:
-    monkeypatch.setattr("scflows.child.GRACE", 0.7)
+    monkeypatch.setattr("scflows.execution.supervisor.GRACE", 0.7)
     (workspace / "tasks" / "forever.py").write_text("def run(data):\n    while True: pass\n")
 
 

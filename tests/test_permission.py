@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from scflows.errors import StepError
-from scflows.permission import is_own, require
+from scflows.steps.allow_list import is_own, require
 
 
 @pytest.fixture

@@ -72,7 +72,8 @@ cp -r data "$ROOT/results"
 #: Waits until both tasks have a run with a trigger; each starts at a second of its own within the minute.
 UNTIL_BOTH_RAN = """
 import sys, time
-from scflows.history import Query, open_store
+from scflows.history.contract import Query
+from scflows.history.store import open_store
 from scflows.settings import read_settings
 store, ends = open_store(read_settings()), time.monotonic() + 300
 ran = set()

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from scflows.journal import Journal, journal_path, open_journal, read_asked, restored
-from scflows.lock.file import holders
+from scflows.execution.journal import Journal, journal_path, open_journal, read_asked, restored
+from scflows.locks import holders
 
 pytestmark = pytest.mark.language("§9 Resume")
 

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from scflows.errors import UsageError
-from scflows.history import Query, open_store
-from scflows.housekeeping import keep_house
-from scflows.retention import excess, prune
-from scflows.run import Run, StepRecord, new_run_id
+from scflows.history.contract import Query
+from scflows.history.retention import excess, prune
+from scflows.history.run import Run, StepRecord, new_run_id
+from scflows.history.store import open_store
+from scflows.scheduler.housekeeping import keep_house
 
 DAY = 86400.0
 
@@ -186,7 +187,7 @@ def test_a_task_of_another_workspace_is_kept_as_that_one_says(store, ran, settin
 def test_a_clock_that_leapt_ahead_has_nothing_pruned_at_once(store, ran, settings, monkeypatch):
     ran("a", 1)
     now, pruned = time.time(), []
-    monkeypatch.setattr("scflows.retention.prune", lambda store, settings: pruned.append(day))
+    monkeypatch.setattr("scflows.history.retention.prune", lambda store, settings: pruned.append(day))
     for day in (0, 1.1, 400, 400.5, 401.1, 402, 402.2):
         keep_house(settings, now + day * DAY)
     assert pruned == [0, 1.1, 401.1, 402.2]

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from scflows.errors import StepError
-from scflows.retry import retry_mistakes, wait_before
+from scflows.flows.retry import retry_mistakes, wait_before
 
 pytestmark = pytest.mark.language("§9 Retries")
 

@@ -309,7 +309,7 @@ def test_a_run_limit_interrupts_the_step_and_the_final_step_runs(run_flow):
 
 @pytest.mark.language("§3 The final step")
 def test_a_step_that_never_returns_is_killed_and_the_final_step_runs(run_flow, monkeypatch):
-    monkeypatch.setattr("scflows.child.GRACE", 0.3)
+    monkeypatch.setattr("scflows.execution.supervisor.GRACE", 0.3)
     run = run_flow("""
         timeout: 0.3
         finally_step: last

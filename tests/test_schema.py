@@ -10,16 +10,17 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from scflows.cron.asked import KEYS
+from scflows.cron.schedule.spec import KEYS
 from scflows.errors import FlowError
-from scflows.flow_file import parse_flow
-from scflows.kind import fits
-from scflows.parameter import PROPERTIES, TYPES
-from scflows.property import FLOW_PROPERTIES, PARAM_PROPERTIES, SCHEDULE_PROPERTIES, STEP_PROPERTIES
-from scflows.schema import SCHEMA_FILE, flow_schema
-from scflows.step_type import all_step_types, find_step_type
-from scflows.steps import json_value, step_types
-from scflows.workspace import make_workspace
+from scflows.flows.json_schema import SCHEMA_FILE, flow_schema
+from scflows.flows.parameters import PROPERTIES, TYPES
+from scflows.flows.parser import parse_flow
+from scflows.flows.properties import FLOW_PROPERTIES, PARAM_PROPERTIES, SCHEDULE_PROPERTIES, STEP_PROPERTIES
+from scflows.flows.step_types import all_step_types, find_step_type
+from scflows.flows.workspace import make_workspace
+from scflows.steps import json_value
+from scflows.steps.registry import step_types
+from scflows.validation import fits
 
 TASKS = Path(__file__).parents[1] / "tasks"
 SHIPPED = sorted(

@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from scflows.backlog import mutex_folder, tickets
-from scflows.cron.schedule import Schedule
+from scflows.cron.schedule.schedule import Schedule
 from scflows.cron.task import Task, TaskStore
-from scflows.due import run_due
-from scflows.lock.file import FileLock, holder
+from scflows.locks import FileLock, holder
+from scflows.queue.files import mutex_folder, tickets
+from scflows.scheduler.cron_entry import run_due
 from scflows.settings import Settings
 
 HOUR = 3600
@@ -252,7 +252,7 @@ def test_a_run_longer_than_its_interval_has_the_next_slots_skipped(flows, task, 
     task(schedule=Schedule("* * * * *", 10, 0))
     minute = time.time() // 60 * 60 - 600
     clock = Clock(minute + 1.2)
-    from scflows import minute as minutes
+    from scflows.scheduler import subminute as minutes
 
     launch = minutes.launch
 

@@ -18,21 +18,22 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from scflows.cron.line import line
-from scflows.cron.schedule import Schedule
-from scflows.cron.tabfile import Tabfile
+from scflows.cron.crontab.line import line
+from scflows.cron.crontab.tabfile import Tabfile
+from scflows.cron.schedule.schedule import Schedule
+from scflows.cron.scheduler_lock import Heartbeat, beat, last_beat, only_scheduler, scheduler
 from scflows.cron.task import Task, TaskStore
 from scflows.errors import Busy
-from scflows.heartbeat import Heartbeat, beat, last_beat, only_scheduler, scheduler
-from scflows.history import Query, open_store
-from scflows.lock.file import FileLock
-from scflows.place import Place, take_place
-from scflows.processes import Processes
-from scflows.run import Run, new_run_id
-from scflows.scheduler import Scheduler
+from scflows.history.contract import Query
+from scflows.history.run import Run, new_run_id
+from scflows.history.store import open_store
+from scflows.locks import FileLock
+from scflows.queue.entries import Ticket
+from scflows.queue.permits import Place, take_place
+from scflows.scheduler.loop import Scheduler
+from scflows.scheduler.process_host import Processes
+from scflows.scheduler.tick import serve as serve_in_foreground
 from scflows.settings import Settings
-from scflows.tick import serve as serve_in_foreground
-from scflows.ticket import Ticket
 
 MINUTE = 60
 HOUR = 3600
@@ -575,7 +576,7 @@ def test_a_state_that_cannot_be_written_stops_no_task(world, put, serve, setting
         raise OSError(28, "No space left on device")
 
     put("often")
-    monkeypatch.setattr("scflows.heartbeat.replace", refuse)
+    monkeypatch.setattr("scflows.cron.scheduler_lock.replace", refuse)
     said = serve(NOON + 3 * MINUTE + 1)
     assert world.slots("often") == [NOON + MINUTE, NOON + 2 * MINUTE, NOON + 3 * MINUTE]
     assert sum("cannot write the heartbeat: No space left" in each for each in said) == 1

@@ -10,18 +10,19 @@ from pathlib import Path
 
 import pytest
 
-from scflows.account import GRACE
-from scflows.cron.schedule import Schedule
+from scflows.cron.schedule.schedule import Schedule
+from scflows.cron.scheduler_lock import only_scheduler
 from scflows.cron.task import Task, TaskStore
-from scflows.heartbeat import only_scheduler
-from scflows.history import Query, open_store
-from scflows.run import SUCCESS, Run, new_run_id
+from scflows.history.contract import Query
+from scflows.history.run import SUCCESS, Run, new_run_id
+from scflows.history.store import open_store
+from scflows.scheduler.missed.detection import MOST_OF_A_TASK, Owed, Settled, settle
+from scflows.scheduler.missed.watermark import GRACE
 from scflows.settings import Settings
-from scflows.unanswered import MOST_OF_A_TASK, Owed, Settled, settle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from scflows.history import RunStore
+    from scflows.history.contract import RunStore
 
 MINUTE = 60
 HOUR = 3600
@@ -95,13 +96,13 @@ def test_missed_slots_are_recorded_also_when_two_ids_would_be_the_same(put, look
     put("hourly")
     ids = iter([new_run_id(NOON + number) for number in (1, 1, 2, 2, 3)])
     drawn = [next(ids)] * 3 + list(ids)
-    monkeypatch.setattr("scflows.unanswered.new_run_id", lambda now: drawn.pop(0))
+    monkeypatch.setattr("scflows.scheduler.missed.detection.new_run_id", lambda now: drawn.pop(0))
     look(NOON + 3 * HOUR)
     assert missed(store) == [SLOT, SLOT + HOUR, SLOT + 2 * HOUR]
 
 
 def test_many_missed_slots_are_recorded_some_at_a_time(put, look, store, monkeypatch) -> None:
-    monkeypatch.setattr("scflows.unanswered.AT_ONCE", 2)
+    monkeypatch.setattr("scflows.scheduler.missed.detection.AT_ONCE", 2)
     names = [f"hourly-{number}" for number in range(5)]
     for name in names:
         put(name)

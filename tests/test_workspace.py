@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from scflows.errors import Refused, UsageError
-from scflows.loader import flow_files, load_flow
+from scflows.flows.loader import flow_files, load_flow
+from scflows.flows.workspace import KEPT, MADE, REPLACED, make_workspace, shipped_flows
 from scflows.settings import read_env_file, read_settings
-from scflows.workspace import KEPT, MADE, REPLACED, make_workspace, shipped_flows
 
 
 def test_a_new_workspace_has_sound_flows_and_settings(tmp_path, environment) -> None:

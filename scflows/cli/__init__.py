@@ -6,14 +6,14 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from scflows.launch import Outcome
+    from scflows.execution.launch import Outcome
 
 
 def main() -> None:
     """Run the command line of this process and exit."""
     arguments = sys.argv[1:]
     if len(arguments) == 4 and arguments[:3] == ["run", "--waiting", "--state"]:
-        from scflows.turn import serve_here
+        from scflows.scheduler.worker import serve_here
 
         serve_here(arguments[3], _tell, _warn)
         sys.exit(0)
@@ -52,9 +52,9 @@ def _fast_lane(arguments: list[str]) -> tuple[str, str, float | None, str] | Non
 
 def _run_due(name: str, state: str, slot: float | None, trigger: str) -> int:
     """Run a task as cron starts it; says nothing when all is well, so that cron sends no mail."""
-    from scflows.due import run_due, state_path
     from scflows.errors import ScflowsError
-    from scflows.place import nobody_waits
+    from scflows.queue.permits import nobody_waits
+    from scflows.scheduler.cron_entry import run_due, state_path
 
     try:
         outcome = run_due(name, state, slot, trigger)
@@ -69,7 +69,7 @@ def _run_due(name: str, state: str, slot: float | None, trigger: str) -> int:
     # A place is free, or somebody waits for one.
     where = state_path(state)
     if not nobody_waits(where):
-        from scflows.turn import serve
+        from scflows.scheduler.worker import serve
 
         serve(where, _tell, _warn)
     return 0 if outcome is None else exit_code(outcome)
@@ -95,11 +95,11 @@ def _for_all(line: str, state: str = "") -> int:
 
     try:
         if line == "boot":
-            from scflows.boot import see_to_missed
+            from scflows.scheduler.boot import see_to_missed
 
             see_to_missed(state)
         else:
-            from scflows.tick import tick_here
+            from scflows.scheduler.tick import tick_here
 
             tick_here(_warn, state)
     except ScflowsError as error:

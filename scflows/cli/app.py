@@ -11,6 +11,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from scflows.cli import authoring as writers
 from scflows.cli import (
     change,
     check,
@@ -29,7 +30,6 @@ from scflows.cli import (
     schedule,
     tasks,
     workspace,
-    writers,
 )
 from scflows.cli.failure import bug, usage_error
 from scflows.cli.options import HELP, Options, take_options
@@ -234,7 +234,7 @@ def _keep_house(words: list[str], out: Output) -> None:
     except ScflowsError:
         return
     if os.path.isdir(os.path.join(settings.state_path, "tasks")):
-        from scflows.housekeeping import keep_house
+        from scflows.scheduler.housekeeping import keep_house
 
         keep_house(settings, aside=True)
 

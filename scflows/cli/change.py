@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from scflows.cli.output import Output
-    from scflows.plan import Change
-    from scflows.planner import Planner
+    from scflows.planner.plan import Change
+    from scflows.planner.planner import Planner
 
 
 def enable(
@@ -88,7 +88,7 @@ def rebalance(
 
     Nothing else ever moves a task. Those of a cron expression stay, and those that were put at full hours.
     """
-    from scflows.planner import MOST_MOVED, planning
+    from scflows.planner.planner import MOST_MOVED, planning
 
     out: Output = ctx.obj
     with planning(out.settings, dry_run) as planner:
@@ -127,7 +127,7 @@ def _moves(text: str | None, tasks: int) -> int | None:
 
 def repair(ctx: typer.Context, one_line: OneLine = None, dry_run: DryRun = False, exit_code: ExitCode = False) -> int:
     """Write tabfile and crontab block again as the tasks say; no task is changed."""
-    from scflows.planner import planning
+    from scflows.planner.planner import planning
 
     with planning(ctx.obj.settings, dry_run, one_line) as planner:
         plan = planner.repaired()
@@ -143,7 +143,7 @@ def _remove(
     dry_run: bool,
     exit_code: bool,
 ) -> int:
-    from scflows.planner import planning
+    from scflows.planner.planner import planning
 
     with planning(out.settings, dry_run) as planner:
         removed = chosen(planner)
@@ -161,7 +161,7 @@ def _remove(
 
 
 def _switch(out: Output, names: Iterable[str], enabled: bool, overwrite: bool, dry_run: bool, exit_code: bool) -> int:
-    from scflows.planner import planning
+    from scflows.planner.planner import planning
 
     with planning(out.settings, dry_run) as planner:
         plan = planner.change([planner.switched(name, enabled) for name in dict.fromkeys(names)])

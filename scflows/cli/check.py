@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scflows.cli.moment import Status
+from scflows.cli.times import Status
 from scflows.errors import UsageError
 
 if TYPE_CHECKING:
     from scflows.cli.output import Output
     from scflows.health import Finding
-    from scflows.health.trial import Trial
+    from scflows.health.cron_trial import Trial
 
 
 def check(
@@ -59,14 +59,14 @@ def check(
     if dry_run and not fix:
         raise UsageError("--dry-run goes with --fix", "flows check changes nothing by itself")
     if fix:
-        from scflows.health.mend import mend
+        from scflows.health.repair import mend
 
         mended = mend(installation, dry_run)
         # Looked at anew: most of what was read is another thing by now.
         return _tell(out, mended + examine(Installation(settings, settings.environment)))
     if not as_cron:
         return _tell(out, examine(installation))
-    from scflows.health.trial import start_all, try_out
+    from scflows.health.cron_trial import start_all, try_out
 
     if name:
         return _tell_trial(out, try_out(installation, name))

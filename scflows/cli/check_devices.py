@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scflows.cli.moment import Moment
+from scflows.cli.times import Moment
 
 if TYPE_CHECKING:
-    from scflows.checks.round import Found
     from scflows.cli.output import Output
+    from scflows.integrations.smartcitizen.checks.check_round import Found
     from scflows.settings import Settings
 
 FLOW = "smartcitizen"
@@ -43,13 +43,13 @@ def check_devices(
     import os
     import time
 
-    from scflows.checks.ask import scheduled_devices
-    from scflows.checks.round import UNKNOWN, go_round
-    from scflows.checks.thresholds import read_thresholds
     from scflows.errors import Unreachable
-    from scflows.smartcitizen.access import read_access
-    from scflows.smartcitizen.client import Client
-    from scflows.smartcitizen.search import find_device
+    from scflows.integrations.smartcitizen.access import read_access
+    from scflows.integrations.smartcitizen.checks.check_round import UNKNOWN, go_round
+    from scflows.integrations.smartcitizen.checks.fetch import scheduled_devices
+    from scflows.integrations.smartcitizen.checks.thresholds import read_thresholds
+    from scflows.integrations.smartcitizen.client import Client
+    from scflows.integrations.smartcitizen.search import find_device
 
     out: Output = ctx.obj
     path = thresholds if thresholds is not None else _default(out.settings)
@@ -81,7 +81,7 @@ def _default(settings: Settings) -> str:
     """The thresholds of the workspace, else those that are shipped."""
     import os
 
-    from scflows.workspace import shipped_flows
+    from scflows.flows.workspace import shipped_flows
 
     own = os.path.join(settings.flows_path, FLOW, FILE)
     return own if os.path.exists(own) else os.path.join(shipped_flows(), FLOW, FILE)

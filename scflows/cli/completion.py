@@ -68,19 +68,19 @@ def _tasks(settings: Settings) -> Iterable[str]:
 def _logs(settings: Settings) -> Iterable[str]:
     import os
 
-    from scflows.logfile import log_files
+    from scflows.history.task_log import log_files
 
     return [os.path.basename(path).removesuffix(".log") for path in log_files(settings.tasks_path)]
 
 
 def _flows(settings: Settings) -> Iterable[str]:
-    from scflows.loader import flow_files
+    from scflows.flows.loader import flow_files
 
     return [each.written for each in flow_files(settings)]
 
 
 def _step_types(settings: Settings) -> Iterable[str]:
-    from scflows.steps import step_types
+    from scflows.steps.registry import step_types
 
     return step_types()
 
@@ -88,8 +88,9 @@ def _step_types(settings: Settings) -> Iterable[str]:
 def _runs(settings: Settings) -> Iterable[str]:
     import os
 
-    from scflows.database import sqlite_path
-    from scflows.history import Query, open_store
+    from scflows.history.contract import Query
+    from scflows.history.store import open_store
+    from scflows.storage import sqlite_path
 
     if not os.path.exists(sqlite_path(settings.database_url, settings.home)):
         return []
@@ -101,6 +102,6 @@ def _runs(settings: Settings) -> Iterable[str]:
 
 
 def _locks(settings: Settings) -> Iterable[str]:
-    from scflows.lock.file import holders
+    from scflows.locks import holders
 
     return [holder.name for holder in holders(settings.lock_path)]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scflows.cli.moment import Moment, Seconds
+from scflows.cli.times import Moment, Seconds
 
 if TYPE_CHECKING:
     from scflows.cli.output import Output
@@ -26,11 +26,11 @@ def run(
     more, waits for what runs, ends with 0; the second time it asks the running tasks to stop. A slot that was missed
     by no more than five minutes is made up; an older one is in the history as skipped.
     """
-    from scflows.cli.moment import parse_duration
     from scflows.cli.stream import ReaderGone
+    from scflows.cli.times import parse_duration
     from scflows.health.daemon import second_scheduler
     from scflows.health.installation import Installation
-    from scflows.tick import serve
+    from scflows.scheduler.tick import serve
 
     out: Output = ctx.obj
     seconds = parse_duration(grace, "--grace")
@@ -60,9 +60,9 @@ def catch_up(
     """
     import os
 
-    from scflows.catch_up import catch_up
-    from scflows.processes import Processes
-    from scflows.runs import owed_slots
+    from scflows.scheduler.missed.catch_up import catch_up
+    from scflows.scheduler.process_host import Processes
+    from scflows.scheduler.reconcile import owed_slots
 
     out: Output = ctx.obj
     places = max_parallel or len(os.sched_getaffinity(0))
@@ -82,8 +82,8 @@ def boot(
     The line is there as long as some task has `catch_up`. Missed slots are recorded and told, and those that are owed
     are made up. What goes wrong is in scheduler.log.
     """
-    from scflows.boot import see_to_missed
-    from scflows.cli.moment import parse_duration
+    from scflows.cli.times import parse_duration
+    from scflows.scheduler.boot import see_to_missed
 
     out: Output = ctx.obj
     made_up = see_to_missed(state, parse_duration(after, "--after", may_be_none=True))
@@ -100,7 +100,7 @@ def tick(
     what becomes due meanwhile it starts too, and a tick that finds another at work leaves its minute to that one. What
     goes wrong is in scheduler.log.
     """
-    from scflows.tick import tick_here
+    from scflows.scheduler.tick import tick_here
 
     out: Output = ctx.obj
     tick_here(out.warn, state)

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scflows.cli.moment import Moment
 from scflows.cli.schedule_options import DryRun, ExitCode, Yes
+from scflows.cli.times import Moment
 from scflows.errors import Refused
 
 if TYPE_CHECKING:
     from scflows.cli.output import Output
-    from scflows.restore import Restoration
+    from scflows.planner.restore import Restoration
 
 
 def show(ctx: typer.Context) -> None:
     """Print the crontab as cron has it: our block between its marks, and all that is not ours."""
-    from scflows.cron.install import find_crontab, taken_apart
+    from scflows.cron.crontab.install import find_crontab, taken_apart
 
     out: Output = ctx.obj
     crontab = find_crontab(out.settings.environment)
@@ -40,7 +40,7 @@ def show(ctx: typer.Context) -> None:
 
 def list_backups(ctx: typer.Context) -> None:
     """List the copies that were kept of the crontab: one from before each change, the newest twenty."""
-    from scflows.restore import all_backups
+    from scflows.planner.restore import all_backups
 
     out: Output = ctx.obj
     items = [
@@ -74,8 +74,8 @@ def restore(
     Lines that are not ours become what they were, to the byte. Our block stays what the tasks say today: tasks that
     were removed since do not come back by this. The crontab as it is now is kept as a backup before.
     """
-    from scflows.planner import planning
-    from scflows.restore import find_backup, restoration
+    from scflows.planner.planner import planning
+    from scflows.planner.restore import find_backup, restoration
 
     out: Output = ctx.obj
     with planning(out.settings, dry_run, whole=True) as planner:

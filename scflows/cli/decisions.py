@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from scflows.cli.moment import Moment, Status
+from scflows.cli.times import Moment, Status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
     from scflows.cli.output import Output
-    from scflows.plan import Plan
+    from scflows.planner.plan import Plan
 
 #: From this many devices on, a terminal is shown counts.
 MANY = 60

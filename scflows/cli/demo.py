@@ -38,9 +38,9 @@ def smartcitizen(
     """
     import tempfile
 
-    from scflows.demo.platform import Platform
-    from scflows.demo.server import serving
-    from scflows.workspace import make_workspace
+    from scflows.flows.workspace import make_workspace
+    from scflows.integrations.smartcitizen.demo.platform import Platform
+    from scflows.integrations.smartcitizen.demo.server import serving
 
     out: Output = ctx.obj
     top = os.path.abspath(os.path.expanduser(folder)) if folder else tempfile.mkdtemp(prefix="flows-demo-")
@@ -77,7 +77,7 @@ def _own(top: str) -> dict[str, str]:
 
 def _write_settings(top: str, settings: dict[str, str]) -> None:
     """Put settings into the workspace's `.env`, in the place of those of the same name."""
-    from scflows.safefile import replace
+    from scflows.storage import replace
 
     path = os.path.join(top, ".env")
     with open(path, encoding="utf-8") as file:

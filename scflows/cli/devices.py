@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scflows.cli.moment import Moment
+from scflows.cli.times import Moment
 
 if TYPE_CHECKING:
     from scflows.cli.output import Output
     from scflows.cron.task import Task
-    from scflows.smartcitizen.device import Device
+    from scflows.integrations.smartcitizen.device import Device
 
 
 def search(
@@ -26,9 +26,9 @@ def search(
 ) -> int:
     """List devices: their state, last reading, up to when they are processed, their tasks."""
     from scflows.cron.task import TaskStore
-    from scflows.smartcitizen.access import read_access
-    from scflows.smartcitizen.client import Client
-    from scflows.smartcitizen.search import PROCESSING, search_devices
+    from scflows.integrations.smartcitizen.access import read_access
+    from scflows.integrations.smartcitizen.client import Client
+    from scflows.integrations.smartcitizen.search import PROCESSING, search_devices
 
     out: Output = ctx.obj
     wanted = " ".join(text or ())
@@ -54,12 +54,12 @@ def show(
     """A device: what the platform says of it, its tasks, and what a search would decide."""
     from scflows.cron.task import TaskStore
     from scflows.errors import UsageError
-    from scflows.smartcitizen.access import read_access
-    from scflows.smartcitizen.client import Client
-    from scflows.smartcitizen.decision import decide_processing
-    from scflows.smartcitizen.device import device_of
-    from scflows.smartcitizen.hardware import hardware_problems
-    from scflows.smartcitizen.search import find_device
+    from scflows.integrations.smartcitizen.access import read_access
+    from scflows.integrations.smartcitizen.client import Client
+    from scflows.integrations.smartcitizen.decision import decide_processing
+    from scflows.integrations.smartcitizen.device import device_of
+    from scflows.integrations.smartcitizen.hardware import hardware_problems
+    from scflows.integrations.smartcitizen.search import find_device
 
     out: Output = ctx.obj
     client = Client(read_access(out.settings))

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-    from scflows.loader import FlowPath
+    from scflows.flows.loader import FlowPath
     from scflows.settings import Settings
 
 FORMATS = ("text", "json", "github")
@@ -70,7 +70,7 @@ def validate(
 
 def list_flows(ctx: typer.Context) -> None:
     """List the flow files of the flows folder: their schedules, steps, problems."""
-    from scflows.loader import flow_files
+    from scflows.flows.loader import flow_files
 
     out: Output = ctx.obj
     folder = out.settings.flows_path
@@ -87,7 +87,7 @@ def list_flows(ctx: typer.Context) -> None:
 
 def _named(paths: list[str], settings: Settings) -> Iterator[tuple[str, FlowPath | None]]:
     """Each flow file that is meant, with the name that it is shown by; None for one that is not there."""
-    from scflows.loader import ENDINGS, FlowPath, find_flow, flow_files
+    from scflows.flows.loader import ENDINGS, FlowPath, find_flow, flow_files
 
     if not paths and not os.path.isdir(settings.flows_path):
         raise _no_folder(settings.flows_path)
@@ -111,10 +111,10 @@ def _named(paths: list[str], settings: Settings) -> Iterator[tuple[str, FlowPath
 
 def _checked(shown: str, where: FlowPath) -> tuple[list[Mistake], list[str]]:
     """What is wrong with a file, and its lines."""
-    from scflows.flow_file import parse_flow
-    from scflows.loader import SCHEMAS, THRESHOLDS, check_name
-    from scflows.located import MAX_BYTES
-    from scflows.safefile import open_regular
+    from scflows.flows.loader import SCHEMAS, THRESHOLDS, check_name
+    from scflows.flows.parser import parse_flow
+    from scflows.storage import open_regular
+    from scflows.validation import MAX_BYTES
 
     try:
         check_name(where.file, shown)
@@ -127,12 +127,12 @@ def _checked(shown: str, where: FlowPath) -> tuple[list[Mistake], list[str]]:
     lines = content.decode("utf-8", "replace").splitlines()
     try:
         if where.file.endswith(SCHEMAS):
-            from scflows.forward.schema import read_schema
+            from scflows.integrations.forward.schema import read_schema
 
             read_schema(where.file)
             return [], lines
         if where.file.endswith(THRESHOLDS):
-            from scflows.checks.thresholds import read_thresholds
+            from scflows.integrations.smartcitizen.checks.thresholds import read_thresholds
 
             read_thresholds(where.file, shown)
             return [], lines
@@ -177,7 +177,7 @@ def _summary(files: int, errors: int, warnings: int) -> str:
 
 
 def _item(where: FlowPath, settings: Settings) -> dict[str, Any]:
-    from scflows.loader import load_flow
+    from scflows.flows.loader import load_flow
 
     item: dict[str, Any] = {"flow": where.written, "file": where.file, "name": "", "schedule": None, "steps": None}
     try:
@@ -194,8 +194,8 @@ def _item(where: FlowPath, settings: Settings) -> dict[str, Any]:
 
 def _words(schedule: dict[str, Any]) -> str:
     """A schedule that has no slot yet, in words."""
-    from scflows.cron.schedule import Schedule, asked
-    from scflows.cron.words import duration
+    from scflows.cron.schedule.describe import duration
+    from scflows.cron.schedule.schedule import Schedule, asked
 
     try:
         wanted = asked(schedule)

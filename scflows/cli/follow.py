@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from scflows.cli.moment import Moment, Seconds, Status, in_zone, iso, words
 from scflows.cli.output import Output
 from scflows.cli.stream import ReaderGone, drop_output, escaped
+from scflows.cli.times import Moment, Seconds, Status, in_zone, iso, words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scflows.cli.moment import Moment, Status
+from scflows.cli.times import Moment, Status
 from scflows.errors import UsageError
 
 if TYPE_CHECKING:
     from scflows.cli.output import Output
-    from scflows.forward import Message
+    from scflows.integrations.forward.base import Message
 
 SchemaFile = Annotated[str, typer.Option("--schema-file", metavar="FILE", help="What goes from where to where.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be sent; take and send nothing.")]
@@ -40,7 +40,7 @@ def status(ctx: typer.Context) -> int:
     """How the forwardings do. Ends with 1 when one of them fails."""
     import time
 
-    from scflows.forward.status import FAIL, judge, read_all
+    from scflows.integrations.forward.status import FAIL, judge, read_all
 
     out: Output = ctx.obj
     items: list[dict[str, Any]] = []
@@ -65,8 +65,8 @@ def status(ctx: typer.Context) -> int:
 
 
 def _forward(out: Output, path: str, dry_run: bool, count: int, others: tuple[str, ...], other: str) -> None:
-    from scflows.forward.schema import read_schema
-    from scflows.forward.service import look, serve
+    from scflows.integrations.forward.schema import read_schema
+    from scflows.integrations.forward.service import look, serve
 
     schema = read_schema(path)
     if schema.sink.scheme in others:
@@ -78,7 +78,7 @@ def _forward(out: Output, path: str, dry_run: bool, count: int, others: tuple[st
 
 
 def _show(out: Output, message: Message, made: object) -> None:
-    from scflows.forward import Dropped, Outgoing, Refused
+    from scflows.integrations.forward.base import Dropped, Outgoing, Refused
 
     item: dict[str, Any] = {"topic": message.topic, "bytes": len(message.payload)}
     if isinstance(made, Outgoing):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scflows.cli.moment import Moment, Status
+from scflows.cli.times import Moment, Status
 from scflows.errors import UsageError
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def health(
         return status(ctx)
     if part != "tasks":
         raise UsageError(f"health knows no {part!r}", "flows health, or flows health forward")
-    from scflows.cli.opened import opened_history
+    from scflows.cli.open_history import opened_history
     from scflows.health.tasks import condition
 
     out: Output = ctx.obj

@@ -13,12 +13,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from scflows.lock import Holder
+    from scflows.locks import Holder
 
 
 def locks(ctx: typer.Context) -> None:
     """List who runs what, since when; a lock whose holder died means nothing."""
-    from scflows.lock.file import holders
+    from scflows.locks import holders
 
     out: Output = ctx.obj
     found = [_item(holder) for holder in holders(out.settings.lock_path)]
@@ -33,10 +33,10 @@ def clear(
     yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")] = False,
 ) -> None:
     """Free a lock: the next run is let in, one that holds it goes on beside it."""
-    from scflows.cli.opened import nearest
+    from scflows.cli.open_history import nearest
     from scflows.errors import NotFound
-    from scflows.lock.file import clear as clear_lock
-    from scflows.lock.file import holders
+    from scflows.locks import clear as clear_lock
+    from scflows.locks import holders
 
     out: Output = ctx.obj
     found = {}
@@ -55,7 +55,7 @@ def clear(
 
 
 def _item(holder: Holder) -> dict[str, Any]:
-    from scflows.cli.moment import Moment, Status
+    from scflows.cli.times import Moment, Status
 
     return {
         "lock": _shown(holder.name),

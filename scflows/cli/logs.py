@@ -16,7 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from scflows.run import Run
+    from scflows.history.run import Run
     from scflows.settings import Settings
 
 #: Lines of a task's log unless `-n` says otherwise; of a run all are shown.
@@ -46,8 +46,8 @@ def logs(
 
     With --follow a run is watched to its end, and the command ends as the run did.
     """
-    from scflows.cli.log_lines import newest, of_run
-    from scflows.cli.moment import parse_since
+    from scflows.cli.times import parse_since
+    from scflows.history.log_reader import newest, of_run
 
     out: Output = ctx.obj
     file, run = _found(name, out)
@@ -77,7 +77,7 @@ def logs(
     except OSError as error:
         raise UsageError(f"{file}: cannot be read: {error.strerror}") from error
     if out.json and not follow:
-        from scflows.cli.log_lines import json_items
+        from scflows.history.log_reader import json_items
 
         out.object({"schema": 1, "items": list(json_items(shown))})
         return 0
@@ -90,7 +90,7 @@ def _found(name: str, out: Output) -> tuple[str, Run | None]:
     task_log = _task_log(name, out.settings)
     if task_log is not None:
         return task_log, None
-    from scflows.cli.opened import Ambiguous, find_run, known_tasks, nearest, opened_history
+    from scflows.cli.open_history import Ambiguous, find_run, known_tasks, nearest, opened_history
 
     with opened_history(out.settings) as store:
         try:
@@ -107,7 +107,7 @@ def _found(name: str, out: Output) -> tuple[str, Run | None]:
 
 
 def _task_log(name: str, settings: Settings) -> str | None:
-    from scflows.logfile import log_path
+    from scflows.history.task_log import log_path
 
     if "/" in name or name in ("", ".", ".."):
         return None
@@ -134,7 +134,7 @@ def _filter(pattern: str | None) -> Callable[[str], bool]:
 
 def _print(lines: list[str], out: Output) -> None:
     if out.json:
-        from scflows.cli.log_lines import json_items
+        from scflows.history.log_reader import json_items
 
         for item in json_items(lines):
             out.object(item)
@@ -144,7 +144,7 @@ def _print(lines: list[str], out: Output) -> None:
 
 
 def _follow(file: str, start: int, run: Run | None, chosen: Callable[[str], bool], out: Output) -> int:
-    from scflows.cli.log_lines import ends, followed
+    from scflows.history.log_reader import ends, followed
 
     if run is not None and run.ended is not None:
         return _code(run)
@@ -192,7 +192,7 @@ class _Watch:
         return _code(self.run)
 
     def _ask(self) -> None:
-        from scflows.cli.opened import find_run, opened_history
+        from scflows.cli.open_history import find_run, opened_history
 
         assert self.run is not None
         with opened_history(self._out.settings) as store:
@@ -201,6 +201,6 @@ class _Watch:
 
 
 def _code(run: Run) -> int:
-    from scflows.launch import Outcome
+    from scflows.execution.launch import Outcome
 
     return exit_code(Outcome(run, {}, []))

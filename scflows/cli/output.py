@@ -7,9 +7,9 @@ import sys
 import time
 from itertools import islice
 
-from scflows.cli.moment import Moment, Seconds, Status, clock, iso, words
 from scflows.cli.options import Options
 from scflows.cli.stream import escaped, write
+from scflows.cli.times import Moment, Seconds, Status, clock, iso, words
 from scflows.errors import FlowError, ScflowsError, UsageError
 
 TYPE_CHECKING = False

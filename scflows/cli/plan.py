@@ -12,8 +12,8 @@ from scflows.cli.decisions import decision_items
 if TYPE_CHECKING:
     from scflows.cli.output import Output
     from scflows.cron.task import Task
-    from scflows.plan import Change, Plan
-    from scflows.planner import Planner
+    from scflows.planner.plan import Change, Plan
+    from scflows.planner.planner import Planner
 
 #: How many tasks' notes on coming changes of the clocks are told one by one.
 MOST_NOTES = 5
@@ -87,8 +87,7 @@ def _told(change: Change) -> str:
 
 def _notes_on(task: Task) -> list[str]:
     """What coming changes of the clocks do to a task, and where its interval is none."""
-    from scflows.cron.changes import clock_notes
-    from scflows.cron.uneven import uneven_notes
+    from scflows.cron.schedule.notes import clock_notes, uneven_notes
 
     return [*uneven_notes(task.schedule), *clock_notes(task.schedule, time.time())]
 
@@ -124,7 +123,7 @@ def _item(change: Change) -> dict[str, Any]:
 
 def note_plan(out: Output, plan: Plan, dry_run: bool) -> None:
     """What was scheduled belongs into the scheduler's log, whoever did it."""
-    from scflows.plan import note_in_log
+    from scflows.planner.plan import note_in_log
 
     if not dry_run:
         note_in_log(out.settings, plan)
@@ -132,7 +131,7 @@ def note_plan(out: Output, plan: Plan, dry_run: bool) -> None:
 
 def run_first(out: Output, plan: Plan, dry_run: bool) -> int:
     """Run what was added once, now; 1 when any of that failed, else 0."""
-    from scflows.first_run import FirstRun, first_runs
+    from scflows.planner.first_runs import FirstRun, first_runs
 
     tasks: list[Task] = [change.task for change in plan.of("add")]
     failed: list[FirstRun] = []

@@ -9,14 +9,14 @@ from typing import Annotated, Any
 import typer
 
 from scflows.cli import completion, exit_code
-from scflows.cli.moment import Status
 from scflows.cli.output import Output
+from scflows.cli.times import Status
 from scflows.errors import FlowError, Mistake, NotFound, ScflowsError, StepError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from scflows.launch import Outcome, Request
-    from scflows.run import StepRecord
+    from scflows.execution.launch import Outcome, Request
+    from scflows.history.run import StepRecord
     from scflows.settings import Settings
 
 
@@ -80,7 +80,7 @@ def run(
         due = None if slot is None else _slot(slot, settings)
         # A rehearsal takes no slot.
         if due is not None and request.task is not None and not (force or dry_run):
-            from scflows.overview import check_slot
+            from scflows.health.task_status import check_slot
 
             check_slot(settings, request.task, due)
         request = replace(
@@ -106,7 +106,7 @@ def run(
             raise UsageError(str(error), error.help) from error
         about_flow = isinstance(error, FlowError) and all(each.path == flow for each in error.mistakes)
         if about_flow and not flow.endswith((".yml", ".yaml")):
-            from scflows.cli.opened import nearest
+            from scflows.cli.open_history import nearest
 
             error.help = nearest(flow, completion.runnable("")) or error.help
         raise
@@ -118,12 +118,12 @@ def finish(request: Request, settings: Settings, out: Output, follow: bool) -> i
     for problem in outcome.problems:
         out.warn(problem)
     _report(out, outcome, follow)
-    from scflows.housekeeping import keep_house
-    from scflows.place import nobody_waits
+    from scflows.queue.permits import nobody_waits
+    from scflows.scheduler.housekeeping import keep_house
 
     keep_house(settings, aside=True)
     if not nobody_waits(settings.state_path):
-        from scflows.backlog import see_to
+        from scflows.queue.files import see_to
 
         see_to(settings.state_path)
     return exit_code(outcome)
@@ -133,15 +133,15 @@ def _earlier(run: str, data: str | None, param: list[str] | None, settings: Sett
     """The whole id of a run to go on from; it has its own input."""
     if data is not None or param:
         raise UsageError("--resume goes on with the run's own input and parameters", "leave out --data and --param")
-    from scflows.cli.opened import find_run, opened_history
+    from scflows.cli.open_history import find_run, opened_history
 
     with opened_history(settings) as store:
         return find_run(store, run).id
 
 
 def _going_on(run: str, settings: Settings) -> tuple[Request, Settings]:
-    from scflows.again import request_again
-    from scflows.cli.opened import find_run, opened_history
+    from scflows.cli.open_history import find_run, opened_history
+    from scflows.execution.control import request_again
 
     with opened_history(settings) as store:
         return request_again(find_run(store, run), settings, resume=True)
@@ -149,7 +149,7 @@ def _going_on(run: str, settings: Settings) -> tuple[Request, Settings]:
 
 def _wanted(out: Output, flow: str, task: str | None, state: str | None) -> tuple[Request, Settings]:
     """What to run, and the settings it runs under: those of the workspace, or those the task remembers."""
-    from scflows.launch import Request
+    from scflows.execution.launch import Request
 
     settings = out.settings
     if state:
@@ -173,7 +173,7 @@ def _verbose(settings: Settings, out: Output) -> Settings:
 
 
 def _launched(request: Request, settings: Settings, out: Output, follow: bool) -> Outcome:
-    from scflows.launch import launch
+    from scflows.execution.launch import launch
 
     if follow:
         from scflows.cli.follow import Follower
@@ -203,7 +203,7 @@ def _report(out: Output, outcome: Outcome, follow: bool) -> None:
             error = ScflowsError(run.message)
             error.code = run.reason or run.status
         out.fail(error)
-    from scflows.cli.moment import words
+    from scflows.cli.times import words
 
     took = words(run.took or 0)
     told = {
@@ -247,13 +247,13 @@ def _params(given: list[str] | tuple[()], device: str | None) -> dict[str, Any]:
 
 
 def _slot(text: str, settings: Settings) -> float:
-    from scflows.cli.moment import parse_moment
+    from scflows.cli.times import parse_moment
 
     return parse_moment(text, "--slot", settings.timezone)
 
 
 def _seconds(text: str) -> float:
-    from scflows.cli.moment import parse_duration
+    from scflows.cli.times import parse_duration
 
     return parse_duration(text, "--timeout")
 
@@ -262,8 +262,8 @@ def _read_data(path: str) -> Any:
     """The value in a JSON or YAML file. Raises UsageError that names it."""
     import sys
 
-    from scflows.document import finite, no_constant
-    from scflows.safefile import open_regular
+    from scflows.documents import finite, no_constant
+    from scflows.storage import open_regular
 
     shown = "stdin" if path == "-" else path
     try:
@@ -285,8 +285,8 @@ def _read_data(path: str) -> Any:
     except (ValueError, RecursionError) as error:
         if path.endswith(".json"):
             raise FlowError([_json_mistake(shown, error)]) from error
-    from scflows.located import Located
     from scflows.steps import json_value
+    from scflows.validation import Located
 
     try:
         return json_value(Located(content, shown).value)

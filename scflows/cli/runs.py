@@ -13,8 +13,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from scflows.history import RunStore
-    from scflows.run import Run, StepRecord
+    from scflows.history.contract import RunStore
+    from scflows.history.run import Run, StepRecord
 
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="Its id, or how it begins.", autocompletion=completion.runs)]
 
@@ -33,9 +33,9 @@ def history(
     limit: Annotated[int, typer.Option("--limit", min=0, max=10**9, help="So many of the newest; 0 for all.")] = 50,
 ) -> None:
     """List runs, the newest first."""
-    from scflows.cli.moment import parse_moment, parse_since
-    from scflows.cli.opened import opened_history
-    from scflows.history import Query
+    from scflows.cli.open_history import opened_history
+    from scflows.cli.times import parse_moment, parse_since
+    from scflows.history.contract import Query
 
     out: Output = ctx.obj
     zone = out.settings.timezone
@@ -65,8 +65,8 @@ def history(
 
 def show(ctx: typer.Context, id: RunId) -> None:
     """Show a run: how it ended, its parameters, its steps."""
-    from scflows.cli.moment import words
-    from scflows.cli.opened import find_run, opened_history
+    from scflows.cli.open_history import find_run, opened_history
+    from scflows.cli.times import words
 
     out: Output = ctx.obj
     with opened_history(out.settings) as store:
@@ -97,8 +97,8 @@ def show(ctx: typer.Context, id: RunId) -> None:
 
 def stop(ctx: typer.Context, id: RunId) -> None:
     """Stop a run that goes on; its final step still runs."""
-    from scflows.cli.opened import find_run, opened_history
-    from scflows.runs import stop as stop_run
+    from scflows.cli.open_history import find_run, opened_history
+    from scflows.execution.control import stop as stop_run
 
     out: Output = ctx.obj
     with opened_history(out.settings) as store:
@@ -140,10 +140,10 @@ def prune(
     yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")] = False,
 ) -> None:
     """Remove runs that are too old or too many, with their folders, and the head of logs that grew too large."""
-    from scflows.cli.moment import iso, parse_duration
-    from scflows.cli.opened import opened_history
-    from scflows.retention import excess
-    from scflows.retention import prune as prune_runs
+    from scflows.cli.open_history import opened_history
+    from scflows.cli.times import iso, parse_duration
+    from scflows.history.retention import excess
+    from scflows.history.retention import prune as prune_runs
 
     out: Output = ctx.obj
     before = None if older_than is None else out.now - parse_duration(older_than, "--older-than")
@@ -165,9 +165,9 @@ def prune(
 def _run_again(ctx: typer.Context, id: str, follow: bool, resume: bool, force: bool) -> int:
     from dataclasses import replace
 
-    from scflows.again import request_again
-    from scflows.cli.opened import find_run, opened_history
+    from scflows.cli.open_history import find_run, opened_history
     from scflows.cli.run import finish
+    from scflows.execution.control import request_again
 
     out: Output = ctx.obj
     with opened_history(out.settings) as store:
@@ -178,7 +178,7 @@ def _run_again(ctx: typer.Context, id: str, follow: bool, resume: bool, force: b
 
 def run_item(run: Run) -> dict[str, Any]:
     """A run as a program reads it: times with their zone, durations in seconds."""
-    from scflows.cli.moment import Moment, Seconds, Status
+    from scflows.cli.times import Moment, Seconds, Status
 
     return {
         "id": run.id,
@@ -203,7 +203,7 @@ def run_item(run: Run) -> dict[str, Any]:
 
 
 def _step_item(step: StepRecord) -> dict[str, Any]:
-    from scflows.cli.moment import Moment, Seconds, Status
+    from scflows.cli.times import Moment, Seconds, Status
 
     return {
         **step.__dict__,
@@ -216,7 +216,7 @@ def _step_item(step: StepRecord) -> dict[str, Any]:
 
 def _row(run: Run, store: RunStore) -> dict[str, Any]:
     """A run for the list: without its steps, with the name of the one that failed."""
-    from scflows.cli.moment import words
+    from scflows.cli.times import words
 
     item = run_item(run)
     del item["steps"]
@@ -234,7 +234,7 @@ def _row(run: Run, store: RunStore) -> dict[str, Any]:
 
 
 def _field(out: Output, name: str, value: Any) -> None:
-    from scflows.cli.moment import Moment, Status
+    from scflows.cli.times import Moment, Status
 
     if out.is_terminal:
         text = out.cell(value)
@@ -246,9 +246,9 @@ def _field(out: Output, name: str, value: Any) -> None:
 
 
 def _statuses(given: list[str] | tuple[()]) -> tuple[str, ...]:
-    from scflows.cli.opened import nearest
+    from scflows.cli.open_history import nearest
     from scflows.errors import UsageError
-    from scflows.run import STATUSES
+    from scflows.history.run import STATUSES
 
     for each in given:
         if each not in STATUSES:
@@ -258,9 +258,9 @@ def _statuses(given: list[str] | tuple[()]) -> tuple[str, ...]:
 
 def _check_task(task: str, out: Output, store: RunStore) -> None:
     """Raises NotFound for a task that nobody knows; one without runs is fine."""
-    from scflows.cli.opened import known_tasks, nearest
+    from scflows.cli.open_history import known_tasks, nearest
     from scflows.errors import NotFound
-    from scflows.history import Query
+    from scflows.history.contract import Query
 
     known = known_tasks(out.settings, store)
     if task not in known and not store.find(Query(task=task, limit=1)):

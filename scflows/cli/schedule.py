@@ -56,8 +56,8 @@ def auto_schedule(
     platform, where it is set up), adds what is new, removes what is gone, and leaves all other tasks where they are.
     An interval gets one of the slots with the least load.
     """
-    from scflows.auto_schedule import Search, ask_sources, auto_schedule, refused_names
-    from scflows.planner import planning
+    from scflows.planner.auto_schedule import Search, ask_sources, auto_schedule, refused_names
+    from scflows.planner.planner import planning
 
     out: Output = ctx.obj
     if kind is not None and task is not None and kind != task:
@@ -124,9 +124,9 @@ def manual_schedule(
     With --device and no FLOW: the flow that processes, backs up or checks devices, whatever `auto-schedule` would
     choose; every 3, 6 or 3 hours unless told otherwise.
     """
-    from scflows.cli.moment import parse_duration
-    from scflows.manual_schedule import Order, manual_schedule, with_numbers
-    from scflows.planner import planning
+    from scflows.cli.times import parse_duration
+    from scflows.planner.manual_schedule import Order, manual_schedule, with_numbers
+    from scflows.planner.planner import planning
 
     out: Output = ctx.obj
     order = Order(
@@ -177,9 +177,9 @@ def edit(
     exit_code: ExitCode = False,
 ) -> int:
     """Change a task's schedule, parameters or limits."""
-    from scflows.cli.moment import parse_duration
-    from scflows.manual_schedule import Order, edited
-    from scflows.planner import planning
+    from scflows.cli.times import parse_duration
+    from scflows.planner.manual_schedule import Order, edited
+    from scflows.planner.planner import planning
 
     out: Output = ctx.obj
     order = Order(

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from scflows.cli import completion
-from scflows.cli.moment import Moment, Seconds, Status, relative
+from scflows.cli.times import Moment, Seconds, Status, relative
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from scflows.cli.output import Output
     from scflows.cron.task import Task
-    from scflows.expectation import Expectation
-    from scflows.overview import TaskView
-    from scflows.run import Run
+    from scflows.health.task_status import TaskView
+    from scflows.history.run import Run
+    from scflows.notifications.deadlines import Expectation
 
 DAY = 86400
 #: What is told of each task.
@@ -33,8 +33,8 @@ def list_tasks(
     sort: Annotated[str, typer.Option(help="name, next or last.")] = "name",
 ) -> None:
     """The scheduled tasks, their last runs and next slots."""
-    from scflows.garbage import uncollected
-    from scflows.overview import overview
+    from scflows.cron.task_index import uncollected
+    from scflows.health.task_status import overview
 
     out: Output = ctx.obj
     with uncollected():
@@ -60,7 +60,7 @@ def show(
     task: Annotated[str, typer.Argument(metavar="TASK", help="Its name.", autocompletion=completion.tasks)],
 ) -> None:
     """A task: its schedule, next slots, last runs, log, crontab line."""
-    from scflows.overview import expected, one_task
+    from scflows.health.task_status import expected, one_task
 
     out: Output = ctx.obj
     view, runs, line, log = one_task(out.settings, task)
@@ -106,8 +106,8 @@ def next_slots(
     ] = None,
 ) -> None:
     """What starts when, all tasks together."""
-    from scflows.cron.index import read_tasks
-    from scflows.overview import coming
+    from scflows.cron.task_index import read_tasks
+    from scflows.health.task_status import coming
 
     out: Output = ctx.obj
     if limit is None:
@@ -148,7 +148,7 @@ def load(
     Of each minute of the hour, or hour of the day, the fullest one of the week.
     """
     from scflows.errors import UsageError
-    from scflows.load_view import load_view
+    from scflows.planner.load_report import load_view
 
     out: Output = ctx.obj
     if by not in ("minute", "hour"):
@@ -249,8 +249,7 @@ def _upcoming(task: Task, count: int) -> list[int]:
 def _shown(
     view: TaskView, upcoming: list[int], expectation: Expectation, line: str | None, log: str, out: Output
 ) -> list[tuple[str, str]]:
-    from scflows.cron.changes import clock_notes
-    from scflows.cron.uneven import uneven_notes
+    from scflows.cron.schedule.notes import clock_notes, uneven_notes
 
     task = view.task
     rows = [

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scflows.cli.moment import Status
+from scflows.cli.times import Status
 
 if TYPE_CHECKING:
     from scflows.cli.output import Output
@@ -24,7 +24,7 @@ def init(
 
     Files that are there stay as they are.
     """
-    from scflows.workspace import KEPT, make_workspace
+    from scflows.flows.workspace import KEPT, make_workspace
 
     out: Output = ctx.obj
     base = out.options.home or os.curdir
@@ -52,7 +52,7 @@ def config(
     key: Annotated[str | None, typer.Argument(metavar="KEY", help="Only this one, its value alone.")] = None,
 ) -> None:
     """The settings in force, and where each comes from. Secrets are not shown."""
-    from scflows.effective import effective, find_setting
+    from scflows.health.settings_report import effective, find_setting
 
     out: Output = ctx.obj
     if key is not None:

@@ -7,11 +7,10 @@ import os
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from scflows.cron.schedule import Schedule
+from scflows.cron.schedule.schedule import Schedule
 from scflows.errors import NotFound, ScflowsError, UsageError
-from scflows.safefile import open_regular, replace_all
 from scflows.settings import read_settings
-from scflows.stated import MOST_SECONDS
+from scflows.storage import MOST_SECONDS, open_regular, replace_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -36,7 +36,9 @@ class Finding:
 
 def checks() -> list[Callable[[Installation], Iterator[Finding]]]:
     """All checks, in the order in which they are told."""
-    from scflows.health import clock, daemon, entries, flows, ownership, place, turns
+    from scflows.health import clock, daemon, entries, flows, ownership
+    from scflows.health import folders as place
+    from scflows.health import queue as turns
 
     return [
         place.env_file,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from scflows.cron.changes import coming_changes, is_fixed, touched, zone_name
-from scflows.cron.zone import Change
+from scflows.cron.schedule.notes import coming_changes, is_fixed, touched, zone_name
+from scflows.cron.schedule.zones import Change
 from scflows.errors import UsageError
 from scflows.health import WARN, Finding, counted
 
@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from scflows.cron.schedule import Schedule
+    from scflows.cron.schedule.schedule import Schedule
     from scflows.health.installation import Installation
 
 #: How far to look ahead.

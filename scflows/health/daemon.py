@@ -5,22 +5,22 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from scflows.cron.program import implementation
-from scflows.custody import block_left_alone
+from scflows.cron.crontab.editor import block_left_alone
+from scflows.cron.crontab.program import implementation
+from scflows.cron.scheduler_lock import STALE, last_beat
 from scflows.errors import ScflowsError
 from scflows.health import FAIL, OK, SKIP, WARN, Finding, counted
-from scflows.heartbeat import STALE, last_beat
-from scflows.logfile import timestamp
-from scflows.run import RUNNING
+from scflows.history.run import RUNNING
+from scflows.history.task_log import timestamp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from scflows.cron.scheduler_lock import Heartbeat
     from scflows.cron.task import Task
     from scflows.health.installation import Installation
-    from scflows.heartbeat import Heartbeat
-    from scflows.run import Run
+    from scflows.history.run import Run
 
 RUN = "flows cron run"
 START_ONE = "start the system's cron (service cron start), or: flows cron run"
@@ -144,7 +144,7 @@ def _tick(installation: Installation) -> Iterator[Finding]:
 
 def slots(installation: Installation) -> Iterator[Finding]:
     """The newest slot that was due has been seen."""
-    from scflows.history import Query
+    from scflows.history.contract import Query
 
     expected = _expected(installation)
     if not expected:
@@ -180,7 +180,7 @@ def slots(installation: Installation) -> Iterator[Finding]:
 
 
 def _is_late(task: Task, last: Run | None, now: float) -> bool:
-    from scflows.overview import is_late
+    from scflows.health.task_status import is_late
 
     return (last is None or last.status != RUNNING) and is_late(task, last, now)
 
@@ -208,7 +208,7 @@ def _heartbeat(installation: Installation) -> Heartbeat | None:
 
 def _in_crontab(installation: Installation) -> int:
     """How many of our tasks live lines of the crontab start, in the block and outside."""
-    from scflows.cron.line import TICK, parse_line
+    from scflows.cron.crontab.line import TICK, parse_line
 
     parts = installation.parts
     found = [*(parse_line(line) for line in parts.lines or []), *parts.strays]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from collections import Counter
 
-from scflows.cron.block import drift
-from scflows.cron.owner import not_ours
+from scflows.cron.crontab.block import drift
+from scflows.cron.crontab.owner import not_ours
 from scflows.errors import Refused
 from scflows.health import FAIL, OK, SKIP, WARN, Finding, counted, some
 
@@ -91,8 +91,8 @@ def task_files(installation: Installation) -> Iterator[Finding]:
 
 def lines(installation: Installation) -> Iterator[Finding]:
     """The tabfile's lines against what the tasks would have there."""
-    from scflows.cron.limits import takes_boot_line
-    from scflows.cron.line import boot_line, line, tick_line
+    from scflows.cron.crontab.limits import takes_boot_line
+    from scflows.cron.crontab.line import boot_line, line, tick_line
 
     findings = []
     tick = installation.tabfile.tick
@@ -126,7 +126,7 @@ def lines(installation: Installation) -> Iterator[Finding]:
 def interpreters(installation: Installation) -> Iterator[Finding]:
     """Each Python that the lines name is there, has scflows, and comes to the same state folder."""
     from scflows import __version__
-    from scflows.health.bare import ask_python
+    from scflows.health.cron_environment import ask_python
 
     found = {(entry.python, entry.state) for entry in installation.all_entries}
     for python, state in sorted(found, key=str):

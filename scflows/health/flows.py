@@ -7,14 +7,14 @@ import shutil
 
 from scflows.errors import FlowError, ScflowsError
 from scflows.health import FAIL, OK, Finding, counted, some
-from scflows.health.bare import PATH, environment
+from scflows.health.cron_environment import PATH, environment
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from scflows.cron.task import Task
-    from scflows.flow import Flow
+    from scflows.flows.model import Flow
     from scflows.health.installation import Installation
 
 
@@ -53,7 +53,7 @@ def programs(installation: Installation) -> Iterator[Finding]:
 
 def load(installation: Installation, task: Task) -> Flow | None:
     """The flow of a task, as cron would load it; None for a task that is a command. Raises ScflowsError."""
-    from scflows.loader import find_flow, load_flow
+    from scflows.flows.loader import find_flow, load_flow
     from scflows.settings import read_settings
 
     settings = read_settings(task.workspace, {**environment(installation.account), **task.settings})

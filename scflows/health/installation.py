@@ -8,21 +8,21 @@ import time
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from scflows.cron.index import read_tasks
-from scflows.cron.install import Crontab, Parts, find_crontab, taken_apart
-from scflows.cron.line import Entry
-from scflows.cron.owner import check_user, lines_of_others, of_others
-from scflows.cron.tabfile import Tabfile
+from scflows.cron.crontab.install import Crontab, Parts, find_crontab, taken_apart
+from scflows.cron.crontab.line import Entry
+from scflows.cron.crontab.owner import check_user, lines_of_others, of_others
+from scflows.cron.crontab.tabfile import Tabfile
+from scflows.cron.scheduler_lock import scheduler
+from scflows.cron.task_index import read_tasks
 from scflows.errors import ScflowsError
-from scflows.heartbeat import scheduler
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from scflows.cron.task import Task
-    from scflows.history import RunStore
-    from scflows.lock import Holder
+    from scflows.history.contract import RunStore
+    from scflows.locks import Holder
     from scflows.settings import Settings
 
 
@@ -179,8 +179,8 @@ class Installation:
 
     def open_history(self) -> RunStore | None:
         """The history to read from; None where there is none yet or it cannot be read. The caller closes it."""
-        from scflows.database import sqlite_path
-        from scflows.history import open_store
+        from scflows.history.store import open_store
+        from scflows.storage import sqlite_path
 
         try:
             if not os.path.exists(sqlite_path(self.settings.database_url, self.settings.home)):

@@ -5,19 +5,19 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
+from scflows.cron.scheduler_lock import STALE, last_beat, scheduler
 from scflows.cron.task import TaskStore
 from scflows.health.ownership import foreign_files
-from scflows.health.turns import standstill
-from scflows.heartbeat import STALE, last_beat, scheduler
-from scflows.history import Query
-from scflows.incident import incidents
-from scflows.run import BAD, CANCELLED, CRASHED, QUEUED, RUNNING, SKIPPED
-from scflows.trouble import LOOK_BACK, by_task, look_over, watched
+from scflows.health.queue import standstill
+from scflows.history.contract import Query
+from scflows.history.run import BAD, CANCELLED, CRASHED, QUEUED, RUNNING, SKIPPED
+from scflows.notifications.incidents import incidents
+from scflows.notifications.problems import LOOK_BACK, by_task, look_over, watched
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from scflows.history import RunStore
-    from scflows.run import Run
+    from scflows.history.contract import RunStore
+    from scflows.history.run import Run
     from scflows.settings import Settings
 
 FAILING = "failing"

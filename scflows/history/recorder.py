@@ -8,19 +8,17 @@ import sqlite3
 import time
 from contextlib import suppress
 
-from scflows.database import shown_url
 from scflows.errors import ScflowsError
-from scflows.history import open_store
-from scflows.run import FINAL, QUEUED, RUNNING, SKIPPED, Run, StepRecord
-from scflows.safefile import replace
-from scflows.stated import BROKEN, stated_number, stated_seconds, stated_text
+from scflows.history.run import FINAL, QUEUED, RUNNING, SKIPPED, Run, StepRecord
+from scflows.history.store import open_store
+from scflows.storage import BROKEN, replace, shown_url, stated_number, stated_seconds, stated_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any, TypeVar
 
-    from scflows.history import RunStore
+    from scflows.history.contract import RunStore
     from scflows.settings import Settings
 
     Answer = TypeVar("Answer")

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 
-from scflows.database import connect, connect_to_read, sqlite_path
-from scflows.history import BELATED
-from scflows.history.row import MIGRATIONS, RUN_COLUMNS, RUN_MARKS, row_of, run_of
-from scflows.run import FINAL, GOOD, QUEUED, RUNNING, SKIPPED, Run, StepRecord, first_id
+from scflows.history.contract import BELATED
+from scflows.history.rows import MIGRATIONS, RUN_COLUMNS, RUN_MARKS, row_of, run_of
+from scflows.history.run import FINAL, GOOD, QUEUED, RUNNING, SKIPPED, Run, StepRecord, first_id
+from scflows.storage import connect, connect_to_read, sqlite_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from scflows.history import Query
+    from scflows.history.contract import Query
     from scflows.settings import Settings
+
 
 STEP_COLUMNS = "position, name, type, status, started, ended, message"
 
@@ -293,3 +295,30 @@ class _Transaction:
             self._connection.execute("COMMIT")
         elif self._connection.in_transaction:
             self._connection.execute("ROLLBACK")
+
+
+#: https://www.sqlite.org/rescode.html
+BUSY = (5, 6)
+NOT_OURS = (3, 8, 14)
+NO_ROOM = (10, 13)
+DAMAGED = (11, 26)
+
+
+def advice(path: str, error: Exception) -> str:
+    """What helps against an error of SQLite's, or of the system's, with the file at `path`."""
+    from shlex import quote
+
+    folder = os.path.dirname(path)
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    told = str(error)
+    if code in DAMAGED or told.startswith("malformed"):
+        # A log of SQLite's that stays behind would be played into the new file.
+        aside = quote(os.path.join(folder, "broken-history"))
+        return f"put it away, a new one is begun: mkdir -p {aside}; mv {quote(path)}* {aside}"
+    if code in NO_ROOM or getattr(error, "errno", 0) == 28:
+        return f"make room, or see whether the disk is sound: df -h {quote(folder)}"
+    if code in BUSY:
+        return f"another program holds it; see who: fuser {quote(path)}"
+    if code in NOT_OURS or isinstance(error, PermissionError):
+        return f"see who owns it and its folder: ls -ld {quote(folder)} {quote(path)}"
+    return "see: flows check"

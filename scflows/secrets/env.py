@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from scflows.errors import StepError
-from scflows.secrets import API_KEY, CREDENTIAL, OTHERS, TOKEN, Entry
+from scflows.secrets.secret import API_KEY, CREDENTIAL, OTHERS, TOKEN, Entry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 
 from scflows.errors import FlowError, StepError
-from scflows.secrets import API_KEY, CREDENTIAL, OTHERS, TYPES, Entry
+from scflows.secrets.secret import API_KEY, CREDENTIAL, OTHERS, TYPES, Entry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any
 
-    from scflows.located import Located
     from scflows.settings import Settings
+    from scflows.validation import Located
 
 
 class FileStore:
@@ -47,7 +47,7 @@ class FileStore:
             raise StepError(f"{shown}: cannot be read: {error.strerror}") from error
         if mode & OTHERS:
             self._warn(f"{shown} is open to others (mode {mode:04o}): chmod 600 {shown}")
-        from scflows.located import Located
+        from scflows.validation import Located
 
         try:
             document = Located(content, shown)
@@ -78,7 +78,7 @@ def _entries(document: Located) -> dict[str, Entry]:
 
 
 def _entry(document: Located, written: Any, index: int) -> Entry | None:
-    from scflows.kind import nearest
+    from scflows.validation import nearest
 
     if not isinstance(written, dict):
         document.mistake(f"secret {index + 1} must be a mapping", index)

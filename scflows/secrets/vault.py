@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 
 from scflows.errors import StepError
-from scflows.secrets import Entry
+from scflows.secrets.secret import Entry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from scflows.secrets import Filter
+    from scflows.secrets.secret import Filter
     from scflows.settings import Settings
 
 VARIABLE = "HASHICORP_VAULT_TOKEN"
@@ -68,7 +68,7 @@ class Vault:
     def _ask(self, uri: str, where: str) -> Any:
         import requests
 
-        from scflows import connection
+        from scflows.connectors.http import session as connection
 
         headers = {"X-Vault-Token": self._token().encode("utf-8", "surrogatepass")}
         try:
@@ -83,7 +83,7 @@ class Vault:
             raise StepError(f"{where}: {told}") from error
         if status != 200:
             raise StepError(f"{where}: the vault answered {status} {reason}")
-        from scflows import document
+        from scflows import documents as document
 
         return document.parse_json(document.decode(bytes(content), where), where)
 
@@ -114,7 +114,7 @@ def _text(value: Any) -> str | None:
         return None
     if isinstance(value, str):
         return value
-    from scflows import document
+    from scflows import documents as document
 
     return document.json_text(value)
 

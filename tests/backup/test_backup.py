@@ -10,7 +10,7 @@ import time
 import pyarrow.parquet
 import pytest
 
-from scflows.demo.faults import Fault
+from scflows.integrations.smartcitizen.demo.faults import Fault
 from tests.backup.conftest import DEVICE, SENSORS, at
 
 pytestmark = pytest.mark.language("§10 device_backup", "§10 device_restore")

@@ -7,11 +7,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from scflows.backup.device import Cut, back_up
-from scflows.backup.piece import checksum, figures, parquet_bytes
-from scflows.backup.restore import bring_back
-from scflows.backup.store import Folder
 from scflows.errors import StepError
+from scflows.integrations.smartcitizen.backup.device import Cut, back_up
+from scflows.integrations.smartcitizen.backup.piece import checksum, figures, parquet_bytes
+from scflows.integrations.smartcitizen.backup.restore import bring_back
+from scflows.integrations.smartcitizen.backup.store import Folder
 from tests.backup.conftest import at
 
 pytestmark = pytest.mark.language("§10 device_backup", "§10 device_restore")

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from scflows.connect.s3 import client
+from scflows.connectors.s3 import client
 from tests.backup.conftest import DEVICE
 from tests.backup.test_backup import at, stored
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from scflows.demo.kinds import LAB
-from scflows.demo.kit import Kit
-from scflows.demo.platform import Platform
-from scflows.demo.server import PlatformServer
-from scflows.launch import Request, launch
+from scflows.execution.launch import Request, launch
+from scflows.integrations.smartcitizen.demo.kinds import LAB
+from scflows.integrations.smartcitizen.demo.kit import Kit
+from scflows.integrations.smartcitizen.demo.platform import Platform
+from scflows.integrations.smartcitizen.demo.server import PlatformServer
 from scflows.settings import read_settings
 from tests.conftest import platform_served
 

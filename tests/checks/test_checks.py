@@ -8,9 +8,9 @@ import re
 import pytest
 import yaml
 
-from scflows.checks.thresholds import read_thresholds
-from scflows.demo.faults import Fault
 from scflows.errors import UsageError
+from scflows.integrations.smartcitizen.checks.thresholds import read_thresholds
+from scflows.integrations.smartcitizen.demo.faults import Fault
 from tests.checks.conftest import HOUR, NUMBERS
 
 pytestmark = pytest.mark.language("§10 device_check")

@@ -6,10 +6,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from scflows.checks.memory import Memory
-from scflows.checks.round import go_round
-from scflows.checks.thresholds import thresholds_of
-from scflows.demo.kit import stamp
+from scflows.integrations.smartcitizen.checks.check_round import go_round
+from scflows.integrations.smartcitizen.checks.last_results import Memory
+from scflows.integrations.smartcitizen.checks.thresholds import thresholds_of
+from scflows.integrations.smartcitizen.demo.kit import stamp
 
 pytestmark = pytest.mark.language("§10 device_check")
 NOW = 1_790_000_000

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from scflows.cron.block import split
-from scflows.cron.line import BOOT, TICK
+from scflows.cron.crontab.block import split
+from scflows.cron.crontab.line import BOOT, TICK
 from tests.conftest import Answer
 
 FIRST = b"MAILTO=ana\n# set A=1 first\n5 4 * * * one\n"

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from scflows.cron.task import TaskStore
-from scflows.history import open_store
-from scflows.lock import me
-from scflows.run import FAILED, QUEUED, RUNNING, SUCCESS, Run, new_run_id
+from scflows.history.run import FAILED, QUEUED, RUNNING, SUCCESS, Run, new_run_id
+from scflows.history.store import open_store
+from scflows.locks import me
 from scflows.settings import Settings
 
 HOUR = 3600.0

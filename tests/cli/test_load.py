@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from scflows.cron.task import Task, TaskStore
-from scflows.history import open_store
-from scflows.run import Run, new_run_id
+from scflows.history.run import Run, new_run_id
+from scflows.history.store import open_store
 from scflows.settings import Settings
 
 FLOW = "params: {device: {type: text}}\nsteps: [{name: s, type: set_fact, set_fact: {value: 1}}]\n"

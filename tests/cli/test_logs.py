@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from scflows.cli import log_lines
-from scflows.cli.log_lines import backwards, cut, followed, newest
-from scflows.log_size import cut_log
+from scflows.history import log_reader as log_lines
+from scflows.history.log_reader import backwards, cut, followed, newest
+from scflows.history.log_trim import cut_log
 
 Flows = Callable[..., Any]
 FIRST, SECOND, THIRD = (letter * 16 for letter in "ABC")

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from scflows.cli.moment import clock, parse_duration, parse_moment, parse_since, relative, words
+from scflows.cli.times import clock, parse_duration, parse_moment, parse_since, relative, words
 from scflows.errors import UsageError
 
 NOON = 1792324800.0  # 2026-10-18T12:00:00Z, a Sunday

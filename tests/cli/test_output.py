@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from scflows.cli.moment import Moment, Seconds, Status
 from scflows.cli.options import Options
 from scflows.cli.output import Output
 from scflows.cli.stream import escaped
+from scflows.cli.times import Moment, Seconds, Status
 from scflows.errors import FlowError, Mistake, NotFound, UsageError
 
 NOON = 1792324800.0  # 2026-10-18T12:00:00Z, a Sunday

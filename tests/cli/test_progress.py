@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from scflows.demo.faults import Fault
-from scflows.demo.platform import Platform
-from scflows.demo.server import serving
+from scflows.integrations.smartcitizen.demo.faults import Fault
+from scflows.integrations.smartcitizen.demo.platform import Platform
+from scflows.integrations.smartcitizen.demo.server import serving
 
 FLOW = "params: {device: {type: integer, required: true}}\nsteps: []\n"
 

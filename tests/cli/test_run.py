@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from scflows.cron.schedule import Schedule
+from scflows.cron.schedule.schedule import Schedule
 from scflows.cron.task import Task, TaskStore
 from scflows.settings import Settings
 
@@ -255,5 +255,5 @@ def test_a_run_by_hand_loads_no_library_for_tables(shipped: Path, environment: d
     )
     assert done.returncode == 0
     loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
-    assert "scflows.launch" in loaded
+    assert "scflows.execution.launch" in loaded
     assert not {"rich", "pydantic", "crontab", "cronsim", "pandas", "requests", "jinja2.environment"} & loaded

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from scflows.history import open_store
-from scflows.run import Run, StepRecord, new_run_id
+from scflows.history.run import Run, StepRecord, new_run_id
+from scflows.history.store import open_store
 from scflows.settings import Settings
 
 Flows = Callable[..., Any]

@@ -9,7 +9,7 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
-from scflows.steps import step_types
+from scflows.steps.registry import step_types
 
 Flows = Callable[..., Any]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from scflows.cron.install import Crontab, find_crontab
+from scflows.cron.crontab.install import Crontab, find_crontab
 
 
 @dataclass

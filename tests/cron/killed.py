@@ -48,14 +48,14 @@ def run(command: list[str], die_at: int | None = None) -> int:
 
 def main(root: Path, command: list[str], following: list[list[str]]) -> None:
     # Loaded once, for all the children.
-    import scflows.auto_schedule
     import scflows.cli.app
-    import scflows.housekeeping
-    import scflows.manual_schedule
-    import scflows.planner
+    import scflows.planner.auto_schedule
+    import scflows.planner.manual_schedule
+    import scflows.planner.planner
+    import scflows.scheduler.housekeeping
 
     # However slow the machine: no process that a command left behind writes where the next round begins.
-    scflows.housekeeping.PATIENCE = float("inf")
+    scflows.scheduler.housekeeping.PATIENCE = float("inf")
 
     # It is processes that die here, and no machine.
     os.fsync = lambda descriptor: None

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from scflows.cron.asked import Asked
-from scflows.cron.avoided import avoided, foreign_starts
-from scflows.cron.balance import placed
-from scflows.cron.load import Load
+from scflows.cron.schedule.spec import Asked
 from scflows.cron.task import TaskStore
-from scflows.planner import Planner
+from scflows.planner.load.load import Load
+from scflows.planner.load.other_crontabs import avoided, foreign_starts
+from scflows.planner.load.placement import placed
+from scflows.planner.planner import Planner
+from scflows.planner.sources.base import Wish
 from scflows.settings import Settings, read_settings
-from scflows.source import Wish
 
 NOW = 1_790_000_000  #: in September 2026
 CRONTAB = b"""\

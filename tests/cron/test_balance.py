@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scflows.cron.asked import Asked
-from scflows.cron.avoided import Avoided
-from scflows.cron.balance import placed
-from scflows.cron.duration import DEFAULT
-from scflows.cron.load import RUN, Load, load_of, rhythm
-from scflows.cron.schedule import DAY, HOUR, Schedule
+from scflows.cron.schedule.schedule import DAY, HOUR, Schedule
+from scflows.cron.schedule.spec import Asked
+from scflows.planner.load.durations import DEFAULT
+from scflows.planner.load.load import RUN, Load, load_of, rhythm
+from scflows.planner.load.other_crontabs import Avoided
+from scflows.planner.load.placement import placed
 
 PERIODS = (20 * 60, HOUR, 3 * HOUR, DAY)
 
@@ -175,8 +175,8 @@ def test_a_long_run_keeps_others_away_for_as_long_as_it_takes() -> None:
 
 def test_the_same_name_gets_the_same_slot_in_every_process() -> None:
     code = (
-        "from scflows.cron.balance import placed\nfrom scflows.cron.load import Load\n"
-        "from scflows.cron.asked import Asked\n"
+        "from scflows.planner.load.placement import placed\nfrom scflows.planner.load.load import Load\n"
+        "from scflows.cron.schedule.spec import Asked\n"
         "print(placed(Asked(every=86400), Load(), 'weather-report').cron)"
     )
     seen = {

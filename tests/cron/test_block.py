@@ -4,7 +4,7 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from scflows.cron.block import BEGIN, END, drift, plan, split
+from scflows.cron.crontab.block import BEGIN, END, drift, plan, split
 from scflows.errors import Refused
 
 A = "17 * * * * /p -P -m scflows run /f/a.yml --task a # a"

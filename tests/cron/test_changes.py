@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from scflows.cron.fields import values
-from scflows.cron.schedule import Schedule
+from scflows.cron.schedule.fields import values
+from scflows.cron.schedule.schedule import Schedule
 
 MINUTE = timedelta(minutes=1)
 #: What is looked at before and after a change.

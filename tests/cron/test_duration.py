@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scflows.cron.duration import DEFAULT, Durations, expected, quantile
+from scflows.planner.load.durations import DEFAULT, Durations, expected, quantile
 
 NUMBERS = st.lists(st.floats(0, 1e6), min_size=1, max_size=50)
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from scflows.cron import index
-from scflows.cron.index import index_path, read_tasks
-from scflows.cron.schedule import Schedule
+from scflows.cron import task_index as index
+from scflows.cron.schedule.schedule import Schedule
 from scflows.cron.task import Task, TaskStore
+from scflows.cron.task_index import index_path, read_tasks
 from scflows.settings import Settings
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from scflows.cron import program
-from scflows.cron.install import Crontab, backups, find_crontab, install, plan, split
-from scflows.cron.tabfile import Tabfile
+from scflows.cron.crontab import program
+from scflows.cron.crontab.install import Crontab, backups, find_crontab, install, plan, split
+from scflows.cron.crontab.tabfile import Tabfile
 from scflows.errors import Busy, Refused, Unreachable
 from scflows.settings import Settings
 
@@ -206,8 +206,8 @@ def test_under_sudo_it_is_said_whose_crontab_it_is(fake: FakeCrontab, monkeypatc
 def test_twenty_who_add_at_once_lose_nothing(fake: FakeCrontab, settings: Settings) -> None:
     code = """
 import sys
-from scflows.cron.install import find_crontab, install
-from scflows.cron.tabfile import Tabfile, file_lock
+from scflows.cron.crontab.install import find_crontab, install
+from scflows.cron.crontab.tabfile import Tabfile, file_lock
 from scflows.settings import Settings
 home, state, cache, path, name = sys.argv[1:]
 settings = Settings(home, {"XDG_STATE_HOME": state, "XDG_CACHE_HOME": cache, "PATH": path})

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from scflows.cron.asked import Asked
-from scflows.cron.balance import placed
-from scflows.cron.fields import values
-from scflows.cron.load import load_of
-from scflows.cron.schedule import DAY, HOUR, MINUTE, WEEK, Schedule
+from scflows.cron.schedule.fields import values
+from scflows.cron.schedule.schedule import DAY, HOUR, MINUTE, WEEK, Schedule
+from scflows.cron.schedule.spec import Asked
+from scflows.planner.load.load import load_of
+from scflows.planner.load.placement import placed
 
 #: A Monday in 2026, at midnight UTC.
 MONDAY = 1780272000

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from scflows.cron.block import plan
-from scflows.cron.limits import check_limits
-from scflows.cron.program import Crontab
+from scflows.cron.crontab.block import plan
+from scflows.cron.crontab.limits import check_limits
+from scflows.cron.crontab.program import Crontab
 from scflows.errors import Refused
 
 A = "17 * * * * /p -P -m scflows run /f/a.yml --task a # a"

@@ -7,13 +7,13 @@ from crontab import CronItem
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scflows.cron.asked import Asked
-from scflows.cron.balance import placed
-from scflows.cron.line import BOOT, TICK, Entry, boot_line, line, parse_line, tick_line
-from scflows.cron.load import Load
-from scflows.cron.schedule import Schedule
+from scflows.cron.crontab.line import BOOT, TICK, Entry, boot_line, line, parse_line, tick_line
+from scflows.cron.schedule.schedule import Schedule
+from scflows.cron.schedule.spec import Asked
 from scflows.cron.task import Task
 from scflows.errors import Refused
+from scflows.planner.load.load import Load
+from scflows.planner.load.placement import placed
 
 PYTHON = "/opt/venv/bin/python"
 TASK = Task("weather-report", Schedule("17 * * * *", 3600), "/srv/flows/weather/report.yml")

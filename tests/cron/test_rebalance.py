@@ -8,12 +8,11 @@ from collections.abc import Callable
 
 import pytest
 
-from scflows.cron.asked import Asked
-from scflows.cron.balance import placed
-from scflows.cron.load import Load
-from scflows.cron.move import moved
-from scflows.cron.rebalance import Rebalanced, Weighed, rebalance
-from scflows.cron.schedule import DAY, HOUR, WEEK, Schedule
+from scflows.cron.schedule.schedule import DAY, HOUR, WEEK, Schedule
+from scflows.cron.schedule.spec import Asked
+from scflows.planner.load.load import Load
+from scflows.planner.load.placement import placed
+from scflows.planner.load.rebalance import Rebalanced, Weighed, moved, rebalance
 
 NOW = 1_790_000_000  #: 2026-09-21 14:13:20 in UTC
 MIXTURE = (900, HOUR, HOUR, 3 * HOUR, 3 * HOUR, 6 * HOUR, DAY, DAY)

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scflows.cron.asked import Asked
-from scflows.cron.fields import normalised, values
-from scflows.cron.schedule import Schedule, asked, parse_every
+from scflows.cron.schedule.fields import normalised, values
+from scflows.cron.schedule.schedule import Schedule, asked, parse_every
+from scflows.cron.schedule.spec import Asked
 from scflows.errors import UsageError
 
 pytestmark = pytest.mark.language("§7 Schedule")
@@ -246,7 +246,7 @@ def test_the_newest_and_the_next_slot_are_those_of_the_list(
 def test_the_newest_slot_of_plain_hours_needs_no_calendar_library() -> None:
     code = """
 import sys
-from scflows.cron.schedule import Schedule
+from scflows.cron.schedule.schedule import Schedule
 schedule = Schedule.from_dict({"cron": "17 1,4,7,10,13,16,19,22 * * *", "every": 10800})
 assert schedule.latest_epoch(1783159220.5) == 1783149420
 assert Schedule.from_dict({"cron": "* * * * *", "every": 25200, "anchor": 60}).latest_epoch(1783159220)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from scflows.cron.tabfile import Tabfile, file_lock
+from scflows.cron.crontab.tabfile import Tabfile, file_lock
 from scflows.errors import Busy, Refused
 from scflows.settings import Settings
 
@@ -83,7 +83,7 @@ def test_the_lock_is_held_against_other_processes(settings: Settings) -> None:
     code = (
         "import sys\n"
         "from scflows.settings import Settings\n"
-        "from scflows.cron.tabfile import file_lock\n"
+        "from scflows.cron.crontab.tabfile import file_lock\n"
         "with file_lock(Settings(sys.argv[1], {'XDG_STATE_HOME': sys.argv[2]})):\n"
         "    print('held', flush=True)\n"
         "    sys.stdin.read()\n"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from scflows.cron.fields import normalised
-from scflows.cron.schedule import Schedule
-from scflows.cron.uneven import uneven_notes
+from scflows.cron.schedule.fields import normalised
+from scflows.cron.schedule.notes import uneven_notes
+from scflows.cron.schedule.schedule import Schedule
 
 
 @pytest.mark.parametrize(

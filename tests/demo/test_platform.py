@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from scflows.demo.kinds import EXPECTED, FIRST_ID, GUEST, LAB, OPERATOR, OTHER_LAB, all_kinds
-from scflows.demo.platform import Platform
-from scflows.demo.readings import read_time, rolled_up
-from scflows.demo.server import serving
+from scflows.integrations.smartcitizen.demo.kinds import EXPECTED, FIRST_ID, GUEST, LAB, OPERATOR, OTHER_LAB, all_kinds
+from scflows.integrations.smartcitizen.demo.platform import Platform
+from scflows.integrations.smartcitizen.demo.readings import read_time, rolled_up
+from scflows.integrations.smartcitizen.demo.server import serving
 
 NOW = 1_790_000_000
 IDS = {kind: FIRST_ID + number for number, kind in enumerate(EXPECTED)}

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from scflows.demo.kit import Kit
-from scflows.demo.platform import Platform
-from scflows.demo.readings import read_time, rolled_up
-from scflows.demo.server import PlatformServer, serving
-from scflows.device.harness import call
+from scflows.integrations.smartcitizen.access import Access, read_access
+from scflows.integrations.smartcitizen.demo.kit import Kit
+from scflows.integrations.smartcitizen.demo.platform import Platform
+from scflows.integrations.smartcitizen.demo.readings import read_time, rolled_up
+from scflows.integrations.smartcitizen.demo.server import PlatformServer, serving
+from scflows.integrations.smartcitizen.processing.harness import call
 from scflows.settings import Settings, read_settings
-from scflows.smartcitizen.access import Access, read_access
 
 NOW = 1_790_000_000
 WORK = Path(__file__).parent / "work"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from scflows.errors import StepError
-from scflows.smartcitizen.access import Access
+from scflows.integrations.smartcitizen.access import Access
 
 pytestmark = pytest.mark.language("§10 device")
 
@@ -54,7 +54,7 @@ def test_a_request_to_anywhere_else_is_not_made(access):
 
 
 def test_many_at_once_ask_the_host_once_for_a_file(settings, access, platform, tmp_path):
-    from scflows.device.files import HOUR, SharedFiles
+    from scflows.integrations.smartcitizen.processing.shared_files import HOUR, SharedFiles
 
     now, told = [1000.0], []
     url = access.files_url + "names/SCDevice.json"
@@ -96,6 +96,6 @@ def test_the_token_is_not_sent_to_another_place(access):
 
 
 def _fault(given):
-    from scflows.demo.faults import Fault
+    from scflows.integrations.smartcitizen.demo.faults import Fault
 
     return Fault.from_dict(given)

@@ -7,10 +7,10 @@ import time
 
 import pytest
 
-from scflows.demo.kinds import GUEST, all_kinds
-from scflows.demo.platform import Platform
-from scflows.demo.readings import read_time
-from scflows.device.outcome import (
+from scflows.integrations.smartcitizen.demo.kinds import GUEST, all_kinds
+from scflows.integrations.smartcitizen.demo.platform import Platform
+from scflows.integrations.smartcitizen.demo.readings import read_time
+from scflows.integrations.smartcitizen.processing.outcome import (
     DATA_POSTING_FAILED,
     DEVICE_NOT_VALID,
     EMPTY_DATA,
@@ -249,7 +249,7 @@ def test_the_stand_in_is_as_the_kinds_say():
 
 
 def _fault(given):
-    from scflows.demo.faults import Fault
+    from scflows.integrations.smartcitizen.demo.faults import Fault
 
     return Fault.from_dict(given)
 

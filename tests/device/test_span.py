@@ -6,8 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scflows.demo.readings import read_time, rolled_up
-from scflows.device.span import end_of_readings, minute_of, next_date, next_piece, warm_up
+from scflows.integrations.smartcitizen.demo.readings import read_time, rolled_up
+from scflows.integrations.smartcitizen.processing.time_range import (
+    end_of_readings,
+    minute_of,
+    next_date,
+    next_piece,
+    warm_up,
+)
 
 NOW = 1_790_000_000
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from scflows.demo.faults import Fault
-from scflows.demo.kinds import OPERATOR
-from scflows.demo.readings import read_time
+from scflows.integrations.smartcitizen.demo.faults import Fault
+from scflows.integrations.smartcitizen.demo.kinds import OPERATOR
+from scflows.integrations.smartcitizen.demo.readings import read_time
 
 pytestmark = pytest.mark.language("§10 device")
 

@@ -55,7 +55,7 @@ RECORDER = '#!/bin/sh\necho "$(date +%s.%N) $2" >> "{root}/started"\n'
 def lines(window: Window) -> dict[str, str]:
     """The crontab fields of each task, as they were written at the time of the window."""
     code = (
-        "import json, sys\nfrom scflows.cron.schedule import Schedule\n"
+        "import json, sys\nfrom scflows.cron.schedule.schedule import Schedule\n"
         "print(json.dumps({name: Schedule.from_dict(each).line for name, each in json.load(sys.stdin).items()}))"
     )
     done = subprocess.run(

@@ -14,15 +14,17 @@ from typing import Any
 
 import pytest
 
-from scflows.connect import Place
-from scflows.forward import Message, Outgoing, bridge, link, mqtt, spool
-from scflows.forward.bridge import Bridge
-from scflows.forward.expiry import EXPIRES, left, noted
-from scflows.forward.link import MqttEnd
-from scflows.forward.mqtt import MqttSink, MqttSource
-from scflows.forward.route import Route
-from scflows.forward.spool import Spool
-from scflows.forward.topic import TopicTemplate
+from scflows.connectors.endpoint import Place
+from scflows.integrations.forward import bridge, mqtt, spool
+from scflows.integrations.forward import mqtt_connection as link
+from scflows.integrations.forward.base import Message, Outgoing
+from scflows.integrations.forward.bridge import Bridge
+from scflows.integrations.forward.expiry import EXPIRES, left, noted
+from scflows.integrations.forward.mqtt import MqttSink, MqttSource
+from scflows.integrations.forward.mqtt_connection import MqttEnd
+from scflows.integrations.forward.route import Route
+from scflows.integrations.forward.spool import Spool
+from scflows.integrations.forward.topic import TopicTemplate
 
 
 class End:

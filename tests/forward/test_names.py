@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from scflows.demo.kinds import OPERATOR
-from scflows.demo.kit import User
-from scflows.demo.platform import Platform
-from scflows.demo.server import serving
-from scflows.forward.names import NameTable, from_csv
-from scflows.forward.opened import Opener
-from scflows.forward.schema import read_schema
-from scflows.mask import Mask
+from scflows.integrations.forward.factory import Opener
+from scflows.integrations.forward.lookup_table import NameTable, from_csv
+from scflows.integrations.forward.schema import read_schema
+from scflows.integrations.smartcitizen.demo.kinds import OPERATOR
+from scflows.integrations.smartcitizen.demo.kit import User
+from scflows.integrations.smartcitizen.demo.platform import Platform
+from scflows.integrations.smartcitizen.demo.server import serving
+from scflows.secrets.masking import Mask
 from scflows.settings import Settings, read_settings
 
 SCHEMA = """\
@@ -141,8 +141,8 @@ def test_a_state_that_cannot_be_read_is_told(flows: Callable[..., Any], tmp_path
 
 
 def test_unknown_names_are_worth_a_warning() -> None:
-    from scflows.forward.status import judge
-    from scflows.lock import me
+    from scflows.integrations.forward.status import judge
+    from scflows.locks import me
 
     end = {"name": "mqtt a", "up": True, "problem": ""}
     told = {

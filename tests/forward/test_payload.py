@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from scflows.errors import StepError
-from scflows.expression import Expressions
-from scflows.forward import Message, Outgoing, Refused
-from scflows.forward.payload import from_json, from_kit, shape_by_jq
-from scflows.forward.route import Route
-from scflows.forward.staplus import observations
-from scflows.forward.topic import TopicTemplate
+from scflows.expressions import Expressions
+from scflows.integrations.forward.base import Message, Outgoing, Refused
+from scflows.integrations.forward.payload import from_json, from_kit, shape_by_jq
+from scflows.integrations.forward.route import Route
+from scflows.integrations.forward.staplus import observations
+from scflows.integrations.forward.topic import TopicTemplate
 
 ODD = ["1e999", "-1e999", "inf", "-Infinity", "1_0", "٣", "0x10", "1 2", "+-1", ".", "e5", "1:2"]
 

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from scflows.errors import FlowError, UsageError
-from scflows.expression import Expressions
-from scflows.forward.payload import from_kit, shape_by_jq
-from scflows.forward.schema import read_schema
-from scflows.forward.topic import TopicTemplate
+from scflows.expressions import Expressions
+from scflows.integrations.forward.payload import from_kit, shape_by_jq
+from scflows.integrations.forward.schema import read_schema
+from scflows.integrations.forward.topic import TopicTemplate
 
 GOOD = """\
 from: {url: "mqtt://a", topic: "in/<token>"}

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from scflows.cron.block import plan
-from scflows.cron.line import line
-from scflows.cron.schedule import Schedule
-from scflows.cron.tabfile import Tabfile
+from scflows.cron.crontab.block import plan
+from scflows.cron.crontab.line import line
+from scflows.cron.crontab.tabfile import Tabfile
+from scflows.cron.schedule.schedule import Schedule
 from scflows.cron.task import Task, TaskStore
 from scflows.health import Finding
 from scflows.health.installation import Account, Installation
-from scflows.history import open_store
-from scflows.run import SUCCESS, Run
+from scflows.history.run import SUCCESS, Run
+from scflows.history.store import open_store
 from scflows.settings import Settings
 
 HOURLY = Schedule("30 * * * *", every=3600)

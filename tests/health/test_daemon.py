@@ -8,10 +8,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from scflows.cron.scheduler_lock import Heartbeat, beat, only_scheduler
 from scflows.cron.task import TaskStore
 from scflows.health import FAIL, OK, SKIP, WARN, daemon, entries, examine
 from scflows.health.installation import Account
-from scflows.heartbeat import Heartbeat, beat, only_scheduler
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

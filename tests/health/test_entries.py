@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from scflows.cron.line import line
-from scflows.cron.schedule import Schedule
-from scflows.cron.tabfile import Tabfile
+from scflows.cron.crontab.line import line
+from scflows.cron.crontab.tabfile import Tabfile
+from scflows.cron.schedule.schedule import Schedule
+from scflows.cron.scheduler_lock import only_scheduler
 from scflows.cron.task import TaskStore
 from scflows.health import FAIL, OK, SKIP, WARN, entries, examine
-from scflows.heartbeat import only_scheduler
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from scflows.cron.schedule import Schedule
+from scflows.cron.schedule.schedule import Schedule
 from scflows.health import FAIL, WARN, clock, flows
 
 SOUND = "steps: [{name: one, type: set_fact, set_fact: {value: 1}}]\n"

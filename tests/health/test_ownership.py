@@ -9,7 +9,7 @@ import pytest
 
 from scflows.health import FAIL, WARN, ownership
 from scflows.health.tasks import condition
-from scflows.history import open_store
+from scflows.history.store import open_store
 
 SOMEBODY = 4711
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from scflows.health import FAIL, OK, WARN, place
+from scflows.health import FAIL, OK, WARN
+from scflows.health import folders as place
 
 
 def test_an_env_file_that_others_can_read_is_told(machine, workspace, one) -> None:

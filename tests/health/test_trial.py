@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from scflows.cron.schedule import Schedule
-from scflows.cron.tabfile import Tabfile
+from scflows.cron.crontab.tabfile import Tabfile
+from scflows.cron.schedule.schedule import Schedule
 from scflows.health import FAIL, OK
-from scflows.health.bare import as_cron
+from scflows.health.cron_environment import as_cron
+from scflows.health.cron_trial import start_all, try_out
 from scflows.health.installation import Account
-from scflows.health.trial import start_all, try_out
-from scflows.run import SUCCESS
+from scflows.history.run import SUCCESS
 
 SOUND = "steps: [{name: one, type: set_fact, set_fact: {value: 1}}]\n"
 

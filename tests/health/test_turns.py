@@ -7,12 +7,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from scflows import backlog
-from scflows.health import FAIL, OK, turns
+from scflows.health import FAIL, OK
+from scflows.health import queue as turns
 from scflows.health.tasks import condition
-from scflows.history import open_store
-from scflows.place import take_place
-from scflows.ticket import Ticket, Waiting
+from scflows.history.store import open_store
+from scflows.queue import files as backlog
+from scflows.queue.entries import Ticket, Waiting
+from scflows.queue.permits import take_place
 
 SLOT = 1790000000.0
 LATER = 600.0

@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from scflows.history import open_store
-from scflows.run import Run, new_run_id
+from scflows.history.run import Run, new_run_id
+from scflows.history.store import open_store
 from scflows.settings import Settings
 
 if TYPE_CHECKING:
-    from scflows.history import RunStore
+    from scflows.history.contract import RunStore
 
 
 @pytest.fixture

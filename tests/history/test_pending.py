@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from scflows.history.recorder import run_to_dict
-from scflows.run import Run
+from scflows.history.run import Run
 
 ID = "01M7ZFG1KH1JXSM4"
 GOOD = run_to_dict(Run(ID, "x.yml", "x", status="success", started=1.0, ended=2.0))

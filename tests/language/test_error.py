@@ -225,8 +225,8 @@ def test_a_flow_executes_max_steps_steps_at_most(run_flow, most, status):
 
 @pytest.mark.language("§1 A flow file")
 def test_without_max_steps_ten_thousand_are_the_most():
-    from scflows.flow_file import parse_flow
-    from scflows.property import FLOW_PROPERTIES
+    from scflows.flows.parser import parse_flow
+    from scflows.flows.properties import FLOW_PROPERTIES
 
     assert FLOW_PROPERTIES["max_steps"].default == 10_000
     assert parse_flow(b"steps: []", "f.yml", "/f.yml")[0].max_steps == 10_000

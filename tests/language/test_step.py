@@ -132,7 +132,8 @@ def read(run_flow, workspace):
 
 @pytest.mark.language("§2 Steps")
 def test_every_step_type_that_reads_a_key_is_among_these():
-    from scflows.steps import find_step, options_of, step_types
+    from scflows.steps import options_of
+    from scflows.steps.registry import find_step, step_types
 
     keys = {"data_key", "stdin_key"}
     # `set_fact`, `goto`, `exit`, `sleep` and `runs` read no key.

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from scflows.mask import Mask
-from scflows.secrets import Secrets
+from scflows.secrets.masking import Mask
+from scflows.secrets.resolver import Secrets
 from scflows.settings import read_settings
 
 
@@ -36,7 +36,7 @@ class Opened(Secrets):
 @pytest.fixture
 def opened(workspace: Path, environment: dict[str, str]) -> Callable[..., Opened]:
     def open_them(**variables: str) -> Opened:
-        from scflows.expression import Expressions
+        from scflows.expressions import Expressions
 
         warnings: list[str] = []
         mask = Mask()

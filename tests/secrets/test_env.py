@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from scflows.errors import StepError
-from scflows.secrets import kind_of
+from scflows.secrets.secret import kind_of
 
 pytestmark = pytest.mark.language("§5 Where secrets come from")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from scflows.secrets.forms import forms
+from scflows.secrets.encodings import forms
 
 pytestmark = pytest.mark.language("§5 What is masked")
 

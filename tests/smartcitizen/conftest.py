@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from scflows.demo.platform import Platform
-from scflows.demo.server import PlatformServer
+from scflows.integrations.smartcitizen.demo.platform import Platform
+from scflows.integrations.smartcitizen.demo.server import PlatformServer
 from tests.conftest import platform_served
 
 NOW = 1_790_000_000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from scflows.demo.kinds import EXPECTED, FIRST_ID, GUEST
+from scflows.integrations.smartcitizen.demo.kinds import EXPECTED, FIRST_ID, GUEST
 
 IDS = {kind: FIRST_ID + number for number, kind in enumerate(EXPECTED)}
 

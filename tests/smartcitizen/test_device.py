@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scflows.errors import Refused
-from scflows.smartcitizen.access import Access
-from scflows.smartcitizen.decision import LEAVE, REMOVE, SCHEDULE, decide_backup, decide_processing
-from scflows.smartcitizen.device import device_of
-from scflows.smartcitizen.hardware import hardware_mistake, hardware_place
+from scflows.integrations.smartcitizen.access import Access
+from scflows.integrations.smartcitizen.decision import LEAVE, REMOVE, SCHEDULE, decide_backup, decide_processing
+from scflows.integrations.smartcitizen.device import device_of
+from scflows.integrations.smartcitizen.hardware import hardware_mistake, hardware_place
 
 ACCESS = Access(
     "https://api.example.org/v0/", "https://files.example.org/base/", hosts=frozenset({"other.example.org"})

@@ -6,13 +6,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from scflows.demo.faults import Fault
-from scflows.demo.kinds import EXPECTED, FIRST_ID, SCHEDULED
 from scflows.errors import Unreachable
-from scflows.smartcitizen.access import Access
-from scflows.smartcitizen.client import Client
-from scflows.smartcitizen.hardware import hardware_problems
-from scflows.smartcitizen.search import PROCESSING, search_devices
+from scflows.integrations.smartcitizen.access import Access
+from scflows.integrations.smartcitizen.client import Client
+from scflows.integrations.smartcitizen.demo.faults import Fault
+from scflows.integrations.smartcitizen.demo.kinds import EXPECTED, FIRST_ID, SCHEDULED
+from scflows.integrations.smartcitizen.hardware import hardware_problems
+from scflows.integrations.smartcitizen.search import PROCESSING, search_devices
 
 FAULTS = {
     "429": Fault("/v0/devices", status=429, text="Retry later\n"),

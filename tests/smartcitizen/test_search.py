@@ -6,10 +6,18 @@ import json
 
 import pytest
 
-from scflows.demo.kinds import EXPECTED, FIRST_ID, GUEST, NOT_FOUND, NOT_SCHEDULED, SCHEDULED, all_kinds
-from scflows.demo.kit import stamp
-from scflows.smartcitizen.client import Page
-from scflows.smartcitizen.search import devices_of_researchers, search_devices
+from scflows.integrations.smartcitizen.client import Page
+from scflows.integrations.smartcitizen.demo.kinds import (
+    EXPECTED,
+    FIRST_ID,
+    GUEST,
+    NOT_FOUND,
+    NOT_SCHEDULED,
+    SCHEDULED,
+    all_kinds,
+)
+from scflows.integrations.smartcitizen.demo.kit import stamp
+from scflows.integrations.smartcitizen.search import devices_of_researchers, search_devices
 
 NOW = 1_790_000_000
 IDS = {kind: FIRST_ID + number for number, kind in enumerate(EXPECTED)}

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from scflows.expression import Expressions
-from scflows.logfile import TaskLog
+from scflows.expressions import Expressions
+from scflows.history.task_log import TaskLog
 from scflows.settings import Settings
-from scflows.steps import Context, find_step, json_value
+from scflows.steps import Context, json_value
+from scflows.steps.registry import find_step
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from scflows.steps.debug import SHOWN_CHARACTERS
+from scflows.steps.builtin.debug import SHOWN_CHARACTERS
 
 pytestmark = pytest.mark.language("§4 debug")
 

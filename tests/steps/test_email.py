@@ -13,9 +13,10 @@ import trustme
 from aiosmtpd.smtp import SMTP, AuthResult
 
 from scflows.errors import StepError
-from scflows.expression import Expressions
-from scflows.logfile import TaskLog
-from scflows.steps import Context, find_step
+from scflows.expressions import Expressions
+from scflows.history.task_log import TaskLog
+from scflows.steps import Context
+from scflows.steps.registry import find_step
 
 # The server's own library says how it should be set up; the clients here are what is tested.
 pytestmark = [

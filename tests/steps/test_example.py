@@ -6,8 +6,9 @@ from textwrap import dedent, indent
 
 import pytest
 
-from scflows.flow_file import parse_flow
-from scflows.steps import find_step, options_of, step_types
+from scflows.flows.parser import parse_flow
+from scflows.steps import options_of
+from scflows.steps.registry import find_step, step_types
 
 
 def example_of(kind: str) -> str:

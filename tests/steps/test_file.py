@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as how
 from hypothesis import strategies as some
 
-from scflows.document import parse_json, parse_yaml, yaml_text
+from scflows.documents import parse_json, parse_yaml, yaml_text
 from scflows.errors import StepError
 
 pytestmark = pytest.mark.language("§4 file")

@@ -325,7 +325,7 @@ def test_retry_after_is_a_number_or_a_date(said, seconds):
     from types import SimpleNamespace
     from typing import Any
 
-    from scflows.answer import retry_after
+    from scflows.connectors.http.response import retry_after
 
     answer: Any = SimpleNamespace(headers={"retry-after": said})
     assert retry_after(answer, 1445412480.0) == seconds

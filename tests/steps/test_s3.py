@@ -15,7 +15,7 @@ pytestmark = pytest.mark.language("§10 s3")
 @pytest.fixture
 def bucket(s3_server: str, workspace: Path) -> str:
     """A bucket of the store that the secret `store` names."""
-    from scflows.connect.s3 import client
+    from scflows.connectors.s3 import client
 
     (workspace / "data").mkdir()
     secrets = workspace / "data" / "secrets.yml"

@@ -8,10 +8,10 @@ import sys
 
 import pytest
 
-from scflows.append import Appending
+from scflows.connectors.tables.append_file import Appending
+from scflows.connectors.tables.group import FUNCTIONS
 from scflows.errors import MissingExtra, StepError
-from scflows.steps.table import USED
-from scflows.table.group import FUNCTIONS
+from scflows.steps.builtin.table import USED
 
 pytestmark = pytest.mark.language("§10 table")
 
@@ -292,8 +292,8 @@ def test_a_full_disk_and_half_a_character_leave_the_old_file(table, data_folder)
 
 ADD_ROWS = """
 import sys
-from scflows.table.addition import add_rows
-from scflows.table.column import Columns
+from scflows.connectors.tables.add_rows import add_rows
+from scflows.connectors.tables.column import Columns
 path, name = sys.argv[1:]
 for number in range(20):
     rows = [{"who": name, "n": number}, {"who": "all", "n": number}]

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from scflows.launch import Request, launch
+from scflows.execution.launch import Request, launch
 from scflows.settings import Settings
 from tests.conftest import FlowRun
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from scflows.launch import Request, launch
+from scflows.execution.launch import Request, launch
 from scflows.steps import Context
 
 DIGEST = "ops/failures.yml"
@@ -37,7 +37,7 @@ def sent(monkeypatch, tmp_path):
 
     secrets = {"smtp": {"host": "localhost", "from": "flows@example.org"}}
     monkeypatch.setattr(Context, "secret", lambda ctx, name: secrets[name], raising=False)
-    monkeypatch.setattr("scflows.steps.email._send", take)
+    monkeypatch.setattr("scflows.steps.builtin.email._send", take)
     return lambda: [json.loads(line) for line in box.read_text().splitlines()] if box.exists() else []
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from scflows.flow_file import parse_flow
+from scflows.flows.parser import parse_flow
 
 TASKS = Path(__file__).parents[2] / "tasks"
 #: What needs services of its user's own carries no schedule; what other flows run has none either.

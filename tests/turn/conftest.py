@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 
-from scflows import backlog
-from scflows.cron.schedule import Schedule
+from scflows.cron.schedule.schedule import Schedule
 from scflows.cron.task import Task, TaskStore
-from scflows.history import Query, open_store
-from scflows.run import FINAL, Run
+from scflows.history.contract import Query
+from scflows.history.run import FINAL, Run
+from scflows.history.store import open_store
+from scflows.queue import files as backlog
 from scflows.settings import Settings
 
 #: Goes on until the file `go` is there, or for a minute.

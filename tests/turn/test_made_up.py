@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from scflows import backlog
-from scflows.catch_up import catch_up, start_arguments
-from scflows.cron.schedule import Schedule
-from scflows.heartbeat import Heartbeat, beat, tick_lock
-from scflows.lock.file import holder
-from scflows.processes import Processes
-from scflows.unanswered import Owed
+from scflows.cron.schedule.schedule import Schedule
+from scflows.cron.scheduler_lock import Heartbeat, beat, tick_lock
+from scflows.locks import holder
+from scflows.queue import files as backlog
+from scflows.scheduler.missed.catch_up import catch_up, start_arguments
+from scflows.scheduler.missed.detection import Owed
+from scflows.scheduler.process_host import Processes
 from tests.turn.conftest import HOLD, SLOT, Machine, most_at_once
 
 

@@ -6,10 +6,10 @@ import json
 import time
 from pathlib import Path
 
-from scflows import backlog
-from scflows.lock.file import FileLock
-from scflows.place import take_place
-from scflows.ticket import Ticket, Waiting
+from scflows.locks import FileLock
+from scflows.queue import files as backlog
+from scflows.queue.entries import Ticket, Waiting
+from scflows.queue.permits import take_place
 from tests.turn.conftest import HOLD, QUICK, SLOT, Machine
 
 
@@ -32,8 +32,9 @@ def test_flows_that_share_a_mutex_never_meet_and_keep_no_place_from_others(machi
 #: Hands out turns; the mutex `db` comes free just after the first look at it.
 COMES_FREE = """
 import sys
-from scflows import backlog, turn
-from scflows.lock.file import FileLock, holder
+from scflows.queue import files as backlog
+from scflows.scheduler import worker as turn
+from scflows.locks import FileLock, holder
 state, locks = sys.argv[1:]
 mutex = FileLock(backlog.mutex_folder(locks), "db")
 assert mutex.acquire("other")
@@ -159,7 +160,8 @@ def test_a_newcomer_does_not_pass_the_run_of_its_own_task_that_waits(machine: Ma
 OWN_LEAVES = """
 import os, sys, time
 from pathlib import Path
-from scflows import backlog, turn
+from scflows.queue import files as backlog
+from scflows.scheduler import worker as turn
 state, own, told = sys.argv[1:]
 listed, looks = backlog.tickets, []
 def tickets(state):

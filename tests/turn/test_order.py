@@ -14,11 +14,11 @@ import hypothesis
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scflows import backlog
-from scflows.cron.schedule import Schedule
-from scflows.lock.file import FileLock
-from scflows.place import take_place
-from scflows.ticket import Ticket
+from scflows.cron.schedule.schedule import Schedule
+from scflows.locks import FileLock
+from scflows.queue import files as backlog
+from scflows.queue.entries import Ticket
+from scflows.queue.permits import take_place
 from tests.turn.conftest import QUICK, SLOT, Machine, most_at_once
 
 
@@ -79,7 +79,8 @@ def test_a_starter_that_is_about_to_leave_its_file_is_not_passed(machine: Machin
 PLACE_COMES_FREE = """
 import sys, time
 from pathlib import Path
-from scflows import admission, turn
+from scflows.execution import resources as admission
+from scflows.scheduler import worker as turn
 state, told = sys.argv[1:]
 taken = admission.take_place
 place = taken(state, 1)

@@ -7,9 +7,9 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from scflows import backlog
-from scflows.lock.file import FileLock
-from scflows.run import FINAL
+from scflows.history.run import FINAL
+from scflows.locks import FileLock
+from scflows.queue import files as backlog
 from tests.turn.conftest import HOLD, QUICK, RARELY, SLOT, Machine
 
 

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from scflows import backlog
-from scflows.place import has_place, take_place
+from scflows.queue import files as backlog
+from scflows.queue.permits import has_place, take_place
 from tests.turn.conftest import HOLD, QUICK, SLOT, Machine
 
 

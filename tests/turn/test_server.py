@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from scflows import backlog
 from scflows.cron.task import TaskStore
-from scflows.lock.file import FileLock
-from scflows.place import take_place
+from scflows.locks import FileLock
+from scflows.queue import files as backlog
+from scflows.queue.permits import take_place
 from tests.turn.conftest import HOLD, QUICK, SLOT, Machine, most_at_once
 
 
@@ -131,7 +131,7 @@ def test_a_hook_goes_on_in_the_place_of_its_run(machine: Machine) -> None:
 #: Hands out turns; the start of a run is a bug.
 BUG = """
 import sys
-from scflows import turn
+from scflows.scheduler import worker as turn
 def run(*given):
     raise RuntimeError("that cannot be")
 turn.run_in_turn = run

@@ -6,7 +6,7 @@ import time
 from functools import partial
 from typing import Any
 
-from scflows.device.process import process
+from scflows.integrations.smartcitizen.processing.process import process
 
 
 def process_all(given: dict[str, Any], child: Any) -> list[dict[str, Any]]:

@@ -1,0 +1,85 @@
+"""The history, opened for a command; a broken one is an error that says what to do."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+
+from scflows.errors import NotFound, Refused, Unreachable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from scflows.history.contract import RunStore
+    from scflows.history.run import Run
+    from scflows.settings import Settings
+
+
+class Ambiguous(NotFound):
+    """A beginning that several ids have."""
+
+
+@contextmanager
+def opened_history(settings: Settings) -> Iterator[RunStore]:
+    """The history, true as of now. Raises Unreachable when it cannot be read, Refused when it may not be."""
+    import sqlite3
+
+    from scflows.history.sqlite import advice
+    from scflows.scheduler.reconcile import read_store
+
+    try:
+        store = read_store(settings)
+        try:
+            yield store
+        finally:
+            store.close()
+    except PermissionError as error:
+        raise Refused(f"history {_path(settings)}: {error.strerror}", "see whose file it is with: ls -l") from error
+    except (sqlite3.Error, OSError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        path = _path(settings)
+        raise Unreachable(f"history {path}: {reason}", advice(path, error)) from error
+
+
+def find_run(store: RunStore, id: str) -> Run:
+    """A run by its id or the beginning of it. Raises NotFound with the nearest id."""
+    run = store.run(id) if id.isalnum() else None
+    if run is None:
+        from scflows.history.contract import Query
+
+        several = [each.id for each in store.find(Query(limit=500)) if each.id.startswith(id.upper())]
+        if len(several) > 1 and id:
+            raise Ambiguous(f"more than one run begins with {id!r}", f"such as {', '.join(several[:3])}")
+        known = [each.id for each in store.find(Query(limit=500))]
+        raise NotFound(f"there is no run {id!r}", nearest(id.upper(), known) or "see them with: flows history")
+    return run
+
+
+def known_tasks(settings: Settings, store: RunStore | None = None) -> list[str]:
+    """The names of tasks that are scheduled, have a log, or are among the newest runs of the history."""
+    import os
+
+    from scflows.cron.task_index import read_tasks
+    from scflows.history.task_log import log_files
+
+    names = {task.name for task in read_tasks(settings)[0]}
+    names.update(os.path.basename(os.path.dirname(path)) for path in log_files(settings.tasks_path))
+    if store is not None:
+        from scflows.history.contract import Query
+
+        names.update(run.task for run in store.find(Query(limit=500)))
+    return sorted(names)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`did you mean …?`, or nothing."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, list(known), 1, 0.5)
+    return f"did you mean {near[0]!r}?" if near else ""
+
+
+def _path(settings: Settings) -> str:
+    from scflows.storage import sqlite_path
+
+    return sqlite_path(settings.database_url, settings.home)

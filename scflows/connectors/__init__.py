@@ -1,0 +1,1 @@
+"""Clients for other systems: HTTP, brokers, buckets, programs, table files."""

@@ -1,0 +1,107 @@
+"""Take together what an API gives page by page."""
+
+from __future__ import annotations
+
+from scflows.errors import StepError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+    Parameters = list[tuple[str, str]]
+    #: Uri and parameters to the page's value and the uri of its `rel="next"` link.
+    Fetch = Callable[[str, Parameters], tuple[Any, str | None]]
+    Filter = Callable[[str, Any], Any]
+
+LINK, PAGE, OFFSET, CURSOR = "link", "page", "offset", "cursor"
+#: What each way to the next page needs.
+NEEDED = {LINK: (), PAGE: ("param",), OFFSET: ("param",), CURSOR: ("param", "next")}
+PROPERTIES = ("by", "param", "next", "items", "max_pages")
+
+
+def mistakes_of(given: dict[str, Any], check_filter: Callable[[str], Any]) -> Iterator[str]:
+    """What is wrong with the `paginate` of a step as written."""
+    from scflows.validation import nearest
+
+    for key in given:
+        if key not in PROPERTIES:
+            yield f"unknown property {key!r}{nearest(str(key), PROPERTIES) or '; it has ' + ', '.join(PROPERTIES)}"
+    by = given.get("by")
+    if by not in NEEDED if isinstance(by, str) else True:
+        yield f"`by` is one of {', '.join(NEEDED)}"
+        return
+    for key in NEEDED[str(by)]:
+        if given.get(key) is None:
+            yield f"`{key}` is missing, which pages by {by} need"
+    for key in ("param", "next", "items"):
+        value = given.get(key)
+        if value is not None and (not isinstance(value, str) or not value):
+            yield f"`{key}` must be a text"
+        elif value is not None and key != "param":
+            try:
+                check_filter(value)
+            except StepError as error:
+                yield f"`{key}`: {error}"
+    most = given.get("max_pages")
+    if most is not None and (not isinstance(most, int) or isinstance(most, bool) or most < 1):
+        yield "`max_pages` must be a whole number of 1 or more"
+
+
+def all_items(given: dict[str, Any], uri: str, parameters: Parameters, fetch: Fetch, filter: Filter) -> list[Any]:
+    """The items of all pages. Raises StepError for a page that is no list of items, and for pages in a circle."""
+    collected: list[Any] = []
+    asked: set[tuple[str, tuple[tuple[str, str], ...]]] = set()
+    by, number, fetched = given["by"], 0, 0
+    if by in (PAGE, OFFSET):
+        number = _first_number(given, parameters)
+        parameters = _with(parameters, given["param"], str(number))
+    while True:
+        here = (uri, tuple(parameters))
+        if here in asked:
+            raise StepError(f"page {fetched} leads back to a page that was there before")
+        asked.add(here)
+        value, link = fetch(uri, parameters)
+        fetched += 1
+        items = _items(given, value, filter, fetched)
+        collected.extend(items)
+        if not items or fetched == given.get("max_pages"):
+            return collected
+        if by in (PAGE, OFFSET):
+            number += len(items) if by == OFFSET else 1
+            parameters = _with(parameters, given["param"], str(number))
+            continue
+        follows = link if by == LINK else filter(given["next"], value)
+        if follows is None or follows is False or follows == "":
+            return collected
+        if by == LINK or (isinstance(follows, str) and follows.startswith(("http://", "https://"))):
+            uri, parameters = str(follows), []
+        elif isinstance(follows, str | int | float) and not isinstance(follows, bool):
+            parameters = _with(parameters, given["param"], str(follows))
+        else:
+            raise StepError(f"page {fetched}: `next` must give a text or a number, null at the end")
+
+
+def _items(given: dict[str, Any], value: Any, filter: Filter, page: int) -> list[Any]:
+    items = filter(given["items"], value) if given.get("items") is not None else value
+    if items is None:
+        return []
+    if not isinstance(items, list):
+        told = "`items` gives no list" if given.get("items") is not None else "it is no list; say `items`"
+        raise StepError(f"page {page}: {told}")
+    return items
+
+
+def _first_number(given: dict[str, Any], parameters: Parameters) -> int:
+    """Where the query says to begin; else page 1, offset 0."""
+    for name, value in parameters:
+        if name == given["param"]:
+            try:
+                return int(value)
+            except ValueError:
+                raise StepError(f"the parameter {name!r} is no number to count on from") from None
+    return 1 if given["by"] == PAGE else 0
+
+
+def _with(parameters: Parameters, name: str, value: str) -> Parameters:
+    return [each for each in parameters if each[0] != name] + [(name, value)]

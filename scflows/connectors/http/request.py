@@ -1,0 +1,186 @@
+"""One HTTP call and its answer; whatever goes wrong is a step error that shows no secret."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from scflows import __version__
+from scflows.errors import StepError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, Protocol
+
+    from requests import Response
+
+    class Mask(Protocol):
+        """Takes secrets out of a text."""
+
+        def text(self, text: str) -> str: ...
+
+        def texts(self) -> list[str]: ...
+
+
+#: Seconds that a connection, and each wait for more of the answer, may take.
+WAIT = 60.0
+CHUNK = 64 * 1024
+#: How much of an answer that is an error is kept: it goes into the data and the run's record.
+ERROR_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """All that the calls of one step have in common."""
+
+    method: str  #: in capitals
+    uri: str  #: the first one; it decides which server the secrets are for
+    headers: dict[str, str]
+    authorization: tuple[str, str] | None  #: name and value of a header, over those above
+    body: bytes | None
+    verify: bool | str
+    max_bytes: int
+    remaining: Callable[[], float | None]  #: seconds until the step is interrupted
+    mask: Mask
+
+    def fetch(self, uri: str, parameters: list[tuple[str, str]]) -> tuple[Any, str | None]:
+        """The value of the answer, and the uri of its `rel="next"` link. Raises StepError."""
+        from urllib.parse import urljoin
+
+        response = self._send(uri, parameters)
+        try:
+            value = self._value(uri, response)
+            link = response.links.get("next", {}).get("url")
+            return value, urljoin(str(response.url), link) if link else None
+        finally:
+            response.close()
+
+    def _send(self, uri: str, parameters: list[tuple[str, str]]) -> Response:
+        import requests
+
+        from scflows.connectors.http import session as connection
+        from scflows.connectors.http.response import reason_of
+
+        self._check(uri)
+        limit = self.remaining()
+        wait = WAIT if limit is None else max(0.001, min(WAIT, limit))
+        try:
+            headers, secret = self._headers(uri)
+            return connection.call(
+                self.method,
+                uri,
+                {name: self._encoded(uri, name, value) for name, value in headers.items()},
+                secret_headers=secret,
+                parameters=parameters,
+                body=self.body,
+                verify=self.verify,
+                timeout=wait,
+            )
+        except requests.RequestException as error:
+            raise self._failed(uri, reason_of(error, wait, self.mask.text)) from error
+        except ValueError as error:
+            # What urllib3 finds wrong in a uri, such as a host label that is too long.
+            raise self._failed(uri, str(error)) from error
+        except OSError as error:
+            raise self._failed(uri, "the certificates to trust cannot be read") from error
+
+    def _check(self, uri: str) -> None:
+        from urllib.parse import urlsplit
+
+        try:
+            parts = urlsplit(uri)
+        except ValueError as error:
+            raise StepError(f"{uri!r} is no uri: {error}") from error
+        if parts.scheme not in ("http", "https") or not parts.netloc:
+            raise StepError(f"{self.shown(uri)}: only http:// and https:// can be called")
+
+    def _headers(self, uri: str) -> tuple[dict[str, str], list[str]]:
+        """The headers for a uri, and the names of those that are for the first uri's server alone."""
+        from scflows.connectors.http import session as connection
+
+        headers = {"User-Agent": f"scflows/{__version__}"}
+        if self.body is not None:
+            headers["Content-Type"] = "application/json"
+        headers = _over(headers, self.headers)
+        secret = [name for name, value in self.headers.items() if self.mask.text(value) != value]
+        if self.authorization is not None:
+            name, value = self.authorization
+            headers = _over(headers, {name: value})
+            secret.append(name)
+        if uri != self.uri and not connection.is_same_server(self.uri, uri):
+            private = {name.lower() for name in (*secret, "Authorization")}
+            headers = {name: value for name, value in headers.items() if name.lower() not in private}
+        return headers, secret
+
+    def _encoded(self, uri: str, name: str, value: str) -> bytes:
+        # The library's own errors show the value.
+        if "\n" in value or "\r" in value or value[:1].isspace():
+            raise self._failed(uri, f"the header {name!r} may not have line ends or begin with a blank")
+        try:
+            return value.encode("latin-1")
+        except UnicodeEncodeError:
+            raise self._failed(uri, f"the header {name!r} may only have Latin-1 characters") from None
+
+    def _value(self, uri: str, response: Response) -> Any:
+        from scflows.connectors.http.response import answered, retry_after
+
+        succeeded = 200 <= response.status_code < 300
+        content, is_whole = self._content(uri, response, self.max_bytes if succeeded else ERROR_BYTES)
+        if not succeeded:
+            reason = f" {response.reason}" if response.reason else ""
+            refused = StepError(
+                f"{self.shown(uri)}: {response.status_code}{reason}",
+                status_code=response.status_code,
+                response_content=answered(content, response),
+            )
+            refused.retry_after = retry_after(response, time.time())
+            raise refused
+        if not is_whole:
+            raise self._failed(uri, f"the answer has more than {self.max_bytes} bytes (max_bytes)")
+        return answered(content, response)
+
+    def _content(self, uri: str, response: Response, most: int) -> tuple[bytes, bool]:
+        """The body up to `most` bytes, unpacked, and whether that is all."""
+        import requests
+
+        from scflows.connectors.http.response import reason_of
+
+        content = bytearray()
+        try:
+            for chunk in response.iter_content(CHUNK):
+                content.extend(chunk)
+                if len(content) > most:
+                    return bytes(content[: self._cut(content, most)]), False
+        except requests.RequestException as error:
+            reason = reason_of(error, WAIT, self.mask.text)
+            raise self._failed(uri, f"the answer broke off: {reason}") from error
+        return bytes(content), True
+
+    def _cut(self, content: bytearray, most: int) -> int:
+        """Where to cut: before a secret that the cut would make unrecognisable."""
+        for text in self.mask.texts():
+            secret = text.encode("utf-8", "replace")
+            place = content.find(secret, max(0, most - len(secret)))
+            if 0 <= place < most:
+                most = place
+        return most
+
+    def _failed(self, uri: str, reason: str) -> StepError:
+        return StepError(f"{self.shown(uri)}: {reason}", status_code=None, response_content=None)
+
+    def shown(self, uri: str) -> str:
+        return f"{self.method} {shown(uri)}"
+
+
+def shown(uri: str) -> str:
+    """A uri without what may be secret in it: login and query."""
+    before, _, rest = uri.partition("://")
+    place = rest.partition("?")[0].partition("#")[0]
+    host, slash, path = place.partition("/")
+    return f"{before}://{host.rpartition('@')[2]}{slash}{path}"
+
+
+def _over(headers: dict[str, str], given: dict[str, str]) -> dict[str, str]:
+    names = {name.lower() for name in given}
+    return {name: value for name, value in headers.items() if name.lower() not in names} | given

@@ -1,0 +1,76 @@
+"""What an HTTP answer says, and what went wrong where there is none."""
+
+from __future__ import annotations
+
+from scflows import documents as document
+from scflows.errors import StepError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from requests import Response
+
+
+def answered(content: bytes, response: Response) -> Any:
+    """JSON, else text, else null for nothing at all."""
+    if not content:
+        return None
+    try:
+        return document.parse_json(document.decode(content, ""), "")
+    except StepError:
+        return _decoded(content, response)
+
+
+def reason_of(error: BaseException, wait: float, masked: Callable[[str], str] = str) -> str:
+    """What lies at the bottom of an error of requests, in a few words; `masked` takes secrets out of a text."""
+    import requests
+
+    if isinstance(error, requests.exceptions.ConnectTimeout):
+        return f"no connection within {wait:g} s"
+    if isinstance(error, requests.exceptions.Timeout):
+        return f"no answer within {wait:g} s"
+    if isinstance(error, requests.exceptions.TooManyRedirects):
+        return "too many redirects"
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, OSError) and found.strerror:
+            return found.strerror
+        last, found = found, found.__context__
+    # Masked before it is cut: half of a secret would not be found any more.
+    text = masked(" ".join(str(last).split()))
+    return text[:200] or type(last).__name__
+
+
+def retry_after(response: Response, now: float) -> float | None:
+    """Seconds that an answer asks to wait before the next attempt (RFC 9110, 10.2.3); None when it does not.
+
+    `now` is in seconds since the epoch.
+    """
+    said = (response.headers.get("retry-after") or "").strip()
+    if said.isascii() and said.isdigit():
+        return float(said[:9])
+    if not said:
+        return None
+    from email.utils import parsedate_to_datetime
+
+    try:
+        return max(0.0, parsedate_to_datetime(said).timestamp() - now)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _decoded(content: bytes, response: Response) -> str:
+    from email.message import Message
+
+    header = Message()
+    header["content-type"] = response.headers.get("content-type", "")
+    charset = header.get_content_charset()
+    for encoding in (charset, "utf-8"):
+        try:
+            return content.decode(encoding or "utf-8")
+        except (LookupError, UnicodeDecodeError):
+            continue
+    # What HTTP once took for granted; it knows every byte.
+    return content.decode("latin-1")

@@ -1,0 +1,85 @@
+"""CSV and TSV: a header and rows of text, in UTF-8."""
+
+from __future__ import annotations
+
+import csv
+import os
+from contextlib import contextmanager
+
+from scflows import documents as document
+from scflows.connectors.tables import Format, OpenTable, check_names
+from scflows.errors import StepError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from typing import Any
+
+    from scflows.connectors.tables import Row
+
+#: The longest cell. The library's own limit of 128 KiB is met by a text or a JSON value in a cell.
+CELL_CHARACTERS = 16 * 1024 * 1024
+
+
+class Delimited(Format):
+    """Cells are texts as they stand; what is null is written as an empty cell."""
+
+    grows = True
+
+    def __init__(self, delimiter: str) -> None:
+        self.delimiter = delimiter
+
+    @contextmanager
+    def open(self, path: str, shown: str) -> Iterator[OpenTable]:
+        csv.field_size_limit(CELL_CHARACTERS)
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            # `strict`: a quote that is never closed is an error, not the rest of the file in one cell.
+            lines = _rows(csv.reader(file, delimiter=self.delimiter, strict=True), shown)
+            number, names = next(lines, (0, []))
+            if not number and not os.fstat(file.fileno()).st_size:
+                raise StepError(f"{shown}: empty, without even a header")
+            check_names(names, shown)
+            yield OpenTable(names, _mappings(names, lines, shown))
+
+    def content(self, names: Sequence[str], rows: Sequence[Row], kinds: Mapping[str, str]) -> bytes:
+        return self._text(names, rows, True).encode()
+
+    def addition(self, names: Sequence[str], rows: Sequence[Row]) -> bytes:
+        return self._text(names, rows, False).encode()
+
+    def _text(self, names: Sequence[str], rows: Sequence[Row], header: bool) -> str:
+        import io
+
+        text = io.StringIO()
+        writer = csv.writer(text, delimiter=self.delimiter, lineterminator="\n")
+        if header:
+            writer.writerow(names)
+        writer.writerows([cell_text(row.get(name)) for name in names] for row in rows)
+        return text.getvalue()
+
+
+def cell_text(value: Any) -> str:
+    """A value as it stands in a cell: null is empty, lists and mappings are JSON."""
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else document.json_text(value)
+
+
+def _rows(reader: Any, shown: str) -> Iterator[tuple[int, list[str]]]:
+    """The lines that are not blank, with their numbers."""
+    number = 1
+    try:
+        for cells in reader:
+            if cells:
+                yield number, cells
+            number = reader.line_num + 1
+    except csv.Error as error:
+        raise StepError(f"{shown}: line {number}: {error}") from None
+
+
+def _mappings(names: list[str], lines: Iterator[tuple[int, list[str]]], shown: str) -> Iterator[tuple[int, Row]]:
+    width = len(names)
+    for number, cells in lines:
+        if len(cells) != width:
+            raise StepError(f"{shown}: row {number} has {len(cells)} cells, the header {width}")
+        yield number, dict(zip(names, cells, strict=True))

@@ -1,0 +1,130 @@
+"""Parquet, by pyarrow: columns with types."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+
+from scflows.connectors.tables import Format, OpenTable, check_names, needed
+from scflows.errors import StepError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from typing import Any
+
+    from scflows.connectors.tables import Row
+
+#: How many rows are made Python values at a time.
+BATCH = 10_000
+
+
+class Parquet(Format):
+    """Types come from `kinds`, else from the values; what is added takes the types that the file has."""
+
+    @contextmanager
+    def open(self, path: str, shown: str) -> Iterator[OpenTable]:
+        parquet = needed("pyarrow.parquet", "parquet")
+        with open(path, "rb") as file:
+            try:
+                found = parquet.ParquetFile(file)
+            except ValueError as error:
+                raise StepError(f"{shown}: no Parquet file: {_line(error)}") from error
+            names = list(found.schema_arrow.names)
+            check_names(names, shown)
+            yield OpenTable(names, _rows(found, shown))
+
+    def content(self, names: Sequence[str], rows: Sequence[Row], kinds: Mapping[str, str]) -> bytes:
+        arrow = needed("pyarrow", "parquet")
+        columns = {}
+        for name in names:
+            values = [row.get(name) for row in rows]
+            kind = kinds.get(name)
+            try:
+                columns[name] = arrow.array(_native(values, kind), type=_type(arrow, kind, values))
+            except (ValueError, TypeError, OverflowError) as error:
+                reason = f"column {name!r}: its values have no common type: {_line(error)}"
+                raise StepError(reason) from error
+        return _bytes(arrow.table(columns))
+
+    def extended(self, old: bytes, names: Sequence[str], rows: Sequence[Row]) -> bytes:
+        arrow = needed("pyarrow", "parquet")
+        parquet = needed("pyarrow.parquet", "parquet")
+        before = parquet.read_table(arrow.BufferReader(old))
+        columns = []
+        for field in before.schema:
+            values = [row.get(field.name) for row in rows]
+            kind = "datetime" if arrow.types.is_timestamp(field.type) else "text"
+            kind = "date" if arrow.types.is_date(field.type) else kind
+            try:
+                columns.append(arrow.array(_native(values, kind), type=field.type))
+            except (ValueError, TypeError, OverflowError) as error:
+                reason = f"column {field.name!r} is {field.type}: {_line(error)}"
+                raise StepError(reason) from error
+        added = arrow.Table.from_arrays(columns, schema=before.schema)
+        return _bytes(arrow.concat_tables([before, added]))
+
+
+def _rows(found: Any, shown: str) -> Iterator[tuple[int, Row]]:
+    number = 1
+    try:
+        for batch in found.iter_batches(BATCH):
+            for row in batch.to_pylist():
+                number += 1
+                yield number, {name: _json(value) for name, value in row.items()}
+    except ValueError as error:
+        raise StepError(f"{shown}: broken after row {number}: {_line(error)}") from error
+
+
+def _json(value: Any) -> Any:
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, float):
+        return value if value - value == 0 else None
+    if isinstance(value, dict):
+        return {str(key): _json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_json(item) for item in value]
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace")
+    if hasattr(value, "isoformat"):
+        return value.isoformat()
+    number = float(value) if hasattr(value, "as_tuple") else None
+    if number is None:
+        return str(value)
+    return int(value) if value == int(value) else number
+
+
+def _native(values: list[Any], kind: str | None) -> list[Any]:
+    """ISO 8601 texts of a date or time column as what they say."""
+    if kind not in ("date", "datetime"):
+        return values
+    from datetime import date, datetime
+
+    read = date.fromisoformat if kind == "date" else datetime.fromisoformat
+    return [read(value) if isinstance(value, str) else value for value in values]
+
+
+def _type(arrow: Any, kind: str | None, values: list[Any]) -> Any:
+    if kind == "datetime":
+        zoned = any(isinstance(value, str) and value[19:].lstrip(".0123456789") for value in values)
+        return arrow.timestamp("us", tz="UTC" if zoned else None)
+    return {
+        "text": arrow.string,
+        "integer": arrow.int64,
+        "number": arrow.float64,
+        "boolean": arrow.bool_,
+        "date": arrow.date32,
+    }.get(kind or "", lambda: None)()
+
+
+def _bytes(table: Any) -> bytes:
+    arrow = needed("pyarrow", "parquet")
+    parquet = needed("pyarrow.parquet", "parquet")
+    sink = arrow.BufferOutputStream()
+    parquet.write_table(table, sink)
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200]

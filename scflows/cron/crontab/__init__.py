@@ -1,0 +1,1 @@
+"""The user's crontab: our block in it, byte for byte safe."""

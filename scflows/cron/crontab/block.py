@@ -1,0 +1,123 @@
+"""Our block in the text of a crontab: find it, change it, leave every other byte as it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from scflows.cron.crontab.line import Entry, parse_line
+from scflows.errors import Refused
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+BEGIN = b"# >>> scflows >>>"
+END = b"# <<< scflows <<<"
+FIRST_LINE = BEGIN + b" change these lines with the command flows; put your own below the block\n"
+LAST_LINE = END + b"\n"
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A crontab taken apart. What is `before` and `after` the block is not ours."""
+
+    before: bytes
+    lines: list[str] | None  #: the block's lines without its marks and newlines; None when there is no block
+    after: bytes
+    strays: list[Entry]  #: live lines of ours outside of the block
+
+    @property
+    def foreign(self) -> bytes:
+        return self.before + self.after
+
+
+def split(raw: bytes) -> Parts:
+    """A crontab taken apart. Raises Refused when the marks of our block do not make one pair."""
+    lines = _lines(raw)
+    begins = [number for number, line in enumerate(lines) if line.startswith(BEGIN)]
+    ends = [number for number, line in enumerate(lines) if line.startswith(END)]
+    if not begins and not ends:
+        return Parts(raw, None, b"", _strays(lines))
+    if len(begins) != 1 or len(ends) != 1 or ends[0] < begins[0]:
+        numbers = ", ".join(str(number + 1) for number in sorted(begins + ends))
+        raise Refused(
+            f"the marks of our block in the crontab (line {numbers}) are not one pair of begin and end",
+            "put them right with: crontab -e; or take out all lines between them, and the marks",
+        )
+    begin, end = begins[0], ends[0]
+    inside = [line.removesuffix(b"\n").decode("utf-8", "surrogateescape") for line in lines[begin + 1 : end]]
+    outside = lines[:begin] + lines[end + 1 :]
+    return Parts(b"".join(lines[:begin]), inside, b"".join(lines[end + 1 :]), _strays(outside))
+
+
+def live_lines(raw: bytes) -> list[Entry]:
+    """What the live lines of ours say, wherever they stand."""
+    return _strays(_lines(raw))
+
+
+def plan(raw: bytes, lines: Sequence[str], drop: Collection[str] = (), spared: Collection[str] = ()) -> bytes:
+    """The crontab with these lines as our block, and without the strays of the names in `drop`.
+
+    Lines that are `spared` stay, whatever their names.
+    Without lines there is no block. Raises Refused for a crontab that cannot be read and written back unchanged.
+    """
+    parts = split(raw)
+    foreign = parts.foreign
+    if drop:
+        foreign = b"".join(line for line in _lines(foreign) if not _is_dropped(line, drop, spared))
+    block = b""
+    if lines:
+        inside = "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape")
+        block = FIRST_LINE + inside + LAST_LINE
+    # At the top, since a variable set in a crontab holds for all lines below it.
+    new = block + foreign
+    if new != raw:
+        _check_round_trip(raw)
+    return new
+
+
+def drift(raw: bytes, lines: Sequence[str]) -> list[str]:
+    """How the crontab's block differs from the tabfile's lines, as a unified diff; empty when it does not."""
+    return difference(lines, split(raw).lines or [], "tabfile", "crontab")
+
+
+def difference(old: Sequence[str], new: Sequence[str], old_name: str, new_name: str) -> list[str]:
+    """A unified diff without newlines; empty when both are the same."""
+    if list(old) == list(new):
+        return []
+    import difflib
+
+    return list(difflib.unified_diff(old, new, old_name, new_name, n=1, lineterm=""))
+
+
+def _lines(raw: bytes) -> list[bytes]:
+    """The lines with their newlines; only a newline ends one."""
+    lines = raw.split(b"\n")
+    last = lines.pop()
+    return [line + b"\n" for line in lines] + ([last] if last else [])
+
+
+def _strays(lines: Sequence[bytes]) -> list[Entry]:
+    found = (_entry(line) for line in lines)
+    return [entry for entry in found if entry is not None]
+
+
+def _entry(line: bytes) -> Entry | None:
+    if b"scflows" not in line:
+        return None
+    return parse_line(line.removesuffix(b"\n").decode("utf-8", "surrogateescape"))
+
+
+def _is_dropped(line: bytes, names: Collection[str], spared: Collection[str]) -> bool:
+    entry = _entry(line)
+    return entry is not None and entry.name in names and entry.text not in spared
+
+
+def _check_round_trip(raw: bytes) -> None:
+    """Refuse what cannot be written back: a program `crontab` may take what follows for another line, or none."""
+    for number, line in enumerate(_lines(raw), 1):
+        if b"\0" in line:
+            raise Refused(
+                f"line {number} of the crontab holds a zero byte: it cannot be written back as it is",
+                "take it out with: crontab -e",
+            )

@@ -1,0 +1,1 @@
+"""When a task is due: intervals, cron expressions, time zones."""

@@ -1,0 +1,107 @@
+"""Schedules in words, such as `every 3 h at :17`, `daily at 04:41`, `every 7 h, checked hourly`."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from scflows.cron.schedule.crontab_fields import check_minutes
+from scflows.cron.schedule.fields import values
+
+WEEKDAYS = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")
+#: More times of day than this are no longer read with pleasure.
+MOST_TIMES = 4
+
+
+@lru_cache(maxsize=4096)
+def counted(every: int) -> str:
+    """An interval in seconds that is counted, and how often the crontab's line asks for it."""
+    check = check_minutes(every)
+    how = {1: "every minute", 60: "hourly"}.get(check, f"every {check} min")
+    return f"every {duration(every)}, checked {how}"
+
+
+def why_counted(every: int | None, is_counted: bool, days: int) -> str:
+    """Why one line of the calendar cannot say an interval; empty where it can."""
+    if every is None or not (is_counted or days):
+        return ""
+    if days:
+        why = "no step of weeks and months: the days are counted"
+    elif every % 60:
+        why = "no whole minutes: a process a minute starts each run at its second"
+    elif every < 3600:
+        why = "not a divisor of 60 min: the slots are counted"
+    else:
+        why = (
+            "no whole hours: the slots are counted" if every % 3600 else "not a divisor of 24 h: the slots are counted"
+        )
+    return f"{duration(every)} is {why}"
+
+
+def turn(days: int, cron: str) -> str:
+    """Every so many days at the time of an expression with one time a day or a week."""
+    minute, hour, _, _, weekday = cron.split(" ")
+    time = f"at {int(hour):02}:{int(minute):02}"
+    if weekday == "*":
+        return f"every {days} d {time}, checked daily"
+    return f"every {days // 7} weeks on {WEEKDAYS[int(weekday)]} {time}, checked weekly"
+
+
+@lru_cache(maxsize=4096)
+def calendar(cron: str) -> str:
+    """A cron expression in words where it is simple, else the expression."""
+    try:
+        return _calendar(cron) or cron
+    except ValueError:
+        # A line that somebody wrote into the crontab may hold anything.
+        return cron
+
+
+def duration(seconds: int) -> str:
+    """Seconds as the largest unit that says them without a rest."""
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds % size == 0:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"
+
+
+def _calendar(cron: str) -> str | None:
+    minute, hour, day, month, weekday = cron.split(" ")
+    minutes = values(minute, 0)
+    if hour == "*":
+        if (day, month, weekday) != ("*", "*", "*"):
+            return None
+        step = _step(minutes, 60)
+        if step == 1:
+            return "every minute"
+        if step == 60:
+            return f"hourly at :{minutes[0]:02}"
+        return f"every {step} min" if step else None
+    hours = values(hour, 1)
+    step = _step(hours, 24)
+    if step and step < 12 and len(minutes) == 1 and (day, month, weekday) == ("*", "*", "*"):
+        return f"every {step} h at :{minutes[0]:02}"
+    if len(minutes) * len(hours) > MOST_TIMES:
+        return None
+    times = ", ".join(f"{each:02}:{minute:02}" for each in hours for minute in minutes)
+    which = _days(day, month, weekday)
+    return f"{which} at {times}" if which else None
+
+
+def _days(day: str, month: str, weekday: str) -> str | None:
+    if (day, month, weekday) == ("*", "*", "*"):
+        return "daily"
+    if (day, month) == ("*", "*"):
+        if weekday == "1-5":
+            return "Monday to Friday"
+        days = values(weekday, 4)
+        return f"weekly on {WEEKDAYS[days[0]]}" if len(days) == 1 else None
+    if (month, weekday) == ("*", "*") and len(values(day, 2)) == 1:
+        return f"monthly on day {day}"
+    return None
+
+
+def _step(numbers: list[int], cycle: int) -> int | None:
+    """The distance of numbers that go evenly round a cycle."""
+    step = cycle // len(numbers)
+    even = cycle % len(numbers) == 0 and numbers == list(range(numbers[0], cycle, step))
+    return step if even else None

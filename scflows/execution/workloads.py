@@ -1,0 +1,156 @@
+"""What a child process does: the steps of a flow, or a command in its place."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+from scflows.history.run import EXIT, RUNNING, SUCCESS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from scflows.execution.journal import Journal
+    from scflows.execution.step_limits import Lost
+    from scflows.execution.supervisor import Body, Tell
+    from scflows.flows.model import Flow
+    from scflows.history.run import Run, StepRecord
+    from scflows.history.task_log import TaskLog
+    from scflows.settings import Settings
+
+#: How a step ended whose end is in the journal.
+DONE = (SUCCESS, "ignored", "handled")
+#: How long a child that only runs the final step may take to begin it, in seconds; then its own clock counts.
+FINAL_LIMIT = 10.0
+
+
+class FlowBody:
+    """Runs a flow's steps."""
+
+    own_clock = True
+
+    def __init__(
+        self,
+        flow: Flow,
+        data: dict[str, Any],
+        settings: Settings,
+        limit: float,
+        journal: Journal,
+        folder: str = "",
+        force: bool = False,
+    ) -> None:
+        """`folder` is where child flows are found; `force` runs steps though their target is there."""
+        self.flow = flow
+        self.data = data
+        self.settings = settings
+        self.limit = limit
+        self.ends = time.monotonic() + limit
+        self.journal = journal
+        self.folder = folder or os.path.dirname(flow.file)
+        self.force = force
+        self._final_only: tuple[str, str, str, int] | None = None
+        self._lost: StepRecord | None = None
+        self._position = 0  #: of the last step so far
+
+    def run(self, log: TaskLog, send: Tell, dry_run: bool) -> int:
+        from scflows.execution.flow_runner import Outcome, Runner
+        from scflows.execution.flow_session import Session
+        from scflows.flows.loader import load_child
+        from scflows.steps import Context
+        from scflows.steps.cancellation import Clock
+
+        clock = Clock(None if self._final_only else max(0.0, self.ends - time.monotonic()), send)
+        session = Session(
+            self.settings,
+            lambda path: load_child(path, self.folder, self.settings),
+            lambda: send("final", {}),
+            self.force,
+        )
+        expressions = session.expressions(self.flow)
+        ctx = Context(self.settings, self.data, expressions, log, self.flow.file, dry_run, clock.line.remaining)
+        ctx.line = clock.line
+        self.journal.mask = log.mask
+        log.mask.told.append(lambda texts: self.journal.conceal())
+        runner = Runner(self.flow, ctx, session, _Teller(send), self.journal)
+        clock.watch()
+        if self._final_only:
+            status, reason, message, position = self._final_only
+            outcome = runner.run_final(Outcome(status, reason, message), position)
+        else:
+            outcome = runner.run(self._lost, self._position)
+        if self.journal.problem:
+            log.warning(self.journal.problem)
+        values = {"status": outcome.status, "reason": outcome.reason, "message": outcome.message}
+        send("end", {**values, "data": self.data})
+        return 0
+
+    def after(self, run: Run, lost: Lost | None) -> Body | None:
+        if lost is not None and (rest := self._without(lost, run)) is not None:
+            return rest
+        if self.flow.finally_step is None or run.status == EXIT or self._final_only:
+            return None
+        if any(step.name == self.flow.finally_step for step in run.steps):
+            return None
+        from scflows.execution.journal import restored
+
+        data = restored(self.journal.past(), self.data)
+        data["__errors__"].append({"step": run.steps[-1].name if run.steps else "", "error": {"message": run.message}})
+        rest = FlowBody(self.flow, data, self.settings, FINAL_LIMIT, self.journal, self.folder, self.force)
+        rest._final_only = (run.status, run.reason, run.message, len(run.steps))
+        return rest
+
+    def _without(self, lost: Lost, run: Run) -> FlowBody | None:
+        """What goes on from the journal after a step that was lost; None when that was the final step."""
+        if self._final_only or lost.step == self.flow.finally_step:
+            return None
+        cut = [step for step in run.steps if step.message == run.message]
+        record = next((step for step in cut if step.name == lost.step), None)
+        noted = [note.get("step") for note in self.journal.past()]
+        done = [step.name for step in run.steps if step not in cut and step.status in DONE]
+        if record is None or any(noted.count(name) < done.count(name) for name in set(done)):
+            return None  # The journal could not be written: nobody knows what the steps have given.
+        for step in cut:
+            step.status = "handled"
+            step.message = f"cut short: {lost.step!r} had the process killed that ran both; run again"
+        record.message = lost.message
+        run.status, run.reason, run.message = RUNNING, "", ""
+        rest = FlowBody(self.flow, self.data, self.settings, self.limit, self.journal, self.folder, self.force)
+        rest.ends = self.ends
+        rest._lost, rest._position = record, len(run.steps)
+        return rest
+
+
+class CommandBody:
+    """Runs a `flows` command in the child's place."""
+
+    own_clock = False
+
+    def __init__(self, command: tuple[str, ...], settings: Settings, limit: float) -> None:
+        self.command = command
+        self.settings = settings
+        self.limit = limit
+        self.ends = time.monotonic() + limit
+
+    def run(self, log: TaskLog, send: Tell, dry_run: bool) -> int:
+        arguments = [sys.executable, "-P", "-m", "scflows", *self.command, "--home", self.settings.home]
+        if dry_run:
+            arguments.append("--dry-run")
+        os.execve(sys.executable, arguments, dict(self.settings.environment))
+
+    def after(self, run: Run, lost: Lost | None) -> Body | None:
+        return None
+
+
+class _Teller:
+    """The runner's listener: tells the parent."""
+
+    def __init__(self, send: Tell) -> None:
+        self.send = send
+
+    def step_started(self, record: StepRecord) -> None:
+        self.send("step_started", record.__dict__)
+
+    def step_ended(self, record: StepRecord) -> None:
+        self.send("step_ended", record.__dict__)

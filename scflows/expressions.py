@@ -1,0 +1,397 @@
+"""Jinja text in a sandbox, `when` conditions, jq filters; each compiled once in a process."""
+
+from __future__ import annotations
+
+import os
+from _thread import allocate_lock
+from collections import ChainMap
+
+from scflows.errors import StepError
+from scflows.storage import is_below
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+    from jinja2 import Template
+    from jinja2.sandbox import SandboxedEnvironment
+
+
+#: How many compiled templates, conditions and filters are kept, of each; the oldest goes first.
+KEPT = 2000
+TRUE_WORDS = ("true", "1", "yes")
+# jq has no option to hide the environment, so its names are taken: `env` and `$ENV` are empty, modules are out
+# of reach. `import` and `include` are syntax errors anywhere but at the start, which this is not any more. No
+# parentheses around the program: what closes one that it has not opened would compile.
+JQ_FRAME = 'def env: {}; def modulemeta: error("modules are not available"); {} as $ENV |\n%s'
+
+#: jq expressions that were found to compile, which takes 2 ms each.
+_sound: set[str] = set()
+
+
+class Expressions:
+    """What a process has compiled of one workspace's expressions."""
+
+    def __init__(
+        self, template_folders: tuple[str, ...] = (), strict: bool = False, private: tuple[str, ...] = ()
+    ) -> None:
+        """`private`: files that are no template to anybody, though they lie in a template folder."""
+        self._template_folders = template_folders
+        self._private = private
+        self._strict = strict
+        self._environment: SandboxedEnvironment | None = None
+        self._templates: dict[str, Template] = {}
+        self._conditions: dict[str, Any] = {}
+        self._filters: dict[str, Any] = {}
+        # Compiled things may be used by several threads at once; what is kept of them is changed by one at a time.
+        self._compiling = allocate_lock()
+        self._altering: dict[str, bool] = {}
+
+    def render(self, text: str, names: Mapping[str, Any]) -> str:
+        """The text with its templates filled in; plain text as it is. Raises StepError."""
+        if not is_template(text):
+            return text
+        template = self._template(text)
+        return str(self._guarded(lambda: _rendered(template, names), text))
+
+    def render_all(self, value: Any, names: Mapping[str, Any]) -> Any:
+        """The value with every text in it rendered; lists and mappings keep their shape, keys stay."""
+        if isinstance(value, str):
+            return self.render(value, names)
+        if isinstance(value, dict):
+            return {key: self.render_all(item, names) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self.render_all(item, names) for item in value]
+        return value
+
+    def render_file(self, path: str, names: Mapping[str, Any]) -> str:
+        """A template file of the template folders, rendered. Raises StepError."""
+        from jinja2 import TemplateNotFound
+
+        try:
+            template = self._jinja().get_template(path)
+        except TemplateNotFound as error:
+            raise StepError(f"template {error.name!r} is not in the templates folder") from error
+        except Exception as error:
+            raise StepError(f"template {path!r}: {_first_line(error)}") from error
+        return str(self._guarded(lambda: template.render(names), path))
+
+    def judge(self, condition: Any, names: Mapping[str, Any]) -> bool:
+        """Whether a condition holds: numbers by value, text as an expression. Raises StepError."""
+        if not isinstance(condition, str):
+            return is_true(condition)
+        if is_template(condition):
+            # Blanks around it are the template's, as the line end of a YAML block.
+            return is_true(self.render(condition, names).strip())
+        compiled = self._conditions.get(condition)
+        if compiled is None:
+            compiled = self._compile_condition(condition)
+            self._keep(self._conditions, condition, compiled)
+        return bool(self._guarded(lambda: is_true(compiled(names)), condition))
+
+    def filter(self, expression: str, value: Any, output: str | None = None) -> Any:
+        """What a jq expression makes of a value: null, the one output, or the list of several.
+
+        `output` is `list` (always a list) or `first` (the first output or null). Raises StepError.
+        """
+        compiled = self._filters.get(expression)
+        if compiled is None:
+            compiled = compile_filter(expression)
+            self._keep(self._filters, expression, compiled)
+        try:
+            outputs = compiled.input_value(value).all()
+        except (ValueError, RecursionError) as error:
+            raise StepError(f"jq: {_first_line(error)}") from error
+        if output == "list":
+            return outputs
+        if output == "first" or len(outputs) < 2:
+            return outputs[0] if outputs else None
+        return outputs
+
+    def check_template(self, text: str, secrets: bool = False) -> None:
+        """Raises StepError when a text is a template that does not compile, or calls `secret` where it may not."""
+        if is_template(text):
+            self._template(text)
+            if not secrets:
+                self._refuse_secrets(text)
+
+    def check_condition(self, condition: Any) -> None:
+        """Raises StepError when a condition does not compile."""
+        if isinstance(condition, str):
+            if is_template(condition):
+                self._template(condition)
+                self._refuse_secrets(condition)
+            elif condition not in self._conditions:
+                self._keep(self._conditions, condition, self._compile_condition(condition))
+                self._refuse_secrets("{{ " + condition + " }}")
+
+    def check_filter(self, expression: str) -> None:
+        """Raises StepError when a jq expression does not compile."""
+        if expression not in _sound:
+            compile_filter(expression)
+            if len(_sound) < KEPT:
+                _sound.add(expression)
+
+    def _template(self, text: str) -> Template:
+        found = self._templates.get(text)
+        if found is None:
+            from jinja2 import TemplateSyntaxError
+
+            try:
+                found = self._jinja().from_string(text)
+            except TemplateSyntaxError as error:
+                raise StepError(f"template {_short(text)!r}: {error.message}") from error
+            except (RecursionError, MemoryError) as error:
+                raise StepError(f"template {_short(text)!r}: nested too deeply") from error
+            self._keep(self._templates, text, found)
+        return found
+
+    def alters_secret(self, text: str) -> bool:
+        """Whether a template does more with a secret than to put a field of it as it is: filters, conditions."""
+        found = self._altering.get(text)
+        if found is None:
+            from jinja2 import nodes
+
+            parsed = self._jinja().parse(text)
+            calls = [call for call in parsed.find_all(nodes.Call) if _is_secret(call)]
+            fields = [each for output in parsed.find_all(nodes.Output) for each in output.nodes]
+            plain = [
+                each for each in fields if isinstance(each, nodes.Getattr | nodes.Getitem) and _is_secret(each.node)
+            ]
+            found = len(plain) < len(calls) or not calls
+            self._keep(self._altering, text, found)
+        return found
+
+    def _refuse_secrets(self, text: str) -> None:
+
+        if SECRET not in text:
+            return
+        from jinja2 import nodes
+
+        if any(_is_secret(call) for call in self._jinja().parse(text).find_all(nodes.Call)):
+            raise StepError(NO_SECRETS)
+
+    def _compile_condition(self, condition: str) -> Any:
+        from jinja2 import TemplateSyntaxError
+
+        if not condition.strip():
+            raise StepError("an empty condition")
+        try:
+            expression = self._jinja().compile_expression(condition, undefined_to_none=False)
+        except TemplateSyntaxError as error:
+            raise StepError(f"condition {_short(condition)!r}: {error.message}") from error
+        except (RecursionError, MemoryError) as error:
+            raise StepError(f"condition {_short(condition)!r}: nested too deeply") from error
+        return lambda names: _evaluated(expression._template, names)
+
+    def _jinja(self) -> SandboxedEnvironment:
+        if self._environment is None:
+            with self._compiling:
+                self._environment = self._environment or sandbox(
+                    self._template_folders, self._strict, self._private, KEPT
+                )
+        return self._environment
+
+    def _keep(self, kept: dict[str, Any], key: str, value: Any) -> None:
+        with self._compiling:
+            if len(kept) >= KEPT:
+                del kept[next(iter(kept))]
+            kept[key] = value
+
+    def _guarded(self, action: Callable[[], Any], text: str) -> Any:
+        from jinja2 import TemplateError, TemplateNotFound
+
+        try:
+            return action()
+        except StepError:
+            raise
+        except TemplateNotFound as error:
+            raise StepError(f"template {error.name!r} is not in the templates folder") from error
+        except TemplateError as error:
+            raise StepError(f"template {_short(text)!r}: {error.message}") from error
+        except Exception as error:
+            # A filter or operator applied to a value it cannot take raises whatever Python raises.
+            raise StepError(f"template {_short(text)!r}: {type(error).__name__}: {error}") from error
+
+
+def _rendered(template: Template, names: Mapping[str, Any]) -> str:
+    """What `template.render(names)` gives, without a copy of all names: that would grow with every step."""
+    context = template.new_context(ChainMap(names, template.globals), shared=True)  # type: ignore[arg-type]
+    return "".join(template.root_render_func(context))
+
+
+def _evaluated(template: Template, names: Mapping[str, Any]) -> Any:
+    """What an expression that jinja2 compiled gives: its template puts the value under `result`."""
+    context = template.new_context(ChainMap(names, template.globals), shared=True)  # type: ignore[arg-type]
+    for _ in template.root_render_func(context):
+        pass
+    return context.vars["result"]
+
+
+def _is_secret(node: Any) -> bool:
+    """Whether a node of a template calls `secret`."""
+    from jinja2 import nodes
+
+    return isinstance(node, nodes.Call) and isinstance(node.node, nodes.Name) and node.node.name == SECRET
+
+
+def is_template(text: str) -> bool:
+    """Whether a text has anything to render."""
+    return "{{" in text or "{%" in text or "{#" in text
+
+
+def is_true(value: Any) -> bool:
+    """The truth of a condition's value: of texts only `true`, `1` and `yes`, in any case."""
+    if isinstance(value, str):
+        return value.lower() in TRUE_WORDS
+    if isinstance(value, bool | int | float | list | dict | tuple) or value is None:
+        return bool(value)
+    from jinja2 import Undefined
+
+    if isinstance(value, Undefined):
+        return bool(value)
+    # Filters like `select` give a generator, which is always true by itself.
+    return bool(list(value)) if hasattr(value, "__iter__") else bool(value)
+
+
+def compile_filter(expression: str) -> Any:
+    """A compiled jq program that sees neither environment nor modules. Raises StepError."""
+    import jq
+
+    if not expression.strip():
+        raise StepError("an empty jq expression")
+    try:
+        return jq.compile(JQ_FRAME % expression)
+    except ValueError as error:
+        reason = _first_line(error).removeprefix("jq: error: ").partition(" at <top-level>")[0]
+        if "unexpected import" in reason or "unexpected include" in reason:
+            reason = "import and include are not available"
+        raise StepError(f"jq {_short(expression)!r}: {reason}") from error
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= 60 else line[:59] + "…"
+
+
+#: How much a template may make of little, in characters, items or bits.
+MOST_REPEATED = 10_000_000
+#: The methods of a text that make it as long as they are told.
+PADDING = ("center", "ljust", "rjust", "zfill")
+#: The function that gives templates a secret, where the language allows it.
+SECRET = "secret"
+NO_SECRETS = "secret() is refused here; it works in uri, query and headers of rest, and in the settings of a login"
+
+
+def sandbox(folders: tuple[str, ...], strict: bool, private: tuple[str, ...], kept: int) -> SandboxedEnvironment:
+    """What templates are compiled in.
+
+    `folders`: where template files lie; `private`: files that are no template though they lie there; `strict`: a
+    name that is not there is an error; `kept`: so many compiled template files are.
+    """
+    import re
+
+    from jinja2 import FileSystemLoader, StrictUndefined, Undefined, nodes
+    from jinja2.compiler import CodeGenerator
+    from jinja2.exceptions import SecurityError, TemplateNotFound
+    from jinja2.loaders import split_template_path
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    tops = [os.path.realpath(folder) for folder in folders]
+
+    class Inside(FileSystemLoader):
+        def get_source(self, environment: Any, template: str) -> Any:
+            # The library's own follows links to wherever they lead.
+            if "\0" in template:
+                raise TemplateNotFound(template)
+            parts = split_template_path(template)
+            for top in tops:
+                full = os.path.join(top, *parts)
+                if not os.path.lexists(full):
+                    continue
+                file = os.path.realpath(full)
+                if not is_below(file, (top,)):
+                    raise SecurityError(f"{template!r} leads out of its folder")
+                # A flow may lie beside the settings.
+                if is_below(file, private):
+                    raise SecurityError(f"{template!r} is one of the settings, which no step may touch")
+            return super().get_source(environment, template)
+
+    class Unfolded(CodeGenerator):
+        def _output_child_to_const(self, node: nodes.Expr, frame: Any, finalize: Any) -> str:
+            # A text that says how to make a huge one must not be worked out where no limit of time holds.
+            if not isinstance(node, nodes.TemplateData | nodes.Const):
+                raise nodes.Impossible
+            return super()._output_child_to_const(node, frame, finalize)
+
+    class Sandbox(ImmutableSandboxedEnvironment):
+        code_generator_class = Unfolded
+        intercepted_binops = frozenset(["*", "**"])
+
+        def call(self, context: Any, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
+            if isinstance(obj, Undefined) and obj._undefined_name == SECRET:
+                raise SecurityError(NO_SECRETS)
+            if getattr(obj, "__name__", "") in PADDING and isinstance(getattr(obj, "__self__", None), str):
+                _bound(*args)
+            return super().call(context, obj, *args, **kwargs)
+
+        def wrap_str_format(self, value: Any) -> Any:
+            found = super().wrap_str_format(value)
+            if found is not None:
+                _bound(*(int(width) for width in re.findall(r"\d+", value.__self__)))
+            return found
+
+        def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+            if operator == "**":
+                if isinstance(left, int) and isinstance(right, int):
+                    _bound(left.bit_length() * right)
+            elif isinstance(left, str | list | tuple) and isinstance(right, int):
+                _bound(len(left) * right)
+            elif isinstance(right, str | list | tuple) and isinstance(left, int):
+                _bound(len(right) * left)
+            return super().call_binop(context, operator, left, right)
+
+        def unsafe_undefined(self, obj: Any, attribute: str) -> Undefined:
+            # The library's own renders as nothing; reaching for the host language shall be an error.
+            raise SecurityError(f"{attribute!r} is out of reach for templates")
+
+    made = Sandbox(
+        loader=Inside(tops),
+        undefined=StrictUndefined if strict else Undefined,
+        keep_trailing_newline=True,
+        autoescape=False,
+        cache_size=kept,
+        optimized=False,
+    )
+    for name in ("center", "indent", "format"):
+        made.filters[name] = _bounded(made.filters[name])
+    return made
+
+
+def _bounded(filter: Callable[..., Any]) -> Callable[..., Any]:
+    """A filter that makes a text as wide as it is told, up to a bound."""
+    import re
+    from functools import wraps
+
+    @wraps(filter)
+    def bounded(value: Any, *args: Any, **kwargs: Any) -> Any:
+        if filter.__name__ == "do_format":
+            _bound(*(int(width) for width in re.findall(r"\d+", str(value))))
+        else:
+            _bound(*args, *kwargs.values())
+        return filter(value, *args, **kwargs)
+
+    return bounded
+
+
+def _bound(*sizes: Any) -> None:
+    from jinja2.exceptions import SecurityError
+
+    if any(isinstance(size, int) and size > MOST_REPEATED for size in sizes):
+        raise SecurityError(f"a value of more than {MOST_REPEATED} characters or items made of a small one")

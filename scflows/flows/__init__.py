@@ -1,0 +1,1 @@
+"""Flow files: the model, the parser, the loader, the schema."""

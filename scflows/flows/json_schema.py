@@ -1,0 +1,193 @@
+"""A JSON Schema of flow files, from which editors offer what may be written and mark what may not.
+
+Draft 2020-12, https://json-schema.org/draft/2020-12/json-schema-core
+"""
+
+from __future__ import annotations
+
+from scflows.flows.properties import (
+    FLOW_PROPERTIES,
+    PARAM_PROPERTIES,
+    RETRY_PROPERTIES,
+    SCHEDULE_PROPERTIES,
+    STEP_PROPERTIES,
+    Property,
+)
+from scflows.flows.step_types import all_step_types
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import Any
+
+    from scflows.flows.step_types import StepType
+    from scflows.steps import Option
+
+    Schema = dict[str, Any]
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+#: Its name in a flows folder, where the first line of each shipped flow points to.
+SCHEMA_FILE = "flow.schema.json"
+WORDS = {
+    "text": "string",
+    "integer": "integer",
+    "number": "number",
+    "boolean": "boolean",
+    "list": "array",
+    "mapping": "object",
+    "null": "null",
+}
+#: What a step inside a step may have; the rest is the outer one's.
+INNER = ("name", "type", "jq_expression", "jq_output")
+INNER_STEP = {"$ref": "#/$defs/inner_step"}
+
+
+def _closed(properties: Mapping[str, Any], *required: str) -> Schema:
+    closed = {"type": "object", "properties": dict(properties), "required": list(required)}
+    return {**closed, "additionalProperties": False}
+
+
+#: What values look like inside, by step type and option, where the kind of the option does not say it.
+SHAPES: dict[tuple[str, str], Schema] = {
+    ("switch", "cases"): {
+        "items": _closed(
+            {
+                "when": {
+                    "description": "a regular expression that must match from the start of the value's text",
+                    "type": ["string", "number", "boolean", "null"],
+                },
+                "step": INNER_STEP,
+            },
+            "when",
+            "step",
+        )
+    },
+    ("switch", "default"): INNER_STEP,
+    ("rest", "authentication"): _closed(
+        {
+            "type": {"enum": ["basic", "token", "api-key", "api_key"]},
+            "secret": {"description": "its name in secrets.yml", "type": "string"},
+            "bearer": {"description": "the word before a token", "type": "string", "default": "Bearer"},
+        },
+        "type",
+        "secret",
+    ),
+    ("rest", "paginate"): _closed(
+        {
+            "by": {"enum": ["link", "page", "offset", "cursor"]},
+            "param": {"description": "the parameter that says which page", "type": "string"},
+            "next": {"description": "a jq program: the next cursor or uri", "type": "string"},
+            "items": {"description": "a jq program: the items of a page", "type": "string"},
+            "max_pages": {"type": "integer", "minimum": 1},
+        },
+        "by",
+    ),
+    ("table", "columns"): {
+        "additionalProperties": {"enum": ["text", "integer", "number", "boolean", "date", "datetime"]},
+        "items": {"type": "string"},
+    },
+    ("table", "unique"): {"items": {"type": "string"}},
+    ("table", "by"): {"items": {"type": "string"}},
+    ("shell", "command"): {"items": {"type": ["string", "number"]}, "minItems": 1, "minLength": 1},
+}
+
+
+def flow_schema(types: Iterable[StepType] | None = None) -> Schema:
+    """The schema of flow files with these step types; with all that are installed unless given."""
+    known = [each for each in (all_step_types() if types is None else types) if not each.problem]
+    top = _properties(FLOW_PROPERTIES)
+    top["steps"]["items"] = {"$ref": "#/$defs/step"}
+    top["schedule"] |= {"properties": _properties(SCHEDULE_PROPERTIES), "additionalProperties": False}
+    top["params"]["additionalProperties"] = {"$ref": "#/$defs/param"}
+    inner = {name: each for name, each in _step(known).items() if name in INNER}
+    return {
+        "$schema": DIALECT,
+        "title": "A flow of scflows",
+        **_closed(top, *_required(FLOW_PROPERTIES)),
+        "$defs": {
+            "step": {
+                "type": "object",
+                "properties": _step(known),
+                "required": _required(STEP_PROPERTIES),
+                "allOf": [{"$ref": "#/$defs/options"}],
+                "unevaluatedProperties": False,
+            },
+            "inner_step": {
+                "type": "object",
+                "properties": inner,
+                "required": ["type"],
+                "allOf": [{"$ref": "#/$defs/options"}],
+                "unevaluatedProperties": False,
+            },
+            "options": {"allOf": [_block(each) for each in known]},
+            "param": {"type": "object", "properties": _properties(PARAM_PROPERTIES), "additionalProperties": False},
+            **{f"type.{each.name}": _options(each) for each in known},
+        },
+    }
+
+
+def _step(known: list[StepType]) -> Schema:
+    properties = _properties(STEP_PROPERTIES)
+    properties["type"] |= {
+        "enum": [each.name for each in known],
+        # Not of the standard; editors show it beside each offer.
+        "enumDescriptions": [each.summary for each in known],
+    }
+    properties["retry"] |= {"properties": _properties(RETRY_PROPERTIES), "additionalProperties": False}
+    return properties
+
+
+def _block(kind: StepType) -> Schema:
+    """Which block a step of this type has. The blocks of other types are left aside, so they are not named."""
+    return {
+        "if": {"properties": {"type": {"const": kind.name}}, "required": ["type"]},
+        "then": {"properties": {kind.name: {"$ref": f"#/$defs/type.{kind.name}"}}, "required": [kind.name]},
+    }
+
+
+def _options(kind: StepType) -> Schema:
+    properties = {each.name: _value(each) | SHAPES.get((kind.name, each.name), {}) for each in kind.options}
+    required = [each.name for each in kind.options if each.required]
+    said = "\n\n".join(part for part in (kind.summary, kind.more, kind.example) if part)
+    options = {"description": said, **_closed(properties, *required)}
+    return options if required else {**options, "type": ["object", "null"]}
+
+
+def _properties(table: Mapping[str, Property]) -> dict[str, Schema]:
+    found = {}
+    for name, each in table.items():
+        value: Schema = _value(each)
+        # What is empty in the file is as if it were not there.
+        if "type" in value and not each.required:
+            value["type"] = [*([value["type"]] if isinstance(value["type"], str) else value["type"]), "null"]
+        found[name] = {**value, **each.shape}
+    return found
+
+
+def _required(table: Mapping[str, Property]) -> list[str]:
+    return [name for name, each in table.items() if each.required]
+
+
+def _value(each: Property | Option) -> Schema:
+    words = [WORDS[kind] for kind in each.kinds]
+    value: Schema = {"type": words[0] if len(words) == 1 else words} if words else {}
+    told = [each.help] if each.help else []
+    if getattr(each, "template", False):
+        told.append("(template)")
+    if told:
+        value["description"] = " ".join(told)
+    if each.default is not None:
+        value["default"] = each.default
+    if each.choices:
+        may_be_null = "null" in each.kinds or (isinstance(each, Property) and not each.required)
+        choices = [*each.choices, *([None] if may_be_null else [])]
+        value |= _any_case(each.choices) if getattr(each, "any_case", False) else {"enum": choices}
+    if each.minimum is not None:
+        value["minimum"] = each.minimum
+    return value
+
+
+def _any_case(choices: tuple[str, ...]) -> Schema:
+    # The patterns of JSON Schema have no flag for it.
+    spelled = ["".join(f"[{letter.upper()}{letter.lower()}]" for letter in choice) for choice in choices]
+    return {"anyOf": [{"enum": list(choices)}, {"pattern": f"^({'|'.join(spelled)})$"}]}

@@ -1,0 +1,189 @@
+"""The parameters a flow takes: declared under `params`, checked and converted before its first step."""
+
+from __future__ import annotations
+
+from scflows.errors import StepError, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from typing import Any
+
+TYPES = ("text", "integer", "number", "boolean", "date", "datetime", "json")
+PROPERTIES = ("type", "required", "default", "choices", "min", "max", "help")
+WORDS = {
+    "true": True,
+    "yes": True,
+    "on": True,
+    "1": True,
+    "false": False,
+    "no": False,
+    "off": False,
+    "0": False,
+}
+
+
+def declaration_mistakes(declared: Any) -> Iterator[tuple[tuple[str, ...], str]]:
+    """What is wrong with a `params` block, as (keys that lead there, message)."""
+    if not isinstance(declared, dict):
+        yield (), "params: a mapping from names to their properties is wanted"
+        return
+    for name, properties in declared.items():
+        if not isinstance(name, str) or not isinstance(properties, dict):
+            yield (
+                (str(name),),
+                f"param {name!r}: a mapping of its properties is wanted, such as {{type: text}}",
+            )
+            continue
+        for key in properties:
+            if key not in PROPERTIES:
+                yield (
+                    (name, str(key)),
+                    f"param {name!r}: unknown property {key!r}; it has {', '.join(PROPERTIES)}",
+                )
+        kind = properties.get("type", "text")
+        if kind not in TYPES:
+            yield (name, "type"), f"param {name!r}: unknown type {kind!r}; there are {', '.join(TYPES)}"
+        else:
+            yield from _value_mistakes(name, properties, kind)
+        for key, wanted, word in (
+            ("choices", list, "a list"),
+            ("required", bool, "true or false"),
+            ("help", str, "a text"),
+        ):
+            if properties.get(key) is not None and not isinstance(properties[key], wanted):
+                yield (name, key), f"param {name!r}: {key} is {word}"
+
+
+def _value_mistakes(name: str, properties: Mapping[str, Any], kind: str) -> Iterator[tuple[tuple[str, ...], str]]:
+    """What is wrong with the values that a declaration names."""
+    wrong = False
+    for bound in ("min", "max"):
+        limit = properties.get(bound)
+        if limit is not None and _unfit(kind, limit):
+            wrong = True
+            yield (name, bound), f"param {name!r}: {bound} {limit!r} is no {kind}"
+    if properties.get("default") is not None and not wrong:
+        try:
+            _checked(name, properties, properties["default"])
+        except UsageError as error:
+            yield (name, "default"), f"default of {error}"
+
+
+def convert(declared: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of a run: what is given, converted, and the defaults of the rest.
+
+    Raises UsageError that names every unknown, missing or unfit parameter.
+    """
+    mistakes = []
+    values: dict[str, Any] = {}
+    for name in given:
+        if name not in declared:
+            known = f"it takes {', '.join(declared)}" if declared else "it takes none"
+            mistakes.append(f"unknown parameter {name!r}{_nearest(name, declared)}; {known}")
+    for name, properties in declared.items():
+        value = given.get(name)
+        if value is None:
+            if properties.get("required") and properties.get("default") is None:
+                hint = f" ({properties['help']})" if properties.get("help") else ""
+                mistakes.append(f"parameter {name!r} is required{hint}")
+            else:
+                default = properties.get("default")
+                values[name] = None if default is None else _checked(name, properties, default)
+            continue
+        try:
+            values[name] = _checked(name, properties, value)
+        except UsageError as error:
+            mistakes.append(str(error))
+    if mistakes:
+        raise UsageError("; ".join(mistakes), "give parameters as -p NAME=VALUE")
+    return values
+
+
+def _checked(name: str, properties: Mapping[str, Any], value: Any) -> Any:
+    kind = properties.get("type", "text")
+    if _unfit(kind, value):
+        raise UsageError(f"parameter {name!r}: {value!r} is no {kind}")
+    converted = _convert(kind, value)
+    choices = properties.get("choices")
+    if choices and converted not in choices and str(converted) not in [str(choice) for choice in choices]:
+        options = ", ".join(str(choice) for choice in choices)
+        raise UsageError(f"parameter {name!r}: {value!r} is none of {options}")
+    for bound, word in (("min", "less"), ("max", "more")):
+        limit = properties.get(bound)
+        if limit is None or converted is None:
+            continue
+        limit = _convert(kind, limit)
+        try:
+            is_less = _comparable(kind, converted) < _comparable(kind, limit)
+            is_more = _comparable(kind, converted) > _comparable(kind, limit)
+        except TypeError:
+            raise UsageError(f"parameter {name!r}: {value!r} cannot be compared with {bound} {limit!r}") from None
+        if is_less if bound == "min" else is_more:
+            raise UsageError(f"parameter {name!r}: {value!r} is {word} than {limit}")
+    return converted
+
+
+def _unfit(kind: str, value: Any) -> bool:
+    """Whether a value cannot be converted."""
+    try:
+        _convert(kind, value)
+    except (ValueError, TypeError, OverflowError):
+        return True
+    return False
+
+
+def _comparable(kind: str, value: Any) -> Any:
+    if kind != "datetime":
+        return value
+    from datetime import datetime
+
+    # As texts, times of different zones would not be in order.
+    return datetime.fromisoformat(value)
+
+
+def _convert(kind: str, value: Any) -> Any:
+    if kind == "json":
+        return _json(value) if isinstance(value, str) else value
+    if kind == "boolean":
+        if isinstance(value, bool):
+            return value
+        word = str(value).strip().lower()
+        if word not in WORDS:
+            raise ValueError(word)
+        return WORDS[word]
+    if isinstance(value, bool | list | dict):
+        raise ValueError(value)
+    if kind == "integer":
+        number = float(value)
+        if number != int(number):
+            raise ValueError(value)
+        return int(value) if isinstance(value, str) else int(number)
+    if kind == "number":
+        number = float(value)
+        if number != number or number in (float("inf"), float("-inf")):
+            raise ValueError(value)
+        return int(value) if isinstance(value, int) else number
+    if kind in ("date", "datetime"):
+        from datetime import date, datetime
+
+        text = str(value).strip().replace(" ", "T")
+        moment = datetime.fromisoformat(text)
+        return date.fromisoformat(text[:10]).isoformat() if kind == "date" else moment.isoformat()
+    return str(value)
+
+
+def _json(text: str) -> Any:
+    from scflows.documents import parse_json
+
+    try:
+        return parse_json(text, "it")
+    except StepError as error:
+        raise ValueError(str(error)) from None
+
+
+def _nearest(name: str, known: Mapping[str, Any]) -> str:
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, list(known), 1)
+    return f", did you mean {near[0]!r}?" if near else ""

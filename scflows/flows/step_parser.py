@@ -1,0 +1,274 @@
+"""One step of a flow file, checked: its properties, and its options against those of its type."""
+
+from __future__ import annotations
+
+from scflows.errors import ScflowsError, StepError
+from scflows.expressions import Expressions
+from scflows.flows.model import StepSpec
+from scflows.flows.properties import STEP_PROPERTIES
+from scflows.steps import json_value, options_of
+from scflows.steps.registry import find_step, step_types
+from scflows.validation import KIND_WORDS, described, fits, nearest, texts
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from scflows.steps import Option, Step
+    from scflows.validation import Located
+
+    At = tuple[str | int, ...]
+
+#: What a step inside another's options may have; the rest is the outer step's.
+INNER_PROPERTIES = ("name", "type", "jq_expression", "jq_output")
+
+
+class StepReader:
+    """Reads the steps of one document; mistakes are noted there."""
+
+    def __init__(self, document: Located) -> None:
+        self.document = document
+        self.wrong = document.mistake
+        self.expressions = Expressions()
+
+    def step(self, written: Any, index: int) -> StepSpec | None:
+        """A step as written at a place of the list; None when it is too wrong to go on with."""
+        at = ("steps", index)
+        if not isinstance(written, dict):
+            self.wrong(f"step {index + 1} must be a mapping, not {described(written)}", *at)
+            return None
+        name = written.get("name")
+        if not isinstance(name, str) or not name:
+            told = "has no `name`" if name is None else "needs a text as its `name`"
+            self.wrong(f"step {index + 1} {told}", *at, "name")
+            name = f"step {index + 1}"
+        title = f"step {name!r}"
+        kind = written.get("type")
+        step_class = self._step_class(kind, title, at)
+        if step_class is None:
+            return None
+        assert isinstance(kind, str)
+        self.document.left_aside(written, (*STEP_PROPERTIES, kind), title, at)
+        return StepSpec(
+            name=name,
+            type=kind,
+            options=self._options(written, kind, step_class, title, at),
+            when=self._when(written, title, at),
+            result_key=self._result_key(written, name, title, at),
+            jq_expression=self._jq(written, title, at),
+            jq_output=self._choice(written, "jq_output", title, at),
+            ignore_errors=self._patterns(written, "ignore_errors", title, at),
+            on_error_goto=self._typed(written, "on_error_goto", title, at),
+            timeout=self._typed(written, "timeout", title, at),
+            retry=self._retry(written, title, at),
+            needs=self._needs(written, title, at),
+            target=self._paths(written, "target", title, at),
+            sources=self._paths(written, "sources", title, at),
+            line=self.document.place(*at)[0],
+        )
+
+    def inner(self, written: Any, title: str, at: At) -> None:
+        """Check a step inside the options of another."""
+        if not isinstance(written, dict):
+            self.wrong(f"{title}: the step inside must be a mapping, not {described(written)}", *at)
+            return
+        title = f"{title}, inside"
+        kind = written.get("type")
+        step_class = self._step_class(kind, title, at)
+        if step_class is None:
+            return
+        assert isinstance(kind, str)
+        for key in STEP_PROPERTIES:
+            if key in written and key not in INNER_PROPERTIES:
+                self.wrong(f"{title}: {key} belongs to the step around it", *at, key)
+        self.document.left_aside(written, (*STEP_PROPERTIES, kind), title, at)
+        self._options(written, kind, step_class, title, at)
+        self._jq(written, title, at)
+        self._choice(written, "jq_output", title, at)
+
+    def _step_class(self, kind: Any, title: str, at: At) -> type[Step] | None:
+        if not isinstance(kind, str):
+            told = "has no `type`" if kind is None else "needs a text as its `type`"
+            self.wrong(f"{title} {told}; there are {', '.join(step_types())}", *at, "type")
+            return None
+        try:
+            found = find_step(kind)
+            if found is not None:
+                options_of(found)
+        except ScflowsError as error:
+            self.wrong(f"{title}: {error}", *at, "type")
+            return None
+        if found is None:
+            told = nearest(kind, step_types()) or f"; there are {', '.join(step_types())}"
+            self.wrong(f"{title}: unknown step type {kind!r}{told}", *at, "type")
+        return found
+
+    def _options(
+        self,
+        written: dict[Any, Any],
+        kind: str,
+        step_class: type[Step],
+        title: str,
+        at: At,
+    ) -> dict[str, Any]:
+        known = options_of(step_class)
+        block = written.get(kind)
+        if block is None and kind in written and not any(each.required for each in known.values()):
+            block = {}
+        if not isinstance(block, dict):
+            told = f"has no block `{kind}:`" if kind not in written else f"needs a mapping as its `{kind}:`"
+            wanted = ", ".join(name for name, each in known.items() if each.required)
+            self.wrong(f"{title} {told}" + (f" with {wanted}" if wanted else ""), *at, kind)
+            return {}
+        before = len(self.document.mistakes)
+        for key in block:
+            if key not in known:
+                told = nearest(str(key), known) or f"; it has {', '.join(known)}"
+                self.wrong(f"{title}: unknown option {key!r}{told}", *at, kind, key)
+        for option in known.values():
+            if option.name in block:
+                self._option(option, block[option.name], title, (*at, kind, option.name))
+            elif option.required:
+                self.wrong(f"{title}: option {option.name!r} is missing", *at, kind)
+        try:
+            options: dict[str, Any] = json_value({key: value for key, value in block.items() if key in known})
+        except StepError as error:
+            self.wrong(f"{title}: {error}", *at, kind)
+            return {}
+        if len(self.document.mistakes) == before:
+            for name, message in step_class.check(options):
+                self.wrong(f"{title}: {message}", *at, kind, name)
+            for keys, step in step_class.nested(block):
+                self.inner(step, title, (*at, kind, *keys))
+        return options
+
+    def _option(self, option: Option, value: Any, title: str, at: At) -> None:
+        if option.kinds and not fits(value, option.kinds):
+            wanted = " or ".join(KIND_WORDS[kind] for kind in option.kinds if kind != "null")
+            self.wrong(f"{title}: {option.name!r} must be {wanted}, not {described(value)}", *at)
+            return
+        if option.choices and value is not None:
+            shown = str(value).lower() if option.any_case else value
+            allowed = [choice.lower() for choice in option.choices] if option.any_case else option.choices
+            if shown not in allowed:
+                near = nearest(str(value), option.choices)
+                self.wrong(f"{title}: {option.name!r} is {value!r}; it may be {', '.join(option.choices)}{near}", *at)
+        if option.minimum is not None and isinstance(value, int | float) and not value >= option.minimum:
+            self.wrong(f"{title}: {option.name!r} is {value}; the least is {option.minimum:g}", *at)
+        if option.template:
+            for text in texts(value):
+                self._compiles(
+                    lambda each: self.expressions.check_template(each, option.secrets),
+                    text,
+                    f"{title}: {option.name!r}",
+                    at,
+                )
+
+    def _when(self, written: dict[Any, Any], title: str, at: At) -> list[Any]:
+        given = written.get("when", [])
+        conditions = given if isinstance(given, list) else [given]
+        for condition in conditions:
+            if condition is not None and not isinstance(condition, str | bool | int | float):
+                self.wrong(f"{title}: a condition is a text, not {described(condition)}", *at, "when")
+                return []
+            self._compiles(self.expressions.check_condition, condition, f"{title}: when", (*at, "when"))
+        return conditions
+
+    def _result_key(self, written: dict[Any, Any], name: str, title: str, at: At) -> str:
+        key = self._typed(written, "result_key", title, at)
+        used = name if key is None else key
+        if used.startswith("__") and used.endswith("__"):
+            self.wrong(
+                f"{title}: {used!r} is kept for special variables; choose another result_key",
+                *at,
+                "result_key",
+            )
+        if key == "":
+            self.wrong(f"{title}: an empty result_key", *at, "result_key")
+        return key or ""
+
+    def _jq(self, written: dict[Any, Any], title: str, at: At) -> str | None:
+        expression: str | None = self._typed(written, "jq_expression", title, at)
+        if expression is not None:
+            told = f"{title}: jq_expression"
+            self._compiles(self.expressions.check_filter, expression, told, (*at, "jq_expression"))
+        return expression
+
+    def _patterns(self, written: dict[Any, Any], key: str, title: str, at: At) -> list[str]:
+        import re
+
+        given = written.get(key)
+        if given is None:
+            return []
+        patterns = given if isinstance(given, list) else [given]
+        kept = []
+        for pattern in patterns:
+            # An unquoted 404 is meant as its text.
+            text = str(pattern) if isinstance(pattern, int) and not isinstance(pattern, bool) else pattern
+            if not isinstance(text, str):
+                self.wrong(f"{title}: {key} takes patterns, not {described(pattern)}", *at, key)
+                continue
+            try:
+                re.compile(text)
+            except (re.error, RecursionError, OverflowError) as error:
+                self.wrong(f"{title}: {key}: {text!r} is no regular expression: {error}", *at, key)
+            kept.append(text)
+        return kept
+
+    def _retry(self, written: dict[Any, Any], title: str, at: At) -> dict[str, Any] | None:
+        from scflows.flows.retry import retry_mistakes
+
+        given = written.get("retry")
+        if given is None:
+            return None
+        if isinstance(given, dict) and True in given:
+            # `on` without quotes is a boolean in YAML 1.1, and it is a property here.
+            given = {"on" if key is True else key: value for key, value in given.items()}
+        found = list(retry_mistakes(given))
+        for key, message in found:
+            self.wrong(f"{title}: {message}", *at, "retry", *([key] if key else []))
+        return None if found else dict(given)
+
+    def _needs(self, written: dict[Any, Any], title: str, at: At) -> list[str] | None:
+        given = written.get("needs")
+        if given is None:
+            return None
+        names = given if isinstance(given, list) else [given]
+        for name in names:
+            if not isinstance(name, str):
+                self.wrong(f"{title}: needs takes names of steps, not {described(name)}", *at, "needs")
+                return None
+        return list(names)
+
+    def _paths(self, written: dict[Any, Any], key: str, title: str, at: At) -> list[str]:
+        given = written.get(key)
+        if given is None:
+            return []
+        paths = given if isinstance(given, list) else [given]
+        for path in paths:
+            if not isinstance(path, str) or not path:
+                self.wrong(f"{title}: {key} takes paths, not {described(path)}", *at, key)
+                return []
+            self._compiles(self.expressions.check_template, path, f"{title}: {key}", (*at, key))
+        if key == "sources" and written.get("target") is None:
+            self.wrong(f"{title}: sources are looked at for a target, and there is none", *at, key)
+        return list(paths)
+
+    def _typed(self, written: dict[Any, Any], key: str, title: str, at: At) -> Any:
+        """The value of a property of one kind, or None."""
+        known = STEP_PROPERTIES[key]
+        return self.document.typed(written, key, known.kinds[0], None, title, at, least=known.minimum)
+
+    def _choice(self, mapping: dict[Any, Any], key: str, title: str, at: At) -> str | None:
+        value, choices = mapping.get(key), STEP_PROPERTIES[key].choices
+        if value is None or value in choices:
+            return value
+        self.wrong(f"{title}: {key} is {value!r}; it may be {', '.join(choices)}", *at, key)
+        return None
+
+    def _compiles(self, check: Callable[[Any], None], text: Any, told: str, at: At) -> None:
+        try:
+            check(text)
+        except StepError as error:
+            self.wrong(f"{told}: {error}", *at)

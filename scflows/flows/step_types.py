@@ -1,0 +1,94 @@
+"""Step types as flow authors see them: what each does, its options, an example."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from scflows.errors import NotFound, UsageError
+from scflows.steps import options_of
+from scflows.steps.registry import find_step, foreign_step_types, step_types
+from scflows.validation import nearest
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from scflows.steps import Option, Step
+
+#: What begins the example in a step class's docstring.
+EXAMPLE = "- name: "
+#: What a made example has for an option of a kind.
+PLACEHOLDERS = {
+    "text": "TEXT",
+    "integer": "1",
+    "number": "1.5",
+    "boolean": "true",
+    "list": "[]",
+    "mapping": "{}",
+    "null": "null",
+}
+
+
+@dataclass(frozen=True)
+class StepType:
+    """One step type, as its class says."""
+
+    name: str
+    summary: str  #: its first line
+    more: str  #: what else it says; paragraphs have an empty line between
+    options: tuple[Option, ...]
+    example: str  #: YAML, a list of steps
+    package: str = ""  #: that brings it; nothing for a built-in
+    problem: str = ""  #: why it cannot be used
+
+
+def find_step_type(name: str) -> StepType:
+    """A step type by its name. Raises NotFound with the nearest one, UsageError when it cannot be loaded."""
+    found = find_step(name)
+    foreign = foreign_step_types()
+    if found is None:
+        known = [*step_types(), *foreign]
+        near = nearest(name, known).removeprefix("; ")
+        raise NotFound(f"there is no step type {name!r}", near or "see them with: flows steps")
+    return _described(name, found, foreign.get(name, ""))
+
+
+def all_step_types() -> list[StepType]:
+    """Every step type that is installed: the built-in ones, then those of other packages, each by name.
+
+    One that cannot be loaded says so in its `problem`.
+    """
+    found = []
+    for name, package in [*((name, "") for name in step_types()), *sorted(foreign_step_types().items())]:
+        try:
+            step_class = find_step(name)
+            assert step_class is not None
+            found.append(_described(name, step_class, package))
+        except UsageError as error:
+            found.append(StepType(name, "", "", (), "", package, str(error)))
+    return found
+
+
+def _described(name: str, step_class: type[Step], package: str) -> StepType:
+    from inspect import cleandoc
+
+    options = tuple(options_of(step_class).values())
+    # A dataclass without a docstring gets its signature for one.
+    written = step_class.__dict__.get("__doc__") or ""
+    text = "" if written.startswith(f"{step_class.__name__}(") else cleandoc(written)
+    told, example = text, ""
+    for index, line in enumerate(lines := text.split("\n")):
+        if line.startswith(EXAMPLE):
+            told, example = "\n".join(lines[:index]).strip(), "\n".join(lines[index:]).rstrip()
+            break
+    summary, _, more = told.partition("\n")
+    return StepType(name, summary, more.strip(), options, example or _made_example(name, options), package)
+
+
+def _made_example(name: str, options: tuple[Option, ...]) -> str:
+    required = [f"{each.name}: {_example_value(each)}" for each in options if each.required]
+    return f"- name: {name}\n  type: {name}\n  {name}: {{{', '.join(required)}}}"
+
+
+def _example_value(option: Option) -> str:
+    if option.choices:
+        return option.choices[0]
+    return PLACEHOLDERS[option.kinds[0]] if option.kinds else "VALUE"

@@ -1,0 +1,158 @@
+"""Mend what can be mended without a choice that is somebody else's: each thing that is done is told."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from scflows.errors import ScflowsError
+from scflows.health import WARN, Finding, counted
+from scflows.history.recorder import FAULTS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from scflows.health.installation import Installation
+
+FIXED = "fixed"
+#: What a dry run would mend.
+WOULD = "would"
+#: A file that was written aside is left behind after so many seconds, when the process that wrote it is gone.
+LEFT_BEHIND = 60
+#: Files of others' business lie in these folders of the state.
+PRIVATE = ("tasks", "crontab-backups")
+
+
+def mend(installation: Installation, dry_run: bool) -> list[Finding]:
+    """What was mended, or with `dry_run` what would be. What cannot be done is a finding itself."""
+    found: list[Finding] = []
+    for part in (_folders, _modes, _left_behind, _locks, _crontab, _pending):
+        try:
+            found.extend(part(installation, dry_run))
+        except FAULTS as error:
+            help = error.help if isinstance(error, ScflowsError) else None
+            found.append(Finding(WARN, part.__name__.strip("_"), f"not mended: {error}", help or ""))
+    return found
+
+
+def _folders(installation: Installation, dry_run: bool) -> Iterator[Finding]:
+    settings = installation.settings
+    for path in (settings.tasks_path, settings.state_path, settings.lock_path, settings.data_path):
+        if not os.path.lexists(path):
+            private = path in (settings.state_path, settings.lock_path)
+            yield _done("folders", f"make {path}", dry_run, lambda p=path, m=private: _make(p, m))  # type: ignore[misc]
+
+
+def _make(path: str, private: bool) -> None:
+    os.makedirs(path, mode=0o700 if private else 0o777, exist_ok=True)
+
+
+def _modes(installation: Installation, dry_run: bool) -> Iterator[Finding]:
+    """Files that may hold secrets, and that others can read."""
+    settings = installation.settings
+    paths = [settings.env_file, settings.secrets_path]
+    for name in PRIVATE:
+        paths += [os.path.join(settings.state_path, name, each) for each in _listed(settings.state_path, name)]
+    for path in paths:
+        try:
+            state = os.stat(path)
+        except OSError:
+            continue
+        mode = stat.S_IMODE(state.st_mode)
+        if stat.S_ISREG(state.st_mode) and mode & 0o077 and state.st_uid == os.geteuid():
+            closed = mode & 0o700
+            what = f"take {path} from others: mode {mode:04o} → {closed:04o}"
+            yield _done("modes", what, dry_run, lambda p=path, m=closed: os.chmod(p, m))  # type: ignore[misc]
+
+
+def _left_behind(installation: Installation, dry_run: bool) -> Iterator[Finding]:
+    """Files that were written aside by a process that was killed before it could rename them."""
+    settings = installation.settings
+    paths = [
+        os.path.join(folder, name)
+        for folder in (settings.tasks_path, settings.state_path, *(f"{settings.state_path}/{each}" for each in PRIVATE))
+        for name in _listed(folder)
+        if _is_left_behind(folder, name, installation.now)
+    ]
+    if paths:
+        what = f"remove {counted(len(paths), 'half-written file')}, such as {paths[0]}"
+        yield _done("leftovers", what, dry_run, lambda: _remove(paths))
+
+
+def _remove(paths: list[str]) -> None:
+    for path in paths:
+        os.unlink(path)
+
+
+def _is_left_behind(folder: str, name: str, now: float) -> bool:
+    parts = name.split(".")
+    if not (name.startswith(".") and name.endswith(".tmp") and len(parts) > 4 and parts[-3].isdigit()):
+        return False
+    try:
+        age = now - os.lstat(os.path.join(folder, name)).st_mtime
+    except OSError:
+        return False
+    # Where processes of others are not seen, an hour is long enough for any writer.
+    return age > 3600 or (age > LEFT_BEHIND and not os.path.exists(f"/proc/{parts[-3]}"))
+
+
+def _locks(installation: Installation, dry_run: bool) -> Iterator[Finding]:
+    from scflows.locks import FileLock, holders
+
+    folder = installation.settings.lock_path
+    dead = [holder.name for holder in holders(folder) if not holder.alive]
+
+    def remove() -> None:
+        for name in dead:
+            lock = FileLock(folder, name)
+            if lock.acquire("check"):
+                lock.release()
+
+    if dead:
+        yield _done("locks", f"remove {counted(len(dead), 'lock')} whose runs are gone", dry_run, remove)
+
+
+def _crontab(installation: Installation, dry_run: bool) -> Iterator[Finding]:
+    from scflows.planner.planner import planning
+
+    with planning(installation.settings, dry_run) as planner:
+        plan = planner.repaired()
+        custody = planner.custody
+        is_sound = custody.tabfile.lines == plan.tabfile.lines and not custody.parts.strays
+        if custody.crontab is not None and (custody.parts.lines or []) != plan.tabfile.lines:
+            is_sound = False
+        if is_sound and not planner.left_over.names:
+            return
+        strays = ", ".join(dict.fromkeys(entry.name for entry in custody.parts.strays))
+        what = "write tabfile and crontab as the tasks say" + (
+            f"; take in the lines outside: {strays}" if strays else ""
+        )
+        done = _done("crontab", what, dry_run, lambda: planner.write(plan, overwrite=True))
+    yield Finding(done.level, done.topic, done.text, done.help, tuple(plan.diff))
+    for note in plan.notes:
+        yield Finding(WARN, "crontab", note)
+
+
+def _pending(installation: Installation, dry_run: bool) -> Iterator[Finding]:
+    from scflows.history.recorder import pending_folder
+    from scflows.scheduler.reconcile import read_store
+
+    waiting = [name for name in _listed(pending_folder(installation.settings)) if name.endswith(".json")]
+    if waiting:
+        what = f"take {counted(len(waiting), 'record')} of runs into the history"
+        yield _done("history", what, dry_run, lambda: read_store(installation.settings).close())
+
+
+def _done(topic: str, what: str, dry_run: bool, act: Callable[[], object]) -> Finding:
+    if dry_run:
+        return Finding(WOULD, topic, what)
+    act()
+    return Finding(FIXED, topic, what)
+
+
+def _listed(*folder: str) -> list[str]:
+    try:
+        return sorted(os.listdir(os.path.join(*folder)))
+    except OSError:
+        return []

@@ -1,0 +1,1 @@
+"""Forward messages between brokers."""

@@ -1,0 +1,187 @@
+"""The parts of a forwarding, made as its schema says: both ends by their URLs, the route, the names."""
+
+from __future__ import annotations
+
+import os
+
+from scflows.errors import StepError, UsageError
+from scflows.expressions import Expressions
+from scflows.integrations.forward.route import Route
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from scflows.connectors.http.request import Exchange
+    from scflows.integrations.forward.base import Sink, Source
+    from scflows.integrations.forward.end_spec import EndSpec
+    from scflows.integrations.forward.lookup_table import Fetch, NameTable
+    from scflows.integrations.forward.route import Shape
+    from scflows.integrations.forward.schema import Schema
+    from scflows.secrets.masking import Mask
+    from scflows.secrets.secret import Secret
+    from scflows.settings import Settings
+
+#: What an answer with names may have at most, in bytes.
+MOST_BYTES = 256 * 2**20
+#: Where the Smart Citizen platform lists its devices, below its API's address.
+DEVICES = "devices/?per_page=100&q[s]=id asc"
+
+
+class Opener:
+    """Makes the parts of one forwarding. Each call may raise UsageError, StepError or MissingExtra."""
+
+    def __init__(self, schema: Schema, settings: Settings, mask: Mask, tell: Callable[[str], None]) -> None:
+        from scflows.secrets.resolver import Secrets
+
+        self._schema = schema
+        self._settings = settings
+        self._mask = mask
+        self._tell = tell
+        self._expressions = Expressions((settings.templates_path, schema.folder))
+        self._secrets = Secrets(settings, mask, tell, self._expressions.filter)
+
+    def source(self, lasting: bool = True) -> Source:
+        """Where messages come from; without `lasting` only for a look."""
+        spec = self._schema.source
+        if spec.scheme == "mqtt":
+            from scflows.integrations.forward.mqtt import MqttSource
+
+            name = spec.client_of(self._schema.name, is_sink=False)
+            end = self._mqtt(spec, name if lasting else f"{name}-look-{os.getpid()}")
+            return MqttSource(end, self._schema.topics, self._tell, lasting)
+        if spec.scheme == "kafka":
+            from scflows.integrations.forward.kafka import KafkaSource
+
+            group = spec.group or f"scflows-{self._schema.name}"
+            settings = self._kafka(spec)
+            return KafkaSource(
+                settings, self._schema.topics, group if lasting else f"{group}-look-{os.getpid()}", self._tell
+            )
+        raise UsageError(f"from: {spec.url}: only mqtt://, mqtts:// and kafka:// can be taken from")
+
+    def sink(self, will: bytes) -> Sink:
+        """Where messages go to."""
+        spec = self._schema.sink
+        if spec.scheme == "mqtt":
+            from scflows.integrations.forward.mqtt import MqttSink
+
+            end = self._mqtt(spec, spec.client_of(self._schema.name, is_sink=True))
+            return MqttSink(end, self._tell, will, spec.qos)
+        if spec.scheme == "kafka":
+            from scflows.integrations.forward.kafka import KafkaSink
+
+            return KafkaSink(self._kafka(spec), self._tell)
+        if spec.scheme in ("http", "staplus+http"):
+            from scflows.integrations.forward.staplus import StaplusSink
+
+            return StaplusSink(spec.url.removeprefix("staplus+"), self._secret(spec.secret), self._mask, self._tell)
+        raise UsageError(f"to: {spec.url}: only mqtt://, mqtts://, kafka:// and http(s):// can be sent to")
+
+    def table(self) -> NameTable | None:
+        """The names, not read yet; None where the schema has none."""
+        given = self._schema.names
+        if given is None:
+            return None
+        from scflows.integrations.forward.lookup_table import NameTable, from_csv
+
+        if given["type"] == "csv":
+            fetch = from_csv(os.path.join(self._schema.folder, os.path.expanduser(given["path"])), given["key"])
+        elif given["type"] == "platform":
+            fetch = self._platform(given)
+        else:
+            fetch = self._rest(given)
+        collect = (
+            (given["collect"]["into"], given["collect"]["by"], given["collect"]["value"]) if "collect" in given else ()
+        )
+        return NameTable(given["key"], fetch, self._schema.refresh, self._tell, collect)
+
+    def route(self, table: NameTable | None) -> Route:
+        schema = self._schema
+        unknown = (schema.names or {}).get("unknown") or ""
+        return Route(schema.topics, schema.target, table, schema.tags, self._shape(), schema.sink.retain, unknown)
+
+    def _shape(self) -> Shape | None:
+        from scflows.integrations.forward import payload
+
+        given = self._schema.payload
+        if "observations" in given:
+            from scflows.integrations.forward.staplus import observations
+
+            return observations(given["observations"], payload.DECODERS[given.get("as", "kit")])
+        if not given:
+            return None
+        decode = payload.DECODERS[given.get("as", "json")]
+        if "template" in given:
+            return payload.shape_by_template(given["template"], self._expressions, decode)
+        return payload.shape_by_jq(given.get("jq", ".payload"), self._expressions, decode)
+
+    def _mqtt(self, spec: EndSpec, client_id: str) -> Any:
+        from scflows.connectors.mqtt import broker, library
+        from scflows.integrations.forward.mqtt_connection import MqttEnd
+
+        library()
+        where = broker(spec.url, self._secret(spec.secret), self._tls(spec))
+        return MqttEnd(where, client_id, spec.protocol, spec.keepalive, spec.status_topic)
+
+    def _kafka(self, spec: EndSpec) -> dict[str, Any]:
+        from scflows.connectors.kafka import settings_of
+
+        return settings_of(spec.url, self._secret(spec.secret), self._tls(spec))
+
+    def _tls(self, spec: EndSpec) -> dict[str, str] | None:
+        if spec.tls is None:
+            return None
+        return {
+            name: str(value) if name == "insecure" else os.path.join(self._schema.folder, os.path.expanduser(value))
+            for name, value in spec.tls.items()
+        }
+
+    def _secret(self, name: str) -> Secret | None:
+        if not name:
+            return None
+        try:
+            return self._secrets.find(name)
+        except StepError as error:
+            raise UsageError(str(error)) from error
+
+    def _rest(self, given: Any) -> Fetch:
+        from scflows.integrations.forward.lookup_table import from_rest
+        from scflows.secrets.http_auth import header
+
+        headers = {str(name): str(value) for name, value in (given.get("headers") or {}).items()}
+        login = given.get("authentication")
+
+        def fetch() -> list[dict[str, Any]]:
+            authorization = header(login, self._secrets.find(login["secret"])) if login else None
+            exchange = self._exchange(given["uri"], headers, authorization)
+            return from_rest(exchange, given.get("paginate"), given["row"], self._expressions)()
+
+        return fetch
+
+    def _platform(self, given: Any) -> Fetch:
+        from scflows.integrations.forward.lookup_table import PLATFORM_ROW, from_rest
+        from scflows.integrations.smartcitizen.access import read_access
+
+        read_access(self._settings)  # Its mistakes are told at the start.
+
+        def fetch() -> list[dict[str, Any]]:
+            # Each time anew: a token in a file or a secret may have changed.
+            access = read_access(self._settings)
+            if access.token:
+                self._secrets.remember(access.token)
+            authorization = ("Authorization", f"Bearer {access.token}") if access.token else None
+            exchange = self._exchange(access.api_url + DEVICES, {}, authorization)
+            rows = from_rest(exchange, {"by": "link"}, given.get("row", PLATFORM_ROW), self._expressions)()
+            if not rows and "row" not in given:
+                told = "may see no device's token" if access.token else "is not set"
+                raise StepError(f"{access.api_url}: no device with its token: SC_BEARER {told}")
+            return rows
+
+        return fetch
+
+    def _exchange(self, uri: str, headers: dict[str, str], authorization: tuple[str, str] | None) -> Exchange:
+        from scflows.connectors.http.request import Exchange
+
+        return Exchange("GET", uri, headers, authorization, None, True, MOST_BYTES, lambda: 60.0, self._mask)

@@ -1,0 +1,147 @@
+"""Forward as a schema says, until told to stop."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import time
+
+from scflows.errors import Busy, Refused, UsageError
+from scflows.history.task_log import TaskLog, log_path
+from scflows.integrations.forward import status
+from scflows.integrations.forward.bridge import MOST_BYTES, Bridge
+from scflows.integrations.forward.factory import Opener
+from scflows.integrations.forward.spool import Spool
+from scflows.locks import FileLock, holder, me
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from scflows.integrations.forward.base import Message
+    from scflows.integrations.forward.lookup_table import NameTable
+    from scflows.integrations.forward.schema import Schema
+    from scflows.settings import Settings
+
+#: Seconds that a stop gives to what is on its way.
+GRACE = 10.0
+#: Seconds between two looks at the sockets when nothing happens.
+IDLE = 0.5
+
+
+def serve(schema: Schema, settings: Settings, tell: Callable[[str], None]) -> None:
+    """Forward until SIGTERM or SIGINT. Raises Busy for a second one of that name, UsageError, Refused."""
+    log = TaskLog(log_path(settings.tasks_path, f"forward-{schema.name}"), settings.log_level, tell)
+    lock = FileLock(status.folder(settings), schema.name)
+    try:
+        if not lock.acquire(schema.name):
+            other = holder(status.folder(settings), schema.name)
+            raise Busy(f"the forwarding {schema.name!r} runs already" + (f", as process {other.pid}" if other else ""))
+    except OSError as error:
+        raise Refused(f"{status.folder(settings)}: cannot be written: {error.strerror}") from error
+    try:
+        _Service(schema, settings, log).run()
+    finally:
+        lock.release()
+        log.close()
+
+
+class _Service:
+    def __init__(self, schema: Schema, settings: Settings, log: TaskLog) -> None:
+        self._schema = schema
+        self._settings = settings
+        self._log = log
+        self._stopped = False
+        opener = Opener(schema, settings, log.mask, log.info)
+        try:
+            path = os.path.join(status.folder(settings), f"{schema.name}.spool")
+            self._spool = Spool(path, schema.spool_bytes)
+        except (OSError, sqlite3.Error) as error:
+            told = getattr(error, "strerror", None) or error
+            raise Refused(f"{path}: cannot be used: {told}", "move it away; what waits in it goes with it") from error
+        self._table: NameTable | None = opener.table()
+        self._bridge = Bridge(
+            opener.source(),
+            opener.sink(status.message("lost", schema.name)),
+            opener.route(self._table),
+            self._spool,
+            log.info,
+        )
+
+    def run(self) -> None:
+        before = {each: signal.signal(each, self._stop) for each in (signal.SIGTERM, signal.SIGINT)}
+        started, process, told, was = time.time(), me(), 0.0, None
+        self._log.info(f"forwarding {self._schema.name}: {self._bridge.source.name} to {self._bridge.sink.name}")
+        try:
+            while not self._stopped:
+                if self._table is not None:
+                    self._table.keep_fresh()
+                    if not self._table.is_ready:
+                        time.sleep(0.1)
+                if self._table is None or self._table.is_ready:
+                    self._bridge.turn(IDLE)
+                now, state = time.monotonic(), (self._bridge.source.is_up, self._bridge.sink.is_up)
+                if now - told >= status.EVERY or state != was:
+                    told, was = now, state
+                    self._tell(process, started)
+        finally:
+            for each, action in before.items():
+                signal.signal(each, action)
+        self._bridge.finish(GRACE)
+        shown = self._tell(process, started, ended=True)
+        self._bridge.sink.tell_status(status.message("offline", self._schema.name, shown))
+        self._bridge.source.close()
+        self._bridge.sink.close()
+        counters = self._bridge.counters
+        self._log.info(
+            f"stopped: {counters.received} received, {counters.forwarded} forwarded, {self._spool.count} on the disk"
+        )
+        self._spool.close()
+
+    def _tell(self, process: str, started: float, ended: bool = False) -> dict[str, object]:
+        told = status.snapshot(self._schema.name, process, started, self._bridge, self._spool, self._table)
+        if ended:
+            told["ended"] = round(time.time(), 3)
+        status.write(self._settings, told)
+        if not ended:
+            self._bridge.sink.tell_status(status.message("online", self._schema.name, told))
+        return told
+
+    def _stop(self, number: int, frame: object) -> None:
+        self._stopped = True
+
+
+def look(
+    schema: Schema, settings: Settings, show: Callable[[Message, object], None], count: int, tell: Callable[[str], None]
+) -> None:
+    """Show what would be forwarded, until so many were shown; nothing is taken away from anybody."""
+    from scflows.secrets.masking import Mask
+
+    opener = Opener(schema, settings, Mask(), tell)
+    table = opener.table()
+    if table is not None:
+        table.read()
+        if not table.is_ready:
+            raise UsageError(f"names: {table.problem}")
+    source, route = opener.source(lasting=False), opener.route(table)
+    opener.sink(b"")  # Its mistakes are told, too.
+    stopped: list[int] = []
+    before = {
+        each: signal.signal(each, lambda number, _: stopped.append(number)) for each in (signal.SIGTERM, signal.SIGINT)
+    }
+    shown = 0
+    try:
+        while not stopped and (not count or shown < count):
+            from select import select
+
+            readable, writable = source.sockets()
+            can_read, can_write, _ = select(readable, writable, [], 0.1)
+            source.serve(set(can_read), set(can_write))
+            for message in source.take(count - shown if count else 100, MOST_BYTES):
+                show(message, route.outgoing(message))
+                shown += 1
+    finally:
+        for each, action in before.items():
+            signal.signal(each, action)
+        source.close()

@@ -1,0 +1,109 @@
+"""Where the platform and its file host are, and who asks them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from scflows.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from scflows.settings import Settings
+
+API_URL = "https://api.smartcitizen.me/v0/"
+FILES_URL = "https://raw.githubusercontent.com/fablabbcn/smartcitizen-data/master/"
+#: The name of the secret that is looked for where `SC_BEARER` is not set.
+SECRET = "smartcitizen"
+#: For how long an answer is waited for that does not come, in seconds: longer than the platform's limit of requests
+#: a minute needs.
+RETRY_SECONDS = 90.0
+
+
+@dataclass(frozen=True)
+class Access:
+    """Both end in `/`."""
+
+    api_url: str
+    files_url: str
+    token: str = field(default="", repr=False)  #: for the API alone, never for the file host
+    hosts: frozenset[str] = frozenset()  #: besides that of `files_url`, which hosts may be asked for files
+    retry_seconds: float = RETRY_SECONDS
+
+    def is_platform(self, url: str) -> bool:
+        """Whether an address is one of the API's: those alone are sent the token, and believed."""
+        from urllib.parse import urlsplit
+
+        try:
+            api, asked = urlsplit(self.api_url), urlsplit(url)
+            is_same = (asked.scheme, asked.netloc.lower()) == (api.scheme, api.netloc.lower())
+        except ValueError:
+            return False
+        return is_same and asked.path.startswith(api.path)
+
+    def is_file_host(self, url: str) -> bool:
+        """Whether an address lies on the file host, or on one that the settings allow."""
+        from urllib.parse import urlsplit
+
+        try:
+            parts, base = urlsplit(url), urlsplit(self.files_url)
+            if (parts.scheme, parts.netloc) == (base.scheme, base.netloc):
+                return True
+            is_web = parts.scheme in ("http", "https") and parts.username is None
+            return is_web and (parts.hostname or "").lower() in self.hosts
+        except ValueError:
+            return False
+
+
+def read_access(settings: Settings) -> Access:
+    """What the settings say. Raises UsageError, and StepError for a secret that cannot be read."""
+    given = settings.environment
+    retry = given.get("SC_RETRY_SECONDS") or str(RETRY_SECONDS)
+    try:
+        seconds = float(retry)
+    except ValueError:
+        seconds = -1
+    if not 0 <= seconds < 1e6:
+        raise UsageError(f"SC_RETRY_SECONDS {retry!r} is no number of seconds", "such as 90")
+    hosts = (given.get("SC_ALLOWED_HOSTS") or "").replace(",", " ").split()
+    return Access(
+        _url(given.get("SC_API_URL") or API_URL, "SC_API_URL"),
+        _url(given.get("BASE_POSTPROCESSING_URL") or FILES_URL, "BASE_POSTPROCESSING_URL"),
+        find_token(settings),
+        frozenset(host.lower() for host in hosts),
+        seconds,
+    )
+
+
+def find_token(settings: Settings) -> str:
+    """`SC_BEARER`, what stands in the file that `SC_BEARER_FILE` names, else the secret `smartcitizen`; "" for none.
+
+    Raises StepError for a file or secret that cannot be read, UsageError for what can be no token.
+    """
+    from scflows.secrets.env import from_file
+
+    token = settings.environment.get("SC_BEARER") or from_file(settings, "SC_BEARER") or _secret(settings)
+    token = token.strip()
+    if not (token.isascii() and token.isprintable()) or " " in token:
+        raise UsageError("SC_BEARER is no token: it has characters that no token has")
+    return token
+
+
+def _secret(settings: Settings) -> str:
+    from scflows.secrets.masking import Mask
+    from scflows.secrets.resolver import Secrets
+
+    secrets = Secrets(settings, Mask(), lambda told: None, lambda expression, value: value)
+    return secrets.find(SECRET)["token"] if secrets.has(SECRET) else ""
+
+
+def _url(text: str, name: str) -> str:
+    from urllib.parse import urlsplit
+
+    try:
+        parts = urlsplit(text.strip())
+        is_one = parts.scheme in ("http", "https") and bool(parts.hostname) and not parts.query and not parts.fragment
+    except ValueError:
+        is_one = False
+    if not is_one:
+        raise UsageError(f"{name} {text!r} is no http or https address")
+    return text.strip().rstrip("/") + "/"

@@ -1,0 +1,259 @@
+"""Back one device up: every period that is over and not kept yet."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from scflows import __version__
+from scflows.errors import StepError
+from scflows.integrations.smartcitizen.backup.period import Period, period_at, period_of, read_stamp
+from scflows.integrations.smartcitizen.backup.piece import (
+    MARK,
+    checksum,
+    figures,
+    folder_of,
+    manifest_key,
+    parquet_bytes,
+    read_json,
+    united,
+    verified,
+    write_json,
+)
+from scflows.integrations.smartcitizen.device import parse_date
+from scflows.integrations.smartcitizen.readings import stamp, stored_readings
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+    from scflows.integrations.smartcitizen.backup.store import Store
+    from scflows.integrations.smartcitizen.client import Client
+
+BACKUP_DONE, NO_NEW_DATA, EMPTY_DATA, BACKUP_FAILED = "BACKUP_DONE", "NO_NEW_DATA", "EMPTY_DATA", "BACKUP_FAILED"
+#: Where the first period begins, whatever the device's age: a clock that was not set has stamped its first readings.
+BEGINNING = 0
+DAY = 86400
+#: What is kept of a device. All else may be secret, as its token is, or will be.
+KEPT = ("id", "uuid", "name", "description", "state", "system_tags", "user_tags", "created_at", "updated_at")
+KEPT_BELOW = {
+    "location": ("exposure", "elevation", "latitude", "longitude", "geohash", "city", "country_code", "country"),
+    "hardware": ("name", "type", "version", "slug"),
+    "owner": ("id", "username"),
+    "postprocessing": ("blueprint_url", "hardware_url", "latest_postprocessing"),
+}
+KEPT_OF_SENSOR = ("id", "name", "description", "unit", "default_key")
+
+
+@dataclass
+class Backup:
+    """What a run has backed up."""
+
+    outcome: str = NO_NEW_DATA
+    message: str = ""
+    rows: int = 0
+    pieces: list[dict[str, Any]] = field(default_factory=list)  #: period, rows, bytes, file
+    has_more: bool = False  #: whether there are periods left for the next run
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How backups are cut, and how much a run does."""
+
+    length: str = "month"  #: `month` or `day`
+    grace: float = 86400.0  #: seconds after its end in which a period waits for readings that are late
+    most: int = 12  #: periods in a run
+
+
+def back_up(
+    device: int,
+    client: Client,
+    store: Store,
+    cut: Cut,
+    now: float,
+    remaining: Callable[[], float | None],
+    tell: Callable[[str], None],
+) -> Backup:
+    """Back up the periods of a device that are over, oldest first, until the time `remaining` runs short.
+
+    A period is done with once the device has published beyond its end, with readings in it or without. Until then,
+    when it is silent, what there is of the period is kept, and it is taken again once the device has come back: what it
+    had kept for itself in the meantime belongs to that period. Raises StepError, Unreachable, Refused, NotFound.
+    """
+    known = _known(client, device)
+    last = _date(known, "last_reading_at")
+    done = Backup()
+    if last is None:
+        done.message = "the device has never published"
+        return done
+    state_key = f"{folder_of(device)}state.json"
+    state = read_json(store, state_key)
+    period, begin, seen = _where_to_go_on(known, state, cut, f"{store.place}/{state_key}", now)
+    longest = 0.0
+    while True:
+        if begin > last or (seen is not None and last < seen + 1):
+            done.message = f"nothing since {stamp(last)}"
+            break
+        if period.end + cut.grace > now:
+            done.message = f"{period.name} is kept once it is over"
+            break
+        left = remaining()
+        if len(done.pieces) >= cut.most or (longest and left is not None and left < 2 * longest):
+            done.has_more = True
+            break
+        started = time.monotonic()
+        if not done.pieces:
+            write_json(store, f"{folder_of(device)}device.json", public_part(known))
+        piece = _keep(device, known, client, store, period, begin, last)
+        done.pieces.append(piece)
+        done.rows += piece["rows"]
+        tell(_told(piece))
+        is_whole = last >= period.end
+        if is_whole:
+            begin, seen = period.end, None
+        else:
+            seen = last
+        following = None if begin == BEGINNING else stamp(begin)
+        write_json(
+            store, state_key, {"device": device, "next": following, "seen": None if seen is None else stamp(seen)}
+        )
+        longest = max(longest, time.monotonic() - started)
+        if is_whole:
+            period = period_at(begin, cut.length)
+    if done.pieces:
+        done.outcome = BACKUP_DONE if done.rows else EMPTY_DATA
+        done.message = f"{done.rows} readings, {_spoken([each['period'] for each in done.pieces])}"
+        done.message += _told_odd(sum(each["odd"] for each in done.pieces))
+    if done.has_more:
+        done.message += "; more in the next run"
+    return done
+
+
+def back_up_again(device: int, client: Client, store: Store, name: str, tell: Callable[[str], None]) -> Backup:
+    """Back one period up once more, for readings that have come late; what is kept of it stays. Raises the same."""
+    period = period_of(name)
+    manifest = read_json(store, manifest_key(device, name))
+    begin = BEGINNING if manifest is not None and manifest.get("from") is None else period.begin
+    known = _known(client, device)
+    piece = _keep(device, known, client, store, period, begin, _date(known, "last_reading_at"))
+    tell(_told(piece))
+    outcome = BACKUP_DONE if piece["rows"] else EMPTY_DATA
+    return Backup(outcome, f"{piece['rows']} readings, {name}{_told_odd(piece['odd'])}", piece["rows"], [piece])
+
+
+def public_part(known: dict[str, Any]) -> dict[str, Any]:
+    """What the platform says of a device, without its token and whatever else may be secret."""
+    found: dict[str, Any] = {name: known.get(name) for name in KEPT}
+    for name, parts in KEPT_BELOW.items():
+        of = known.get(name)
+        found[name] = {part: of.get(part) for part in parts} if isinstance(of, dict) else None
+    found["sensors"] = [{name: each.get(name) for name in KEPT_OF_SENSOR} for each in _sensors(known)]
+    return found
+
+
+def _keep(
+    device: int, known: dict[str, Any], client: Client, store: Store, period: Period, begin: int, last: float | None
+) -> dict[str, Any]:
+    """Keep the readings of a period: file, then manifest. What is kept of it already stays, too."""
+    key = manifest_key(device, period.name)
+    before = read_json(store, key)
+    odd: list[str] = []
+    readings = {
+        each["id"]: list(stored_readings(client, device, each["id"], begin, period.end, odd))
+        for each in _sensors(known)
+    }
+    if before is not None:
+        readings = united(verified(store, before, key), readings)
+        begin = BEGINNING if before.get("from") is None else begin
+    told = {str(each["id"]): {name: each.get(name) for name in KEPT_OF_SENSOR[1:]} for each in _sensors(known)}
+    rows = sum(len(each) for each in readings.values())
+    content = parquet_bytes(readings) if rows else b""
+    digest = checksum(content)
+    file = f"{folder_of(device)}{period.name}.{digest[:MARK]}.parquet" if rows else None
+    if file is not None:
+        store.put(file, content)
+    manifest = {
+        "device": device,
+        "period": period.name,
+        "from": None if begin == BEGINNING else stamp(period.begin),
+        "to": stamp(period.end),
+        "last_reading_at": None if last is None else stamp(last),
+        "is_whole": last is not None and last >= period.end,
+        "file": file,
+        "bytes": len(content),
+        "sha256": digest,
+        "rows": rows,
+        "sensors": {
+            str(sensor): {**told.get(str(sensor), {}), **figures(found)} for sensor, found in sorted(readings.items())
+        },
+        "made_by": f"scflows/{__version__}",
+    }
+    write_json(store, key, manifest)
+    old = None if before is None else before.get("file")
+    if isinstance(old, str) and old != file:
+        store.remove(old)
+    with_readings = sum(1 for each in readings.values() if each)
+    found = {"period": period.name, "rows": rows, "sensors": with_readings, "bytes": len(content), "file": file}
+    return {**found, "odd": len(odd), "example": odd[0] if odd else None}
+
+
+def _told(piece: dict[str, Any]) -> str:
+    told = f"{piece['period']}: {piece['rows']} readings of {piece['sensors']} sensors, {piece['bytes']} bytes"
+    return told + _told_odd(piece["odd"], piece["example"])
+
+
+def _told_odd(count: int, example: str | None = None) -> str:
+    such = f" such as {example!r}" if example is not None else ""
+    return f"; {count} that are no number{such} are kept as null" if count else ""
+
+
+def _known(client: Client, device: int) -> dict[str, Any]:
+    known = client.api(f"devices/{device}")
+    if not isinstance(known, dict) or known.get("id") != device:
+        raise StepError(f"what the platform says of {device} is no device")
+    list(_sensors(known))
+    return known
+
+
+def _sensors(known: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Its sensors, those that processing has added among them. Raises StepError."""
+    data = known.get("data")
+    listed = data.get("sensors") if isinstance(data, dict) else None
+    if not isinstance(listed, list):
+        raise StepError(f"what the platform says of device {known.get('id')} has no list of sensors")
+    for each in listed:
+        number = each.get("id") if isinstance(each, dict) else None
+        if isinstance(number, bool) or not isinstance(number, int):
+            raise StepError(f"a sensor of device {known.get('id')} has no number")
+        yield each
+
+
+def _date(known: dict[str, Any], name: str) -> float | None:
+    try:
+        return parse_date(known.get(name))
+    except ValueError:
+        raise StepError(f"{name} of device {known['id']} is no date: {str(known.get(name))[:40]!r}") from None
+
+
+def _where_to_go_on(
+    known: dict[str, Any], state: dict[str, Any] | None, cut: Cut, where: str, now: float
+) -> tuple[Period, int, float | None]:
+    """The period to go on with, from when it is asked for, and up to when the device had published last time."""
+    help = "; mend it, or remove it to go through all periods once more"
+    seen = None if state is None or state.get("seen") is None else read_stamp(state["seen"], where)
+    if state is not None and state.get("device", known["id"]) != known["id"]:
+        raise StepError(f"{where}: it is of device {str(state['device'])[:40]!r}{help}")
+    if state is not None and state.get("next") is not None:
+        begin = int(read_stamp(state["next"], where))
+        if not BEGINNING <= begin <= now + 32 * DAY or begin % DAY:
+            raise StepError(f"{where}: 'next' is {str(state['next'])[:40]!r}, where no period begins{help}")
+        return period_at(begin, cut.length), begin, seen
+    made = _date(known, "created_at")
+    first = made if made is not None else _date(known, "last_reading_at")
+    assert first is not None
+    return period_at(first, cut.length), BEGINNING, seen
+
+
+def _spoken(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"

@@ -1,0 +1,190 @@
+"""Go through devices once: what is wrong with each, and what of that is new."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from scflows.errors import NotFound, Refused, ScflowsError, Unreachable
+from scflows.integrations.smartcitizen.checks.blueprint import Blueprints
+from scflows.integrations.smartcitizen.checks.fetch import devices_told
+from scflows.integrations.smartcitizen.checks.rules import (
+    AWAY,
+    GONE,
+    HOUR,
+    REFUSED,
+    Problem,
+    battery_of,
+    examine,
+    is_away,
+    judged,
+    subject_of,
+)
+from scflows.integrations.smartcitizen.readings import rolled_readings, stamp
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
+
+    from scflows.integrations.smartcitizen.checks.last_results import Memory
+    from scflows.integrations.smartcitizen.checks.rules import Subject
+    from scflows.integrations.smartcitizen.checks.thresholds import Thresholds
+    from scflows.integrations.smartcitizen.client import Client
+
+#: What a device can be found to be.
+OK, PROBLEM, STALE, UNKNOWN = "ok", "problem", "stale", "unknown"
+ROLLUP = "1m"
+
+
+@dataclass
+class Found:
+    """What was found of a device. Times are epochs."""
+
+    device: int
+    name: str = ""
+    state: str = OK
+    problems: list[Problem] = field(default_factory=list)
+    news: list[Problem] = field(default_factory=list)  #: those of them that it did not have before
+    recovered: list[str] = field(default_factory=list)  #: messages of those it had before
+    since: dict[str, str] = field(default_factory=dict)  #: from when on it has a problem, by its key
+    last: float | None = None
+    battery: float | None = None
+    notes: list[str] = field(default_factory=list)  #: what could not be checked
+
+    def item(self) -> dict[str, Any]:
+        """As JSON."""
+        new = {problem.key for problem in self.news}
+        return {
+            "device": self.device,
+            "name": self.name,
+            "state": self.state,
+            "problems": [
+                {
+                    "check": each.check,
+                    "sensor": each.sensor,
+                    "message": each.message,
+                    "since": self.since.get(each.key),
+                    "is_new": each.key in new,
+                }
+                for each in self.problems
+            ],
+            "recovered": self.recovered,
+            "last_reading_at": None if self.last is None else stamp(self.last),
+            "battery": self.battery,
+            "notes": self.notes,
+        }
+
+
+def go_round(
+    numbers: Iterable[int],
+    client: Client,
+    thresholds: Thresholds,
+    now: float,
+    memory: Memory | None = None,
+    with_readings: bool = True,
+    tell: Callable[[str, int, int], None] = lambda text, done, count: None,
+) -> list[Found]:
+    """What is wrong with devices, by number. With a memory it is told what is new, and the memory is changed.
+
+    `with_readings` asks for those of each checked sensor, one request each: gaps and stuck values are found by them.
+    Raises Unreachable when the platform does not answer, Refused for a token that is not taken.
+    """
+    blueprints = Blueprints(client, now)
+    found = []
+    for number, known in devices_told(client, numbers, tell):
+        if isinstance(known, ScflowsError):
+            found.append(_not_shown(number, known, now, memory))
+            continue
+        subject = subject_of(known, thresholds)
+        before = memory.problems(number) if memory is not None else {}
+        subject.told = frozenset(before)
+        each = Found(number, subject.name, last=subject.last, battery=battery_of(subject, thresholds))
+        found.append(each)
+        if subject.odd:
+            each.state = UNKNOWN
+            each.notes.append(subject.odd)
+            continue
+        if not is_away(subject, thresholds, now):
+            if subject.odd_sensors:
+                each.state = UNKNOWN
+                each.notes.append(subject.odd_sensors)
+                continue
+            try:
+                subject.absent = blueprints.absent(known)
+            except (NotFound, Refused, Unreachable) as error:
+                each.notes.append(str(error))
+            if with_readings and not _read(subject, client, thresholds, now, each.notes):
+                each.state = UNKNOWN
+        problems = examine(subject, thresholds, now)
+        _compare(each, problems, judged(subject), now, memory)
+        if each.state != UNKNOWN or each.problems:
+            each.state = _state(each.problems)
+    return sorted(found, key=lambda each: each.device)
+
+
+def summary(found: Iterable[Found], only_news: bool = False) -> str:
+    """What is wrong, on one line."""
+    told = []
+    for each in found:
+        problems = each.news if only_news else each.problems
+        if problems:
+            told.append(f"{each.device}: {', '.join(problem.message for problem in problems)}")
+    return "; ".join(told[:10]) + (f"; and {len(told) - 10} more devices" if len(told) > 10 else "")
+
+
+def _read(subject: Subject, client: Client, thresholds: Thresholds, now: float, notes: list[str]) -> bool:
+    """Whether the readings of all checked sensors could be had."""
+    begin = int(now - thresholds.device.window_hours * HOUR)
+    readings = {}
+    try:
+        for sensor in subject.sensors:
+            if sensor.limits is not None:
+                readings[sensor.id] = rolled_readings(client, subject.id, sensor.id, begin, int(now), ROLLUP)
+    except (NotFound, Refused, Unreachable) as error:
+        notes.append(str(error))
+        return False
+    subject.readings = readings
+    return True
+
+
+def _not_shown(number: int, error: ScflowsError, now: float, memory: Memory | None) -> Found:
+    found = Found(number)
+    if isinstance(error, Unreachable):
+        found.state = UNKNOWN
+        found.notes.append(str(error))
+        return found
+    check = GONE if isinstance(error, NotFound) else REFUSED
+    told = "the platform has it no more" if check == GONE else "the platform does not show it"
+    _compare(found, [Problem(check, told)], AWAY, now, memory)
+    found.state = PROBLEM
+    return found
+
+
+def _compare(found: Found, problems: list[Problem], checks: tuple[str, ...], now: float, memory: Memory | None) -> None:
+    """Tell what is new of the problems. What could not be judged, also of a device that is away, stays as it was."""
+    found.problems = problems
+    if memory is None:
+        return
+    before = memory.problems(found.device)
+    is_away = any(problem.check in AWAY for problem in problems)
+    kept = {}
+    for key, told in before.items():
+        check = key.partition(":")[0]
+        if check not in checks or (is_away and check not in AWAY):
+            kept[key] = told
+        elif all(problem.key != key for problem in problems):
+            found.recovered.append(str(told.get("message") or key))
+    for problem in problems:
+        if problem.key in before:
+            kept[problem.key] = {**before[problem.key], "message": problem.message}
+        else:
+            found.news.append(problem)
+            kept[problem.key] = {"since": stamp(now), "message": problem.message}
+        found.since[problem.key] = str(kept[problem.key].get("since"))
+    memory.keep(found.device, kept)
+
+
+def _state(problems: list[Problem]) -> str:
+    if not problems:
+        return OK
+    return STALE if any(problem.check == "stale" for problem in problems) else PROBLEM

@@ -1,0 +1,196 @@
+"""Ask the platform and its file host; ask again when that may help, and wait as long as they say."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from scflows.errors import NotFound, Refused, ScflowsError, Unreachable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+    from requests import Response
+
+    from scflows.integrations.smartcitizen.access import Access
+
+#: Seconds that a connection, and each wait for more of the answer, may take. The platform cuts off at 20.
+WAIT = 30.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0
+LARGEST = 64 * 2**20  #: bytes of an answer
+PER_PAGE = 100
+MOST_PAGES = 10_000
+
+
+@dataclass(frozen=True)
+class Page:
+    """What a page of a list says."""
+
+    items: list[Any]
+    total: int | None  #: how many items there are on all pages
+    pages: int | None  #: how many pages there are
+    is_last: bool
+
+
+class Client:
+    """Asks for JSON. `sleep` waits so many seconds, `clock` counts them, `tell` hears what is waited for (and 0, 0)."""
+
+    def __init__(
+        self,
+        access: Access,
+        tell: Callable[[str, int, int], None] = lambda text, done, count: None,
+        sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.access = access
+        self.tell = tell
+        self.sleep = sleep
+        self.clock = clock
+
+    def api(self, path: str) -> Any:
+        """What the API says to a GET of a path such as `devices/13486`.
+
+        Raises Unreachable, Refused for a login that does not do, NotFound.
+        """
+        return self._ask(self.access.api_url + path, [], self.access.token)[0]
+
+    def pages(self, path: str, query: list[tuple[str, str]]) -> Iterator[Page]:
+        """The pages of a list, in the order of the ids. Raises what `api` does.
+
+        The link to the next page is not followed but counted: it could lead anywhere.
+        """
+        for number in range(1, MOST_PAGES):
+            asked = [*query, ("q[s]", "id asc"), ("per_page", str(PER_PAGE))]
+            if number > 1:
+                asked.append(("page", str(number)))
+            items, response = self._ask(f"{self.access.api_url}{path}", asked, self.access.token, list)
+            total = _number(response.headers.get("total"))
+            size = _number(response.headers.get("per-page"))
+            is_last = "next" not in response.links or not items
+            yield Page(items, total, -(-total // size) if total is not None and size else None, is_last)
+            if is_last:
+                return
+
+    def file(self, url: str, is_patient: bool = True) -> Any:
+        """The JSON of a file; without patience it is asked for once.
+
+        Raises Unreachable, NotFound, Refused, the last also for a file that is not JSON: it will not become so.
+        """
+        try:
+            return self._ask(url, [], "", is_patient=is_patient)[0]
+        except _NotJson as error:
+            raise Refused(f"{_shown(url)}: {error}") from None
+
+    def _ask(
+        self,
+        url: str,
+        query: list[tuple[str, str]],
+        token: str,
+        wanted: type | None = None,
+        is_patient: bool = True,
+    ) -> tuple[Any, Response]:
+        waited, pause, begun = 0.0, FIRST_PAUSE, self.clock()
+        while True:
+            try:
+                return self._ask_once(url, query, token, wanted)
+            except _Passing as error:
+                if isinstance(error, _NotJson) and not url.startswith(self.access.api_url):
+                    raise
+                # Whoever says "at once", or names a time that is over, is not asked without a pause.
+                wait = max(pause, error.retry_after or 0.0)
+                spent = max(waited, self.clock() - begun)
+                if not is_patient or spent + wait > self.access.retry_seconds:
+                    asked = "" if error.retry_after is None else f"; it asks to wait {wait:g} s"
+                    raise Unreachable(f"{_shown(url)}: {error}{asked}", error.help) from error
+                self.tell(f"{_shown(url)}: {error}; again in {wait:g} s", 0, 0)
+                self.sleep(wait)
+                waited += wait
+                pause = min(LONGEST_PAUSE, pause * 2)
+
+    def _ask_once(
+        self, url: str, query: list[tuple[str, str]], token: str, wanted: type | None
+    ) -> tuple[Any, Response]:
+        import json
+
+        import requests
+
+        from scflows import __version__
+        from scflows.connectors.http import session as connection
+        from scflows.connectors.http.response import reason_of
+
+        headers = {"User-Agent": f"scflows/{__version__}".encode(), "Accept": b"application/json"}
+        if token:
+            headers["Authorization"] = f"Bearer {token}".encode()
+        try:
+            response = connection.call(
+                "GET", url, headers, parameters=query, timeout=WAIT, may_follow=self._may_follow(url)
+            )
+            try:
+                self._judge(url, response, token)
+                content = _content(response)
+            finally:
+                response.close()
+        except requests.RequestException as error:
+            raise _Passing(reason_of(error, WAIT)) from error
+        try:
+            value = json.loads(content)
+        except (ValueError, RecursionError):
+            raise _NotJson("the answer is not JSON") from None
+        if wanted is not None and not isinstance(value, wanted):
+            raise _Passing("the answer is not a list")
+        return value, response
+
+    def _judge(self, url: str, response: Response, token: str) -> None:
+        """Raises what an error of the server means."""
+        from scflows.connectors.http import session as connection
+        from scflows.connectors.http.response import retry_after
+
+        status = response.status_code
+        if status == 429 or status >= 500 or status == 408:
+            raise _Passing(f"{status} {response.reason or ''}".rstrip(), retry_after(response, time.time()))
+        if status in (401, 403):
+            help = "is SC_BEARER the right one, and has it not run out?" if token else "set SC_BEARER"
+            raise Refused(f"{_shown(url)}: {status} {response.reason}", help)
+        if status == 404:
+            raise NotFound(f"{_shown(url)}: 404 Not Found")
+        if elsewhere := connection.redirect_host(response):
+            raise _NotJson(f"{status}: it leads to {elsewhere}, which is not followed")
+        if status != 200:
+            raise Refused(f"{_shown(url)}: {status} {response.reason}", "it does not take this question")
+
+    def _may_follow(self, url: str) -> Callable[[str], bool]:
+        """Where a redirect may lead: the API's stay with the API, those of files on hosts that are allowed."""
+        return self.access.is_platform if self.access.is_platform(url) else self.access.is_file_host
+
+
+class _Passing(ScflowsError):
+    """What may go away by itself."""
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class _NotJson(_Passing):
+    """A page in the place of an answer, as a server has it that is being looked after."""
+
+
+def _content(response: Response) -> bytes:
+    content = bytearray()
+    for chunk in response.iter_content(64 * 1024):
+        content += chunk
+        if len(content) > LARGEST:
+            raise _Passing(f"the answer has more than {LARGEST} bytes")
+    return bytes(content)
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text and text.isascii() and text.isdigit() else None
+
+
+def _shown(url: str) -> str:
+    from scflows.connectors.http.request import shown
+
+    return shown(url)

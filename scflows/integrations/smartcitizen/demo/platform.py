@@ -1,0 +1,209 @@
+"""What the stand-in knows and does, without HTTP: devices, users, readings, permissions."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from scflows.integrations.smartcitizen.demo.faults import Faults, RateLimit
+from scflows.integrations.smartcitizen.demo.files import RAW, SINCE, all_files
+from scflows.integrations.smartcitizen.demo.kinds import USERS, all_kinds, crowd
+from scflows.integrations.smartcitizen.demo.kit import ADMIN, RESEARCHER, Kit, User
+from scflows.integrations.smartcitizen.demo.readings import read_time, rolled_up
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
+
+#: What a PATCH may change of a device's postprocessing.
+WRITABLE = ("blueprint_url", "hardware_url", "latest_postprocessing", "meta", "forwarding_params")
+LONGEST_RECORD = 200_000
+
+
+class Answer(Exception):
+    """An answer that is an error."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.body = {"id": code, "message": message, "url": "", "errors": ""}
+
+
+class Platform:
+    """Everything in memory. `clock` tells the time (epoch): a fixed one makes all answers the same each time."""
+
+    def __init__(
+        self,
+        kits: Iterable[Kit] | None = None,
+        clock: Callable[[], float] = time.time,
+        rate_limit: int | None = None,
+    ) -> None:
+        self.clock = clock
+        self.kits = {kit.id: kit for kit in (all_kinds(self.now) if kits is None else kits)}
+        self.files = all_files()
+        self.faults = Faults()
+        self.rate = RateLimit(rate_limit)
+        self.requests: list[dict[str, Any]] = []  #: what was asked: method, path, token, status
+        self.posted: list[dict[str, Any]] = []  #: each reading: device, sensor, time, value
+        self.patches: list[dict[str, Any]] = []  #: each PATCH: device, token, the attributes, whether they were taken
+        self.overlap = 0  #: how many devices of the page before each page shows again
+        self.lock = threading.RLock()
+
+    @property
+    def now(self) -> int:
+        return int(self.clock())
+
+    def add_crowd(self, count: int, hardware_files: int) -> None:
+        """Add many devices whose hardware lies in so many files."""
+        self.kits.update((kit.id, kit) for kit in crowd(count, hardware_files, self.now))
+        recipe = {"blueprint_url": f"{RAW}/blueprints/sck_demo.json", "description": "one of a crowd"}
+        version: dict[str, Any] = {"ids": {}, "from": SINCE, "to": None}
+        for number in range(hardware_files):
+            self.files[f"hardware/crowd-{number}.json"] = {**recipe, "versions": [version], "forwarding": None}
+
+    def user_of(self, token: str) -> User | None:
+        """Whose token that is; None without one. Raises Answer for one that nobody has."""
+        if not token:
+            return None
+        for user in USERS:
+            if user.token == token:
+                return user
+        raise Answer(401, "unauthorized", "Invalid OAuth Token")
+
+    def device(self, number: int, user: User | None) -> Kit:
+        """A device that a user may see. Raises Answer."""
+        kit = self.kits.get(number)
+        if kit is None:
+            raise Answer(404, "record_not_found", "Couldn't find Device")
+        if kit.is_private and not may_change(kit, user):
+            raise Answer(403, "forbidden", "Not authorized")
+        return kit
+
+    def devices(self, query: dict[str, str], user: User | None) -> list[Kit]:
+        """The devices that a search finds, in the order that it asks for."""
+        found = [kit for kit in self.kits.values() if not kit.is_private or may_change(kit, user)]
+        for key, value in query.items():
+            if key.startswith("q[") and key != "q[s]":
+                found = [kit for kit in found if _fits(kit, key[2:-1], value)]
+        if query.get("q[s]") == "id asc":
+            found.sort(key=lambda kit: kit.id)
+        return found
+
+    def users(self, query: dict[str, str], user: User | None) -> list[User]:
+        """The users that a search finds."""
+        found = list(USERS)
+        for key, value in query.items():
+            if key == "q[role_mask_eq]":
+                if user is None or user.mask != ADMIN:
+                    raise Answer(400, "bad_request", "Invalid search term role_mask_eq")
+                found = [each for each in found if str(each.mask) == value]
+            elif key.startswith("q[") and key != "q[s]":
+                raise Answer(400, "bad_request", f"Invalid search term {key[2:-1]}")
+        return found
+
+    def shown_user(self, owner: User, user: User | None) -> dict[str, Any]:
+        """A user as JSON, with those of the devices that another one may see."""
+        own = [kit for kit in self.kits.values() if kit.owner == owner]
+        devices = [
+            kit.shown(self.now, may_change(kit, user), is_short=True)
+            for kit in sorted(own, key=lambda kit: kit.id)
+            if not kit.is_private or may_change(kit, user)
+        ]
+        return owner.shown(devices, self.now)
+
+    def readings(self, kit: Kit, query: dict[str, str]) -> dict[str, Any]:
+        """The readings of a sensor. Raises Answer for what cannot be asked."""
+        try:
+            sensor = int(query["sensor_id"])
+            begin = read_time(query.get("from") or "2001-01-01")
+            end = read_time(query["to"]) if query.get("to") else self.now + 366 * 86400
+            limit = int(query["limit"]) if query.get("limit") else None
+            rollup = query["rollup"]
+            if sensor in kit.failing:
+                # What a fault of the storage looks like: JSON, and no readings in it.
+                return {"id": "internal_server_error", "message": "storage is away", "url": "", "errors": ""}
+            with self.lock:
+                found = rolled_up(self._stored(kit, sensor, begin, end, limit), rollup, query.get("function", "avg"))
+        except (KeyError, ValueError) as error:
+            raise Answer(400, "bad_request", f"cannot be asked: {error}") from error
+        return {
+            "device_id": kit.id,
+            "sensor_key": str(sensor),
+            "sensor_id": sensor,
+            "component_id": kit.id * 1000 + sensor,
+            "rollup": rollup,
+            "function": query.get("function", "avg"),
+            "from": query.get("from"),
+            "to": query.get("to"),
+            "sample_size": len(found),
+            "readings": found[::-1],
+        }
+
+    def _stored(self, kit: Kit, sensor: int, begin: int, end: int, limit: int | None) -> list[tuple[int, float]]:
+        """Time and value, oldest first; the limit is counted in what is stored."""
+        found = {}
+        for at in kit.series(sensor, self.now).times(begin, end):
+            found[at] = kit.value(sensor, at)
+            if limit is not None and len(found) >= limit:
+                break
+        found.update((at, value) for at, value in kit.added.get(sensor, {}).items() if begin <= at <= end)
+        return sorted(found.items())[:limit]
+
+    def post(self, kit: Kit, user: User | None, body: Any) -> dict[str, Any]:
+        """Take readings in. Raises Answer."""
+        self._may(kit, user, "POST")
+        data = body.get("data") if isinstance(body, dict) else None
+        if not isinstance(data, list):
+            raise Answer(422, "unprocessable_entity", "there is no data")
+        if data and not data[0].get("recorded_at"):
+            # The real one answers 200 all the same.
+            return {"id": "bad", "message": "a reading has no time", "url": "", "errors": ""}
+        with self.lock:
+            for row in data:
+                at = read_time(row["recorded_at"])
+                for each in row["sensors"]:
+                    kit.added.setdefault(each["id"], {})[at] = each["value"]
+                    self.posted.append({"device": kit.id, "sensor": each["id"], "time": at, "value": each["value"]})
+        return {"id": "ok", "message": "Data successfully sent to queue", "url": "", "errors": ""}
+
+    def patch(self, kit: Kit, user: User | None, body: Any) -> dict[str, Any]:
+        """Change a device's postprocessing, as far as the user may; the device. Raises Answer."""
+        self._may(kit, user, "PATCH")
+        given = body.get("postprocessing_attributes") if isinstance(body, dict) else None
+        may_write = user is not None and user.mask in (RESEARCHER, ADMIN)
+        with self.lock:
+            if may_write and isinstance(given, dict):
+                written = {name: given[name] for name in WRITABLE if name in given}
+                fresh = {"id": kit.id, "device_id": kit.id}
+                kit.postprocessing = {**(kit.postprocessing or fresh), **written}
+            token = user.token if user else ""
+            self.patches.append({"device": kit.id, "token": token, "attributes": given, "taken": may_write})
+        return kit.shown(self.now, True)
+
+    def _may(self, kit: Kit, user: User | None, method: str) -> None:
+        if not may_change(kit, user) or method in kit.refused:
+            raise Answer(403, "forbidden", "Not authorized")
+
+
+def may_change(kit: Kit, user: User | None) -> bool:
+    """Whether a user owns a device, or is an admin."""
+    return user is not None and (user.mask == ADMIN or user == kit.owner)
+
+
+def _fits(kit: Kit, term: str, value: str) -> bool:
+    """Whether a device fits a search term of Ransack's. Raises Answer for one that is not known here."""
+    match term:
+        case "postprocessing_id_not_null":
+            return kit.postprocessing is not None
+        case "postprocessing_id_null":
+            return kit.postprocessing is None
+        case "id_eq":
+            return str(kit.id) == value
+        case "name_cont":
+            return value.lower() in kit.name.lower()
+        case "name_eq":
+            return value == kit.name
+        case "owner_username_eq":
+            return value == kit.owner.username
+    raise Answer(400, "bad_request", f"Invalid search term {term}")

@@ -1,0 +1,162 @@
+"""The folders and variables of a process that loads `scdata`: its own, so that none reads or writes another's.
+
+`scdata` 1.6.6 makes its folders, rewrites its configuration and asks for files when it is imported; it takes over
+what stands in `.env` of its cache. Here it finds everything in place, and nothing else.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from contextlib import contextmanager
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from typing import Any
+
+    from scflows.integrations.smartcitizen.access import Access
+
+#: Without `framework: chupiflow` the package writes this file anew, and the second line is lost.
+CONFIGURATION = "framework: chupiflow\ndata: {reload_metadata: false}\n"
+#: What the package copies where it is missing, 720 kB that no device needs.
+EXAMPLES = ("raw/example.csv", "raw/geodata.csv", "uploads/example_upload_1.json", "uploads/example_zenodo_upload.yaml")
+#: The files of the file host that it wants when it is imported.
+BLUEPRINT, CALIBRATIONS, NAMES = "blueprints/sc_air.json", "calibrations/calibrations.json", "names/SCDevice.json"
+#: What a blueprint may have; the package refuses any other key.
+BLUEPRINT_KEYS = ("meta", "channels", "checks", "exports")
+#: What the process gets of the variables around it, besides those it is given.
+VARIABLES = (
+    "PATH",
+    "LANG",
+    "LC_ALL",
+    "TZ",
+    "PYTHONPATH",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "all_proxy",
+    "no_proxy",
+    "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "COVERAGE_PROCESS_START",
+)
+
+
+@contextmanager
+def private_folder(state_path: str) -> Iterator[str]:
+    """An empty folder for one process, gone at the end of the block; so are those whose makers died."""
+    above = os.path.join(state_path, "device")
+    os.makedirs(above, mode=0o700, exist_ok=True)
+    folder = os.path.join(above, f"{os.getpid()}-{os.urandom(4).hex()}")
+    with _locked(os.path.join(above, ".lock")):
+        _sweep(above)
+        os.mkdir(folder, 0o700)
+        held = _try_lock(folder)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(held)
+
+
+def variables_of(folder: str, access: Access, around: Mapping[str, str]) -> dict[str, str]:
+    """All the variables of the process: what tells it where the platform is and who asks, and its folders."""
+    import site
+
+    variables = {name: around[name] for name in VARIABLES if around.get(name)}
+    variables.setdefault("PATH", os.defpath)
+    return {
+        **variables,
+        "API_URL": access.api_url,
+        "BASE_POSTPROCESSING_URL": access.files_url,
+        **({"SC_BEARER": access.token} if access.token else {}),
+        # No ~/.netrc either, whose login would be taken in place of the token.
+        "HOME": folder,
+        "XDG_CONFIG_HOME": os.path.join(folder, "config"),
+        "XDG_CACHE_HOME": os.path.join(folder, "cache"),
+        "PYTHONUSERBASE": site.getuserbase(),
+        "PYTHONUTF8": "1",
+        "TQDM_DISABLE": "1",
+        # Threads that wait for work of a size that no device has; each takes memory, and some turn in circles.
+        "OPENBLAS_NUM_THREADS": "1",
+        "OMP_NUM_THREADS": "1",
+        "MKL_NUM_THREADS": "1",
+    }
+
+
+def furnish(folder: str, files_url: str, read: Callable[[str], bytes]) -> None:
+    """Put into the folder what the package looks for when it is imported; `read` gives a file of the file host.
+
+    Raises what `read` raises, ValueError for a file that is none of its kind.
+    """
+    blueprint = _mapping(read(files_url + BLUEPRINT), BLUEPRINT)
+    calibrations = _mapping(read(files_url + CALIBRATIONS), CALIBRATIONS)
+    names = json.loads(read(files_url + NAMES))
+    if not isinstance(names, list) or not names:
+        raise ValueError(f"{NAMES} is no list of names")
+    kept = {key: blueprint[key] for key in BLUEPRINT_KEYS if key in blueprint}
+    cache = os.path.join(folder, "cache", "scdata")
+    for name in ("interim", "raw", "uploads"):
+        os.makedirs(os.path.join(cache, name))
+    for name, value in (
+        ("blueprints", {"sc_air": kept}),
+        ("calibrations", calibrations),
+        ("names", {"SCDevice": names}),
+    ):
+        with open(os.path.join(cache, "interim", f"{name}.json"), "w", encoding="utf-8") as file:
+            json.dump(value, file)
+    for name in EXAMPLES:
+        with open(os.path.join(cache, name), "wb"):
+            pass
+    os.makedirs(os.path.join(folder, "config", "scdata"))
+    with open(os.path.join(folder, "config", "scdata", "config.yaml"), "w", encoding="utf-8") as file:
+        file.write(CONFIGURATION)
+
+
+def _mapping(content: bytes, name: str) -> dict[str, Any]:
+    value = json.loads(content)
+    if not isinstance(value, dict):
+        raise ValueError(f"{name} is no mapping")
+    return value
+
+
+def _sweep(above: str) -> None:
+    """Remove the folders of processes that were killed: the kernel has given up their locks."""
+    for name in os.listdir(above):
+        folder = os.path.join(above, name)
+        if name.startswith(".") or (held := _try_lock(folder)) < 0:
+            continue
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(held)
+
+
+def _try_lock(folder: str) -> int:
+    """A descriptor that holds the lock of a folder; -1 when somebody else has it."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return -1
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return -1
+    return descriptor
+
+
+@contextmanager
+def _locked(path: str) -> Iterator[None]:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

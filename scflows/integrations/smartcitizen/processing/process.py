@@ -1,0 +1,356 @@
+"""Process a device: load what it has published since the last time, compute its channels, post them, move the date.
+
+Runs in a device's process (see `child`). Piece by piece: the platform's date follows each, so that whatever ends the
+work between two of them, the next run goes on where this one stopped.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from scflows.integrations.smartcitizen.processing.blueprint_functions import foreign_calls
+from scflows.integrations.smartcitizen.processing.log_stream import DEBUG, WARNING, say
+from scflows.integrations.smartcitizen.processing.outcome import (
+    DATA_POSTING_FAILED,
+    DEVICE_NOT_VALID,
+    EMPTY_DATA,
+    LOADING_FAILED,
+    NOT_VALID_FOR_PROCESSING,
+    POSTPROCESSING_UPDATE_FAILED,
+    PROCESSED,
+    PROCESSING_FAILED,
+    Ended,
+)
+from scflows.integrations.smartcitizen.processing.time_range import (
+    Piece,
+    end_of_readings,
+    minute_of,
+    next_date,
+    next_piece,
+    warm_up,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from scflows.integrations.smartcitizen.processing.child import Child
+
+
+def process(given: dict[str, Any], child: Child, clock: Callable[[], float] = time.time) -> dict[str, Any]:
+    """Process the device `given["device"]`, at most `pieces` pieces of `limit` minutes each.
+
+    `retries` is how often each chunk is posted until it is taken, `seconds` how long there is for all of it (null:
+    as long as it takes). The answer has the outcome and all counts; it does not raise for what goes wrong.
+    """
+    import asyncio
+
+    told: dict[str, Any] = {
+        "outcome": PROCESSED,
+        "message": "",
+        "device": given["device"],
+        "dry_run": child.is_dry,
+        "pieces": 0,
+        "rows": 0,
+        "readings": 0,
+        "channels": {},
+        "not_posted": {},
+        "begin": None,
+        "until": None,
+        "minutes_left": 0,
+    }
+    try:
+        with asyncio.Runner() as runner:
+            work = _Work(given, child, told, clock)
+            work.make()
+            while work.may_go_on() and (piece := work.next_piece(runner)) is not None:
+                work.take(piece, runner)
+        if not told["pieces"] and not work.may_go_on():
+            raise Ended(LOADING_FAILED, "there was no time for it")
+        if not told["pieces"]:
+            raise Ended(EMPTY_DATA, work.why_nothing())
+        told["message"] = work.summary()
+    except Ended as ended:
+        told["outcome"] = ended.outcome
+        told["message"] = str(ended)
+        if told["pieces"]:
+            told["message"] += f" (before that: {work.summary()})"
+    import resource
+
+    told["peak_mib"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    return told
+
+
+class _Work:
+    """One device, and how far it is."""
+
+    def __init__(self, given: dict[str, Any], child: Child, told: dict[str, Any], clock: Callable[[], float]) -> None:
+        self.given = given
+        self.clock = clock
+        self.child = child
+        self.told = told
+        self.device: Any = None
+        self.sensors: list[str] = []
+        self.at: int | None = None  #: up to where it is processed; None: not at all
+        self.ends = None if given["seconds"] is None else time.monotonic() + given["seconds"]
+        self.longest = 0.0  #: seconds that a piece took
+        self.looked = 0  #: how often a piece was begun
+
+    def make(self) -> None:
+        """Get to know the device. Raises Ended."""
+        try:
+            scdata = self.child.scdata()
+        except Exception as error:
+            raise Ended(LOADING_FAILED, f"scdata cannot be had ready: {_told(error)}") from error
+        try:
+            self.device = scdata.Device(params=scdata.APIParams(id=self.given["device"]))
+            foreign, shown = foreign_calls(self.device), self.device.handler.json.id
+        except Exception as error:
+            raise Ended(DEVICE_NOT_VALID, self._because(_told(error))) from error
+        if shown != self.given["device"]:
+            raise Ended(DEVICE_NOT_VALID, f"the platform answered with device {shown}")
+        # Asked at once: to load reads the device again, and a hardware that is a bare name makes it False.
+        if not self.device.valid_for_processing:
+            raise Ended(NOT_VALID_FOR_PROCESSING, self._because("it has a blueprint, and no hardware"))
+        if foreign:
+            raise Ended(DEVICE_NOT_VALID, "; ".join(foreign))
+        self.sensors = self.device.required_sensors
+        if not self.device.channels:
+            raise Ended(POSTPROCESSING_UPDATE_FAILED, "its blueprint has no channels")
+        if not self.sensors:
+            # An empty list would load every sensor.
+            raise Ended(EMPTY_DATA, "it has none of the sensors that its channels need")
+        self.at = _epoch(self.device.handler.latest_postprocessing)
+        start = _epoch(self.device.__versions_start__())
+        if start is not None and self.at is not None:
+            # Nothing is processed that is older than the hardware.
+            self.at = max(self.at, start)
+
+    def may_go_on(self) -> bool:
+        """Whether there is room for another piece; for the first there always is."""
+        if self.told["pieces"] >= self.given["pieces"]:
+            return False
+        if not self.looked:
+            return True
+        return self.ends is None or time.monotonic() + 1.5 * self.longest < self.ends
+
+    def next_piece(self, runner: Any) -> Piece | None:
+        """The next piece that may have readings; None when there are none. Raises Ended."""
+        end = self._end()
+        if end is None:
+            return None
+        if self.at is None:
+            self.at = self._first_reading(runner, None)
+        return None if self.at is None else next_piece(self.at, self.given["limit"], end)
+
+    def take(self, piece: Piece, runner: Any) -> None:
+        """Load, process and post a piece, and move the date. Raises Ended."""
+        begun = time.monotonic()
+        self.looked += 1
+        device = self.device
+        channels = [channel.model_dump() for channel in device.channels]
+        before = warm_up(channels, piece.begin)
+        rows = self._loaded(piece, before, runner)
+        if not rows:
+            # A hole: on to the next reading, however far it is.
+            self.at = None if piece.is_last else self._first_reading(runner, piece.end)
+            if self.at is None:
+                # Nothing after it either.
+                self.at = piece.end if piece.is_last else self._end()
+            return
+        self._process(piece)
+        last = _seconds(device.data)[-1]
+        self._post(runner, next_date(last))
+        self._count(piece, rows, last)
+        self.at = piece.end
+        self.longest = max(self.longest, time.monotonic() - begun)
+        self._tell_left()
+
+    def why_nothing(self) -> str:
+        """Why there was no piece."""
+        date = _epoch(self.device.handler.latest_postprocessing)
+        if date is not None and date > self.clock():
+            return f"its date of processing is in the future: nothing before {_stamp(date)} is taken"
+        return "no new readings of the sensors that its channels need"
+
+    def summary(self) -> str:
+        """What was done, in one line."""
+        told = self.told
+        pieces = f" in {told['pieces']} pieces" if told["pieces"] > 1 else ""
+        behind = f"; {told['minutes_left']} minutes are left for the next run" if told["minutes_left"] else ""
+        would = "would post " if told["dry_run"] else ""
+        return (
+            f"{would}{told['readings']} readings of {len(told['channels'])} channels{pieces},"
+            f" up to {told['until']}{behind}"
+        )
+
+    def _end(self) -> int | None:
+        last = _epoch(self.device.handler.last_reading_at)
+        return None if last is None else end_of_readings(last, self.clock())
+
+    def _load(self, runner: Any, begin: int | None, end: int | None, limit: int | None) -> bool:
+        """Have the device load its needed sensors; whether there was anything. Raises Ended."""
+        from pandas import DataFrame, Timestamp
+
+        device, options = self.device, self.device.options
+        options.min_date = None if begin is None else Timestamp(begin, unit="s", tz="UTC")
+        options.max_date = None if end is None else Timestamp(end, unit="s", tz="UTC")
+        options.limit, options.channels = limit, self.sensors
+        # Where there is nothing to ask for, it would have what it had before.
+        device.handler.data = DataFrame()
+        try:
+            is_loaded = bool(runner.run(device.load()))
+        except Exception as error:
+            raise Ended(LOADING_FAILED, self._because(_told(error))) from error
+        failed = sorted(set(device.handler.failed_sensors))
+        if failed and not is_loaded:
+            raise Ended(LOADING_FAILED, f"no readings could be had of {', '.join(failed)}")
+        if failed:
+            raise Ended(PROCESSING_FAILED, f"the readings of {', '.join(failed)} could not be had")
+        return is_loaded
+
+    def _loaded(self, piece: Piece, before: int, runner: Any) -> int:
+        """Load a piece, and what lies `before` it in seconds; how many rows the piece has. Raises Ended."""
+        # Without a limit: it counts what is stored, not minutes, and for each sensor by itself.
+        if not self._load(runner, piece.begin - before, None if self._reaches(piece) else piece.end, None):
+            return 0
+        times = _seconds(self.device.data)
+        rows = int(((times >= piece.begin) & (times < piece.end)).sum())
+        self.device.data = self.device.data.loc[times < piece.end].copy()
+        return rows
+
+    def _reaches(self, piece: Piece) -> bool:
+        """Whether it takes all that there is. The connector would ask up to the last reading, as if that was not."""
+        last = _epoch(self.device.handler.last_reading_at)
+        return piece.is_last and last is not None and last < piece.end
+
+    def _first_reading(self, runner: Any, begin: int | None) -> int | None:
+        """The minute of the first reading since `begin`; None where there is none. Raises Ended."""
+        if not self._load(runner, begin, None, 1):
+            return None
+        first = int(_seconds(self.device.data)[0])
+        start = _epoch(self.device.__versions_start__())
+        found = minute_of(first)
+        return found if begin is None and start is None else max(found, begin or 0, start or 0)
+
+    def _process(self, piece: Piece) -> None:
+        device, voice = self.device, self.child.voice
+        assert voice is not None
+        voice.errors.clear()
+        try:
+            is_processed = device.process()
+        except Exception as error:
+            raise Ended(PROCESSING_FAILED, _told(error)) from error
+        if not is_processed and voice.errors:
+            raise Ended(PROCESSING_FAILED, "; ".join(voice.errors))
+        if not is_processed:
+            raise Ended(PROCESSING_FAILED, "scdata says no more of it")
+        device.data = device.data.loc[_seconds(device.data) >= piece.begin]
+
+    def _post(self, runner: Any, date: int) -> None:
+        from pandas import Timestamp
+
+        device, child = self.device, self.child
+        try:
+            is_updated = device.update_postprocessing_date()
+        except Exception as error:
+            raise Ended(POSTPROCESSING_UPDATE_FAILED, _told(error)) from error
+        if not is_updated or not device.handler.update_latest_postprocessing(Timestamp(date, unit="s", tz="UTC")):
+            raise Ended(POSTPROCESSING_UPDATE_FAILED, "scdata did not take the new date")
+        if "SC_BEARER" not in os.environ:
+            if not child.is_dry:
+                raise Ended(DATA_POSTING_FAILED, "there is no SC_BEARER")
+            # Without one it does not even say what it would post; nobody is sent this.
+            os.environ["SC_BEARER"] = "none"
+        child.door.changed = None
+        posting = device.post(
+            columns="channels",
+            dry_run=child.is_dry,
+            max_retries=self.given["retries"],
+            with_postprocessing=not child.is_dry,
+        )
+        try:
+            is_posted = runner.run(posting)
+        except Exception as error:
+            raise Ended(DATA_POSTING_FAILED, self._because(_told(error))) from error
+        self.told["not_posted"].update(device.handler.not_posted)
+        if not is_posted:
+            failed = [f"{name}: {why}" for name, why in device.handler.not_posted.items() if "failed" in why]
+            why = "; ".join(failed) or "the readings are there, and the new date was refused"
+            raise Ended(DATA_POSTING_FAILED, self._because(why))
+        answered = _date_in(child.door.changed)
+        if not child.is_dry and answered is not None and answered != date:
+            # Said with a status that means success.
+            raise Ended(
+                DATA_POSTING_FAILED,
+                "the readings are there, but the platform left the date as it was: that is for researchers and admins",
+            )
+
+    def _count(self, piece: Piece, rows: int, last: int) -> None:
+        told = self.told
+        told["pieces"] += 1
+        told["rows"] += rows
+        told["begin"] = told["begin"] or _stamp(piece.begin)
+        told["until"] = _stamp(last)
+        count = 0
+        for name, posted in self.device.handler.posted.items():
+            count += posted["readings"]
+            known = told["channels"].setdefault(name, {"id": posted["id"], "readings": 0})
+            known["readings"] += posted["readings"]
+        told["readings"] += count
+        would = "would be posted" if self.child.is_dry else "posted"
+        say(f"piece {told['pieces']}: {rows} rows up to {_stamp(last)}, {count} readings {would}")
+        if not count:
+            say("none of its channels has a value there", WARNING)
+
+    def _tell_left(self) -> None:
+        end = self._end()
+        assert self.at is not None
+        self.told["minutes_left"] = max(0, (end - self.at) // 60) if end is not None else 0
+
+    def _because(self, why: str) -> str:
+        """The reason, with what went wrong at the door: libraries tell their own trouble with it."""
+        problems = [each for each in self.child.door.problems if each not in why]
+        return "; ".join([*problems, why])
+
+
+def _seconds(data: Any) -> Any:
+    """The times of a frame's rows, as epochs."""
+    from pandas import Timedelta, Timestamp
+
+    return ((data.index - Timestamp(0, tz="UTC")) // Timedelta(seconds=1)).to_numpy()
+
+
+def _epoch(date: Any) -> int | None:
+    if date is None:
+        return None
+    from pandas import Timestamp
+
+    at = Timestamp(date)
+    return int((at.tz_localize("UTC") if at.tzinfo is None else at).timestamp())
+
+
+def _date_in(device: dict[str, Any] | None) -> int | None:
+    """Up to when a device is processed, as the platform's JSON says it."""
+    from scflows.integrations.smartcitizen.device import parse_date
+
+    asked = (device or {}).get("postprocessing")
+    try:
+        found = parse_date(asked.get("latest_postprocessing")) if isinstance(asked, dict) else None
+    except ValueError:
+        found = None
+    return None if found is None else int(found)
+
+
+def _stamp(epoch: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(epoch))
+
+
+def _told(error: BaseException) -> str:
+    if isinstance(error, MemoryError):
+        return "out of memory: it may have more by the option `memory`"
+    lines = str(error).strip().splitlines()
+    say(str(error), DEBUG)
+    return f"{type(error).__name__}: {' '.join(line.strip() for line in lines[:4])}"[:600]

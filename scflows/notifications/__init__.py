@@ -1,0 +1,1 @@
+"""Hooks, pings and alerts."""

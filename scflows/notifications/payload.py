@@ -1,0 +1,104 @@
+"""What is told of a run once it has ended: which hooks are called, and what they are given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from scflows.history.run import BAD, GOOD, Run
+from scflows.history.run_values import _moments, log_tail, run_values
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import Any
+
+    from scflows.notifications.incidents import Incident
+    from scflows.settings import Settings
+
+
+@dataclass(frozen=True)
+class Call:
+    """One hook that is to be called."""
+
+    hook: str  #: `on_failure`, `on_success` or `on_recovery`
+    path: str  #: of the flow, as written
+    shared: bool  #: whether it is the settings' or the flow's own
+
+
+def calls(
+    run: Run, previous: Run | None, own: Mapping[str, str], shared: Mapping[str, str], is_known: bool = False
+) -> list[Call]:
+    """The hooks to call for a run, after the one before it.
+
+    A flow's own `on_failure` hears of each failure, that of the settings of the first in a row. `is_known`: that
+    something is wrong with the task was told before the run ended, and its recovery is told apart.
+    """
+    was_bad = previous is not None and previous.status in BAD
+    wanted: list[tuple[str, bool]] = []
+    if run.status in BAD:
+        wanted = [("on_failure", False)] + ([] if was_bad or is_known else [("on_failure", True)])
+    elif run.status in GOOD:
+        recovered = [("on_recovery", False), ("on_recovery", True)] if was_bad and not is_known else []
+        wanted = [*recovered, ("on_success", False), ("on_success", True)]
+    return named(wanted, own, shared)
+
+
+def named(wanted: Iterable[tuple[str, bool]], own: Mapping[str, str], shared: Mapping[str, str]) -> list[Call]:
+    """The hooks that are wanted, as (its name, whether it is the settings'), as far as there are such."""
+    found: list[Call] = []
+    for hook, is_shared in wanted:
+        path = (shared if is_shared else own).get(hook)
+        if path is not None and not any(call.hook == hook and call.path == path for call in found):
+            found.append(Call(hook, path, is_shared))
+    return found
+
+
+def previous_run(run: Run, settings: Settings) -> Run | None:
+    """The run of the same task before this one that ended well or badly; None where that cannot be known."""
+    from scflows.history.contract import Query
+    from scflows.history.recorder import FAULTS
+    from scflows.history.store import open_store
+
+    until = run.started
+    try:
+        store = open_store(settings)
+        try:
+            while True:
+                found = store.find(Query(task=run.task, statuses=(*GOOD, *BAD), until=until, limit=100))
+                for each in found:
+                    if each.is_told and each.id != run.id:
+                        return each
+                if len(found) < 100:
+                    return None
+                # Runs that told nothing new may stand in a long row.
+                until = found[-1].started
+        finally:
+            store.close()
+    except FAULTS:
+        return None
+
+
+def told_of(run: Run, previous: Run | None, hook: str, settings: Settings) -> dict[str, Any]:
+    """A run as the input of a hook: JSON values, times as ISO 8601 text."""
+    import socket
+
+    return {
+        "hook": hook,
+        **run_values(run, settings.timezone),
+        "log_tail": "\n".join(log_tail(run.log, run.id)),
+        "previous_status": None if previous is None else previous.status,
+        "previous_id": None if previous is None else previous.id,
+        "params": run.params,
+        "host": socket.gethostname(),
+    }
+
+
+def incident_values(incident: Incident, zone: str) -> dict[str, Any]:
+    """What is wrong with a task as JSON values, times as ISO 8601 text in a zone."""
+    moment = _moments(zone)
+    return {
+        "kind": incident.kind,
+        "message": incident.message,
+        "since": moment(incident.since),
+        "slots": [moment(slot) for slot in incident.slots],
+    }

@@ -1,0 +1,1 @@
+"""Put tasks on the crontab so that the load stays level."""

@@ -1,0 +1,1 @@
+"""How many runs are expected at once, and where there is room."""

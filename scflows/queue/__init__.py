@@ -1,0 +1,1 @@
+"""Which run may start now: how many run at once, and the runs that wait."""

@@ -1,0 +1,1 @@
+"""Start what is due, catch up on what was missed."""

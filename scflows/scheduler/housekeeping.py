@@ -1,0 +1,164 @@
+"""What is done now and then by whoever comes by, since nobody is there all the time: no daemon, no service.
+
+Whoever ends a run does it, and any other command after it has printed: at most once a minute, behind a lock that
+nobody waits for. What it needs is imported once it is its turn: most starts by cron come in between.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+
+from scflows.history.recorder import FAULTS
+from scflows.storage import BROKEN, stated_seconds
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from scflows.history.contract import RunStore
+    from scflows.scheduler.missed.detection import Owed
+    from scflows.settings import Settings
+
+#: Seconds between two times, and between two prunings.
+EVERY = 60.0
+PRUNING_EVERY = 24 * 3600.0
+#: After so many seconds without one it is put off for a day: a clock that leapt ahead would have all of it too old.
+LEAP = 7 * 24 * 3600.0
+#: It takes at most one part in so many of a machine's time: with very many tasks it is done less often.
+SHARE = 20
+#: But within so many seconds: who was stopped in the midst of it, as with the machine, only seemed to be at work.
+LONGEST_PAUSE = 900.0
+#: A command leaves it to a process aside when it took longer than so many seconds the last time.
+PATIENCE = 0.2
+
+
+def keep_house(settings: Settings, now: float | None = None, aside: bool = False, every: float = EVERY) -> None:
+    """Do what is to be done, if nobody did within the last minute. It never raises and never waits for others.
+
+    `every` is a longer time than that minute, in seconds; `aside` is for a person who waits: what takes long is left to
+    a process of its own.
+    """
+    moment = time.time() if now is None else now
+    stamp = os.path.join(settings.state_path, "housekeeping")
+    last, took = _read_stamp(stamp)
+    if 0 <= moment - last < max(every, min(took * SHARE, LONGEST_PAUSE)):
+        return
+    if aside:
+        from scflows.cron.task_index import are_very_many
+
+        if took > PATIENCE or are_very_many(settings):
+            _start_aside(lambda: keep_house(settings, now, every=every))
+            return
+    try:
+        descriptor = os.open(stamp, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError:
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if _read_stamp(stamp) != (last, took):
+            return  # Somebody was quicker, and is done already.
+        began = time.monotonic()
+        # Before the work: what goes wrong in it must not be tried again by each run that ends.
+        _write_stamp(descriptor, moment, took)
+        _look_after(settings, moment)
+        _write_stamp(descriptor, moment, time.monotonic() - began)
+    except OSError:
+        return
+    finally:
+        os.close(descriptor)
+    # Without the lock: what is called here may take its time.
+    from scflows.history.crashes import are_owed
+    from scflows.notifications.deliver import are_untold
+
+    if are_owed(settings) or are_untold(settings):
+        _tell(settings, aside)
+
+
+def _look_after(settings: Settings, now: float) -> None:
+    """What needs the history; one part that cannot be done keeps no other from it."""
+    from scflows.cron.task_index import read_tasks
+    from scflows.notifications.monitor import look_out
+    from scflows.scheduler.missed.detection import settle
+    from scflows.scheduler.reconcile import read_store
+
+    owed: list[Owed] = []
+    try:
+        # Takes in records that waited, and ends runs whose process died.
+        store = read_store(settings, looks_at_slots=False)
+    except FAULTS:
+        return
+    try:
+        tasks = read_tasks(settings)[0]
+        _try(lambda: owed.extend(settle(store, settings, now, tasks=tasks).owed))
+        _try(lambda: look_out(settings, store, now, [(each.task, each.slot) for each in owed], tasks))
+        _try(lambda: _prune_daily(store, settings, now))
+    finally:
+        store.close()
+    if owed:
+        from scflows.scheduler.missed.catch_up import begin
+
+        _try(lambda: begin(settings))
+
+
+def _prune_daily(store: RunStore, settings: Settings, now: float) -> None:
+    stamp = os.path.join(settings.state_path, "pruning")
+    last, _ = _read_stamp(stamp)
+    if 0 <= now - last < PRUNING_EVERY:
+        return
+    from scflows.history.retention import prune
+
+    descriptor = os.open(stamp, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        _write_stamp(descriptor, now, 0.0)
+    finally:
+        os.close(descriptor)
+    if not last or now - last < LEAP:
+        prune(store, settings)
+
+
+def _tell(settings: Settings, aside: bool) -> None:
+    from scflows.execution.launch import start_hook
+    from scflows.notifications.after_run import pay_owed
+    from scflows.notifications.deliver import tell_incidents
+
+    def tell() -> None:
+        _try(lambda: pay_owed(settings, start_hook))
+        _try(lambda: tell_incidents(settings, start_hook))
+
+    if aside:
+        _start_aside(tell)
+    else:
+        tell()
+
+
+def _try(action: Callable[[], object]) -> None:
+    try:
+        action()
+    except FAULTS:
+        pass  # A history that cannot be written is told by the runs themselves.
+
+
+def _start_aside(action: Callable[[], object]) -> None:
+    from scflows.connectors.process import start_aside
+
+    try:
+        start_aside(action)
+    except OSError:
+        pass  # No room for another process: whoever comes next does it.
+
+
+def _read_stamp(path: str) -> tuple[float, float]:
+    """When it was done last, and how many seconds that took."""
+    try:
+        with open(path, encoding="ascii") as file:
+            at, took = file.read(64).split()
+        return stated_seconds(float(at)), stated_seconds(float(took))
+    except BROKEN:
+        return 0.0, 0.0
+
+
+def _write_stamp(descriptor: int, at: float, took: float) -> None:
+    # Not the file's own time: a clock that tests and sandboxes set is not that of the file system.
+    os.pwrite(descriptor, f"{at:<20.3f} {took:<20.3f}\n".encode(), 0)

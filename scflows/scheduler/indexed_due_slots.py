@@ -1,0 +1,173 @@
+"""The agenda of a scheduler that looks at the clock once and is gone: kept from one look to the next."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+
+from scflows.cron.crontab.tabfile import Tabfile
+from scflows.cron.scheduler_lock import last_beat
+from scflows.cron.task_index import TaskIndex, index_path
+from scflows.errors import ScflowsError
+from scflows.scheduler.due_slots import MADE_UP, Agenda, Loaded, Slot
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Self
+
+    from scflows.settings import Settings
+
+#: What keeps the index from being used.
+FAULTS = (sqlite3.Error, OSError, ScflowsError)
+
+
+class KeptAgenda(Agenda):
+    """Holds only the tasks that are due; when the others are is in the index. A context manager.
+
+    Tasks with a line of their own in the tabfile are started by that line, and not handed out here. Where the index can
+    be neither used nor made, as on a full disk, it goes by the task files from this minute on.
+    """
+
+    def __init__(
+        self, settings: Settings, now: float, warn: Callable[[str], None] = lambda text: None, only_now: bool = False
+    ) -> None:
+        """`warn` is told that the index cannot be used; `only_now` hands out no later minute than that of `now`."""
+        before = last_beat(settings)
+        # Without a look before, this minute is the first to be looked at.
+        super().__init__(settings, now - 60 if before is None else before.until)
+        self._warn = warn
+        self._lined: frozenset[str] = frozenset()
+        self._minute = int(now) // 60 * 60  #: the last one that was looked at
+        self._last = self._minute if only_now else self._never
+        #: Of a task that is new here no slot is asked for that is older.
+        self._oldest = self._minute - MADE_UP
+        self._path = index_path(settings)
+        self._index: TaskIndex | None = None
+        try:
+            self._index = TaskIndex(settings)
+            self._index.keep_dates_of(_clock())
+        except FAULTS as error:
+            self._do_without(error)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *ended: object) -> None:
+        if self._index is not None:
+            self._index.__exit__(*ended)
+
+    def reload(self, always: bool = False) -> Loaded | None:
+        problems = []
+        try:
+            self._lined = frozenset(entry.name for entry in Tabfile.read(self._tabfile).entries)
+        except ScflowsError as error:
+            problems.append(str(error))
+        if self._index is not None:
+            try:
+                problems += self._refresh(self._index)
+            except FAULTS as error:
+                self._do_without(error)
+        if self._index is None:
+            problems += self._read_files()
+        return Loaded(len(self.tasks), tuple(problems)) if problems else None
+
+    def take(self, now: float) -> tuple[list[Slot], list[Slot]]:
+        self._minute = int(now) // 60 * 60
+        if self._minute > self._last:
+            return [], []
+        if self._index is not None:
+            until = self.until
+            try:
+                return self._take_kept(self._index, now)
+            except FAULTS as error:
+                self.until = until
+                self._do_without(error)
+                self._read_files()
+        return super().take(now)
+
+    def _refresh(self, index: TaskIndex) -> list[str]:
+        """Take in what was changed; what is wrong with it."""
+        changed = index.refresh(quick=True)
+        problems = [str(problem) for problem in index.problems()] if changed else []
+        self._date_all(index)
+        # Of those that wait for a place, some may have been changed, paused or removed.
+        self.tasks = index.find(self.tasks)
+        return problems
+
+    def _take_kept(self, index: TaskIndex, now: float) -> tuple[list[Slot], list[Slot]]:
+        minute = self._minute
+        found = index.due(minute)
+        for task, due in found:
+            # An older one was handed out while its date could not be written.
+            slot = due if due > self.until else task.schedule.next_start(self.until)
+            if slot is not None and task.name not in self._lined:
+                self.tasks[task.name] = task
+                self._next[task.name] = slot
+        self._fill_heap()
+        due_now, missed = super().take(now)
+        following = {}
+        for task, _ in found:
+            slot = self._next.get(task.name, task.schedule.next_start(minute))
+            following[task.name] = self._never if slot is None else slot
+        # Before they are started: what is handed out twice would be claimed twice.
+        if following and self.until >= minute:
+            index.date(following)
+        self._next.clear()
+        return due_now, missed
+
+    def _do_without(self, error: Exception) -> None:
+        """Go by the task files from now on. What was handed out before cannot be known: no older minute is."""
+        if self._index is not None:
+            self._index.__exit__()
+            self._index = None
+        if not self._minute - 60 <= self.until <= self._minute:
+            self.until = self._minute - 60
+        self._warn(f"{self._path}: cannot be used: {error}; going by the task files (if it stays so: rm {self._path})")
+
+    def _read_files(self) -> list[str]:
+        """All tasks and their next slots, by their files; what is wrong with these."""
+        tasks, wrong = self._store.read_all()
+        problems = [str(error) for error in wrong]
+        self.tasks = {}
+        self._next.clear()
+        for task in tasks:
+            if task.enabled and task.name not in self._lined:
+                try:
+                    self._set_next(task)
+                    self.tasks[task.name] = task
+                except (ScflowsError, ValueError) as error:
+                    problems.append(f"{task.name}: {error}")
+        self._fill_heap()
+        return problems
+
+    #: A slot that never comes.
+    _never = 1 << 62
+
+    def _begin_at(self, minute: int) -> None:
+        if self._index is None:
+            super()._begin_at(minute)
+            return
+        self.until = self._oldest = minute
+        self._next.clear()
+        self._heap.clear()
+        self._index.forget_dates()
+        self._date_all(self._index)
+
+    def _date_all(self, index: TaskIndex) -> None:
+        dues = {}
+        for task in index.undated():
+            self._set_next(task, max(self.until, self._oldest))
+            dues[task.name] = self._next.pop(task.name, self._never)
+        if dues:
+            index.date(dues)
+
+
+def _clock() -> str:
+    """What the slots of tasks without a zone hang on."""
+    path = os.path.realpath("/etc/localtime")
+    try:
+        changed = os.stat(path).st_mtime_ns
+    except OSError:
+        changed = 0
+    return f"{os.environ.get('TZ', '')} {path} {changed}"

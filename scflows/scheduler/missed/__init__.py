@@ -1,0 +1,1 @@
+"""Slots that nobody started: found, recorded, made up."""

@@ -1,0 +1,300 @@
+"""Slots that nobody answered for: they are recorded as missed, or are owed to tasks that catch up.
+
+A slot is answered when the history has a run for it, whatever became of that.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass, field
+
+from scflows.cron.schedule.schedule import Schedule
+from scflows.cron.scheduler_lock import is_left_to_another
+from scflows.cron.task_index import read_tasks, uncollected
+from scflows.history.recorder import FAULTS
+from scflows.history.run import SKIPPED, Run, new_run_id
+from scflows.history.store import history_place, open_store
+from scflows.history.task_log import timestamp
+from scflows.locks import FileLock
+from scflows.scheduler.missed.lost_claims import claimed_tasks, record_unrecorded
+from scflows.scheduler.missed.watermark import GRACE, Account, read_account, write_account
+from scflows.settings import read_settings
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+    from scflows.cron.task import Task
+    from scflows.history.contract import RunStore
+    from scflows.settings import Settings
+
+#: How many missed slots of a task get a record of their own, the newest; one more record tells of all others.
+MOST_OF_A_TASK = 100
+#: The same for all tasks together.
+MOST = 10_000
+#: Missed slots that are recorded together.
+AT_ONCE = 500
+#: How far back slots are looked for, in seconds.
+LONGEST = 366 * 86400.0
+#: Of a cron expression, so many of the others are counted.
+MOST_COUNTED = 5000
+#: A look is followed by a pause of so many times the seconds that it took: with very many tasks it is a long one.
+PAUSE = 50.0
+NOBODY = "nobody started it in time: the scheduler was not at work, or the machine was off or asleep"
+
+
+@dataclass(frozen=True, order=True)
+class Owed:
+    """A slot that is to be made up."""
+
+    slot: float  #: seconds since the epoch
+    task: str
+
+
+@dataclass
+class Settled:
+    """What a look brought."""
+
+    missed: list[Run] = field(default_factory=list)  #: as recorded just now
+    owed: list[Owed] = field(
+        default_factory=list
+    )  #: slots to be made up, the oldest first; also those of earlier looks
+    problems: list[str] = field(default_factory=list)  #: histories and settings that cannot be used
+
+
+def settle(
+    store: RunStore,
+    settings: Settings,
+    now: float | None = None,
+    pending: Collection[tuple[str, float]] = (),
+    is_scheduler: bool = False,
+    at_once: bool = False,
+    tasks: Iterable[Task] | None = None,
+) -> Settled:
+    """Record the slots of all enabled tasks that were missed; tell which are to be made up.
+
+    `store` is the history that `settings` name; tasks of other workspaces have theirs. `pending` are (task, slot)
+    that the caller is about to start; `tasks` are all there are, for who has read them. While `flows cron run` is at
+    work, only it may look. With very many tasks a look that comes soon after another is none, unless `at_once`.
+    Raises what the store raises; other tasks' histories that cannot be used are told.
+    """
+    moment = time.time() if now is None else now
+    if not is_scheduler and is_left_to_another(settings):
+        return Settled()
+    if not at_once and moment < read_account(settings, moment, store).again:
+        return Settled()
+    lock = FileLock(settings.state_path, "slots")
+    if not lock.acquire(""):
+        return Settled()
+    try:
+        with uncollected():
+            known = read_tasks(settings)[0] if tasks is None else tasks
+            return _Look(settings, store, moment, pending, is_scheduler).run(known)
+    finally:
+        lock.release()
+
+
+class _Look:
+    """One look at all tasks."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: RunStore,
+        now: float,
+        pending: Collection[tuple[str, float]],
+        is_scheduler: bool,
+    ) -> None:
+        self.settings = settings
+        self.store = store
+        self.now = now
+        self.pending = pending
+        self.is_scheduler = is_scheduler
+        # Read anew, now that nobody else writes it.
+        self.before = read_account(settings, now, store)
+        self.after = Account(max(now - GRACE, self.before.until), former=self.before.former)
+        self.most = MOST_OF_A_TASK
+        self.trigger = "scheduler" if is_scheduler else "housekeeping"
+        self.found = Settled()
+        self.claimed = claimed_tasks(settings)
+        #: Of the same millisecond: of tens of thousands two would be the same by chance.
+        self.ids: set[str] = set()
+        self.unrecorded: list[Run] = []
+        self.claims = os.path.join(settings.state_path, "claims")
+
+    def run(self, all_tasks: Iterable[Task]) -> Settled:
+        began = time.perf_counter()
+        tasks = [task for task in all_tasks if task.enabled]
+        self.most = min(MOST_OF_A_TASK, max(1, MOST // max(1, len(tasks))))
+        for place, (theirs, group) in self._by_history(tasks).items():
+            if place == history_place(self.settings):
+                self._account_all(group, self.store, theirs)
+                continue
+            # Other workspaces' trouble is none of those whose history is in order.
+            try:
+                other = open_store(theirs)
+                try:
+                    self._account_all(group, other, theirs)
+                finally:
+                    other.close()
+            except FAULTS as error:
+                self._give_up(group, error)
+        self.found.owed.sort()
+        self.after.again = self.now + PAUSE * (time.perf_counter() - began)
+        write_account(self.settings, self.after)
+        return self.found
+
+    def _by_history(self, tasks: list[Task]) -> dict[str, tuple[Settings, list[Task]]]:
+        """The tasks by the histories that they are recorded in."""
+        same: dict[tuple[str, tuple[tuple[str, str], ...]], list[Task]] = {}
+        for task in tasks:
+            same.setdefault((task.workspace, tuple(task.settings.items())), []).append(task)
+        # Whatever the environment is here, this is the state that their files lie in.
+        state = {"XDG_STATE_HOME": os.path.dirname(self.settings.state_path)}
+        found: dict[str, tuple[Settings, list[Task]]] = {}
+        for group in same.values():
+            try:
+                theirs = read_settings(group[0].workspace, {**os.environ, **group[0].settings, **state})
+                found.setdefault(history_place(theirs), (theirs, []))[1].extend(group)
+            except FAULTS as error:
+                self._give_up(group, error)
+        return found
+
+    def _give_up(self, group: list[Task], error: Exception) -> None:
+        """Come back to these tasks later."""
+        self.found.problems.append(f"{group[0].workspace}: {error}")
+        self.unrecorded = []
+        for task in group:
+            self.after.behind[task.name] = self._since(task)
+            if task.name in self.before.open:
+                self.after.open[task.name] = self.before.open[task.name]
+
+    def _since(self, task: Task) -> float:
+        """Up to when the task's slots are accounted for, or are none of its."""
+        known = self.before.behind.get(task.name, self.before.until)
+        if not known and not task.begins:
+            return self.now - GRACE  # Nobody knows how long it has been there.
+        return max(known, _first(task), self.now - LONGEST)
+
+    def _account_all(self, tasks: list[Task], history: RunStore, theirs: Settings) -> None:
+        for task in tasks:
+            self._account(task, history)
+            if len(self.unrecorded) >= AT_ONCE:
+                self._record(history)
+            if task.name in self.claimed:
+                record_unrecorded(task, history, theirs, self.now, self.trigger)
+
+        self._record(history)
+
+    def _record(self, history: RunStore) -> None:
+        if self.unrecorded:
+            self.found.missed += history.skip(self.unrecorded)
+            self.unrecorded = []
+
+    def _account(self, task: Task, history: RunStore) -> None:
+        after, until = self._since(task), self.now - GRACE
+        earlier = [slot for slot in self.before.open.get(task.name, ()) if slot > _first(task)]
+        following = task.schedule.next_epoch(after)
+        if not earlier and (following is None or following > until):
+            return
+        left, rest = self._unanswered(task, after, until, earlier, history)
+        coming = [slot for slot in left if (task.name, slot) in self.pending]
+        left = [slot for slot in left if slot not in coming]
+        if left and not self.is_scheduler and _is_asked_again(task.schedule, left[-1], self.now):
+            coming.append(left.pop())
+        owed = _owed(task, left)
+        self.found.owed += (Owed(slot, task.name) for slot in owed)
+        runs = [missed_run(task, slot, NOBODY, self.now, self.trigger) for slot in left if slot not in owed]
+        if rest is not None:
+            runs.insert(0, missed_run(task, *rest, self.now, self.trigger))
+        for run in runs:
+            while run.id in self.ids:
+                run.id = new_run_id(self.now)
+            self.ids.add(run.id)
+        self.unrecorded += runs
+        if coming or owed:
+            self.after.open[task.name] = sorted({*coming, *owed})
+
+    def _unanswered(
+        self, task: Task, after: float, until: float, earlier: list[float], history: RunStore
+    ) -> tuple[list[float], tuple[float, str] | None]:
+        """The newest slots without an answer, in order; and, of too many, what to tell of the older ones."""
+        answered = history.slots(task.name, min([after, *earlier]) - 1, until)
+        found = {slot for slot in earlier if slot <= after and slot not in answered}
+        slot = task.schedule.latest_epoch(until)
+        at_hand = 0
+        while slot is not None and slot > after and len(found) - at_hand < self.most:
+            if slot not in answered and not self._is_claimed(task.name, slot):
+                found.add(float(slot))
+                at_hand += (task.name, slot) in self.pending
+            slot = task.schedule.latest_epoch(slot - 1)
+        while slot is not None and slot > after and slot in answered:
+            slot = task.schedule.latest_epoch(slot - 1)
+        rest = None
+        if slot is not None and slot > after:
+            first = task.schedule.next_epoch(after) or slot
+            while first < slot and first in answered:
+                first = task.schedule.next_epoch(first) or slot
+            number = _count(task.schedule, first, slot, sum(first <= each <= slot for each in answered))
+            rest = float(slot), f"{number} from {timestamp(first)} on, this one the last of them: {NOBODY}"
+        return sorted(found), rest
+
+    def _is_claimed(self, task: str, slot: float) -> bool:
+        """Whether a run claimed it by a file, as the history could not be written; its record is still to come."""
+        return os.path.exists(os.path.join(self.claims, task, f"{slot:.0f}"))
+
+
+def _first(task: Task) -> float:
+    """Later than this are the slots that somebody can start."""
+    # Cron may not have read a line that was written in the second before the slot.
+    begins = task.begins + 2
+    # The slots within a minute are those of a process that is started with it.
+    return begins // 60 * 60 + 59 if task.schedule.is_fine else begins
+
+
+def _count(schedule: Schedule, first: float, last: float, answered: int) -> str:
+    """How many slots there are between two, with both, without those that were answered."""
+    if schedule.every:
+        number = round((last - first) / schedule.every) + 1
+    else:
+        from datetime import UTC, datetime
+
+        number = 1
+        for _ in schedule.slots(datetime.fromtimestamp(first, UTC), datetime.fromtimestamp(last, UTC)):
+            number += 1
+            if number == MOST_COUNTED:
+                return f"more than {number - answered} slots"
+    return f"{max(1, number - answered)} slots"
+
+
+def _is_asked_again(schedule: Schedule, slot: float, now: float) -> bool:
+    """Whether a line that looks more often than the task is due will come to this slot yet."""
+    if not schedule.gated or schedule.latest_epoch(now) != slot:
+        return False
+    asks, following = Schedule(schedule.line).next_epoch(now), schedule.next_epoch(now)
+    return asks is not None and (following is None or asks < following)
+
+
+def _owed(task: Task, slots: list[float]) -> list[float]:
+    """Those slots that the task is to make up."""
+    if task.catch_up == "last":
+        return slots[-1:]
+    return slots[-task.catch_up_cap :] if task.catch_up == "all" else []
+
+
+def missed_run(task: Task, slot: float, why: str, now: float, trigger: str) -> Run:
+    """A slot that was missed as it stands in the history."""
+    return Run(
+        id=new_run_id(now),
+        flow=task.flow or " ".join(task.command),
+        task=task.name,
+        trigger=trigger,
+        slot=float(slot),
+        status=SKIPPED,
+        reason="missed",
+        message=why,
+        started=now,
+        ended=now,
+        dry_run=task.dry,
+    )

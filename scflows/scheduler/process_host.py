@@ -1,0 +1,117 @@
+"""The clock, the signals and the child processes of a program that runs in the foreground, also as PID 1."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+import time
+
+from scflows.queue.permits import GIVEN
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import FrameType
+    from typing import Any, Protocol, Self
+
+    from scflows.queue.permits import Place
+
+    class World(Protocol):
+        """The clock, the signals and the processes; see `Processes`."""
+
+        def now(self) -> float: ...
+        def wait(self, seconds: float) -> None: ...
+        def signals(self) -> list[int]: ...
+        def start(self, arguments: list[str], place: Place | None = None) -> int: ...
+        def ended(self) -> list[tuple[int, int]]: ...
+        def stop(self, pid: int) -> None: ...
+
+
+HEARD = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+class Processes:
+    """Starts, waits and hears signals; a context manager, since it takes over this process's signals."""
+
+    def __enter__(self) -> Self:
+        self._heard: list[int] = []
+        self.is_told_to_stop = False  #: whether a signal ever said so
+        self._wake, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._poll = select.poll()
+        self._poll.register(self._wake, select.POLLIN)
+        self._before: dict[int, Any] = {number: signal.signal(number, self._hear) for number in HEARD}
+        # An ignored SIGCHLD, which may be inherited, would have the kernel reap what we must see.
+        self._before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda number, frame: None)
+        self._wakeup = signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
+        return self
+
+    def __exit__(self, *ended: object) -> None:
+        signal.set_wakeup_fd(self._wakeup)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        os.close(self._wake)
+        os.close(self._wake_write)
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        return time.time()
+
+    def wait(self, seconds: float) -> None:
+        """Return after so many seconds, or as soon as a signal came or a child ended."""
+        if self._poll.poll(max(0, int(seconds * 1000) + 1)):
+            try:
+                while os.read(self._wake, 4096):
+                    pass
+            except BlockingIOError:
+                pass
+
+    def signals(self) -> list[int]:
+        """The signals that came since the last time."""
+        heard, self._heard = self._heard, []
+        return heard
+
+    def start(self, arguments: list[str], place: Place | None = None) -> int:
+        """Start `python -P -m scflows` with arguments, in a session of its own; its number. Raises OSError.
+
+        `place` is handed to it.
+        """
+        environment = dict(os.environ)
+        if place is not None:
+            environment[GIVEN] = f"{place.descriptor}:{place.waited:.3f}"
+            os.set_inheritable(place.descriptor, True)
+        return os.posix_spawn(
+            sys.executable,
+            [sys.executable, "-P", "-m", "scflows", *arguments],
+            environment,
+            file_actions=[(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)],
+            # So that an interruption typed at our terminal reaches us alone.
+            setsid=True,
+            setsigdef=[*HEARD, signal.SIGPIPE],
+        )
+
+    def ended(self) -> list[tuple[int, int]]:
+        """The children that ended, each with its exit status, or minus the signal that killed it.
+
+        Also those that are ours only because we are PID 1.
+        """
+        found: list[tuple[int, int]] = []
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return found
+            if not pid:
+                return found
+            found.append((pid, os.waitstatus_to_exitcode(status)))
+
+    def stop(self, pid: int) -> None:
+        """Ask a child to stop."""
+        try:
+            os.kill(pid, signal.SIGTERM)
+        except ProcessLookupError:
+            pass
+
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        self._heard.append(number)
+        self.is_told_to_stop |= number in (signal.SIGTERM, signal.SIGINT)

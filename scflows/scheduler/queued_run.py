@@ -1,0 +1,124 @@
+"""A run that waited, once its turn has come: started in a process of its own, or ended since it must not start."""
+
+from __future__ import annotations
+
+import os
+
+from scflows.cron.task import TaskStore
+from scflows.errors import NotFound, ScflowsError
+from scflows.execution.admission import CANCEL, LEFT, SKIP, withdraw
+from scflows.execution.resources import Admission
+from scflows.history.recorder import Recorder
+from scflows.history.run import CANCELLED, CATCH_UP, FAILED, QUEUED, SKIPPED
+from scflows.locks import FileLock
+from scflows.queue import files as backlog
+from scflows.settings import bare_settings, read_settings
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from scflows.cron.task import Task
+    from scflows.execution.launch import Outcome
+    from scflows.execution.resources import Turn
+    from scflows.queue.entries import Ticket, Waiting
+    from scflows.settings import Settings
+
+    #: Says of a run that was started here how it ended: (task, outcome).
+    Tell = Callable[[str, Outcome], None]
+
+    from scflows.history.recorder import Recorder
+
+
+def run_in_turn(state: str, ticket: Ticket, what: Waiting, turn: Turn, tell: Tell) -> int:
+    """Run it in this process, which has what was taken for it; the exit status."""
+    from scflows.execution.launch import Request, launch
+    from scflows.scheduler.housekeeping import keep_house
+
+    try:
+        task, settings = task_of(state, ticket.task)
+    except NotFound:
+        turn.held.leave()
+        told = "the task was removed while it waited"
+        withdraw(state, ticket, recorder_for(state, ticket.task), SKIPPED, "removed", told)
+        return 0
+    except ScflowsError as error:
+        turn.held.leave()
+        withdraw(state, ticket, recorder_for(state, ticket.task), FAILED, "refused", str(error))
+        return 0
+    if not task.enabled:
+        turn.held.leave()
+        withdraw(state, ticket, Recorder(settings), SKIPPED, "paused", "the task was paused while it waited")
+        return 0
+    outcome = launch(Request(task=task, trigger=what.trigger, slot=what.slot, waits=LEFT, turn=turn), settings)
+    turn.held.leave()
+    if outcome.run.status in (QUEUED, SKIPPED):
+        return 0
+    tell(task.name, outcome)
+    keep_house(settings)
+    return 0
+
+
+def task_of(state: str, name: str) -> tuple[Task, Settings]:
+    """A task and the settings it runs under. Raises ScflowsError."""
+    task = TaskStore(bare_settings(state)).read(name)
+    return task, read_settings(task.workspace, {**os.environ, **task.settings})
+
+
+def recorder_for(state: str, task: str) -> Recorder:
+    """Where the runs of a task are recorded; of one that cannot be read, where they are by the settings."""
+    try:
+        return Recorder(task_of(state, task)[1])
+    except ScflowsError:
+        return Recorder(bare_settings(state))
+
+
+#: It waits on for its turn; it is recorded as skipped; an earlier one is about to start, and is to be met after that.
+STAYS, SKIPS, LATER = "stays", "skips", "later"
+
+
+def is_untried(ticket: Ticket, waiting: Waiting) -> bool:
+    """Whether a run queued up only since it was too early, and is answered by `overlap` when its second comes."""
+    return not waiting.why and not ticket.is_own and waiting.trigger != CATCH_UP
+
+
+def earlier(ticket: Ticket, known: dict[str, Waiting], tickets: list[Ticket]) -> list[Ticket]:
+    """Those of `tickets` that are of the same task and answer for an earlier time."""
+    return [
+        each
+        for each in tickets
+        # What makes up for a slot is not answered by another one's.
+        if each.task == ticket.task
+        and (each.at, each.run) < (ticket.at, ticket.run)
+        and (each.name not in known or known[each.name].trigger != CATCH_UP)
+    ]
+
+
+def meet(state: str, ticket: Ticket, waiting: Waiting, before: list[Ticket], overlap: str, recorder: Recorder) -> str:
+    """What becomes of a run whose second has come: STAYS, SKIPS or LATER.
+
+    `before` are those of its task that waited already. With `cancel` these are recorded as cancelled, and a run that
+    goes on is told to stop.
+    """
+    admission = Admission(ticket.run, FileLock(waiting.lock_path, waiting.lock), state, waiting.most)
+    goes_on = admission.other_in_words()
+    if goes_on and overlap == SKIP:
+        withdraw(state, ticket, recorder, SKIPPED, "locked", goes_on)
+        return SKIPS
+    for each in before:
+        told = f"run {ticket.run} came in its stead"
+        if overlap == CANCEL and withdraw(state, each, recorder, CANCELLED, "overlap", told):
+            continue
+        if not backlog.has(state, each.run):
+            continue
+        if overlap != SKIP and not each.is_own:
+            held = backlog.seize(state, each)
+            if held is None:
+                return LATER
+            held.leave()
+        told = f"run {each.run} of it waits for its turn already"
+        withdraw(state, ticket, recorder, SKIPPED, "locked", told)
+        return SKIPS
+    if goes_on and overlap == CANCEL:
+        admission.stop_other()
+    return STAYS

@@ -1,0 +1,59 @@
+"""What is done to runs that happened or go on: find out who crashed, stop."""
+
+from __future__ import annotations
+
+from scflows.history.crashes import settle
+from scflows.history.recorder import take_in_pending
+from scflows.history.store import open_store
+from scflows.queue.permits import nobody_waits
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from scflows.history.contract import RunStore
+    from scflows.scheduler.missed.detection import Owed
+    from scflows.settings import Settings
+
+
+def read_store(settings: Settings, looks_at_slots: bool = True) -> RunStore:
+    """The history, true as of now: records that waited are taken in, runs whose process died are `crashed`, slots
+    that nobody answered are `missed`.
+
+    One that cannot be written is read as it is. With very many tasks their slots are left to the housekeeping, which
+    is done aside: nobody waits for it.
+    """
+    import sqlite3
+
+    store: RunStore | None = None
+    try:
+        store = open_store(settings)
+        take_in_pending(settings, store)
+        settle(store, settings)
+        if not nobody_waits(settings.state_path):
+            from scflows.queue.files import see_to
+
+            see_to(settings.state_path)
+        if looks_at_slots:
+            from scflows.cron.task_index import are_very_many
+            from scflows.scheduler.missed.detection import settle as settle_slots
+
+            if not are_very_many(settings):
+                settle_slots(store, settings)
+        return store
+    except (sqlite3.OperationalError, OSError) as error:
+        if store is not None:
+            store.close()
+        try:
+            return open_store(settings, read_only=True)
+        except (sqlite3.Error, OSError):
+            raise error from None
+
+
+def owed_slots(settings: Settings) -> list[Owed]:
+    """The slots that are to be made up, the oldest first; those that were missed are recorded on the way."""
+    from scflows.scheduler.missed.detection import settle as settle_slots
+
+    store = read_store(settings, looks_at_slots=False)
+    try:
+        return settle_slots(store, settings, at_once=True).owed
+    finally:
+        store.close()

@@ -1,0 +1,203 @@
+"""Produce and consume Kafka records."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from scflows.errors import StepError, UsageError
+from scflows.steps import Context, Promise, Step, option
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from typing import Any
+
+#: Seconds that a cluster may take to acknowledge a record.
+TIMEOUT = 30.0
+#: How many records may wait to be sent.
+AT_ONCE = 10_000
+
+
+@dataclass(frozen=True)
+class KafkaStep(Step):
+    """Produce records, or consume those that have come.
+
+    The secret has `url` (such as `kafka://one:9092,two:9092`), or `host` and `port`; `username`, `password`,
+    `mechanism`, `ca` where they are wanted. `produce` sends each item of a list as JSON, any other value as one
+    record, and waits for all acknowledgements: the result is `{sent: N}`. `consume` gives a list of
+    `{topic, key, value}`, JSON where it is that; the offsets of its group are committed once that is stored.
+
+    - name: tell
+      type: kafka
+      kafka: {secret: bus, mode: produce, topic: readings, key: .station, data_key: readings}
+    - name: take
+      type: kafka
+      kafka: {secret: bus, mode: consume, topic: orders, group: flows, max_messages: 100, wait: 10}
+    """
+
+    secret: str = option(help="the name of the secret that has the cluster")
+    topic: str = option(template=True, help="which records go to, or come from")
+    mode: str = option("produce", choices=("produce", "consume"))
+    data_key: str | None = option(None, help="what `produce` sends")
+    key: str | None = option(None, help="a jq expression: an item to the key of its record")
+    group: str | None = option(None, help="of consumers: each record goes to one of them")
+    max_messages: int = option(1000, minimum=1, help="the most that `consume` gives")
+    wait: float = option(10, minimum=0.001, help="seconds without a record after which `consume` ends")
+
+    @classmethod
+    def check(cls, options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        mode = options.get("mode") or "produce"
+        needed = "data_key" if mode == "produce" else "group"
+        if options.get(needed) is None:
+            yield needed, f"`{needed}` is missing, which {mode} needs"
+        if options.get("key") is not None:
+            from scflows.expressions import compile_filter
+
+            try:
+                compile_filter(options["key"])
+            except StepError as error:
+                yield "key", str(error)
+
+    def writes(self) -> bool:
+        # Who consumes moves the group on.
+        return True
+
+    def intention(self) -> str:
+        return f"produce to {self.topic}" if self.mode == "produce" else f"consume from {self.topic} as {self.group}"
+
+    def dry_result(self) -> Any:
+        return {"sent": 0} if self.mode == "produce" else []
+
+    def run(self, ctx: Context) -> Any:
+        from scflows.connectors.kafka import settings_of
+
+        # All keys are made before anything is sent.
+        records = self._records(ctx) if self.mode == "produce" else []
+        try:
+            settings = settings_of("", ctx.secret(self.secret))
+        except UsageError as error:
+            raise StepError(f"the secret {self.secret!r}: {error}") from error
+        problems: list[str] = []
+
+        def failed(error: Any) -> None:
+            if error.name() == "_ALL_BROKERS_DOWN" or error.fatal():
+                problems.append(str(error))
+
+        settings |= {"error_cb": failed, "log_level": 0}
+        if self.mode == "produce":
+            return self._produce(ctx, settings, problems, records)
+        return self._consume(ctx, settings, problems)
+
+    def _records(self, ctx: Context) -> list[tuple[bytes | None, bytes]]:
+        from scflows.documents import json_bytes
+
+        value = ctx.value(str(self.data_key))
+        items = value if isinstance(value, list) else [value]
+        return [(self._key(ctx, item), json_bytes(item)) for item in items]
+
+    def _produce(
+        self, ctx: Context, settings: dict[str, Any], problems: list[str], records: list[tuple[bytes | None, bytes]]
+    ) -> Any:
+        from confluent_kafka import KafkaException, Producer
+
+        milliseconds = int(TIMEOUT * 1000)
+        producer = Producer({**settings, "enable.idempotence": True, "message.timeout.ms": milliseconds})
+        refused: list[str] = []
+
+        def arrived(error: Any, record: Any) -> None:
+            if error is not None:
+                refused.append(str(error))
+
+        try:
+            for key, content in records:
+                while len(producer) >= AT_ONCE:
+                    producer.poll(0.05)
+                    ctx.sleep(0)
+                producer.produce(self.topic, content, key, on_delivery=arrived)
+            while len(producer) and not problems and not refused:
+                producer.poll(0.05)
+                ctx.sleep(0)
+        except (KafkaException, BufferError) as error:
+            raise StepError(f"{self.intention()}: {error}") from error
+        if problems or refused:
+            producer.purge()
+            raise StepError(f"{self.intention()}: {(problems or refused)[0]}")
+        return {"sent": len(records)}
+
+    def _key(self, ctx: Context, item: Any) -> bytes | None:
+        if self.key is None:
+            return None
+        found = ctx.expressions.filter(self.key, item)
+        return None if found is None else str(found).encode()
+
+    def _consume(self, ctx: Context, settings: dict[str, Any], problems: list[str]) -> Any:
+        from confluent_kafka import Consumer, KafkaException
+
+        more = {
+            "group.id": self.group,
+            "enable.auto.commit": False,
+            "auto.offset.reset": "earliest",
+            # The shortest that a broker allows: so long the next run waits for the share of one that was killed.
+            "session.timeout.ms": 6000,
+        }
+        consumer: Any = Consumer({**settings, **more})
+        taken: list[Any] = []
+        try:
+            consumer.subscribe([self.topic])
+            since = time.monotonic()
+            while len(taken) < self.max_messages and time.monotonic() - since < self.wait:
+                records = consumer.consume(self.max_messages - len(taken), 0.05)
+                for record in records:
+                    if record.error() is not None:
+                        raise StepError(f"{self.intention()}: {record.error()}")
+                if records:
+                    since = time.monotonic()
+                if problems:
+                    raise StepError(f"{self.intention()}: {problems[0]}")
+                taken += records
+                ctx.sleep(0)
+            value = [_told(record) for record in taken]
+        except KafkaException as error:
+            consumer.close()
+            raise StepError(f"{self.intention()}: {error.args[0]}") from error
+        except BaseException:
+            consumer.close()
+            raise
+        ctx.promises.append(Promise(_committing(consumer, taken), consumer.close))
+        return value
+
+
+def _committing(consumer: Any, taken: list[Any]) -> Callable[[], None]:
+    def keep() -> None:
+        from confluent_kafka import TopicPartition
+
+        last: dict[tuple[str, int], int] = {}
+        for record in taken:
+            last[record.topic(), record.partition()] = record.offset() + 1
+        try:
+            if last:
+                offsets = [TopicPartition(topic, number, offset) for (topic, number), offset in last.items()]
+                consumer.commit(offsets=offsets, asynchronous=False)
+        finally:
+            consumer.close()
+
+    return keep
+
+
+def _told(record: Any) -> dict[str, Any]:
+    from scflows.documents import parse_json
+
+    key, content = record.key(), record.value()
+    text = None if content is None else content.decode("utf-8", "backslashreplace")
+    value: Any = text
+    if text is not None:
+        try:
+            value = parse_json(text, "value")
+        except StepError:
+            pass
+    return {
+        "topic": record.topic(),
+        "key": None if key is None else key.decode("utf-8", "backslashreplace"),
+        "value": value,
+    }

@@ -1,0 +1,171 @@
+"""Call an HTTP API."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from scflows.errors import StepError
+from scflows.steps import Context, Step, option
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from typing import Any
+
+    from scflows.connectors.http.request import Exchange
+
+#: What has a body even if none is given.
+WITH_BODY = ("POST", "PUT", "PATCH")
+
+#: What the name of a header may have besides letters and digits (RFC 9110, 5.6.2).
+HEADER_SIGNS = "!#$%&'*+-.^_`|~"
+
+
+@dataclass(frozen=True)
+class RestStep(Step):
+    """Call an HTTP API. The result is the answer's JSON, its text where it is no JSON, null without a body.
+
+    Any status but 2xx is an error with `status_code` and `response_content`. What is secret is sent to the
+    server of `uri` alone, wherever redirects and pages lead.
+
+    - name: readings
+      type: rest
+      rest:
+        uri: "https://api.example.org/readings?tag={{ __input__.tag }}"
+        query: {limit: 100, fields: [temp, hum]}
+    - name: tell
+      type: rest
+      rest:
+        uri: "https://api.example.org/reports"
+        method: post
+        data_key: readings
+        authentication: {type: token, secret: portal}
+    - name: rows
+      type: rest
+      rest:
+        uri: "https://api.example.org/rows"
+        headers: {X-Auth: "{{ secret('portal').token }}"}
+        paginate: {by: cursor, param: cursor, next: ".next", items: ".rows", max_pages: 100}
+    """
+
+    uri: str = option(template=True, secrets=True)
+    method: str = option("GET", choices=("GET", "POST", "PUT", "PATCH", "DELETE"), any_case=True)
+    query: dict[str, Any] | None = option(None, template=True, secrets=True, help="added to what the uri already has")
+    headers: dict[str, Any] | None = option(None, template=True, secrets=True)
+    body: dict[str, Any] | list[Any] | None = option(None, help="sent as JSON exactly as written")
+    data_key: str | None = option(None, help="key whose value is the body; wins over `body`")
+    authentication: dict[str, Any] | None = option(
+        None, help="{type: basic, token or api-key, secret: NAME, bearer: the word before a token}"
+    )
+    verify: bool | str = option(True, help="false, or a file in DATA_PATH with the certificates to trust")
+    paginate: dict[str, Any] | None = option(
+        None, help="{by: link, page, offset or cursor, param, next, items, max_pages}"
+    )
+    max_bytes: int = option(64 * 1024 * 1024, minimum=1, help="the most an answer may have")
+
+    @classmethod
+    def check(cls, options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        for name, value in (options.get("headers") or {}).items():
+            if not name or not all(
+                letter in HEADER_SIGNS or (letter.isascii() and letter.isalnum()) for letter in name
+            ):
+                yield "headers", f"{name!r} is no name for a header"
+            if isinstance(value, list | dict):
+                yield "headers", f"the header {name!r} must be a text, a number or true or false"
+        for name, value in (options.get("query") or {}).items():
+            items = value if isinstance(value, list) else [value]
+            if any(isinstance(item, list | dict) for item in items):
+                yield "query", f"the parameter {name!r} must be a text, a number, true or false, or a list of those"
+
+        if options.get("authentication") is not None:
+            from scflows.secrets import http_auth as authentication
+
+            for message in authentication.mistakes_of(options["authentication"]):
+                yield "authentication", f"authentication: {message}"
+        if options.get("verify") == "":
+            yield "verify", "'verify' is true, false or the path of a file"
+        if options.get("paginate") is not None:
+            from scflows.connectors.http import pagination as pages
+            from scflows.expressions import compile_filter
+
+            for message in pages.mistakes_of(options["paginate"], compile_filter):
+                yield "paginate", f"paginate: {message}"
+
+    def writes(self) -> bool:
+        return self.method.upper() != "GET"
+
+    def intention(self) -> str:
+        from scflows.connectors.http.request import shown
+
+        return f"send {self.method.upper()} {shown(self.uri)}"
+
+    def run(self, ctx: Context) -> Any:
+        exchange = self._exchange(ctx)
+        parameters = list(self._parameters())
+        if self.paginate is None:
+            value, _ = exchange.fetch(self.uri, parameters)
+            return value
+        from scflows.connectors.http.pagination import all_items
+
+        def page(uri: str, parameters: list[tuple[str, str]]) -> tuple[Any, str | None]:
+            found: tuple[Any, str | None] = ctx.tried(lambda: exchange.fetch(uri, parameters))
+            return found
+
+        return all_items(self.paginate, self.uri, parameters, page, ctx.expressions.filter)
+
+    def _exchange(self, ctx: Context) -> Exchange:
+        from scflows.connectors.http.request import Exchange
+
+        login = None
+        if self.authentication is not None:
+            from scflows.secrets.http_auth import header
+
+            login = header(self.authentication, ctx.secret(self.authentication["secret"]))
+        if self.verify is False:
+            ctx.log.warning("the server's certificate is not verified (verify: false)")
+        return Exchange(
+            method=self.method.upper(),
+            uri=self.uri,
+            headers={name: _text(value) for name, value in (self.headers or {}).items() if value is not None},
+            authorization=login,
+            body=self._body(ctx),
+            verify=self._trusted(ctx),
+            max_bytes=self.max_bytes,
+            remaining=ctx.remaining,
+            mask=ctx.log.mask,
+        )
+
+    def _trusted(self, ctx: Context) -> bool | str:
+        import os
+
+        if isinstance(self.verify, bool):
+            return self.verify
+        path = ctx.readable(self.verify)
+        if not os.path.isfile(path):
+            raise StepError(f"verify: there is no file {self.verify!r}")
+        return path
+
+    def _body(self, ctx: Context) -> bytes | None:
+        from scflows import documents as document
+
+        method = self.method.upper()
+        if method == "GET" or (method == "DELETE" and self.body is None and self.data_key is None):
+            return None
+        value = ctx.look(self.data_key) if self.data_key is not None else self.body
+        if value is None and self.data_key is None:
+            value = {}
+        if not isinstance(value, dict | list):
+            raise StepError(f"the body must be a mapping or a list; parse {self.data_key!r} first")
+        return document.json_bytes(value)
+
+    def _parameters(self) -> Iterator[tuple[str, str]]:
+        for name, value in (self.query or {}).items():
+            for item in value if isinstance(value, list) else [value]:
+                if item is not None:
+                    yield name, _text(item)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)

@@ -1,0 +1,83 @@
+"""Look into the history of runs."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from scflows.errors import StepError
+from scflows.steps import Context, Step, option
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from typing import Any
+
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+
+
+@dataclass(frozen=True)
+class RunsStep(Step):
+    """List runs of the history, the newest first, each with its task, status, message and failed step.
+
+    Times are ISO 8601 text in TIMEZONE.
+
+    - name: failures
+      type: runs
+      runs: {status: [failed, crashed], since: 1d}
+    """
+
+    status: list[Any] | str | None = option(None, help="only runs that ended so; a status or a list")
+    since: str | None = option(None, template=True, help="started so long ago at most: 90s, 30m, 12h, 1d, 2w")
+    task: str | None = option(None, template=True, help="only runs of this task")
+    limit: int = option(1000, minimum=1, help="so many of the newest")
+
+    @classmethod
+    def check(cls, options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        from scflows.history.run import STATUSES
+        from scflows.validation import nearest
+
+        for status in _listed(options.get("status")):
+            if status not in STATUSES:
+                told = nearest(str(status), STATUSES) or f"; there are {', '.join(STATUSES)}"
+                yield "status", f"there is no status {status!r}{told}"
+        since = options.get("since")
+        if since is not None and "{" not in since and _seconds(since) is None:
+            yield "since", f"{since!r} is no time such as 12h or 1d"
+
+    def run(self, ctx: Context) -> Any:
+        from scflows.history.contract import Query
+        from scflows.history.recorder import FAULTS
+        from scflows.history.store import open_store
+
+        back = None if not self.since else _seconds(self.since)
+        if self.since and back is None:
+            raise StepError(f"since: {self.since!r} is no time such as 12h or 1d")
+        wanted = Query(
+            task=self.task or None,
+            statuses=tuple(_listed(self.status)),
+            since=None if back is None else time.time() - back,
+            limit=self.limit,
+        )
+        try:
+            store = open_store(ctx.settings)
+            try:
+                found = [store.run(run.id) or run for run in store.find(wanted)]
+            finally:
+                store.close()
+        except FAULTS as error:
+            raise StepError(f"the history cannot be read: {error}") from error
+        from scflows.history.run_values import run_values
+
+        return [run_values(run, ctx.settings.timezone) for run in found]
+
+
+def _listed(value: Any) -> list[Any]:
+    return [] if value is None else value if isinstance(value, list) else [value]
+
+
+def _seconds(text: str) -> float | None:
+    number, unit = text.strip()[:-1], text.strip()[-1:]
+    if unit not in UNITS or not number.isdecimal():
+        return None
+    return int(number) * UNITS[unit]

@@ -1,0 +1,145 @@
+"""Get and put what an S3 store has."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from scflows.errors import StepError
+from scflows.steps import Context, Step, option
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from typing import Any
+
+WRITING = ("put", "delete")
+
+
+@dataclass(frozen=True)
+class S3Step(Step):
+    """Get, put, list or delete objects of S3 or a store that speaks its language.
+
+    The secret has `access_key` and `secret_key` (or `username` and `password`) and, for a store that is not
+    Amazon's, `url`; also `region`, `session_token`. Without `path`, `get` gives the text of the object and `put`
+    sends the value of `data_key` as JSON. `put` and `get` with a `path` give `{bucket, key, bytes}`, `list` a list of
+    `{key, bytes, changed}` below `key`, `exists` true or false, `delete` whether it was there.
+
+    - name: ship the day
+      type: s3
+      s3: {secret: store, mode: put, bucket: reports, key: "{{ params.day }}.csv", path: output/day.csv}
+    - name: what is there
+      type: s3
+      s3: {secret: store, mode: list, bucket: reports, key: "2026-"}
+    """
+
+    bucket: str = option(template=True, help="where the object is")
+    mode: str = option("get", choices=("get", "put", "list", "delete", "exists"))
+    key: str = option("", template=True, help="of the object; for `list` how keys begin")
+    secret: str | None = option(None, help="the name of the secret with the login; else the usual AWS variables")
+    path: str | None = option(None, template=True, help="a file in DATA_PATH")
+    data_key: str | None = option(None, help="whose value `put` sends as JSON, a text as it is")
+    max_bytes: int = option(64 * 1024 * 1024, minimum=1, help="the most that `get` takes without a `path`")
+    max_items: int = option(10_000, minimum=1, help="the most that `list` gives")
+
+    @classmethod
+    def check(cls, options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        mode = options.get("mode") or "get"
+        if mode != "list" and not options.get("key"):
+            yield "key", f"`key` is missing, which {mode} needs"
+        if mode == "put" and (options.get("path") is None) == (options.get("data_key") is None):
+            yield "mode", "either `path` or `data_key` says what is put"
+
+    def writes(self) -> bool:
+        return self.mode in WRITING or (self.mode == "get" and self.path is not None)
+
+    def intention(self) -> str:
+        return f"{self.mode} s3://{self.bucket}/{self.key}"
+
+    def dry_result(self) -> Any:
+        return {"bucket": self.bucket, "key": self.key, "bytes": 0}
+
+    def run(self, ctx: Context) -> Any:
+        from scflows.connectors.s3 import client
+
+        if self.data_key is not None:
+            ctx.look(self.data_key)
+        fields = (
+            {} if self.secret is None else {name: ctx.secret(self.secret)[name] for name in ctx.secret(self.secret)}
+        )
+        store = client(fields)
+        return self._called(lambda: getattr(self, f"_{self.mode}")(ctx, store))
+
+    def _called(self, call: Callable[[], Any]) -> Any:
+        from boto3.exceptions import Boto3Error
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            return call()
+        except (BotoCoreError, ClientError, Boto3Error) as error:
+            from scflows.connectors.s3 import reason
+
+            told, status = reason(error)
+            raise StepError(f"{self.intention()}: {told}", status_code=status) from error
+
+    def _get(self, ctx: Context, store: Any) -> Any:
+        if self.path is not None:
+            path = ctx.writable(self.path)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            temporary = f"{path}.{os.getpid()}.part"
+            try:
+                store.download_file(self.bucket, self.key, temporary)
+                size = os.path.getsize(temporary)
+                os.replace(temporary, path)
+            finally:
+                if os.path.exists(temporary):
+                    os.unlink(temporary)
+            return {"bucket": self.bucket, "key": self.key, "bytes": size}
+        content = store.get_object(Bucket=self.bucket, Key=self.key)["Body"].read(self.max_bytes + 1)
+        if len(content) > self.max_bytes:
+            raise StepError(f"{self.intention()}: has more than {self.max_bytes} bytes (max_bytes); give a `path`")
+        try:
+            return content.decode()
+        except UnicodeDecodeError as error:
+            raise StepError(f"{self.intention()}: is no text; give a `path`") from error
+
+    def _put(self, ctx: Context, store: Any) -> Any:
+        if self.path is not None:
+            path = ctx.readable(self.path)
+            store.upload_file(path, self.bucket, self.key)
+            size = os.path.getsize(path)
+        else:
+            from scflows.documents import json_bytes
+
+            value = ctx.value(str(self.data_key))
+            content = value.encode() if isinstance(value, str) else json_bytes(value)
+            kind = "text/plain; charset=utf-8" if isinstance(value, str) else "application/json"
+            store.put_object(Bucket=self.bucket, Key=self.key, Body=content, ContentType=kind)
+            size = len(content)
+        return {"bucket": self.bucket, "key": self.key, "bytes": size}
+
+    def _list(self, ctx: Context, store: Any) -> Any:
+        found: list[dict[str, Any]] = []
+        for page in store.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=self.key):
+            for each in page.get("Contents", ()):
+                changed = each["LastModified"].isoformat(timespec="seconds")
+                found.append({"key": each["Key"], "bytes": each["Size"], "changed": changed})
+            if len(found) > self.max_items:
+                raise StepError(f"{self.intention()}: more than {self.max_items} objects (max_items)")
+        return found
+
+    def _exists(self, ctx: Context, store: Any) -> Any:
+        from botocore.exceptions import ClientError
+
+        try:
+            store.head_object(Bucket=self.bucket, Key=self.key)
+        except ClientError as error:
+            if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") == 404:
+                return False
+            raise
+        return True
+
+    def _delete(self, ctx: Context, store: Any) -> Any:
+        was_there = self._exists(ctx, store)
+        store.delete_object(Bucket=self.bucket, Key=self.key)
+        return was_there

@@ -1,0 +1,245 @@
+"""Read, write, add to, sum up and sift tables."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from scflows.errors import StepError
+from scflows.expressions import Expressions, is_template
+from scflows.steps import Context, Step, option
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from typing import Any
+
+    from scflows.connectors.tables.column import Columns
+
+#: The options that each mode uses; those it cannot do without come first, up to the bar.
+USED = {
+    "read": ("path", "|", "format", "columns", "limit", "missing"),
+    "write": ("path", "data_key", "|", "format", "columns"),
+    "append": ("path", "data_key", "|", "format", "columns", "unique"),
+    "group": ("data_key", "by", "values", "|", "columns"),
+    "filter": ("data_key", "|", "where", "columns", "limit"),
+}
+
+
+@dataclass(frozen=True)
+class TableStep(Step):
+    """Read, write, add to, sum up and sift tables: lists of mappings, in files of several formats.
+
+    - name: readings
+      type: table
+      table:
+        path: input/readings.csv
+        columns: {time: datetime, temp: number}
+    - name: warm
+      type: table
+      table: {mode: filter, data_key: readings, where: "temp is not none and temp > 20"}
+    - name: months
+      type: table
+      table:
+        mode: group
+        data_key: readings
+        by: [station]
+        values: {readings: count, mean: "mean:temp", highest: "max:temp"}
+    - name: keep
+      type: table
+      table: {mode: append, path: output/warm.csv, data_key: warm, unique: [station, time]}
+    """
+
+    mode: str = option("read", choices=tuple(USED), help="what to do; filter and group work on data alone")
+    path: str | None = option(None, template=True, help="in DATA_PATH; csv, tsv, jsonl, ndjson, parquet, xlsx")
+    format: str | None = option(
+        None, choices=("csv", "tsv", "jsonl", "parquet", "excel"), help="where the path's ending does not say it"
+    )
+    data_key: str | None = option(None, help="the list of mappings to work on")
+    columns: dict[str, Any] | list[Any] | None = option(
+        None,
+        help="a mapping gives columns a type (text, integer, number, boolean, date, datetime), a list names the "
+        "only ones wanted",
+    )
+    limit: int | None = option(None, minimum=0, help="the most rows that are taken")
+    missing: str = option(
+        "error", choices=("error", "empty"), help="what a file means that is missing or holds nothing"
+    )
+    unique: list[Any] | None = option(None, help="columns by which a row is added only once")
+    by: list[Any] | None = option(None, help="columns to group by; [] for one row of all")
+    values: dict[str, Any] | None = option(
+        None, help="columns of the result, such as mean:temp; count sum mean min max median std first last"
+    )
+    where: Any = option(None, help="a condition or a list of them, on the columns and `row`")
+
+    @classmethod
+    def check(cls, options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        mode = options.get("mode", "read")
+        used = USED[mode]
+        for name in used[: used.index("|")]:
+            if options.get(name) is None:
+                yield name, f"option {name!r} is missing: mode {mode!r} needs it"
+        for name in options:
+            if name != "mode" and name not in used:
+                yield name, f"option {name!r} means nothing in mode {mode!r}"
+        yield from _check_path(options)
+        yield from _check_columns(options)
+        yield from _check_values(options)
+        yield from _check_where(options)
+
+    def writes(self) -> bool:
+        return self.mode in ("write", "append")
+
+    def intention(self) -> str:
+        if self.mode == "group":
+            return f"sum up {self.data_key!r}" + (f" by {', '.join(map(str, self.by))}" if self.by else "")
+        if self.mode == "filter":
+            return f"sift {self.data_key!r}"
+        return f"append to {self.path}" if self.mode == "append" else f"{self.mode} {self.path}"
+
+    def dry_result(self) -> Any:
+        return {"rows": 0, "skipped": 0}
+
+    def run(self, ctx: Context) -> Any:
+        from scflows.connectors.tables.column import Columns
+
+        columns = Columns.of(self.columns)
+        try:
+            if self.mode == "read":
+                return self._read(ctx, columns)
+            rows = self._rows(ctx, columns)
+            if self.mode == "group":
+                return self._group(rows)
+            if self.mode == "filter":
+                return self._filter(ctx, rows)
+            return self._write(ctx, columns, rows)
+        except OSError as error:
+            raise StepError(f"{self.path}: {error.strerror or error}") from error
+        except UnicodeDecodeError as error:
+            raise StepError(f"{self.path}: not UTF-8") from error
+        except UnicodeEncodeError as error:
+            raise StepError(f"{self.path}: a text holds half a character, which UTF-8 cannot say") from error
+
+    def _read(self, ctx: Context, columns: Columns) -> list[dict[str, Any]]:
+        from itertools import islice
+
+        from scflows.connectors.tables import find_format, format_name
+
+        assert self.path is not None
+        handler = find_format(format_name(self.path, self.format))
+        path = ctx.readable(self.path)
+        try:
+            # Until its first rows are in it, a file that another run appends to holds nothing.
+            if self.missing == "empty" and os.stat(path).st_size == 0:
+                return []
+            with handler.open(path, self.path) as table:
+                if table.names is not None:
+                    columns.check_known(table.names, self.path)
+                rows = islice(table.rows, self.limit)
+                return [columns.shaped(row, self.path, number) for number, row in rows]
+        except FileNotFoundError:
+            if self.missing == "empty":
+                return []
+            raise
+
+    def _rows(self, ctx: Context, columns: Columns) -> list[dict[str, Any]]:
+        assert self.data_key is not None
+        rows = ctx.look(self.data_key)
+        if not isinstance(rows, list):
+            raise StepError(f"{self.data_key!r} is no list of mappings; put a single row into a list")
+        for number, row in enumerate(rows, 1):
+            if not isinstance(row, dict):
+                raise StepError(f"{self.data_key!r}: item {number} is no mapping")
+        return [columns.shaped(row, self.data_key, number) for number, row in enumerate(rows, 1)]
+
+    def _write(self, ctx: Context, columns: Columns, rows: list[dict[str, Any]]) -> dict[str, int]:
+        from scflows.connectors.tables import find_format, format_name, names_of
+
+        assert self.path is not None
+        format = format_name(self.path, self.format)
+        path = ctx.writable(self.path)
+        if self.mode == "append":
+            from scflows.connectors.tables.add_rows import add_rows
+
+            added = add_rows(path, self.path, format, columns, rows, self.unique or ())
+            return {"rows": added, "skipped": len(rows) - added}
+        from scflows.storage import replace
+
+        replace(path, find_format(format).content(columns.header(names_of(rows)), rows, columns.kinds))
+        return {"rows": len(rows), "skipped": 0}
+
+    def _group(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        from scflows.connectors.tables.column import Columns
+        from scflows.connectors.tables.group import Value, grouped
+
+        assert self.data_key is not None
+        by, said = self.by or [], self.values or {}
+        values = {name: Value.of(each) for name, each in said.items()}
+        if rows:
+            wanted = Columns.of([*by, *(value.column for value in values.values() if value.column)])
+            wanted.check_known({name: None for row in rows for name in row}, self.data_key)
+        return grouped(rows, by, values, self.data_key)
+
+    def _filter(self, ctx: Context, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        from scflows.connectors.tables import names_of
+
+        conditions = self.where if isinstance(self.where, list) else [] if self.where is None else [self.where]
+        special = {name: value for name, value in ctx.data.items() if name[:2] == "__" == name[-2:]}
+        # A column that some rows lack is null in them, whatever else has its name.
+        base = {**ctx.data, **dict.fromkeys(names_of(rows))}
+        kept: list[dict[str, Any]] = []
+        for row in rows:
+            if len(kept) == self.limit:
+                break
+            names = {**base, "row": row, **row, **special}
+            if all(ctx.expressions.judge(condition, names) for condition in conditions):
+                kept.append(row)
+        return kept
+
+
+def _check_path(options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    from scflows.connectors.tables import format_name
+
+    path = options.get("path")
+    if isinstance(path, str) and not is_template(path):
+        try:
+            format_name(path, options.get("format"))
+        except StepError as error:
+            yield "path", str(error)
+
+
+def _check_columns(options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    from scflows.connectors.tables.column import KINDS
+
+    columns = options.get("columns")
+    if isinstance(columns, dict):
+        for name, kind in columns.items():
+            if kind not in KINDS:
+                yield "columns", f"column {name!r}: unknown type {kind!r}; there are {', '.join(KINDS)}"
+    for option_name in ("columns", "unique", "by"):
+        names = options.get(option_name)
+        if isinstance(names, list) and not all(isinstance(name, str) for name in names):
+            yield option_name, f"{option_name!r} takes names of columns; put numbers in quotes"
+
+
+def _check_values(options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    from scflows.connectors.tables.group import Value
+
+    for name, said in (options.get("values") or {}).items():
+        try:
+            Value.of(said)
+        except ValueError as error:
+            yield "values", f"{name!r}: {error}"
+
+
+def _check_where(options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    where = options.get("where")
+    expressions = Expressions()
+    for condition in where if isinstance(where, list) else [where]:
+        if condition is not None and not isinstance(condition, str | bool | int | float):
+            yield "where", "a condition is a text, such as `temp > 20`"
+            continue
+        try:
+            expressions.check_condition(condition)
+        except StepError as error:
+            yield "where", str(error)

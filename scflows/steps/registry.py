@@ -1,0 +1,79 @@
+"""Find a step type by its name: the built-in ones, then those of other packages."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+
+from scflows.errors import UsageError
+from scflows.steps import Step
+from scflows.steps.context import ChildEnd as ChildEnd
+from scflows.steps.context import Context as Context
+from scflows.steps.context import Promise as Promise
+from scflows.steps.options import Option as Option
+from scflows.steps.options import option as option
+from scflows.steps.options import options_of as options_of
+from scflows.steps.values import json_copy as json_copy
+from scflows.steps.values import json_value as json_value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    pass
+
+
+ENTRY_POINTS = "scflows.steps"
+_BUILTIN = os.path.join(os.path.dirname(__file__), "builtin")
+
+
+def step_types() -> list[str]:
+    """The names of the built-in step types, found without importing them."""
+    return list(_step_types())
+
+
+@cache
+def _step_types() -> tuple[str, ...]:
+    # Once, also where thousands of flows are checked.
+    names = os.listdir(_BUILTIN)
+    return tuple(sorted(name.removesuffix(".py") for name in names if name.endswith(".py") and name[0] != "_"))
+
+
+def find_step(name: str) -> type[Step] | None:
+    """The class of a step type, or None when nobody has it.
+
+    Raises UsageError when a package names a type but cannot be loaded.
+    """
+    if name.isidentifier() and os.path.exists(os.path.join(_BUILTIN, f"{name}.py")):
+        from importlib import import_module
+
+        module = import_module(f"scflows.steps.builtin.{name}")
+        class_name = "".join(word.capitalize() for word in name.split("_")) + "Step"
+        found: type[Step] = getattr(module, class_name)
+        return found
+    return _find_foreign(name)
+
+
+def foreign_step_types() -> dict[str, str]:
+    """The names of the step types that other packages bring, and which package; none of them is loaded."""
+    from importlib.metadata import entry_points
+
+    built_in = step_types()
+    found = entry_points(group=ENTRY_POINTS)
+    return {each.name: each.dist.name if each.dist else each.value for each in found if each.name not in built_in}
+
+
+def _find_foreign(name: str) -> type[Step] | None:
+    # The scan of all installed packages costs some 40 ms: only for a name that is not built in.
+    from importlib.metadata import entry_points
+
+    for entry in entry_points(group=ENTRY_POINTS, name=name):
+        try:
+            found = entry.load()
+        except Exception as error:
+            raise UsageError(
+                f"step type {name!r}: {entry.value} cannot be loaded: {error}",
+                f"mend or remove the package {entry.dist.name if entry.dist else entry.value!r}",
+            ) from error
+        if isinstance(found, type) and issubclass(found, Step):
+            return found
+        raise UsageError(f"step type {name!r}: {entry.value} is no Step")
+    return None

@@ -1,0 +1,265 @@
+"""The kinds of JSON values, in the words that flow authors read."""
+
+from __future__ import annotations
+
+from scflows.errors import FlowError, Mistake
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+
+KIND_WORDS = {
+    "text": "a text",
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+    "list": "a list",
+    "mapping": "a mapping",
+    "null": "null",
+}
+
+
+def fits(value: Any, kinds: tuple[str, ...]) -> bool:
+    """Whether a value is of one of these kinds; a whole number is a number too."""
+    kind = kind_word(value)
+    return kind in kinds or (kind == "integer" and "number" in kinds)
+
+
+def kind_word(value: Any) -> str:
+    """The kind of a value: a key of KIND_WORDS, or the name of its type."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "boolean"
+    if isinstance(value, int):
+        return "integer"
+    if isinstance(value, float):
+        return "number"
+    if isinstance(value, list):
+        return "list"
+    if isinstance(value, dict):
+        return "mapping"
+    return "text" if isinstance(value, str) else type(value).__name__
+
+
+def described(value: Any) -> str:
+    """A value in words, for messages: `a text ('x')`."""
+    word = kind_word(value)
+    shown = repr(value)
+    known = KIND_WORDS.get(word, f"a {word}")
+    if word == "null":
+        return "null"
+    if word == "boolean":
+        return "true" if value else "false"
+    return known + (f" ({shown})" if len(shown) <= 40 and word not in ("list", "mapping") else "")
+
+
+def texts(value: Any) -> Iterable[str]:
+    """Every text in a value; keys are not looked at."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from texts(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from texts(item)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`; did you mean 'x'?` with the nearest of the known names, or nothing."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, list(known), 1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+#: What a flow file may be at most: bytes, nodes once its aliases are followed, levels of nesting.
+MAX_BYTES = 4 * 1024 * 1024
+MAX_NODES = 200_000
+MAX_DEPTH = 60
+
+
+class Located:
+    """A parsed YAML document: its `value`, and the place of each key in it."""
+
+    def __init__(self, text: bytes, path: str) -> None:
+        """Raises FlowError for text that is no sound YAML: bad syntax, foreign tags, bombs, loops."""
+        self.path = path
+        self.mistakes: list[Mistake] = []
+        self._root = self._compose(text)
+        self.value = self._construct() if self._root is not None else None
+
+    def mistake(self, message: str, *keys: str | int, severity: str = "error") -> None:
+        """Note a mistake at the key that `keys` lead to, or at the nearest one above it that exists."""
+        line, column = self.place(*keys)
+        self.mistakes.append(Mistake(self.path, message, line, column, severity))
+
+    def place(self, *keys: str | int) -> tuple[int, int]:
+        """Line and column, from 1, of what `keys` lead to: of the key in a mapping, of the item in a list."""
+        node, mark = self._root, None
+        for key in keys:
+            found = _child(node, key)
+            if found is None:
+                break
+            node, mark = found
+        mark = mark or (node.start_mark if node is not None else None)
+        return (mark.line + 1, mark.column + 1) if mark else (1, 1)
+
+    def typed(
+        self,
+        mapping: dict[Any, Any],
+        key: str,
+        kind: str,
+        default: Any = None,
+        title: str = "",
+        at: tuple[str | int, ...] = (),
+        least: float | None = None,
+    ) -> Any:
+        """The value under a key if it is of a kind (and no less than `least`); else `default` and a mistake."""
+        value = mapping.get(key)
+        if value is None:
+            return default
+        told = f"{title}: {key}" if title else key
+        if not fits(value, (kind,)):
+            self.mistake(f"{told} must be {KIND_WORDS[kind]}, not {described(value)}", *at, key)
+            return default
+        if least is not None and value < least:
+            self.mistake(f"{told} must be {'more than 0' if least < 1 else f'{least:g} or more'}", *at, key)
+            return default
+        return value
+
+    def left_aside(
+        self, mapping: dict[Any, Any], known: Iterable[str], title: str = "", at: tuple[str | int, ...] = ()
+    ) -> None:
+        """Warn of the keys of a mapping that nobody knows."""
+        for key in mapping:
+            if key not in known:
+                told = f"{title}: " if title else ""
+                message = f"{told}unknown property {key!r} is left aside{nearest(str(key), known)}"
+                self.mistake(message, *at, key, severity="warning")
+
+    def _compose(self, text: bytes) -> Any:
+        import yaml
+
+        if len(text) > MAX_BYTES:
+            raise FlowError([Mistake(self.path, f"larger than {MAX_BYTES // 1024 // 1024} MiB")])
+        try:
+            decoded = text.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            line = text[: error.start].count(b"\n") + 1
+            raise FlowError([Mistake(self.path, "not UTF-8", line, 1)]) from error
+        try:
+            self._measure_depth(decoded)
+            root = yaml.compose(decoded, Loader=_loader())
+        except yaml.YAMLError as error:
+            raise FlowError([_syntax(error, self.path)]) from error
+        except RecursionError as error:
+            raise FlowError([Mistake(self.path, "nested too deeply")]) from error
+        if root is not None:
+            self._measure(root)
+        return root
+
+    def _measure_depth(self, text: str) -> None:
+        """Refuse what is nested so deeply that the parser itself, which calls itself for each level, would crash."""
+        import yaml
+
+        depth = 0
+        for event in yaml.parse(text, Loader=_loader()):
+            if isinstance(event, yaml.CollectionStartEvent):
+                depth += 1
+                if depth > MAX_DEPTH:
+                    mark: Any = event.start_mark
+                    raise FlowError([Mistake(self.path, "nested too deeply", mark.line + 1, mark.column + 1)])
+            elif isinstance(event, yaml.CollectionEndEvent):
+                depth -= 1
+
+    def _measure(self, root: Any) -> None:
+        """Refuse what would grow without bound when aliases are followed; note keys that stand twice."""
+        import yaml
+
+        sizes: dict[int, int] = {}
+        open_nodes: set[int] = set()
+
+        def size(node: Any, depth: int) -> int:
+            known = sizes.get(id(node))
+            if known is not None:
+                return known
+            if id(node) in open_nodes or depth > MAX_DEPTH:
+                reason = "nested too deeply" if depth > MAX_DEPTH else "an alias that holds itself"
+                mark = node.start_mark
+                raise FlowError([Mistake(self.path, reason, mark.line + 1, mark.column + 1)])
+            open_nodes.add(id(node))
+            total = 1
+            if isinstance(node, yaml.MappingNode):
+                self._note_doubles(node)
+                for key, item in node.value:
+                    total += size(key, depth + 1) + size(item, depth + 1)
+            elif isinstance(node, yaml.SequenceNode):
+                for item in node.value:
+                    total += size(item, depth + 1)
+            open_nodes.discard(id(node))
+            sizes[id(node)] = total
+            if total > MAX_NODES:
+                mark = node.start_mark
+                reason = f"more than {MAX_NODES} values once its aliases are followed"
+                raise FlowError([Mistake(self.path, reason, mark.line + 1, mark.column + 1)])
+            return total
+
+        size(root, 0)
+
+    def _note_doubles(self, node: Any) -> None:
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key.value, str) and key.tag != "tag:yaml.org,2002:merge":
+                if key.value in seen:
+                    mark = key.start_mark
+                    reason = f"{key.value!r} stands here a second time"
+                    self.mistakes.append(Mistake(self.path, reason, mark.line + 1, mark.column + 1))
+                seen.add(key.value)
+
+    def _construct(self) -> Any:
+        import yaml
+
+        loader = _loader()("")
+        try:
+            return loader.construct_document(self._root)
+        except yaml.YAMLError as error:
+            raise FlowError([_syntax(error, self.path)]) from error
+        except (ValueError, TypeError, OverflowError) as error:
+            # `2024-13-45` looks like a date and is none; an unhashable key is a TypeError.
+            raise FlowError([Mistake(self.path, f"a value that cannot be read: {error}")]) from error
+        finally:
+            loader.dispose()
+
+
+def _child(node: Any, key: str | int) -> tuple[Any, Any] | None:
+    if node is None or isinstance(node.value, str):
+        return None
+    if isinstance(key, int):
+        if node.id == "sequence" and key < len(node.value):
+            return node.value[key], node.value[key].start_mark
+        return None
+    if node.id == "mapping":
+        for name, item in node.value:
+            if name.value == key:
+                return item, name.start_mark
+    return None
+
+
+def _syntax(error: Any, path: str) -> Mistake:
+    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+    problem = getattr(error, "problem", None) or " ".join(str(error).split())
+    problem = str(problem).replace("could not determine a constructor for the tag", "unknown tag")
+    context = getattr(error, "context", None)
+    text = f"{context}: {problem}" if context else problem
+    return Mistake(path, f"YAML: {text}", mark.line + 1 if mark else 1, mark.column + 1 if mark else 1)
+
+
+def _loader() -> Any:
+    import yaml
+
+    # Where PyYAML was built without libyaml the slow loader does the same.
+    return getattr(yaml, "CSafeLoader", yaml.SafeLoader)
