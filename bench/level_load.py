@@ -24,12 +24,12 @@ from pathlib import Path
 from measure import arguments
 
 from scflows.cron.schedule.schedule import DAY, HOUR, Schedule
-from scflows.cron.schedule.spec import Asked
+from scflows.cron.schedule.spec import ScheduleSpec
 from scflows.history.store import open_store
 from scflows.planner.load.load import rhythm
 from scflows.planner.load.rebalance import Weighed, fresh, rebalance
 from scflows.planner.planner import Planner
-from scflows.planner.sources.base import Wish
+from scflows.planner.sources.base import TaskRequest
 from scflows.settings import read_settings
 
 PARTS = ("known", "history", "changes")
@@ -153,7 +153,7 @@ def planner_for(folder: str, jobs: Sequence[Job], seeded: random.Random, sigma: 
 
 
 def ours(planner: Planner, jobs: Sequence[Job], in_order: bool = False) -> dict[str, Schedule]:
-    wishes = [Wish(name, Asked(every=period), command=("check",)) for name, period, _ in jobs]
+    wishes = [TaskRequest(name, ScheduleSpec(every=period), command=("check",)) for name, period, _ in jobs]
     if not in_order:
         tasks = planner.wish(wishes).tasks
         return {name: tasks[name].schedule for name, _, _ in jobs}
@@ -238,7 +238,7 @@ def changed(case: str, seed: int) -> tuple[bool, float, float, float]:
                 new = f"new-{turn}-{name}"
                 periods[new] = periods[name]
                 single.standing.durations.own[new] = 30 * math.exp(seeded.gauss(0, 1))
-                wish = Wish(new, Asked(every=periods[new]), command=("check",))
+                wish = TaskRequest(new, ScheduleSpec(every=periods[new]), command=("check",))
                 schedules[new] = single.place(wish)
         tasks = [Weighed(name, each, single.standing.durations.own[name]) for name, each in schedules.items()]
         again = fresh(tasks).peak

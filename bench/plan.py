@@ -19,10 +19,10 @@ from pathlib import Path
 
 from measure import counts
 
-from scflows.cron.schedule.spec import Asked
+from scflows.cron.schedule.spec import ScheduleSpec
 from scflows.planner.load_cache import load_file
 from scflows.planner.planner import Planner, planning
-from scflows.planner.sources.base import Wish
+from scflows.planner.sources.base import TaskRequest
 from scflows.settings import read_settings
 
 EVERY = (900, 3600, 3 * 3600, 6 * 3600, 86400)
@@ -48,7 +48,9 @@ def main(count: int) -> None:
             f"task-{number}": 30 * math.exp(seeded.gauss(0, 1)) for number in range(count)
         }
         wishes = [
-            Wish(f"task-{number}", Asked(every=EVERY[number % len(EVERY)]), flow=f"{folder}/tasks/one.yml")
+            TaskRequest(
+                f"task-{number}", ScheduleSpec(every=EVERY[number % len(EVERY)]), flow=f"{folder}/tasks/one.yml"
+            )
             for number in range(count)
         ]
         plan = planner.wish(wishes)
@@ -65,7 +67,9 @@ def main(count: int) -> None:
             planner.write(planner.repaired())
         begun = time.process_time()
         with planning(settings) as planner:
-            planner.write(planner.wish([Wish("one-more", Asked(every=3 * 3600), flow=f"{folder}/tasks/one.yml")]))
+            planner.write(
+                planner.wish([TaskRequest("one-more", ScheduleSpec(every=3 * 3600), flow=f"{folder}/tasks/one.yml")])
+            )
         alone = time.process_time() - begun
         known = [command(folder, environment, f"n{number}") for number in range(3)]
         Path(load_file(settings)).unlink(missing_ok=True)

@@ -32,7 +32,7 @@ class Holder:
         return int(number[0]) if number and number[0].isdigit() else 0
 
 
-def me() -> str:
+def current_process() -> str:
     """This process: `BOOT:NAMESPACE:PID:START`, START in clock ticks since the boot."""
     pid = os.getpid()
     return f"{_boot()}:{_namespace()}:{pid}:{_start(pid)}"
@@ -130,7 +130,7 @@ class FileLock:
         """Write down that this process has the lock, which it took or was handed by the one that forked it."""
         try:
             os.ftruncate(self._descriptor, 0)
-            os.pwrite(self._descriptor, f"{run}\n{me()}\n{time.time():.3f}\n".encode(), 0)
+            os.pwrite(self._descriptor, f"{run}\n{current_process()}\n{time.time():.3f}\n".encode(), 0)
         except OSError:
             pass  # A full disk: the lock holds all the same, only its holder cannot be named.
 
@@ -231,7 +231,7 @@ def _is_at(descriptor: int, path: str) -> bool:
     return (there.st_ino, there.st_dev) == (mine.st_ino, mine.st_dev)
 
 
-class SureLock(FileLock):
+class FallbackLock(FileLock):
     """A lock in a folder, or instead, where its file can be neither made nor opened, on a folder."""
 
     def __init__(self, folder: str, name: str, instead: str) -> None:

@@ -21,7 +21,7 @@ from typing import Any
 import hypothesis
 import pytest
 
-from scflows.execution.launch import Outcome, Request, launch
+from scflows.execution.launch import RunOutcome, RunRequest, launch
 from scflows.integrations.smartcitizen.demo.kinds import OPERATOR
 from scflows.integrations.smartcitizen.demo.platform import Platform
 from scflows.integrations.smartcitizen.demo.server import PlatformServer, serving
@@ -156,7 +156,7 @@ def s3_server() -> Iterator[str]:
 class FlowRun:
     """What became of a flow that a test ran."""
 
-    outcome: Outcome
+    outcome: RunOutcome
     log: str
 
     @property
@@ -195,7 +195,7 @@ def run_flow(workspace: Path, settings: Settings) -> Callable[..., FlowRun]:
         (workspace / "tasks" / name).write_text(dedent(text), encoding="utf-8")
         given = {} if payload is None else payload
         used = request.pop("settings", settings)
-        outcome = launch(Request(flow=name, payload=given, wants_data=True, **request), used)
+        outcome = launch(RunRequest(flow=name, payload=given, wants_data=True, **request), used)
         log = Path(outcome.run.log).read_text(encoding="utf-8") if outcome.run.log else ""
         return FlowRun(outcome, log)
 

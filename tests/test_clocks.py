@@ -31,9 +31,9 @@ from scflows.cron.task import Task, TaskStore
 from scflows.history.contract import Query
 from scflows.history.store import open_store
 from scflows.notifications.problems import late
-from scflows.scheduler.cron_entry import run_due
+from scflows.scheduler.cron_entry import run_task_from_cron
 from scflows.scheduler.loop import Scheduler
-from scflows.scheduler.missed.detection import settle
+from scflows.scheduler.missed.detection import record_missed
 from scflows.scheduler.missed.watermark import GRACE
 from scflows.settings import Settings
 
@@ -179,9 +179,9 @@ def test_what_cron_starts_is_one_run_per_slot(name, put, settings, system_zone) 
         for task, fields in recorded["lines"].items():
             if fields == started and any(a <= minute <= b for a, b in shown(window, task, recorded["starts"])):
                 clock.time = minute + 1.2
-                run_due(task, now=clock.now, wait=clock.wait)
+                run_task_from_cron(task, now=clock.now, wait=clock.wait)
     last = recorded["starts"][-1][0]
-    settle(store, settings, last + 59 + GRACE, at_once=True)
+    record_missed(store, settings, last + 59 + GRACE, at_once=True)
     for task, given in window.tasks.items():
         spans = shown(window, task, recorded["starts"])
         wanted = {slot for a, b in spans for slot in due(given, window.zone, a - 1, b + 59)}
@@ -240,7 +240,7 @@ class Embedded(Clock):
         name, slot = (arguments[arguments.index(option) + 1] for option in ("--task", "--slot"))
         own = Clock()
         own.time = self.time
-        run_due(name, self.state, float(slot), now=own.now, wait=own.wait)
+        run_task_from_cron(name, self.state, float(slot), now=own.now, wait=own.wait)
         self.over.append((1000 + len(self.over), 0))
         return self.over[-1][0]
 
@@ -321,7 +321,7 @@ def test_no_task_is_called_late_for_a_change_of_the_clocks(
         # In the moment before the line looks again.
         assert late(task, last, store, start - 1.0, TaskStore(settings)) is None
         clock.time = start + 1.2
-        run_due("one", now=clock.now, wait=clock.wait)
+        run_task_from_cron("one", now=clock.now, wait=clock.wait)
         last = store.latest(["one"]).get("one", last)
     ran = sorted(run.slot for run in store.find(Query(task="one", limit=0)))
     assert ran == [slot.timestamp() for slot in schedule.slots(moment(begin), moment(starts[-1]))]

@@ -12,14 +12,14 @@ import time
 import pytest
 
 from scflows.steps import thread_pool as crew_module
-from scflows.steps.cancellation import Clock, Interrupted
-from scflows.steps.thread_pool import Crew
+from scflows.steps.cancellation import StepInterrupted, Watchdog
+from scflows.steps.thread_pool import StepThreadPool
 
 
 def test_what_is_handed_in_is_done_and_told_once():
-    clock = Clock()
+    clock = Watchdog()
     found = {}
-    with Crew(clock.line, 4) as crew:
+    with StepThreadPool(clock.line, 4) as crew:
         for number in range(50):
             crew.hand_in(number, lambda line, number=number: number * 2)
         while len(found) < 50:
@@ -29,7 +29,7 @@ def test_what_is_handed_in_is_done_and_told_once():
 
 
 def test_an_exception_is_a_result():
-    with Crew(Clock().line, 1) as crew:
+    with StepThreadPool(Watchdog().line, 1) as crew:
         crew.hand_in("x", lambda line: 1 / 0)
         (told,) = crew.ended()
     assert isinstance(told[1], ZeroDivisionError)
@@ -37,25 +37,25 @@ def test_an_exception_is_a_result():
 
 def test_without_threads_to_be_had_the_work_is_done_all_the_same(monkeypatch):
     monkeypatch.setattr(crew_module, "MOST_THREADS", 0)
-    with Crew(Clock().line, 4) as crew:
+    with StepThreadPool(Watchdog().line, 4) as crew:
         crew.hand_in("x", lambda line: 7)
         assert crew.ended() == [("x", 7)]
 
 
 def test_a_limit_ends_the_wait_and_the_work():
-    clock = Clock(limit=0.2)
+    clock = Watchdog(limit=0.2)
     begun = time.monotonic()
 
     def work(line):
         line.sleep(30)
 
     def wait():
-        with Crew(clock.line, 2) as crew:
+        with StepThreadPool(clock.line, 2) as crew:
             crew.hand_in("x", work)
             while True:
-                assert all(isinstance(result, Interrupted) for _, result in crew.ended())
+                assert all(isinstance(result, StepInterrupted) for _, result in crew.ended())
 
-    with pytest.raises(Interrupted):
+    with pytest.raises(StepInterrupted):
         wait()
     assert time.monotonic() - begun < 25
     assert clock.lines == {}

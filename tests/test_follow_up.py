@@ -20,8 +20,8 @@ from scflows.history.contract import Query
 from scflows.history.run import UNCHANGED, Run
 from scflows.history.store import open_store
 from scflows.locks import holders
-from scflows.scheduler.housekeeping import keep_house
-from scflows.scheduler.reconcile import read_store
+from scflows.scheduler.housekeeping import run_housekeeping
+from scflows.scheduler.reconcile import open_reconciled_history
 
 TELL = """
 steps:
@@ -125,7 +125,7 @@ def test_a_hook_is_given_the_record_of_the_run(run_flow, told, settings):
 
 def test_a_hook_is_a_run_of_its_own(run_flow, told, settings):
     run = run_flow("on_failure: tell.yml\n" + BAD)
-    hook = read_store(settings).find(Query(task="tell"))
+    hook = open_reconciled_history(settings).find(Query(task="tell"))
     assert [(each.trigger, each.status) for each in hook] == [("hook", "success")]
     assert hook[0].id != run.outcome.run.id
     assert run.outcome.problems == []
@@ -264,11 +264,11 @@ def test_a_crash_that_is_found_later_is_told_then(told, workspace, environment, 
         "on_failure: tell.yml\nsteps: [{name: wait, type: sleep, sleep: {seconds: 60}}]"
     )
     _start_and_kill(workspace, environment, settings)
-    keep_house(settings)
+    run_housekeeping(settings)
     (given,) = told(short=False)
     assert (given["task"], given["status"], given["hook"]) == ("slow", "crashed", "on_failure")
     (Path(settings.state_path) / "housekeeping").unlink()
-    keep_house(settings)
+    run_housekeeping(settings)
     assert len(told()) == 1
 
 

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from scflows.cron.crontab import editor as custody
 from scflows.cron.crontab.block import BEGIN, END, split
 from scflows.cron.crontab.line import BOOT, TICK, parse_line
-from scflows.cron.schedule.spec import Asked
+from scflows.cron.schedule.spec import ScheduleSpec
 from scflows.errors import Refused
 from scflows.planner.planner import planning
-from scflows.planner.sources.base import Wish
+from scflows.planner.sources.base import TaskRequest
 from scflows.settings import Settings
 
 
@@ -94,7 +94,8 @@ def do(settings: Settings, step: str, name: str) -> None:
     with planning(settings, one_line=form) as planner:
         if step == "add":
             plan = planner.wish(
-                [Wish(name, Asked(every=3600, catch_up=catch_up), flow="/f/x.yml", source="manual")], overwrite=True
+                [TaskRequest(name, ScheduleSpec(every=3600, catch_up=catch_up), flow="/f/x.yml", source="manual")],
+                overwrite=True,
             )
         elif name in planner.before and step in ("remove", "pause", "enable"):
             change = planner.removal(name) if step == "remove" else planner.switched(name, step == "enable")

@@ -14,15 +14,15 @@ from hypothesis import settings as effort
 from hypothesis import strategies as st
 
 from scflows.cron.schedule.schedule import Schedule
-from scflows.cron.schedule.spec import Asked
+from scflows.cron.schedule.spec import ScheduleSpec
 from scflows.cron.task import Task, TaskStore
 from scflows.planner import load_cache as module
 from scflows.planner.load.durations import Durations
 from scflows.planner.load.load import load_of
-from scflows.planner.load_cache import kept_load, load_file
+from scflows.planner.load_cache import load_file, read_cached_load
 from scflows.planner.plan import REMOVE, REPLACE, Change
 from scflows.planner.planner import Planner
-from scflows.planner.sources.base import Wish
+from scflows.planner.sources.base import TaskRequest
 from scflows.settings import Settings, read_settings
 
 EVERY = [60, 900, 3600, 7 * 3600, 86400, 3 * 86400, 7 * 86400]
@@ -43,12 +43,12 @@ def planned(settings: Settings) -> Settings:
 
 def add(settings: Settings, *names: str, every: int = 3600, one_line: bool | None = None) -> None:
     planner = Planner(settings, dry_run=False, one_line=one_line)
-    planner.write(planner.wish([Wish(name, Asked(every=every), flow=f"/f/{name}.yml") for name in names]))
+    planner.write(planner.wish([TaskRequest(name, ScheduleSpec(every=every), flow=f"/f/{name}.yml") for name in names]))
 
 
 def agrees(settings: Settings, durations: Durations) -> None:
     """What is kept, if anything, is what all task files make."""
-    kept = kept_load(settings)
+    kept = read_cached_load(settings)
     if kept is None:
         return
     tasks = TaskStore(settings).read_all()[0]
@@ -76,14 +76,16 @@ def test_the_kept_load_is_that_of_the_task_files_after_any_changes(
         patch.setattr(module, "FEW", 0)
         settings = read_settings(folder, {"HOME": folder, "CRONTAB_PROGRAM": "none"})
         durations = Durations((), {name: [number * 40.0] * 3 for number, name in enumerate(NAMES)})
-        patch.setattr("scflows.planner.inventory.measured", lambda settings, tasks: durations)
+        patch.setattr("scflows.planner.inventory.measured_durations", lambda settings, tasks: durations)
         add(settings, "t0", "t1", one_line=one_line)
-        assert kept_load(settings) is not None
+        assert read_cached_load(settings) is not None
         for action, name, every in steps:
             planner = Planner(settings, dry_run=False)
             there = planner.before.get(name)
             if action == "add":
-                planner.write(planner.wish([Wish(name, Asked(every=every), flow="/f.yml")], overwrite=True))
+                planner.write(
+                    planner.wish([TaskRequest(name, ScheduleSpec(every=every), flow="/f.yml")], overwrite=True)
+                )
             elif action == "rebalance":
                 planner.write(planner.rebalanced()[0])
             elif there is None:
@@ -107,7 +109,7 @@ def test_the_kept_load_is_that_of_the_task_files_after_any_changes(
 @pytest.mark.parametrize("after", [0, 3601, 2 * 86400])
 def test_a_change_of_one_task_reads_no_other(planned: Settings, after: int, monkeypatch: pytest.MonkeyPatch) -> None:
     add(planned, "first", one_line=True)
-    before = kept_load(planned)
+    before = read_cached_load(planned)
     assert before is not None
     now = module.time.time() + after
     monkeypatch.setattr(module.time, "time", lambda: now)
@@ -116,20 +118,20 @@ def test_a_change_of_one_task_reads_no_other(planned: Settings, after: int, monk
         raise AssertionError("all tasks were read")
 
     monkeypatch.setattr("scflows.planner.inventory.read_tasks", refuse)
-    monkeypatch.setattr("scflows.planner.inventory.measured", refuse)
+    monkeypatch.setattr("scflows.planner.inventory.measured_durations", refuse)
     add(planned, "new")
-    added = kept_load(planned)
+    added = read_cached_load(planned)
     assert added is not None
     assert (added.count, added.enabled) == (before.count + 1, before.enabled + 1)
     assert added.load.runs.sum() > before.load.runs.sum()
     planner = Planner(planned, dry_run=False)
     planner.write(planner.change([planner.switched("new", False)]))
-    paused = kept_load(planned)
+    paused = read_cached_load(planned)
     assert paused is not None
     assert (paused.count, paused.enabled) == (before.count + 1, before.enabled)
     planner = Planner(planned, dry_run=False)
     planner.write(planner.change([planner.removal("new")]))
-    removed = kept_load(planned)
+    removed = read_cached_load(planned)
     assert removed is not None
     assert (removed.count, removed.enabled) == (before.count, before.enabled)
     assert removed.weighed == before.weighed
@@ -152,12 +154,12 @@ def test_a_task_file_that_is_written_into_has_all_counted_anew(planned: Settings
     planner = Planner(planned, dry_run=False)
     planner.write(planner.change([Change(REMOVE, planner.task("t3"))]))
     agrees(planned, Durations((), {}))
-    assert kept_load(planned) is not None
+    assert read_cached_load(planned) is not None
 
 
 @pytest.mark.parametrize("how", ["added", "removed", "half", "empty", "other", "old", "ahead"])
 def test_what_may_no_longer_be_so_is_not_believed(planned: Settings, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert kept_load(planned) is not None
+    assert read_cached_load(planned) is not None
     store, file = TaskStore(planned), Path(load_file(planned))
     content = file.read_bytes()
     if how == "added":
@@ -169,7 +171,7 @@ def test_what_may_no_longer_be_so_is_not_believed(planned: Settings, how: str, m
         monkeypatch.setattr(module.time, "time", lambda: now)
     else:
         file.write_bytes({"half": content[:-8], "empty": b"", "other": content[:40] + b"!" + content[41:]}[how])
-    assert kept_load(planned) is None
+    assert read_cached_load(planned) is None
     monkeypatch.undo()
     monkeypatch.setattr(module, "FEW", 0)
     add(planned, "next")
@@ -180,14 +182,14 @@ def test_a_broken_task_file_is_told_by_every_command(planned: Settings) -> None:
     (Path(TaskStore(planned).folder) / "bad.json").write_text("{")
     for name in ("one", "two"):
         planner = Planner(planned, dry_run=False)
-        plan = planner.wish([Wish(name, Asked(every=3600), flow="/f.yml")])
+        plan = planner.wish([TaskRequest(name, ScheduleSpec(every=3600), flow="/f.yml")])
         assert any("bad.json" in problem for problem in plan.problems)
         planner.write(plan)
 
 
 def test_a_cut_off_command_leaves_no_load_to_be_believed(planned: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     planner = Planner(planned, dry_run=False)
-    plan = planner.wish([Wish("new", Asked(every=3600), flow="/f.yml")])
+    plan = planner.wish([TaskRequest("new", ScheduleSpec(every=3600), flow="/f.yml")])
 
     def refuse(*given: object) -> None:
         raise KeyboardInterrupt
@@ -196,22 +198,22 @@ def test_a_cut_off_command_leaves_no_load_to_be_believed(planned: Settings, monk
     with pytest.raises(KeyboardInterrupt):
         planner.write(plan)
     agrees(planned, Durations((), {}))
-    assert kept_load(planned) is None
+    assert read_cached_load(planned) is None
 
 
 def test_an_hour_later_tasks_are_weighed_by_what_their_runs_take_then(
     planned: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     longer = Durations((), {name: [900.0] * 3 for name in NAMES})
-    monkeypatch.setattr("scflows.planner.inventory.measured", lambda settings, tasks: longer)
+    monkeypatch.setattr("scflows.planner.inventory.measured_durations", lambda settings, tasks: longer)
     add(planned, "a")
-    kept = kept_load(planned)
+    kept = read_cached_load(planned)
     assert kept is not None
     assert kept.durations.own == {}
     later = module.time.time() + 3601
     monkeypatch.setattr(module.time, "time", lambda: later)
     add(planned, "b")
-    kept = kept_load(planned)
+    kept = read_cached_load(planned)
     assert kept is not None
     assert kept.durations.own == longer.own
     agrees(planned, longer)
@@ -222,13 +224,13 @@ def test_whoever_reads_all_tasks_weighs_them_anew_after_an_hour(
 ) -> None:
     add(planned, "a", one_line=True)
     longer = Durations((), {name: [900.0] * 3 for name in NAMES})
-    monkeypatch.setattr("scflows.planner.inventory.measured", lambda settings, tasks: longer)
+    monkeypatch.setattr("scflows.planner.inventory.measured_durations", lambda settings, tasks: longer)
     now = module.time.time() + 3601
     monkeypatch.setattr(module.time, "time", lambda: now)
     planner = Planner(planned, dry_run=False)
     list(planner.before.values())
-    planner.write(planner.wish([Wish("b", Asked(every=3600), flow="/f.yml")]))
-    kept = kept_load(planned)
+    planner.write(planner.wish([TaskRequest("b", ScheduleSpec(every=3600), flow="/f.yml")]))
+    kept = read_cached_load(planned)
     assert kept is not None
     assert kept.weighed == now
     agrees(planned, longer)

@@ -16,7 +16,7 @@ import pytest
 
 from scflows.history.contract import Query
 from scflows.history.store import open_store
-from scflows.scheduler.reconcile import read_store
+from scflows.scheduler.reconcile import open_reconciled_history
 
 SLOW = "steps: [{name: wait, type: sleep, sleep: {seconds: 60}}]"
 QUICK = "steps: [{name: s, type: set_fact, set_fact: {value: 1}}]"
@@ -93,7 +93,7 @@ def test_a_second_run_of_a_running_flow_is_skipped_and_recorded(start, flows, wr
     told = json.loads(answer.out)
     assert told["status"] == "skipped"
     assert holder.id in told["message"]
-    statuses = [run.status for run in read_store(settings).find(Query())]
+    statuses = [run.status for run in open_reconciled_history(settings).find(Query())]
     assert sorted(statuses) == ["running", "skipped"]
     assert first.poll() is None
 
@@ -152,7 +152,7 @@ steps:
     process.send_signal(number)
     process.communicate(timeout=60)
     assert process.returncode == code
-    ended = read_store(settings).run(run.id)
+    ended = open_reconciled_history(settings).run(run.id)
     assert ended is not None
     assert ended.status == "cancelled"
     assert "told to stop" in (workspace / "data/last.json").read_text()
@@ -174,7 +174,7 @@ def test_many_starts_in_the_same_second_all_have_their_record(start, write_flow,
     for process in processes:
         _, told = process.communicate(timeout=120)
         assert (process.returncode, told) == (0, "")
-    runs = read_store(settings).find(Query(limit=1000))
+    runs = open_reconciled_history(settings).find(Query(limit=1000))
     assert len(runs) == 60
     assert {run.status for run in runs} == {"success"}
     assert len({run.task for run in runs}) == 60
@@ -187,7 +187,7 @@ def test_an_unwritable_log_folder_is_told_in_one_line_and_the_flow_runs(flows, w
     assert answer.code == 0
     assert answer.err.count("\n") == 1
     assert "log " in answer.err
-    assert read_store(settings).find(Query())[0].status == "success"
+    assert open_reconciled_history(settings).find(Query())[0].status == "success"
 
 
 def test_a_broken_history_is_told_in_one_line_and_nothing_is_lost(flows, write_flow, settings):
@@ -222,7 +222,7 @@ def test_a_full_disk_is_told_and_the_flow_runs(start, write_flow, workspace, env
     assert process.returncode == 0, out + told
     assert "history" in told
     assert "Traceback" not in told
-    assert [run.status for run in read_store(settings).find(Query())] == ["success"]
+    assert [run.status for run in open_reconciled_history(settings).find(Query())] == ["success"]
 
 
 def test_a_locked_history_is_waited_for(flows, write_flow, settings):
@@ -238,7 +238,7 @@ def test_a_locked_history_is_waited_for(flows, write_flow, settings):
     timer.join()
     other.close()
     assert (answer.code, answer.err) == (0, "")
-    assert len(read_store(settings).find(Query())) == 2
+    assert len(open_reconciled_history(settings).find(Query())) == 2
 
 
 @pytest.mark.language("§7 Schedule")
@@ -260,7 +260,7 @@ def test_a_slot_is_answered_once_also_without_a_history(flows, write_flow, setti
     codes = [json.loads(flows("run", "flow.yml", "--slot", "1790000000", "--json").out)["status"] for _ in range(2)]
     assert codes == ["success", "skipped"]
     (state / "history.sqlite").rmdir()
-    assert sorted(run.status for run in read_store(settings).find(Query())) == ["skipped", "success"]
+    assert sorted(run.status for run in open_reconciled_history(settings).find(Query())) == ["skipped", "success"]
 
 
 @pytest.mark.language("§1 Where a flow is found")
@@ -279,7 +279,7 @@ def test_a_timeout_ends_with_its_own_code(flows, write_flow, settings):
     write_flow(SLOW)
     answer = flows("run", "flow.yml", "--timeout", "0.3s")
     assert answer.code == 124
-    run = read_store(settings).find(Query())[0]
+    run = open_reconciled_history(settings).find(Query())[0]
     assert (run.status, run.reason) == ("failed", "timeout")
 
 

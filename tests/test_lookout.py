@@ -19,18 +19,18 @@ import pytest
 
 from scflows.cron.schedule.schedule import Schedule
 from scflows.cron.task import Task, TaskStore
-from scflows.execution.launch import Request, launch, start_hook
-from scflows.health.task_status import overview
+from scflows.execution.launch import RunRequest, launch, start_hook
+from scflows.health.task_status import list_task_status
 from scflows.history.contract import Query
 from scflows.history.run import RUNNING, SKIPPED, SUCCESS, Run, new_run_id
 from scflows.history.store import open_store
-from scflows.locks import me
-from scflows.notifications.deadlines import expectation
-from scflows.notifications.deliver import tell_incidents
+from scflows.locks import current_process
+from scflows.notifications.deadlines import deadlines_of
+from scflows.notifications.deliver import deliver_alerts
 from scflows.notifications.incidents import incident_of, incidents
-from scflows.notifications.problems import by_task, look_over, watched
-from scflows.scheduler.housekeeping import keep_house
-from scflows.scheduler.reconcile import read_store
+from scflows.notifications.problems import by_task, find_problems, watched
+from scflows.scheduler.housekeeping import run_housekeeping
+from scflows.scheduler.reconcile import open_reconciled_history
 from scflows.settings import Settings
 
 MINUTE = 60.0
@@ -101,7 +101,7 @@ def ran(settings: Settings) -> Callable[..., Run]:
             status=status,
             started=started,
             ended=None if status == RUNNING else started + took,
-            holder=me(),
+            holder=current_process(),
             **given,
         )
         store = open_store(settings)
@@ -124,27 +124,27 @@ def missed(ran: Callable[..., Run]) -> Callable[..., None]:
 def answer(settings: Settings, name: str, slot: float) -> str:
     """Run a task for its slot, as cron does."""
     task = TaskStore(settings).read(name)
-    return launch(Request(task=task, trigger="cron", slot=slot), settings).run.status
+    return launch(RunRequest(task=task, trigger="cron", slot=slot), settings).run.status
 
 
 def test_a_slot_without_a_run_is_told_once_and_its_recovery_once(put, ran, told, settings):
     put()
     ran(TEN)
-    keep_house(settings, TEN + HOUR + 9 * MINUTE)
+    run_housekeeping(settings, TEN + HOUR + 9 * MINUTE)
     assert told() == []
     for minute in (11, 13, 50):
-        keep_house(settings, TEN + HOUR + minute * MINUTE)
+        run_housekeeping(settings, TEN + HOUR + minute * MINUTE)
     assert told() == [("on_failure", "late")]
     assert answer(settings, "hourly", TEN + 2 * HOUR) == "success"
     ran(TEN + 3 * HOUR)
-    keep_house(settings, TEN + 3 * HOUR + MINUTE)
+    run_housekeeping(settings, TEN + 3 * HOUR + MINUTE)
     assert told() == [("on_failure", "late"), ("on_recovery", "late")]
 
 
 def test_what_is_told_says_which_slots_and_since_when(put, ran, told, settings, workspace):
     put()
     ran(TEN)
-    keep_house(settings, TEN + HOUR + 11 * MINUTE)
+    run_housekeeping(settings, TEN + HOUR + 11 * MINUTE)
     (given,) = inputs(workspace)
     due = time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(TEN + HOUR))
     assert (given["task"], given["status"], given["reason"], given["slot"]) == ("hourly", "late", "late", due)
@@ -162,18 +162,18 @@ def test_what_is_told_says_which_slots_and_since_when(put, ran, told, settings, 
 def test_late_and_then_three_slots_missed_is_one_alert(put, ran, missed, told, settings):
     put()
     ran(TEN)
-    keep_house(settings, TEN + HOUR + 11 * MINUTE)
+    run_housekeeping(settings, TEN + HOUR + 11 * MINUTE)
     missed(TEN + HOUR, TEN + 2 * HOUR, at=TEN + 2 * HOUR + 3 * MINUTE)
-    keep_house(settings, TEN + 2 * HOUR + 4 * MINUTE)
+    run_housekeeping(settings, TEN + 2 * HOUR + 4 * MINUTE)
     missed(TEN + 3 * HOUR, at=TEN + 3 * HOUR + 3 * MINUTE)
-    keep_house(settings, TEN + 3 * HOUR + 4 * MINUTE)
+    run_housekeeping(settings, TEN + 3 * HOUR + 4 * MINUTE)
     assert told() == [("on_failure", "late")]
     incident = incident_of(settings, "hourly")
     assert incident is not None
     assert (incident.kind, incident.slots) == ("missed", (TEN + HOUR, TEN + 2 * HOUR, TEN + 3 * HOUR))
     assert incident.message.startswith("3 slots missed, from ")
     answer(settings, "hourly", TEN + 4 * HOUR)
-    keep_house(settings, TEN + 4 * HOUR + 2 * MINUTE)
+    run_housekeeping(settings, TEN + 4 * HOUR + 2 * MINUTE)
     assert told() == [("on_failure", "late"), ("on_recovery", "missed")]
 
 
@@ -183,7 +183,7 @@ def test_slots_found_missed_after_the_task_runs_again_are_one_alert_and_one_reco
     ran(TEN + 4 * HOUR)
     missed(TEN + HOUR, TEN + 2 * HOUR, TEN + 3 * HOUR, at=TEN + 4 * HOUR + 2)
     for minute in (1, 3, 5):
-        keep_house(settings, TEN + 4 * HOUR + minute * MINUTE)
+        run_housekeeping(settings, TEN + 4 * HOUR + minute * MINUTE)
     assert told() == [("on_failure", "missed"), ("on_recovery", "missed")]
 
 
@@ -193,9 +193,9 @@ def test_slots_that_are_caught_up_are_one_alert_and_one_recovery(put, ran, told,
     ran(TEN + 4 * HOUR)
     ran(TEN + HOUR, started=TEN + 4 * HOUR + 10, trigger="catch_up")
     ran(TEN + 2 * HOUR, started=TEN + 4 * HOUR + 20, trigger="catch_up")
-    keep_house(settings, TEN + 4 * HOUR + MINUTE)
+    run_housekeeping(settings, TEN + 4 * HOUR + MINUTE)
     ran(TEN + 3 * HOUR, started=TEN + 4 * HOUR + 70, trigger="catch_up")
-    keep_house(settings, TEN + 4 * HOUR + 3 * MINUTE)
+    run_housekeeping(settings, TEN + 4 * HOUR + 3 * MINUTE)
     assert told() == [("on_failure", "late"), ("on_recovery", "late")]
 
 
@@ -204,15 +204,15 @@ def test_slots_that_were_given_up_while_they_waited_are_one_alert_and_one_recove
     ran(TEN)
     for number in (1, 2):
         ran(TEN + number * HOUR, SKIPPED, reason="queue_timeout", started=TEN + number * HOUR + 55 * MINUTE)
-    keep_house(settings, TEN + 3 * HOUR)
+    run_housekeeping(settings, TEN + 3 * HOUR)
     assert told() == [("on_failure", "missed")]
     found = incident_of(settings, "hourly")
     assert found is not None
     assert found.message.endswith("given up after waiting for longer than MAX_WAIT_SECONDS")
-    assert [view.state for view in overview(settings, now=TEN + 2 * HOUR + 56 * MINUTE).views] == ["late"]
+    assert [view.state for view in list_task_status(settings, now=TEN + 2 * HOUR + 56 * MINUTE).views] == ["late"]
     assert answer(settings, "hourly", TEN + 3 * HOUR) == "success"
     assert told() == [("on_failure", "missed"), ("on_recovery", "missed")]
-    assert [view.state for view in overview(settings, now=TEN + 3 * HOUR + MINUTE).views] == ["enabled"]
+    assert [view.state for view in list_task_status(settings, now=TEN + 3 * HOUR + MINUTE).views] == ["enabled"]
 
 
 def test_slots_from_before_a_task_was_scheduled_anew_are_not_counted(put, ran, missed, settings, flows):
@@ -225,7 +225,7 @@ def test_slots_from_before_a_task_was_scheduled_anew_are_not_counted(put, ran, m
     group = next(watched(settings, store))
 
     def found() -> list[str]:
-        return [each.kind for each in look_over(group, by_task(store.belated(now - 86400)), time.time() + 1)]
+        return [each.kind for each in find_problems(group, by_task(store.belated(now - 86400)), time.time() + 1)]
 
     assert found() == ["missed"]
     files.write(task)
@@ -236,27 +236,27 @@ def test_slots_from_before_a_task_was_scheduled_anew_are_not_counted(put, ran, m
 def test_a_second_outage_is_told_again(put, ran, told, settings):
     put()
     ran(TEN)
-    keep_house(settings, TEN + HOUR + 11 * MINUTE)
+    run_housekeeping(settings, TEN + HOUR + 11 * MINUTE)
     answer(settings, "hourly", TEN + 2 * HOUR)
-    keep_house(settings, TEN + 3 * HOUR + 11 * MINUTE)
+    run_housekeeping(settings, TEN + 3 * HOUR + 11 * MINUTE)
     assert [hook for hook, _ in told()] == ["on_failure", "on_recovery", "on_failure"]
 
 
 def test_a_run_by_hand_ends_no_outage_of_the_scheduler(put, ran, told, settings):
     put()
     ran(TEN)
-    keep_house(settings, TEN + HOUR + 11 * MINUTE)
-    launch(Request(task=TaskStore(settings).read("hourly")), settings)
+    run_housekeeping(settings, TEN + HOUR + 11 * MINUTE)
+    launch(RunRequest(task=TaskStore(settings).read("hourly")), settings)
     assert told() == [("on_failure", "late")]
 
 
 def test_a_run_that_takes_too_long_is_told_and_its_good_end_is_the_recovery(put, ran, told, settings, workspace):
     put(end_within=600.0)
     run = ran(TEN, RUNNING)
-    keep_house(settings, TEN + 9 * MINUTE)
+    run_housekeeping(settings, TEN + 9 * MINUTE)
     assert told() == []
-    keep_house(settings, TEN + 11 * MINUTE)
-    keep_house(settings, TEN + 13 * MINUTE)
+    run_housekeeping(settings, TEN + 11 * MINUTE)
+    run_housekeeping(settings, TEN + 13 * MINUTE)
     assert told() == [("on_failure", "too_long")]
     (given,) = inputs(workspace)
     assert (given["id"], given["status"], given["reason"]) == (run.id, "running", "too_long")
@@ -265,7 +265,7 @@ def test_a_run_that_takes_too_long_is_told_and_its_good_end_is_the_recovery(put,
     store = open_store(settings)
     assert store.finish(run)
     store.close()
-    keep_house(settings, TEN + 15 * MINUTE)
+    run_housekeeping(settings, TEN + 15 * MINUTE)
     assert told() == [("on_failure", "too_long"), ("on_recovery", "too_long")]
 
 
@@ -277,7 +277,7 @@ def test_a_run_that_took_too_long_and_then_failed_is_one_alert_of_the_settings(p
     own = TELL.replace("told.json", "own.json")
     (Path(settings.home) / "tasks/own.yml").write_text(own)
     ran(TEN, RUNNING)
-    keep_house(settings, TEN + 11 * MINUTE)
+    run_housekeeping(settings, TEN + 11 * MINUTE)
     assert answer(settings, "hourly", TEN + HOUR) == "failed"
     assert told() == [("on_failure", "too_long")]
     # The flow's own hears of each: that it takes long, and that a run failed.
@@ -295,16 +295,16 @@ def test_a_paused_an_edited_and_a_dry_task_are_not_told_of(put, ran, told, setti
     os.utime(TaskStore(settings).path(edited.name), (TEN + HOUR + 1, TEN + HOUR + 1))
     for name in ("paused", "dry", "edited"):
         ran(TEN, name=name)
-    keep_house(settings, TEN + HOUR + 30 * MINUTE)
+    run_housekeeping(settings, TEN + HOUR + 30 * MINUTE)
     assert told() == []
 
 
 def test_what_was_wrong_with_a_task_that_is_paused_is_forgotten(put, ran, told, settings):
     put()
     ran(TEN)
-    keep_house(settings, TEN + HOUR + 11 * MINUTE)
+    run_housekeeping(settings, TEN + HOUR + 11 * MINUTE)
     put(enabled=False)
-    keep_house(settings, TEN + HOUR + 13 * MINUTE)
+    run_housekeeping(settings, TEN + HOUR + 13 * MINUTE)
     assert incidents(settings) == []
     assert told() == [("on_failure", "late")]
 
@@ -316,8 +316,8 @@ def test_nobody_waits_for_a_look_at_very_many_tasks(put, ran, settings, monkeypa
         ran(TEN, name=f"hourly-{number}")
     left: list[Callable[[], object]] = []
     monkeypatch.setattr("scflows.cron.task_index.VERY_MANY", 2)
-    monkeypatch.setattr("scflows.connectors.process.start_aside", left.append)
-    keep_house(settings, TEN + HOUR + 11 * MINUTE, aside=True)
+    monkeypatch.setattr("scflows.connectors.process.run_detached", left.append)
+    run_housekeeping(settings, TEN + HOUR + 11 * MINUTE, aside=True)
     assert bool(incidents(settings)) is waits
     for action in left:
         action()
@@ -329,7 +329,7 @@ def test_nobody_waits_for_the_missed_slots_of_very_many_tasks(put, settings, mon
     for number in range(count):
         put(f"hourly-{number}")
     monkeypatch.setattr("scflows.cron.task_index.VERY_MANY", 2)
-    store = read_store(settings)
+    store = open_reconciled_history(settings)
     assert bool(store.find(Query(statuses=(SKIPPED,)))) is waits
     store.close()
 
@@ -365,12 +365,12 @@ def test_two_who_tell_at_once_tell_once(put, ran, told, settings, workspace):
         time.sleep(0.2)
         return ""
 
-    from scflows.notifications.monitor import look_out
+    from scflows.notifications.monitor import update_incidents
 
     store = open_store(settings)
-    look_out(settings, store, TEN + HOUR + 11 * MINUTE)
+    update_incidents(settings, store, TEN + HOUR + 11 * MINUTE)
     store.close()
-    threads = [threading.Thread(target=tell_incidents, args=(settings, slowly)) for _ in range(4)]
+    threads = [threading.Thread(target=deliver_alerts, args=(settings, slowly)) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -379,13 +379,13 @@ def test_two_who_tell_at_once_tell_once(put, ran, told, settings, workspace):
 
 
 def test_a_hook_that_hangs_keeps_back_the_alerts_of_its_own_task_alone(put, ran, told, settings):
-    from scflows.notifications.monitor import look_out
+    from scflows.notifications.monitor import update_incidents
 
     for name in ("first", "second", "third"):
         put(name)
         ran(TEN, name=name)
     store = open_store(settings)
-    look_out(settings, store, TEN + HOUR + 11 * MINUTE)
+    update_incidents(settings, store, TEN + HOUR + 11 * MINUTE)
     store.close()
     begun: list[str] = []
     hangs, goes_on = threading.Event(), threading.Event()
@@ -397,15 +397,15 @@ def test_a_hook_that_hangs_keeps_back_the_alerts_of_its_own_task_alone(put, ran,
             assert goes_on.wait(60)
         return ""
 
-    thread = threading.Thread(target=tell_incidents, args=(settings, start))
+    thread = threading.Thread(target=deliver_alerts, args=(settings, start))
     thread.start()
     assert hangs.wait(60)
-    tell_incidents(settings, start)
-    tell_incidents(settings, start, "first")
+    deliver_alerts(settings, start)
+    deliver_alerts(settings, start, "first")
     assert begun == ["first", "second", "third"]
     goes_on.set()
     thread.join()
-    tell_incidents(settings, start)
+    deliver_alerts(settings, start)
     assert begun == ["first", "second", "third"]
     assert [each.told for each in incidents(settings)] == [True] * 3
 
@@ -430,7 +430,7 @@ keep_house(read_settings({str(workspace)!r}), {TEN + HOUR + 11 * MINUTE!r})
     assert subprocess.run([sys.executable, "-P", "-c", code], cwd=workspace, timeout=60).returncode == -9
     before = len(told())
     for minute in (13, 15, 17):
-        keep_house(settings, TEN + HOUR + minute * MINUTE)
+        run_housekeeping(settings, TEN + HOUR + minute * MINUTE)
     assert told()[before:] == [("on_failure", "late")]
 
 
@@ -443,14 +443,14 @@ def test_who_keeps_being_killed_by_a_hook_does_not_try_for_ever(put, ran, told, 
         tries.append(given[0])
         raise KeyboardInterrupt
 
-    from scflows.notifications.monitor import look_out
+    from scflows.notifications.monitor import update_incidents
 
     store = open_store(settings)
-    look_out(settings, store, TEN + HOUR + 11 * MINUTE)
+    update_incidents(settings, store, TEN + HOUR + 11 * MINUTE)
     store.close()
     for _ in range(9):
         try:
-            tell_incidents(settings, dies)
+            deliver_alerts(settings, dies)
         except KeyboardInterrupt:
             continue
     assert len(tries) == 5
@@ -464,11 +464,11 @@ def test_a_history_that_cannot_be_written_still_has_what_is_late_told(put, ran, 
     path.rename(moved)
     moved.chmod(0o400)
     path.symlink_to("/proc/self/mem")  # Neither root nor anybody else can make a database of it.
-    keep_house(settings, TEN + HOUR + 11 * MINUTE)
+    run_housekeeping(settings, TEN + HOUR + 11 * MINUTE)
     assert told() == []
     path.unlink()
     moved.rename(path)
-    keep_house(settings, TEN + HOUR + 13 * MINUTE)
+    run_housekeeping(settings, TEN + HOUR + 13 * MINUTE)
     assert told() == [("on_failure", "late")]
 
 
@@ -476,7 +476,7 @@ def test_with_a_broken_config_the_flows_own_hook_is_called(put, ran, told, setti
     put(flow="on_failure: tell.yml\n" + GOOD)
     ran(TEN)
     Path(settings.config_file).write_text("on_failure: [x]\n")
-    keep_house(settings, TEN + HOUR + 11 * MINUTE)
+    run_housekeeping(settings, TEN + HOUR + 11 * MINUTE)
     assert told() == [("on_failure", "late")]
     log = Path(settings.tasks_path) / "hourly/hourly.log"
     assert "config.yml:1:1: error: on_failure must be a text" in log.read_text()
@@ -485,7 +485,7 @@ def test_with_a_broken_config_the_flows_own_hook_is_called(put, ran, told, setti
 def test_with_a_broken_flow_the_hook_of_the_settings_is_called(put, ran, told, settings):
     put(flow="steps: [")
     ran(TEN)
-    keep_house(settings, TEN + HOUR + 11 * MINUTE)
+    run_housekeeping(settings, TEN + HOUR + 11 * MINUTE)
     assert told() == [("on_failure", "late")]
 
 
@@ -496,7 +496,7 @@ def test_one_workspace_that_is_gone_keeps_nobody_from_looking_after_the_others(p
     task = TaskStore(settings).read("astray")
     TaskStore(settings).write(Task(**{**task.__dict__, "workspace": str(tmp_path / "gone")}))
     (Path(settings.state_path) / "tasks/broken.json").write_text("{")
-    keep_house(settings, TEN + HOUR + 11 * MINUTE)
+    run_housekeeping(settings, TEN + HOUR + 11 * MINUTE)
     assert told() == [("on_failure", "late")]
 
 
@@ -506,12 +506,12 @@ def test_it_is_done_once_a_minute_and_less_often_where_it_takes_long(put, ran, t
     now = TEN + HOUR + 11 * MINUTE
     stamp = Path(settings.state_path) / "housekeeping"
     stamp.write_text(f"{now - 50} 0.1\n")
-    keep_house(settings, now)
+    run_housekeeping(settings, now)
     stamp.write_text(f"{now - 70} 10.0\n")
-    keep_house(settings, now)
+    run_housekeeping(settings, now)
     assert told() == []
     stamp.write_text(f"{now - 201} 10.0\n")
-    keep_house(settings, now)
+    run_housekeeping(settings, now)
     assert told() == [("on_failure", "late")]
 
 
@@ -523,35 +523,35 @@ def test_what_was_stopped_in_the_midst_of_a_look_is_looked_for_again_within_a_qu
     ran(TEN)
     now = TEN + HOUR + 31 * MINUTE
     (Path(settings.state_path) / "housekeeping").write_text(f"{now - 15 * MINUTE} {took}\n")
-    keep_house(settings, now)
+    run_housekeeping(settings, now)
     assert told() == [("on_failure", "late")]
 
 
 def test_what_is_expected_comes_from_schedule_and_history_unless_it_is_said(put, ran, settings):
     task = put(every=86400, schedule=Schedule("0 4 * * *", 86400))
     store = open_store(settings)
-    assert expectation(task, store, 600).to_dict() == {"start_within": 600.0, "end_within": 600.0}
+    assert deadlines_of(task, store, 600).to_dict() == {"start_within": 600.0, "end_within": 600.0}
     for number in range(20):
         ran(TEN + number * HOUR, took=40.0, started=TEN + number * HOUR + 120)
-    found = expectation(task, store, 3600)
+    found = deadlines_of(task, store, 3600)
     assert (found.start_within, found.end_within) == (720.0, 120.0)
     # One that hung is no measure.
     ran(TEN + 30 * HOUR, took=3000.0)
-    assert expectation(task, store, 3600).end_within == 120.0
-    assert expectation(put(start_within=30.0, end_within=90.0), store, 3600).to_dict() == {
+    assert deadlines_of(task, store, 3600).end_within == 120.0
+    assert deadlines_of(put(start_within=30.0, end_within=90.0), store, 3600).to_dict() == {
         "start_within": 30.0,
         "end_within": 90.0,
     }
-    assert expectation(put(every=60, schedule=Schedule("* * * * *", 60)), None, 600).start_within == 150.0
+    assert deadlines_of(put(every=60, schedule=Schedule("* * * * *", 60)), None, 600).start_within == 150.0
     store.close()
 
 
 def test_a_start_deadline_set_by_hand_holds(put, ran, told, settings):
     put(start_within=60.0)
     ran(TEN)
-    keep_house(settings, TEN + HOUR + 59)
+    run_housekeeping(settings, TEN + HOUR + 59)
     assert told() == []
-    keep_house(settings, TEN + HOUR + 122)
+    run_housekeeping(settings, TEN + HOUR + 122)
     assert told() == [("on_failure", "late")]
 
 
@@ -559,19 +559,19 @@ def test_a_slot_that_was_skipped_is_answered(put, ran, told, settings):
     put()
     ran(TEN, RUNNING)
     ran(TEN + HOUR, SKIPPED, reason="locked")
-    keep_house(settings, TEN + HOUR + 9 * MINUTE)
+    run_housekeeping(settings, TEN + HOUR + 9 * MINUTE)
     assert [each for each in told() if each[1] == "late"] == []
 
 
 def test_a_crash_after_an_alert_is_no_second_one_of_the_settings(put, ran, told, settings):
     put(end_within=600.0)
     run = ran(TEN, RUNNING)
-    keep_house(settings, TEN + 11 * MINUTE)
+    run_housekeeping(settings, TEN + 11 * MINUTE)
     store = open_store(settings)
     # Its process is of an earlier boot now.
     store._connection.execute("UPDATE runs SET holder = 'earlier:0:1:1' WHERE id = ?", (run.id,))
     store.close()
-    keep_house(settings, TEN + 13 * MINUTE)
+    run_housekeeping(settings, TEN + 13 * MINUTE)
     assert told() == [("on_failure", "too_long")]
     answer(settings, "hourly", TEN + HOUR)
     assert told() == [("on_failure", "too_long"), ("on_recovery", "too_long")]
@@ -580,8 +580,8 @@ def test_a_crash_after_an_alert_is_no_second_one_of_the_settings(put, ran, told,
 def test_a_hook_is_started_once_with_the_real_one_too(put, ran, told, settings):
     put()
     ran(TEN)
-    keep_house(settings, TEN + HOUR + 11 * MINUTE)
-    tell_incidents(settings, start_hook)
+    run_housekeeping(settings, TEN + HOUR + 11 * MINUTE)
+    deliver_alerts(settings, start_hook)
     assert told() == [("on_failure", "late")]
 
 
@@ -621,4 +621,4 @@ def test_a_broken_incident_is_none_and_a_run_goes_on(put, settings: Settings, br
     path.write_text(json.dumps({**whole, **broken}))
     assert incidents(settings) == []
     assert incident_of(settings, "hourly") is None
-    assert launch(Request(task=task, trigger="cron", slot=TEN), settings).run.status == SUCCESS
+    assert launch(RunRequest(task=task, trigger="cron", slot=TEN), settings).run.status == SUCCESS

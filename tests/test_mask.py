@@ -8,7 +8,7 @@ from urllib.parse import quote, urlencode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scflows.secrets.encodings import forms
+from scflows.secrets.encodings import encodings_of
 from scflows.secrets.masking import Mask, MaskedOutput
 
 
@@ -64,7 +64,7 @@ def test_output_is_masked_whatever_pieces_it_comes_in():
 def test_a_secret_is_found_in_whatever_holds_it(secret, before):
     if len(secret.strip()) < 4:
         return
-    mask = mask_of(*forms(secret))
+    mask = mask_of(*encodings_of(secret))
     content = secret.encode()
     for text in (
         f"{before}{secret}",

@@ -16,11 +16,11 @@ from pathlib import Path
 import pytest
 
 from scflows.cron.schedule.schedule import Schedule
-from scflows.cron.scheduler_lock import heartbeat_file, last_beat, tick_lock
+from scflows.cron.scheduler_lock import heartbeat_file, last_heartbeat, try_scheduler_lock
 from scflows.cron.task import Task, TaskStore
 from scflows.cron.task_index import TaskIndex
-from scflows.scheduler.housekeeping import keep_house
-from scflows.scheduler.indexed_due_slots import KeptAgenda
+from scflows.scheduler.housekeeping import run_housekeeping
+from scflows.scheduler.indexed_due_slots import IndexedDueSlots
 from scflows.scheduler.loop import Scheduler
 from scflows.scheduler.tick import tick
 from scflows.settings import Settings
@@ -71,7 +71,7 @@ def look(settings: Settings, world: World) -> Callable[[float], list[str]]:
     def look(at: float) -> list[str]:
         world.clock = at
         said: list[str] = []
-        with KeptAgenda(settings, at, said.append) as agenda:
+        with IndexedDueSlots(settings, at, said.append) as agenda:
             Scheduler(settings, world, lambda text: None, 10, warn=said.append, agenda=agenda).run()
         return said
 
@@ -111,9 +111,9 @@ def test_what_was_missed_within_minutes_is_made_up_and_older_is_on_record(world,
     put("hourly", "30 * * * *")
     look(NOON + 1)
     # Whoever ends a run keeps house; here nobody does but the test.
-    keep_house(settings, NOON + 1)
+    run_housekeeping(settings, NOON + 1)
     look(NOON + 3 * HOUR + 1)
-    keep_house(settings, NOON + 3 * HOUR + 1)
+    run_housekeeping(settings, NOON + 3 * HOUR + 1)
     assert world.slots("often") == [NOON, *range(NOON + 3 * HOUR - 5 * MINUTE, NOON + 3 * HOUR + 1, MINUTE)]
     assert world.slots("hourly") == []
     missed = history(settings, task="hourly")
@@ -237,7 +237,7 @@ def test_without_the_lock_a_look_leaves_the_next_minute_to_the_next(world, put, 
     put("often")
     put("long", "0 * * * *")
     world.takes["long"] = 2 * MINUTE
-    with KeptAgenda(settings, NOON + 1, only_now=True) as agenda:
+    with IndexedDueSlots(settings, NOON + 1, only_now=True) as agenda:
         Scheduler(settings, world, lambda text: None, 10, agenda=agenda).run()
     assert world.slots("often") == [NOON]
 
@@ -249,7 +249,7 @@ def tick_at(settings: Settings, world: World, monkeypatch: pytest.MonkeyPatch) -
     def tick_at(at: float) -> list[str]:
         world.clock = at
         said: list[str] = []
-        monkeypatch.setattr("scflows.scheduler.tick.Processes", lambda: nullcontext(world))
+        monkeypatch.setattr("scflows.scheduler.tick.ProcessHost", lambda: nullcontext(world))
         tick(settings, lambda text: None, said.append)
         return said
 
@@ -295,7 +295,7 @@ def test_one_that_stays_to_the_end_of_its_minute_goes_when_it_is_told_to(world, 
 
 def test_a_look_that_finds_another_at_work_leaves_its_minute_to_that(flows: Flows, put, settings, workspace) -> None:
     put("often")
-    lock = tick_lock(settings)
+    lock = try_scheduler_lock(settings)
     assert lock is not None
     answer = flows("tick", "--state", settings.state_path)
     assert (answer.code, answer.out, answer.err) == (0, "", "")
@@ -372,10 +372,10 @@ def test_a_broken_heartbeat_is_none_and_stops_no_start(settings: Settings, put: 
     path = Path(heartbeat_file(settings))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(whole))
-    assert last_beat(settings) is not None
+    assert last_heartbeat(settings) is not None
     path.write_text(json.dumps({**whole, **broken}))
-    assert last_beat(settings) is None
-    with KeptAgenda(settings, NOON + 1) as agenda:
+    assert last_heartbeat(settings) is None
+    with IndexedDueSlots(settings, NOON + 1) as agenda:
         agenda.reload()
         due, missed = agenda.take(NOON + 1)
     assert [(slot.name, slot.due) for slot in due] == [("each", NOON)]

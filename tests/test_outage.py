@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from scflows.scheduler.boot import see_to_missed
-from scflows.scheduler.process_host import Processes
+from scflows.scheduler.boot import catch_up_after_boot
+from scflows.scheduler.process_host import ProcessHost
 
 LIBRARIES = (
     "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1",
@@ -142,13 +142,13 @@ def test_at_boot_a_state_folder_that_is_away_is_told(flows, tmp_path):
 
 
 def test_at_boot_a_state_folder_may_come_within_the_time_that_is_waited(settings, monkeypatch):
-    class World(Processes):
+    class World(ProcessHost):
         def wait(self, seconds: float) -> None:
             # As that of a disk that is mounted meanwhile.
             os.makedirs(settings.state_path, exist_ok=True)
 
-    monkeypatch.setattr("scflows.scheduler.boot.Processes", World)
-    assert see_to_missed(settings.state_path, 60.0) == 0
+    monkeypatch.setattr("scflows.scheduler.boot.ProcessHost", World)
+    assert catch_up_after_boot(settings.state_path, 60.0) == 0
 
 
 def test_told_to_stop_nothing_is_made_up_at_boot(at, hourly, environment, workspace, settings):

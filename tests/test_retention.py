@@ -15,7 +15,7 @@ from scflows.history.contract import Query
 from scflows.history.retention import excess, prune
 from scflows.history.run import Run, StepRecord, new_run_id
 from scflows.history.store import open_store
-from scflows.scheduler.housekeeping import keep_house
+from scflows.scheduler.housekeeping import run_housekeeping
 
 DAY = 86400.0
 
@@ -163,7 +163,7 @@ def test_the_room_of_removed_runs_is_given_back(store, ran, settings):
 
 def test_housekeeping_prunes_by_itself(store, ran, settings):
     ran("a", 100)
-    keep_house(settings)
+    run_housekeeping(settings)
     assert left(store, "a") == []
 
 
@@ -189,7 +189,7 @@ def test_a_clock_that_leapt_ahead_has_nothing_pruned_at_once(store, ran, setting
     now, pruned = time.time(), []
     monkeypatch.setattr("scflows.history.retention.prune", lambda store, settings: pruned.append(day))
     for day in (0, 1.1, 400, 400.5, 401.1, 402, 402.2):
-        keep_house(settings, now + day * DAY)
+        run_housekeeping(settings, now + day * DAY)
     assert pruned == [0, 1.1, 401.1, 402.2]
 
 

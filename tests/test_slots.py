@@ -17,8 +17,8 @@ import pytest
 from scflows.cron.schedule.schedule import Schedule
 from scflows.cron.task import Task, TaskStore
 from scflows.locks import FileLock, holder
-from scflows.queue.files import mutex_folder, tickets
-from scflows.scheduler.cron_entry import run_due
+from scflows.queue.files import entries, mutex_folder
+from scflows.scheduler.cron_entry import run_task_from_cron
 from scflows.settings import Settings
 
 HOUR = 3600
@@ -132,17 +132,17 @@ def test_missed_slots_are_made_up_one_after_another_though_they_wait_for_a_mutex
         with ThreadPoolExecutor(1) as pool:
             catching_up = pool.submit(flows, "cron", "catch-up")
             deadline = time.monotonic() + 60
-            while not tickets(settings.state_path):
+            while not entries(settings.state_path):
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
             # It looks at what it has to do at least once more.
             time.sleep(2.5)
-            assert [ticket.task for ticket in tickets(settings.state_path)] == ["one"]
+            assert [ticket.task for ticket in entries(settings.state_path)] == ["one"]
             mutex.release()
             assert catching_up.result().code == 0
     finally:
         mutex.release()
-    while tickets(settings.state_path) or holder(settings.lock_path, "one") is not None:
+    while entries(settings.state_path) or holder(settings.lock_path, "one") is not None:
         assert time.monotonic() < deadline
         time.sleep(0.05)
     made_up = [run for run in history(flows) if run["trigger"] == "catch_up"]
@@ -240,7 +240,7 @@ def test_a_process_runs_the_slots_of_its_minute_at_their_seconds(flows, task, se
     task(schedule=Schedule("* * * * *", 20, 13))
     minute = time.time() // 60 * 60 - 600
     clock = Clock(minute + 1.2)
-    run_due("one", now=clock.now, wait=clock.wait)
+    run_task_from_cron("one", now=clock.now, wait=clock.wait)
     runs = [run for run in history(flows) if run["status"] == "success"]
     expected = [slot for slot in range(int(minute), int(minute) + 60) if (slot - 13) % 20 == 0]
     assert [epoch(run) for run in runs] == expected
@@ -262,7 +262,7 @@ def test_a_run_longer_than_its_interval_has_the_next_slots_skipped(flows, task, 
         return outcome
 
     monkeypatch.setattr(minutes, "launch", slow)
-    run_due("one", now=clock.now, wait=clock.wait)
+    run_task_from_cron("one", now=clock.now, wait=clock.wait)
     runs = [run for run in history(flows) if minute <= epoch(run) < minute + 60]
     assert [run["status"] for run in runs] == ["success", "skipped", "skipped", "success", "skipped", "skipped"]
     assert {run["reason"] for run in runs if run["status"] == "skipped"} == {"locked"}

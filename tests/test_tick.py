@@ -21,17 +21,17 @@ import pytest
 from scflows.cron.crontab.line import line
 from scflows.cron.crontab.tabfile import Tabfile
 from scflows.cron.schedule.schedule import Schedule
-from scflows.cron.scheduler_lock import Heartbeat, beat, last_beat, only_scheduler, scheduler
+from scflows.cron.scheduler_lock import Heartbeat, acquire_scheduler_lock, last_heartbeat, scheduler, write_heartbeat
 from scflows.cron.task import Task, TaskStore
 from scflows.errors import Busy
 from scflows.history.contract import Query
 from scflows.history.run import Run, new_run_id
 from scflows.history.store import open_store
 from scflows.locks import FileLock
-from scflows.queue.entries import Ticket
-from scflows.queue.permits import Place, take_place
+from scflows.queue.entries import QueueEntry
+from scflows.queue.permits import Permit, acquire_permit
 from scflows.scheduler.loop import Scheduler
-from scflows.scheduler.process_host import Processes
+from scflows.scheduler.process_host import ProcessHost
 from scflows.scheduler.tick import serve as serve_in_foreground
 from scflows.settings import Settings
 
@@ -89,7 +89,7 @@ class World:
         heard, self.heard = self.heard, []
         return heard
 
-    def start(self, arguments: list[str], place: Place | None = None) -> int:
+    def start(self, arguments: list[str], place: Permit | None = None) -> int:
         if self.fails:
             self.fails -= 1
             raise BlockingIOError(11, "Resource temporarily unavailable")
@@ -497,7 +497,7 @@ def test_nothing_is_made_up_while_a_run_of_the_task_waits_for_its_turn(
     folder = Path(settings.state_path) / "backlog"
     folder.mkdir(parents=True, exist_ok=True)
     left, dead = (
-        Ticket(0, NOON + 24 * HOUR, name, "01WAITS", is_own=is_own)
+        QueueEntry(0, NOON + 24 * HOUR, name, "01WAITS", is_own=is_own)
         for name, is_own in (("hourly", False), ("third", True))
     )
     for ticket in (left, dead):
@@ -556,7 +556,7 @@ def test_the_heartbeat_does_not_keep_what_has_ended(world, put, serve, settings)
     world.takes["short"] = 10.0
     seen: list[tuple[str, ...]] = []
     for second in (5, 45):
-        world.at(NOON + MINUTE + second, lambda: seen.append(last_beat(settings).running))
+        world.at(NOON + MINUTE + second, lambda: seen.append(last_heartbeat(settings).running))
     serve(NOON + MINUTE + 50)
     assert seen == [("short",), ()]
 
@@ -566,7 +566,7 @@ def test_the_heartbeat_says_what_goes_on(world, put, serve, settings) -> None:
         put(name, Schedule("1 12 * * *"))
         world.takes[name] = 1000.0
     seen: list[Heartbeat | None] = []
-    world.at(NOON + MINUTE + 0.1, lambda: seen.append(last_beat(settings)))
+    world.at(NOON + MINUTE + 0.1, lambda: seen.append(last_heartbeat(settings)))
     serve(NOON + MINUTE + 10, places=2, grace=1)
     assert seen == [Heartbeat(os.getpid(), NOON + MINUTE, NOON + MINUTE, ("a", "b"), 1)]
 
@@ -582,7 +582,7 @@ def test_a_state_that_cannot_be_written_stops_no_task(world, put, serve, setting
     assert sum("cannot write the heartbeat: No space left" in each for each in said) == 1
 
 
-class FastClock(Processes):
+class FastClock(ProcessHost):
     """Real processes on a clock that is set to the next minute whenever it is waited for."""
 
     def __init__(self, until: float) -> None:
@@ -602,7 +602,7 @@ class FastClock(Processes):
 
     children = 0
 
-    def start(self, arguments: list[str], place: Place | None = None) -> int:
+    def start(self, arguments: list[str], place: Permit | None = None) -> int:
         self.children += 1
         return super().start(arguments, place)
 
@@ -648,7 +648,7 @@ def foreground(
         put("nap")
         minute = time.time() // 60 * 60
         accounted(settings, minute - 60)
-        beat(settings, Heartbeat(0, minute - 20, minute - 60, (), 0))
+        write_heartbeat(settings, Heartbeat(0, minute - 20, minute - 60, (), 0))
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "scflows", "cron", "run", *arguments],
             cwd=workspace,
@@ -721,7 +721,7 @@ def test_a_run_gets_no_more_than_the_grace(foreground, settings) -> None:
 
 
 def test_only_one_scheduler_runs(flows, settings) -> None:
-    lock = only_scheduler(settings)
+    lock = acquire_scheduler_lock(settings)
     try:
         answer = flows("cron", "run")
     finally:
@@ -734,16 +734,16 @@ def test_one_scheduler_is_enough_also_where_its_lock_could_not_be_made_for_a_whi
     in_the_way = Path(settings.state_path, "scheduler.lock", "full")
     in_the_way.mkdir(parents=True)
     said: list[str] = []
-    first = only_scheduler(settings, said.append)
+    first = acquire_scheduler_lock(settings, said.append)
     assert len(said) == 1
     assert "going on without it" in said[0]
     in_the_way.rmdir()
     in_the_way.parent.rmdir()
     with pytest.raises(Busy):
-        only_scheduler(settings)
+        acquire_scheduler_lock(settings)
     assert not in_the_way.parent.exists()
     first.release()
-    only_scheduler(settings).release()
+    acquire_scheduler_lock(settings).release()
 
 
 def test_a_lock_that_cannot_be_made_keeps_no_scheduler_from_its_work(settings, monkeypatch) -> None:
@@ -758,7 +758,7 @@ def test_a_lock_that_cannot_be_made_keeps_no_scheduler_from_its_work(settings, m
 
 
 def test_children_of_others_are_reaped(settings) -> None:
-    with Processes() as world:
+    with ProcessHost() as world:
         pid = os.fork()
         if not pid:
             os._exit(7)
@@ -783,7 +783,7 @@ def test_slots_of_a_minute_start_at_their_seconds_the_urgent_first(world, put, s
 
 def test_a_place_that_another_process_has_is_waited_for(world, put, serve, settings) -> None:
     put("often", Schedule("1 * * * *"))
-    other = take_place(settings.state_path, 1)
+    other = acquire_permit(settings.state_path, 1)
     assert other is not None
     world.at(NOON + MINUTE + 7, other.release)
     serve(NOON + 3 * MINUTE, places=1)
@@ -797,7 +797,7 @@ def test_each_task_has_the_places_and_the_patience_that_its_own_settings_say(wor
     put("a-narrow", Schedule("1 * * * *"), settings={**kept, "MAX_RUNS": "1"})
     put("b-hasty", Schedule("1 * * * *"), settings={**kept, "MAX_RUNS": "1", "MAX_WAIT_SECONDS": "30"})
     put("c-wide", Schedule("1 * * * *"), settings={**kept, "MAX_RUNS": "3"})
-    other = take_place(settings.state_path, 1)
+    other = acquire_permit(settings.state_path, 1)
     assert other is not None
     world.at(NOON + 3 * MINUTE + 7, other.release)
     serve(NOON + 5 * MINUTE, places=None)

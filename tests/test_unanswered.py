@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from scflows.cron.schedule.schedule import Schedule
-from scflows.cron.scheduler_lock import only_scheduler
+from scflows.cron.scheduler_lock import acquire_scheduler_lock
 from scflows.cron.task import Task, TaskStore
 from scflows.history.contract import Query
 from scflows.history.run import SUCCESS, Run, new_run_id
 from scflows.history.store import open_store
-from scflows.scheduler.missed.detection import MOST_OF_A_TASK, Owed, Settled, settle
+from scflows.scheduler.missed.detection import MOST_OF_A_TASK, CatchUpSlot, MissedSlots, record_missed
 from scflows.scheduler.missed.watermark import GRACE
 from scflows.settings import Settings
 
@@ -53,14 +53,14 @@ def put(settings: Settings, workspace: Path) -> Callable[..., Task]:
 
 
 @pytest.fixture
-def look(store: RunStore, settings: Settings) -> Callable[..., Settled]:
+def look(store: RunStore, settings: Settings) -> Callable[..., MissedSlots]:
     """Look at all tasks; every look counts, however soon."""
 
-    def look(now: float, **given: object) -> Settled:
+    def look(now: float, **given: object) -> MissedSlots:
         account = Path(settings.state_path) / "slots"
         if account.exists():
             account.write_text(json.dumps({**json.loads(account.read_text()), "again": 0}))
-        return settle(store, settings, now, **given)  # type: ignore[arg-type]
+        return record_missed(store, settings, now, **given)  # type: ignore[arg-type]
 
     return look
 
@@ -248,7 +248,7 @@ def test_a_history_that_cannot_be_used_is_made_up_for_later(put, look, store, tm
 def test_while_a_scheduler_is_at_work_only_it_looks(put, look, store, settings) -> None:
     put("hourly")
     look(NOON)
-    lock = only_scheduler(settings)
+    lock = acquire_scheduler_lock(settings)
     try:
         assert look(NOON + HOUR).missed == []
         assert len(look(NOON + HOUR, is_scheduler=True).missed) == 1
@@ -277,8 +277,8 @@ def test_what_a_task_catches_up_is_owed_and_not_missed(put, look, store, policy,
     look(NOON)
     found = look(NOON + 6 * HOUR)
     slots = [SLOT + hour * HOUR for hour in range(6)]
-    assert found.owed == [Owed(slots[hour], "hourly") for hour in owed]
-    assert missed(store) == [slot for slot in slots if Owed(slot, "hourly") not in found.owed]
+    assert found.owed == [CatchUpSlot(slots[hour], "hourly") for hour in owed]
+    assert missed(store) == [slot for slot in slots if CatchUpSlot(slot, "hourly") not in found.owed]
     # It stays owed until somebody answers; what came since displaces the oldest.
     ran(store, "hourly", slots[owed[0]])
     still = look(NOON + 6 * HOUR + 1).owed
@@ -325,14 +325,14 @@ def test_a_clock_that_was_years_behind_has_nothing_answered_again(put, look, sto
     look(NOON + 10 * HOUR)
     # By now these are pruned.
     store.remove([run.id for run in store.find(Query(limit=0))])
-    assert look(NOON + 11 * HOUR).owed == [Owed(SLOT + 10 * HOUR, "made-up")]
+    assert look(NOON + 11 * HOUR).owed == [CatchUpSlot(SLOT + 10 * HOUR, "made-up")]
     # As on a machine whose battery is empty, until the network tells it the time.
     for wrong in (NOON - 6000 * DAY, NOON - 6000 * DAY + 90, NOON - 3000 * DAY, NOON - 5000 * DAY):
-        assert look(wrong) == Settled()
+        assert look(wrong) == MissedSlots()
     found = look(NOON + 12 * HOUR)
     assert missed(store) == [SLOT + 10 * HOUR, SLOT + 11 * HOUR]
     # What was owed before still is.
-    assert found.owed == [Owed(SLOT + hour * HOUR, "made-up") for hour in (10, 11)]
+    assert found.owed == [CatchUpSlot(SLOT + hour * HOUR, "made-up") for hour in (10, 11)]
 
 
 def test_a_clock_that_was_ahead_for_a_while_misses_nothing_when_that_time_comes(put, look, store) -> None:
@@ -380,7 +380,7 @@ def test_a_broken_account_is_as_none(put, store, settings, broken) -> None:
     account = Path(settings.state_path) / "slots"
     account.write_text(json.dumps({"until": SLOT + GRACE, "open": {}, "behind": {}, "again": 0, **broken}))
     # Older slots may have been answered and pruned, and none of them is told.
-    assert settle(store, settings, SLOT + 3 * HOUR) == Settled()
+    assert record_missed(store, settings, SLOT + 3 * HOUR) == MissedSlots()
     assert json.loads(account.read_text())["until"] == SLOT + 3 * HOUR - GRACE
-    settle(store, settings, SLOT + 4 * HOUR, at_once=True)
+    record_missed(store, settings, SLOT + 4 * HOUR, at_once=True)
     assert missed(store) == [SLOT + 3 * HOUR]

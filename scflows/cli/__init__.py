@@ -6,16 +6,16 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from scflows.execution.launch import Outcome
+    from scflows.execution.launch import RunOutcome
 
 
 def main() -> None:
     """Run the command line of this process and exit."""
     arguments = sys.argv[1:]
     if len(arguments) == 4 and arguments[:3] == ["run", "--waiting", "--state"]:
-        from scflows.scheduler.worker import serve_here
+        from scflows.scheduler.worker import run_worker
 
-        serve_here(arguments[3], _tell, _warn)
+        run_worker(arguments[3], _tell, _warn)
         sys.exit(0)
     if arguments[:1] == ["tick"] and (len(arguments) == 1 or (len(arguments) == 3 and arguments[1] == "--state")):
         sys.exit(_for_all("tick", *arguments[2:]))
@@ -53,11 +53,11 @@ def _fast_lane(arguments: list[str]) -> tuple[str, str, float | None, str] | Non
 def _run_due(name: str, state: str, slot: float | None, trigger: str) -> int:
     """Run a task as cron starts it; says nothing when all is well, so that cron sends no mail."""
     from scflows.errors import ScflowsError
-    from scflows.queue.permits import nobody_waits
-    from scflows.scheduler.cron_entry import run_due, state_path
+    from scflows.queue.permits import is_queue_empty
+    from scflows.scheduler.cron_entry import run_task_from_cron, state_path
 
     try:
-        outcome = run_due(name, state, slot, trigger)
+        outcome = run_task_from_cron(name, state, slot, trigger)
     except ScflowsError as error:
         sys.stderr.write(f"error: {error}\n" + (f"  help: {error.help}\n" if error.help else ""))
         return error.exit_code
@@ -68,14 +68,14 @@ def _run_due(name: str, state: str, slot: float | None, trigger: str) -> int:
         _tell(name, outcome)
     # A place is free, or somebody waits for one.
     where = state_path(state)
-    if not nobody_waits(where):
-        from scflows.scheduler.worker import serve
+    if not is_queue_empty(where):
+        from scflows.scheduler.worker import start_worker
 
-        serve(where, _tell, _warn)
+        start_worker(where, _tell, _warn)
     return 0 if outcome is None else exit_code(outcome)
 
 
-def _tell(name: str, outcome: Outcome) -> None:
+def _tell(name: str, outcome: RunOutcome) -> None:
     """Say what went wrong with a run that cron started."""
     for problem in outcome.problems:
         sys.stderr.write(f"warning: {problem}\n")
@@ -95,9 +95,9 @@ def _for_all(line: str, state: str = "") -> int:
 
     try:
         if line == "boot":
-            from scflows.scheduler.boot import see_to_missed
+            from scflows.scheduler.boot import catch_up_after_boot
 
-            see_to_missed(state)
+            catch_up_after_boot(state)
         else:
             from scflows.scheduler.tick import tick_here
 
@@ -108,7 +108,7 @@ def _for_all(line: str, state: str = "") -> int:
     return 0
 
 
-def exit_code(outcome: Outcome) -> int:
+def exit_code(outcome: RunOutcome) -> int:
     """The exit status of the command for how a run ended."""
     run = outcome.run
     if run.status in ("success", "exit", "skipped", "queued"):

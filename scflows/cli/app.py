@@ -234,9 +234,9 @@ def _keep_house(words: list[str], out: Output) -> None:
     except ScflowsError:
         return
     if os.path.isdir(os.path.join(settings.state_path, "tasks")):
-        from scflows.scheduler.housekeeping import keep_house
+        from scflows.scheduler.housekeeping import run_housekeeping
 
-        keep_house(settings, aside=True)
+        run_housekeeping(settings, aside=True)
 
 
 def _add(app: typer.Typer, name: str, command: Command | Group, hidden: bool = False) -> None:

@@ -61,13 +61,13 @@ def catch_up(
     import os
 
     from scflows.scheduler.missed.catch_up import catch_up
-    from scflows.scheduler.process_host import Processes
-    from scflows.scheduler.reconcile import owed_slots
+    from scflows.scheduler.process_host import ProcessHost
+    from scflows.scheduler.reconcile import catch_up_slots
 
     out: Output = ctx.obj
     places = max_parallel or len(os.sched_getaffinity(0))
-    with Processes() as world:
-        made_up = catch_up(out.settings, lambda: owed_slots(out.settings), world, places, out.say, out.warn)
+    with ProcessHost() as world:
+        made_up = catch_up(out.settings, lambda: catch_up_slots(out.settings), world, places, out.say, out.warn)
     out.say(f"made up for {made_up} slot{'' if made_up == 1 else 's'}")
     return 0
 
@@ -83,10 +83,10 @@ def boot(
     are made up. What goes wrong is in scheduler.log.
     """
     from scflows.cli.times import parse_duration
-    from scflows.scheduler.boot import see_to_missed
+    from scflows.scheduler.boot import catch_up_after_boot
 
     out: Output = ctx.obj
-    made_up = see_to_missed(state, parse_duration(after, "--after", may_be_none=True))
+    made_up = catch_up_after_boot(state, parse_duration(after, "--after", may_be_none=True))
     out.say(f"made up for {made_up} slot{'' if made_up == 1 else 's'}")
 
 

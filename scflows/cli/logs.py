@@ -201,6 +201,6 @@ class _Watch:
 
 
 def _code(run: Run) -> int:
-    from scflows.execution.launch import Outcome
+    from scflows.execution.launch import RunOutcome
 
-    return exit_code(Outcome(run, {}, []))
+    return exit_code(RunOutcome(run, {}, []))

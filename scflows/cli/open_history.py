@@ -25,10 +25,10 @@ def opened_history(settings: Settings) -> Iterator[RunStore]:
     import sqlite3
 
     from scflows.history.sqlite import advice
-    from scflows.scheduler.reconcile import read_store
+    from scflows.scheduler.reconcile import open_reconciled_history
 
     try:
-        store = read_store(settings)
+        store = open_reconciled_history(settings)
         try:
             yield store
         finally:

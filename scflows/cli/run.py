@@ -15,7 +15,7 @@ from scflows.errors import FlowError, Mistake, NotFound, ScflowsError, StepError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from scflows.execution.launch import Outcome, Request
+    from scflows.execution.launch import RunOutcome, RunRequest
     from scflows.history.run import StepRecord
     from scflows.settings import Settings
 
@@ -112,20 +112,20 @@ def run(
         raise
 
 
-def finish(request: Request, settings: Settings, out: Output, follow: bool) -> int:
+def finish(request: RunRequest, settings: Settings, out: Output, follow: bool) -> int:
     """Run what is asked for, say how it ended; the exit status."""
     outcome = _launched(request, settings, out, follow)
     for problem in outcome.problems:
         out.warn(problem)
     _report(out, outcome, follow)
-    from scflows.queue.permits import nobody_waits
-    from scflows.scheduler.housekeeping import keep_house
+    from scflows.queue.permits import is_queue_empty
+    from scflows.scheduler.housekeeping import run_housekeeping
 
-    keep_house(settings, aside=True)
-    if not nobody_waits(settings.state_path):
-        from scflows.queue.files import see_to
+    run_housekeeping(settings, aside=True)
+    if not is_queue_empty(settings.state_path):
+        from scflows.queue.files import ensure_worker
 
-        see_to(settings.state_path)
+        ensure_worker(settings.state_path)
     return exit_code(outcome)
 
 
@@ -139,7 +139,7 @@ def _earlier(run: str, data: str | None, param: list[str] | None, settings: Sett
         return find_run(store, run).id
 
 
-def _going_on(run: str, settings: Settings) -> tuple[Request, Settings]:
+def _going_on(run: str, settings: Settings) -> tuple[RunRequest, Settings]:
     from scflows.cli.open_history import find_run, opened_history
     from scflows.execution.control import request_again
 
@@ -147,9 +147,9 @@ def _going_on(run: str, settings: Settings) -> tuple[Request, Settings]:
         return request_again(find_run(store, run), settings, resume=True)
 
 
-def _wanted(out: Output, flow: str, task: str | None, state: str | None) -> tuple[Request, Settings]:
+def _wanted(out: Output, flow: str, task: str | None, state: str | None) -> tuple[RunRequest, Settings]:
     """What to run, and the settings it runs under: those of the workspace, or those the task remembers."""
-    from scflows.execution.launch import Request
+    from scflows.execution.launch import RunRequest
 
     settings = out.settings
     if state:
@@ -162,8 +162,8 @@ def _wanted(out: Output, flow: str, task: str | None, state: str | None) -> tupl
         from scflows.cron.task import TaskStore, task_settings
 
         found = TaskStore(settings).read(name)
-        return Request(task=found), _verbose(task_settings(found), out)
-    return Request(flow=flow), _verbose(settings, out)
+        return RunRequest(task=found), _verbose(task_settings(found), out)
+    return RunRequest(flow=flow), _verbose(settings, out)
 
 
 def _verbose(settings: Settings, out: Output) -> Settings:
@@ -172,7 +172,7 @@ def _verbose(settings: Settings, out: Output) -> Settings:
     return replace(settings, environment={**settings.environment, "LOG_LEVEL": "DEBUG"})
 
 
-def _launched(request: Request, settings: Settings, out: Output, follow: bool) -> Outcome:
+def _launched(request: RunRequest, settings: Settings, out: Output, follow: bool) -> RunOutcome:
     from scflows.execution.launch import launch
 
     if follow:
@@ -192,7 +192,7 @@ def _launched(request: Request, settings: Settings, out: Output, follow: bool) -
         return launch(request, settings, tell)
 
 
-def _report(out: Output, outcome: Outcome, follow: bool) -> None:
+def _report(out: Output, outcome: RunOutcome, follow: bool) -> None:
     run = outcome.run
     if out.json:
         _object(out, follow, run.status, run.reason, run.message, outcome.data, run.id)

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
     from scflows.cli.output import Output
     from scflows.cron.task import Task
-    from scflows.health.task_status import TaskView
+    from scflows.health.task_status import TaskStatus
     from scflows.history.run import Run
-    from scflows.notifications.deadlines import Expectation
+    from scflows.notifications.deadlines import Deadlines
 
 DAY = 86400
 #: What is told of each task.
@@ -33,12 +33,12 @@ def list_tasks(
     sort: Annotated[str, typer.Option(help="name, next or last.")] = "name",
 ) -> None:
     """The scheduled tasks, their last runs and next slots."""
-    from scflows.cron.task_index import uncollected
-    from scflows.health.task_status import overview
+    from scflows.cron.task_index import gc_paused
+    from scflows.health.task_status import list_task_status
 
     out: Output = ctx.obj
-    with uncollected():
-        found = overview(out.settings, pattern, state, device, sort)
+    with gc_paused():
+        found = list_task_status(out.settings, pattern, state, device, sort)
         items = [_row(view, out) for view in found.views]
     items += [{**dict.fromkeys(ROW), "name": name, "state": Status("broken"), "failures": 0} for name in found.broken]
     out.table(
@@ -200,7 +200,7 @@ def counted(number: int) -> str:
     return f"{number} task" if number == 1 else f"{number} tasks"
 
 
-def _row(view: TaskView, out: Output) -> dict[str, Any]:
+def _row(view: TaskStatus, out: Output) -> dict[str, Any]:
     last = view.last
     status = None
     if last is not None:
@@ -247,7 +247,7 @@ def _upcoming(task: Task, count: int) -> list[int]:
 
 
 def _shown(
-    view: TaskView, upcoming: list[int], expectation: Expectation, line: str | None, log: str, out: Output
+    view: TaskStatus, upcoming: list[int], expectation: Deadlines, line: str | None, log: str, out: Output
 ) -> list[tuple[str, str]]:
     from scflows.cron.schedule.notes import clock_notes, uneven_notes
 

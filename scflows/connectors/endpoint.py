@@ -26,7 +26,7 @@ TLS_OPTIONS = ("ca", "cert", "key", "insecure")
 
 
 @dataclass(frozen=True)
-class Place:
+class Endpoint:
     """A server and how to log in there."""
 
     host: str
@@ -46,9 +46,9 @@ class Place:
         return f"{self.host}:{self.port}"
 
 
-def place(
+def endpoint(
     url: str, ports: Mapping[str, int], secret: Fields | None = None, tls: Mapping[str, str] | None = None
-) -> Place:
+) -> Endpoint:
     """The place that a URL names, or a secret's `url`; login and TLS files from the secret, too.
 
     `ports` maps the schemes that can be to their usual ports; one that ends in `s` is encrypted, and so is what has
@@ -71,7 +71,7 @@ def place(
             f"{_shown(url)}: a password may not stand here", "name a secret that has username and password"
         )
     options = {**{name: fields[name] for name in TLS_OPTIONS if name in fields}, **(tls or {})}
-    return Place(
+    return Endpoint(
         host=parts.hostname,
         port=port or ports[parts.scheme],
         tls=tls is not None or (parts.scheme.endswith("s") and parts.scheme[:-1] in ports) or "ca" in fields,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scflows.connectors.endpoint import place
+from scflows.connectors.endpoint import endpoint
 from scflows.errors import MissingExtra
 
 TYPE_CHECKING = False
@@ -36,7 +36,7 @@ def settings_of(url: str, secret: Fields | None = None, tls: Mapping[str, str] |
         url or fields.get("url") or fields.get("uri") or f"kafka://{fields.get('host', '')}:{fields.get('port', 9092)}"
     )
     first, *others = url.split(",")
-    where = place(first, PORTS, secret, tls)
+    where = endpoint(first, PORTS, secret, tls)
     found: dict[str, Any] = {
         "bootstrap.servers": ",".join([where.address, *others]),
         # A broker that is away is tried again soon, and not by all clients at once.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
-from scflows.connectors.endpoint import Place, place
+from scflows.connectors.endpoint import Endpoint, endpoint
 from scflows.errors import MissingExtra, UsageError
 
 TYPE_CHECKING = False
@@ -28,12 +28,14 @@ def library() -> Any:
     return client
 
 
-def broker(url: str, secret: Fields | None = None, tls: Mapping[str, str] | None = None) -> Place:
+def broker(url: str, secret: Fields | None = None, tls: Mapping[str, str] | None = None) -> Endpoint:
     """The broker that a URL or a secret names. Raises UsageError."""
-    return place(url, PORTS, secret, tls)
+    return endpoint(url, PORTS, secret, tls)
 
 
-def new_client(where: Place, client_id: str, protocol: str = "5", manual_ack: bool = False, clean: bool = True) -> Any:
+def new_client(
+    where: Endpoint, client_id: str, protocol: str = "5", manual_ack: bool = False, clean: bool = True
+) -> Any:
     """A client that is not connected yet. Raises UsageError for TLS files that cannot be used, MissingExtra."""
     paho = library()
     more = {} if protocol == "5" else {"clean_session": clean}
@@ -52,7 +54,7 @@ def new_client(where: Place, client_id: str, protocol: str = "5", manual_ack: bo
     return client
 
 
-def _encrypt(client: Any, where: Place) -> None:
+def _encrypt(client: Any, where: Endpoint) -> None:
     import ssl
 
     try:

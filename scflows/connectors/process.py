@@ -27,7 +27,7 @@ F_SETSIG = 10
 
 
 @dataclass(frozen=True)
-class Ended:
+class ProcessResult:
     """How a program ended."""
 
     output: bytes
@@ -42,7 +42,7 @@ def run_program(
     given: bytes | None,
     max_bytes: int,
     hear: Callable[[bytes], None] | None = None,
-) -> Ended:
+) -> ProcessResult:
     """Run a program in `folder` with these variables alone, `given` on its stdin.
 
     `hear` is given what it says on stderr, as it says it.
@@ -73,7 +73,7 @@ def run_program(
             os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         finally:
             _end(process)
-        return Ended(output, errors, process.returncode)
+        return ProcessResult(output, errors, process.returncode)
     finally:
         os.close(lifeline)
         os.close(lifeline_in)
@@ -151,7 +151,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
                 stream.close()
 
 
-def start_aside(action: Callable[[], object]) -> int:
+def run_detached(action: Callable[[], object]) -> int:
     """Fork a process that does it, says nothing and ends; its number. Raises OSError.
 
     It is in a session of its own, without a terminal, and holds no file of this process, so no lock either.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scflows.connectors.endpoint import place
+from scflows.connectors.endpoint import endpoint
 from scflows.errors import MissingExtra, UsageError
 
 TYPE_CHECKING = False
@@ -23,7 +23,7 @@ def client(url: str, secret: Fields | None, timeout: float) -> Any:
         import redis
     except ImportError as error:
         raise MissingExtra("redis", "redis") from error
-    where = place(url, PORTS, secret)
+    where = endpoint(url, PORTS, secret)
     if where.path and not where.path.isdigit():
         raise UsageError(f"{where.address}/{where.path}: the number of a database follows the port")
     encrypted: dict[str, Any] = {"ssl": True, "ssl_ca_certs": where.ca or None} if where.tls else {}

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 FEW = 100
 
 
-class StoredTasks(Mapping[str, "Task"]):
+class LazyTasks(Mapping[str, "Task"]):
     """The tasks that are there. They must not change meanwhile: hold `file_lock`."""
 
     def __init__(
@@ -60,10 +60,10 @@ class StoredTasks(Mapping[str, "Task"]):
         return len(self._all) if self._all is not None else self._count or 0
 
 
-class ChangedTasks(MutableMapping[str, "Task"]):
+class TaskChanges(MutableMapping[str, "Task"]):
     """The tasks as they would be: those that are there, and what is changed of them."""
 
-    def __init__(self, before: StoredTasks) -> None:
+    def __init__(self, before: LazyTasks) -> None:
         self._before = before
         self._changed: dict[str, Task | None] = {}
         self._more = 0

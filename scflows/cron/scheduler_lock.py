@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 
 from scflows.errors import Busy, Refused
-from scflows.locks import SureLock, holder
+from scflows.locks import FallbackLock, holder
 from scflows.storage import BROKEN, open_regular, replace, stated_number, stated_seconds, stated_text
 
 TYPE_CHECKING = False
@@ -35,7 +35,7 @@ class Heartbeat:
     waiting: int  #: slots that wait for a place
 
 
-def only_scheduler(settings: Settings, warn: Callable[[str], None] = lambda text: None) -> SureLock:
+def acquire_scheduler_lock(settings: Settings, warn: Callable[[str], None] = lambda text: None) -> FallbackLock:
     """The lock of the one scheduler, taken. Raises Busy, naming who has it, and Refused in the folder of another user.
 
     Where it cannot be made for another reason, as on a full disk, `warn` is told so: tasks must start all the same.
@@ -69,16 +69,16 @@ def scheduler(settings: Settings) -> Holder | None:
     return found if found is not None and found.run != TICK else None
 
 
-def is_left_to_another(settings: Settings) -> bool:
+def is_scheduler_busy(settings: Settings) -> bool:
     """Whether somebody else knows better which slots are still to be started: they wait for a place with it."""
     found = holder(settings.state_path, LOCK)
     if found is None:
         return False
-    before = last_beat(settings)
+    before = last_heartbeat(settings)
     return found.run != TICK or (before is not None and before.waiting > 0)
 
 
-def tick_lock(settings: Settings, warn: Callable[[str], None] = lambda text: None) -> SureLock | None:
+def try_scheduler_lock(settings: Settings, warn: Callable[[str], None] = lambda text: None) -> FallbackLock | None:
     """The same lock, taken for one look at the clock; None when a scheduler is at work.
 
     Where its file cannot be made, `warn` is told so; where nothing else can be locked either, it is not held.
@@ -95,25 +95,25 @@ def tick_lock(settings: Settings, warn: Callable[[str], None] = lambda text: Non
     return lock
 
 
-def _lock(settings: Settings) -> SureLock:
-    return SureLock(settings.state_path, LOCK, settings.state_path)
+def _lock(settings: Settings) -> FallbackLock:
+    return FallbackLock(settings.state_path, LOCK, settings.state_path)
 
 
-def _not_ours(lock: SureLock, error: OSError) -> Refused:
+def _not_ours(lock: FallbackLock, error: OSError) -> Refused:
     return Refused(f"{lock.path}: cannot be locked: {error.strerror}", "see whose it is: flows check")
 
 
-def _without(lock: SureLock, error: OSError) -> str:
+def _without(lock: FallbackLock, error: OSError) -> str:
     return f"{lock.path}: cannot be locked: {error.strerror}; going on without it"
 
 
-def beat(settings: Settings, heartbeat: Heartbeat) -> None:
+def write_heartbeat(settings: Settings, heartbeat: Heartbeat) -> None:
     """Write the sign of life. Raises OSError."""
     values = {**heartbeat.__dict__, "running": list(heartbeat.running)}
     replace(heartbeat_file(settings), json.dumps(values).encode() + b"\n", durable=False)
 
 
-def last_beat(settings: Settings) -> Heartbeat | None:
+def last_heartbeat(settings: Settings) -> Heartbeat | None:
     """The newest sign of life, also of a scheduler that has ended; None when there is none, or a broken one."""
     try:
         with open(open_regular(heartbeat_file(settings)), encoding="utf-8") as file:

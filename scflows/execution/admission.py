@@ -7,18 +7,18 @@ import time
 
 from scflows.execution.resources import LOCK, MUTEX
 from scflows.history.run import CANCELLED, CATCH_UP, QUEUED, RUNNING, SKIPPED, Run
-from scflows.queue.permits import poke
+from scflows.queue.permits import wake_worker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from scflows.execution.resources import Admission, Turn
+    from scflows.execution.resources import Grant, RunResources
     from scflows.history.recorder import Recorder
-    from scflows.queue.entries import Ticket, Waiting
+    from scflows.queue.entries import QueuedRun, QueueEntry
 
 #: What a run does that cannot start at once: it is left to others, as under cron, or its process waits here.
-LEFT, HERE = "left", "here"
+ENQUEUE, BLOCK = "left", "here"
 SKIP, WAIT, CANCEL = "skip", "wait", "cancel"
 #: Nothing is due later within its minute than this many seconds.
 MINUTE = 60.0
@@ -30,10 +30,10 @@ SAY_EVERY = 0.5
 NOTICED = 0.1
 
 
-class Entrance:
+class AdmissionControl:
     """The way in for one run; afterwards its record says that it is running, queued, or why it is neither."""
 
-    def __init__(self, run: Run, admission: Admission, recorder: Recorder, state: str, longest: float) -> None:
+    def __init__(self, run: Run, admission: RunResources, recorder: Recorder, state: str, longest: float) -> None:
         self.run = run
         self.admission = admission
         self.recorder = recorder
@@ -47,20 +47,20 @@ class Entrance:
         self._state = state
         self._longest = longest  #: how long it waits, in seconds
 
-    def enter(self, signals: tuple[signal.Signals, ...], turn: Turn | None = None) -> bool:
+    def enter(self, signals: tuple[signal.Signals, ...], turn: Grant | None = None) -> bool:
         """Whether the run may start, and is recorded as running. The `signals`, which are blocked, end a wait here."""
         if turn is not None:
             return self._take_turn(turn)
         now = time.time()
         self.admission.must_wait = bool(self.waits)
-        if self.waits == LEFT and self.admission.place is None and now < self.begins < now + MINUTE:
+        if self.waits == ENQUEUE and self.admission.place is None and now < self.begins < now + MINUTE:
             return self._queue_up("")
         if self.waits:
             self.admission.ticket = self._ticket(now)
         missing, told = self.admission.ask(self.mutexes)
         if not missing:
             return self._claimed()
-        if missing == LOCK and self.overlap == SKIP and self.waits != HERE:
+        if missing == LOCK and self.overlap == SKIP and self.waits != BLOCK:
             return self._skip("locked", told if self.waits else f"{told}; to wait for it: flows run --wait")
         if missing == MUTEX and not self.waits:
             return self._skip("mutex", f"{told} is held; to wait for it: flows run --wait")
@@ -71,7 +71,7 @@ class Entrance:
         earlier = "" if self.run.trigger == CATCH_UP else self._earlier(now)
         if earlier:
             return self._skip("locked", f"run {earlier} of it waits for its turn already")
-        return self._queue_up(why) if self.waits == LEFT else self._wait_here(why, signals)
+        return self._queue_up(why) if self.waits == ENQUEUE else self._wait_here(why, signals)
 
     def _claimed(self) -> bool:
         # From now on it has its place: two runs that are recorded as side by side were.
@@ -84,7 +84,7 @@ class Entrance:
             return self._skip("slot", f"run {taken} has answered for this slot")
         return True
 
-    def _take_turn(self, turn: Turn) -> bool:
+    def _take_turn(self, turn: Grant) -> bool:
         self.run.started = turn.given
         self.run.waited, self.run.waited_for = max(0.0, turn.given - turn.since), turn.why
         missing, told = self.admission.ask(self.mutexes)
@@ -105,25 +105,25 @@ class Entrance:
 
     def _earlier(self, now: float) -> str:
         """The run of the same task that waits already; with `overlap: cancel` it gives way."""
-        from scflows.queue.files import of_task
+        from scflows.queue.files import entries_of_task
 
-        for ticket in of_task(self._state, self.run.task):
+        for ticket in entries_of_task(self._state, self.run.task):
             if ticket.at > now or (self.overlap == CANCEL and self._supplant(ticket)):
                 continue
             return ticket.run
         return ""
 
-    def _supplant(self, ticket: Ticket) -> bool:
+    def _supplant(self, ticket: QueueEntry) -> bool:
         told = f"run {self.run.id} came in its stead"
-        return withdraw(self._state, ticket, self.recorder, CANCELLED, "overlap", told)
+        return dequeue(self._state, ticket, self.recorder, CANCELLED, "overlap", told)
 
     def _queue_up(self, why: str) -> bool:
         """Leave the run to whoever hands out turns."""
-        from scflows.queue.files import put
+        from scflows.queue.files import enqueue
 
         self._wait_for(why)
         try:
-            held = put(self._state, self._ticket(time.time()), self._waiting(why))
+            held = enqueue(self._state, self._ticket(time.time()), self._waiting(why))
         except OSError as error:
             return self._beside(error)
         taken = self.recorder.claim(self.run, self.again)
@@ -131,17 +131,17 @@ class Entrance:
             held.remove()
             return self._skip("slot", f"run {taken} has answered for this slot")
         held.leave()
-        poke(self._state)
+        wake_worker(self._state)
         return False
 
     def _wait_here(self, why: str, signals: tuple[signal.Signals, ...]) -> bool:
         """Wait in this process until it is its turn, or somebody stops it."""
-        from scflows.queue.files import put
+        from scflows.queue.files import enqueue
 
         self._wait_for(why)
         waiting = self._waiting(why)
         try:
-            held = put(self._state, self._ticket(waiting.since, is_own=True), waiting)
+            held = enqueue(self._state, self._ticket(waiting.since, is_own=True), waiting)
         except OSError as error:
             return self._beside(error)
         try:
@@ -189,17 +189,17 @@ class Entrance:
         self.run.message = f"waits for {why}" if why else "waits for its second, and for its turn then"
         self.tell(self.run.message)
 
-    def _ticket(self, now: float, is_own: bool = False) -> Ticket:
-        from scflows.queue.entries import Ticket
+    def _ticket(self, now: float, is_own: bool = False) -> QueueEntry:
+        from scflows.queue.entries import QueueEntry
 
         at = round(self.begins or now, 3)
-        return Ticket(-self.priority, at, self.run.task, self.run.id, is_own)
+        return QueueEntry(-self.priority, at, self.run.task, self.run.id, is_own)
 
-    def _waiting(self, why: str) -> Waiting:
-        from scflows.queue.entries import Waiting
+    def _waiting(self, why: str) -> QueuedRun:
+        from scflows.queue.entries import QueuedRun
 
         since = max(time.time(), self.begins)
-        return Waiting(
+        return QueuedRun(
             trigger=self.run.trigger,
             slot=self.run.slot,
             since=since,
@@ -208,7 +208,7 @@ class Entrance:
             lock_path=self.admission.lock.folder,
             lock=self.admission.lock.name,
             mutexes=self.mutexes,
-            patient=self.overlap != SKIP or self.waits == HERE,
+            patient=self.overlap != SKIP or self.waits == BLOCK,
             why=why,
         )
 
@@ -228,14 +228,14 @@ class Entrance:
         self.tell(f"{status}: {message}")
 
 
-def withdraw(state: str, ticket: Ticket, recorder: Recorder, status: str, reason: str, message: str) -> bool:
+def dequeue(state: str, ticket: QueueEntry, recorder: Recorder, status: str, reason: str, message: str) -> bool:
     """End a run that waits; False for one whose own process waits, and for one that is about to start."""
-    from scflows.queue.files import read, seize
+    from scflows.queue.files import claim, read_queued_run
 
-    held = seize(state, ticket)
+    held = claim(state, ticket)
     if held is None:
         return False
-    waiting = read(state, ticket)
+    waiting = read_queued_run(state, ticket)
     now = time.time()
     run = Run(ticket.run, "", ticket.task, status=status, reason=reason, message=message, started=now, ended=now)
     if waiting is not None:
@@ -246,7 +246,7 @@ def withdraw(state: str, ticket: Ticket, recorder: Recorder, status: str, reason
     return True
 
 
-def timed_out(waiting: Waiting) -> str:
+def timed_out(waiting: QueuedRun) -> str:
     """What is said of a run that waited for too long."""
     told = f" for {waiting.why}" if waiting.why else ""
     return f"it waited{told} for {waiting.until - waiting.since:.0f} s, longer than MAX_WAIT_SECONDS"

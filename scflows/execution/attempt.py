@@ -9,7 +9,7 @@ from scflows.errors import ChildFailed, StepError
 from scflows.flows.model import StepSpec
 from scflows.history.run import CANCELLED, SKIPPED, SUCCESS
 from scflows.steps import Exit, Goto, Nothing, json_value, options_of
-from scflows.steps.cancellation import Deadline, Interrupted
+from scflows.steps.cancellation import Deadline, StepInterrupted
 from scflows.steps.context import once
 from scflows.steps.registry import find_step
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Ended:
+class StepResult:
     """What became of a step."""
 
     status: str = ""  #: `success` or `skipped`; empty for one that failed
@@ -63,11 +63,11 @@ class StepClasses:
         return step_class(**options)
 
 
-def perform(spec: StepSpec, ctx: Context, classes: StepClasses, judge: bool = True, force: bool = False) -> Ended:
+def perform(spec: StepSpec, ctx: Context, classes: StepClasses, judge: bool = True, force: bool = False) -> StepResult:
     """What becomes of a step. `judge` looks at its conditions, `force` runs it though its target is there."""
     line = ctx.line
     assert line is not None
-    ended = Ended()
+    ended = StepResult()
     limit = line.bound(spec.timeout, "step", spec.name)
     try:
         try:
@@ -75,7 +75,7 @@ def perform(spec: StepSpec, ctx: Context, classes: StepClasses, judge: bool = Tr
             _attempts(spec, ctx, classes, ended, judge, force)
         finally:
             line.end_step()
-    except Interrupted as stop:
+    except StepInterrupted as stop:
         # Once more: in a thread it may have been raised while the line was at its end already.
         line.end_step()
         cause = stop.cause or line.due() or CANCELLED
@@ -139,7 +139,7 @@ def error_texts(message: str, details: Mapping[str, Any]) -> list[str]:
     return [" ".join(text.splitlines()) for text in texts]
 
 
-def _attempts(spec: StepSpec, ctx: Context, classes: StepClasses, ended: Ended, judge: bool, force: bool) -> None:
+def _attempts(spec: StepSpec, ctx: Context, classes: StepClasses, ended: StepResult, judge: bool, force: bool) -> None:
     if judge and spec.when:
         for condition in spec.when:
             if not ctx.expressions.judge(condition, ctx.data):
@@ -168,7 +168,7 @@ def _attempts(spec: StepSpec, ctx: Context, classes: StepClasses, ended: Ended, 
         ctx.tried = once
 
 
-def _tried(retry: dict[str, Any] | None, ctx: Context, ended: Ended, call: Callable[[], Any]) -> Any:
+def _tried(retry: dict[str, Any] | None, ctx: Context, ended: StepResult, call: Callable[[], Any]) -> Any:
     """What a call gives, tried as often as the step says."""
     attempt = 0
     while True:
@@ -190,7 +190,7 @@ def _tried(retry: dict[str, Any] | None, ctx: Context, ended: Ended, call: Calla
         ctx.sleep(wait)
 
 
-def _once(spec: StepSpec, ctx: Context, classes: StepClasses, ended: Ended) -> None:
+def _once(spec: StepSpec, ctx: Context, classes: StepClasses, ended: StepResult) -> None:
     result, told = result_of(ctx, classes, spec.type, spec.options, spec.jq_expression, spec.jq_output)
     if ended.targets is not None:
         ended.targets.check_made()
@@ -213,7 +213,7 @@ def _wait(retry: dict[str, Any], attempt: int, error: StepError) -> float | None
     return wait_before(retry, attempt, error, error_texts(str(error), _details(error.details)), random())
 
 
-def _fail(ended: Ended, error: StepError) -> None:
+def _fail(ended: StepResult, error: StepError) -> None:
     ended.status = ""
     ended.jump = None
     ended.error = error

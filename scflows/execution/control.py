@@ -7,7 +7,7 @@ import signal
 
 from scflows.cron.task import TaskStore, task_settings
 from scflows.errors import Busy, NotFound, Refused
-from scflows.execution.launch import Request
+from scflows.execution.launch import RunRequest
 from scflows.execution.rerun import read_earlier
 from scflows.history.recorder import Recorder
 from scflows.history.run import CANCELLED, QUEUED
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from scflows.settings import Settings
 
 
-def request_again(run: Run, settings: Settings, resume: bool) -> tuple[Request, Settings]:
+def request_again(run: Run, settings: Settings, resume: bool) -> tuple[RunRequest, Settings]:
     """What asks for the same as a run did, in its workspace; `resume` goes on where it ended.
 
     Raises NotFound when nothing is kept of it.
@@ -36,7 +36,7 @@ def request_again(run: Run, settings: Settings, resume: bool) -> tuple[Request, 
         settings = task_settings(task)
     elif earlier.home != settings.home and os.path.isdir(earlier.home):
         settings = read_settings(earlier.home)
-    request = Request(
+    request = RunRequest(
         flow="" if task is not None else earlier.flow,
         task=task,
         payload=earlier.data["__input__"],
@@ -55,14 +55,14 @@ def stop(run: Run, settings: Settings) -> int:
     Raises NotFound or Refused when that cannot be.
     """
     if run.status == QUEUED:
-        from scflows.execution.admission import withdraw
-        from scflows.queue.files import ticket_of
+        from scflows.execution.admission import dequeue
+        from scflows.queue.files import entry_of_run
 
-        ticket = ticket_of(settings.state_path, run.id)
+        ticket = entry_of_run(settings.state_path, run.id)
         if ticket is not None and not ticket.is_own:
             recorder = Recorder(settings)
             told = "told to stop while it waited for its turn"
-            if withdraw(settings.state_path, ticket, recorder, CANCELLED, "terminated", told):
+            if dequeue(settings.state_path, ticket, recorder, CANCELLED, "terminated", told):
                 recorder.close()
                 return 0
             raise Busy(f"run {run.id} is about to start", f"try again: flows runs stop {run.id}")

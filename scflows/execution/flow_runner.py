@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from scflows.errors import StepError
-from scflows.execution.attempt import Ended
-from scflows.execution.step_runner import Stepper
+from scflows.execution.attempt import StepResult
+from scflows.execution.step_runner import StepRunner
 from scflows.flows.model import StepSpec
 from scflows.history.run import CANCELLED, EXIT, FAILED, SUCCESS, StepRecord
 from scflows.steps import Exit
@@ -14,13 +14,13 @@ from scflows.steps.cancellation import Deadline
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from scflows.execution.resume import Past
+    from scflows.execution.resume import Checkpoint
 
 TIMEOUT = "timeout"
 
 
 @dataclass
-class Outcome:
+class FlowResult:
     """How a flow ended."""
 
     status: str
@@ -29,24 +29,24 @@ class Outcome:
     cause: Deadline | str | None = None  #: what interrupted it
 
 
-class Runner(Stepper):
+class FlowRunner(StepRunner):
     """Runs one flow on one line."""
 
-    def run(self, lost: StepRecord | None = None, position: int = 0) -> Outcome:
+    def run(self, lost: StepRecord | None = None, position: int = 0) -> FlowResult:
         """Run the flow to its end, the final step included; after the notes of an earlier run, what was left of it.
 
         `lost` is a step for which an earlier process of this run was killed, `position` that of its last step.
         """
-        past: Past | None = None
+        past: Checkpoint | None = None
         self.position = position
         if self.journal is not None and (self.journal.has_past or lost is not None):
             from scflows.execution.resume import restore
 
             past = restore(self, lost)
             if past.ended is not None:
-                return Outcome(past.ended[0], "", past.ended[1])
+                return FlowResult(past.ended[0], "", past.ended[1])
             if past.problem:
-                return Outcome(FAILED, "error", past.problem)
+                return FlowResult(FAILED, "error", past.problem)
         if self.flow.is_graph:
             outcome = self._walk_graph(past, lost)
         elif lost is not None:
@@ -61,7 +61,7 @@ class Runner(Stepper):
             self.journal.note_end(outcome.status, outcome.message)
         return outcome
 
-    def run_final(self, outcome: Outcome, first_position: int | None = None) -> Outcome:
+    def run_final(self, outcome: FlowResult, first_position: int | None = None) -> FlowResult:
         """Run the final step alone after a flow that ended so; the outcome of both."""
         if self.final is None:
             return outcome
@@ -75,20 +75,20 @@ class Runner(Stepper):
         _, message = self.settled(self.final, len(self.sequence), record, ended)
         self.line.end_final(before)
         if ended.interrupted == CANCELLED and outcome.status == SUCCESS:
-            return Outcome(CANCELLED, "stopped", message, CANCELLED)
+            return FlowResult(CANCELLED, "stopped", message, CANCELLED)
         if message and outcome.status == SUCCESS:
-            return Outcome(FAILED, "error", f"{self.final.name}: {message}", outcome.cause)
+            return FlowResult(FAILED, "error", f"{self.final.name}: {message}", outcome.cause)
         return outcome
 
-    def _walk_on(self, index: int | None, lost: StepRecord) -> Outcome:
+    def _walk_on(self, index: int | None, lost: StepRecord) -> FlowResult:
         """Settle the step that was lost as the error it is, and go on as its own rules say."""
         if index is None or index >= len(self.sequence) or self.sequence[index].name != lost.name:
-            return Outcome(FAILED, TIMEOUT, f"{lost.name}: {lost.message}")
+            return FlowResult(FAILED, TIMEOUT, f"{lost.name}: {lost.message}")
         spec = self.sequence[index]
-        jump, message = self.settled(spec, index, lost, Ended(error=StepError(lost.message)))
+        jump, message = self.settled(spec, index, lost, StepResult(error=StepError(lost.message)))
         return self._after(spec, jump, message) or self._walk(self.place(jump, index))
 
-    def _walk(self, index: int | None) -> Outcome:
+    def _walk(self, index: int | None) -> FlowResult:
         executed = self.position
         while index is not None and index < len(self.sequence):
             spec = self.sequence[index]
@@ -97,7 +97,7 @@ class Runner(Stepper):
                 message = f"more than max_steps ({self.flow.max_steps}) steps; do the jumps ever end?"
                 self.ctx.data["__errors__"].append({"step": spec.name, "error": {"message": message}})
                 self.ctx.log.error(message)
-                return Outcome(FAILED, "error", message)
+                return FlowResult(FAILED, "error", message)
             record = self.started(spec)
             ended = self.performed(spec, self.ctx)
             jump, message = self.settled(spec, index, record, ended)
@@ -107,28 +107,28 @@ class Runner(Stepper):
             if outcome is not None:
                 return outcome
             index = self.place(jump, index)
-        return Outcome(SUCCESS)
+        return FlowResult(SUCCESS)
 
-    def _after(self, spec: StepSpec, jump: Exit | str | None, message: str) -> Outcome | None:
+    def _after(self, spec: StepSpec, jump: Exit | str | None, message: str) -> FlowResult | None:
         """How the flow ended with this step; None when it goes on."""
         if message:
-            return Outcome(FAILED, self.failure_reason, f"{spec.name}: {message}")
+            return FlowResult(FAILED, self.failure_reason, f"{spec.name}: {message}")
         if isinstance(jump, Exit):
-            return Outcome(EXIT, jump.reason, jump.message)
-        return Outcome(EXIT, "", f"jump to __exit__ by {spec.name}") if jump == "__exit__" else None
+            return FlowResult(EXIT, jump.reason, jump.message)
+        return FlowResult(EXIT, "", f"jump to __exit__ by {spec.name}") if jump == "__exit__" else None
 
-    def _walk_graph(self, past: Past | None, lost: StepRecord | None) -> Outcome:
+    def _walk_graph(self, past: Checkpoint | None, lost: StepRecord | None) -> FlowResult:
         from scflows.execution.graph_runner import walk_graph
 
         end = walk_graph(self, past, lost)
         if end.interrupted is not None:
             return _interrupted(end.interrupted, end.message)
         if end.failure:
-            return Outcome(FAILED, self.failure_reason, end.failure)
-        return Outcome(EXIT, end.reason, end.message) if end.is_exit else Outcome(SUCCESS)
+            return FlowResult(FAILED, self.failure_reason, end.failure)
+        return FlowResult(EXIT, end.reason, end.message) if end.is_exit else FlowResult(SUCCESS)
 
 
-def _interrupted(cause: Deadline | str, message: str) -> Outcome:
+def _interrupted(cause: Deadline | str, message: str) -> FlowResult:
     if isinstance(cause, Deadline):
-        return Outcome(FAILED, TIMEOUT, message, cause)
-    return Outcome(CANCELLED, "stopped", message, cause)
+        return FlowResult(FAILED, TIMEOUT, message, cause)
+    return FlowResult(CANCELLED, "stopped", message, cause)

@@ -7,11 +7,11 @@ from _thread import allocate_lock
 
 from scflows.errors import ScflowsError, StepError, UsageError
 from scflows.execution.attempt import StepClasses
-from scflows.execution.flow_runner import Runner
+from scflows.execution.flow_runner import FlowRunner
 from scflows.expressions import Expressions
 from scflows.flows.model import Flow
 from scflows.steps import ChildEnd, Context
-from scflows.steps.cancellation import Interrupted, Line
+from scflows.steps.cancellation import CancelScope, StepInterrupted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ MOST_DEPTH = 20
 SHARED = ("__timestamp__", "__job_id__", "__slot__")
 
 
-class Session:
+class FlowSession:
     """Loads child flows once, runs them, and keeps what is compiled."""
 
     def __init__(
@@ -72,7 +72,7 @@ class Session:
                     raise StepError(f"flow {path!r} is refused: {error}") from error
         return found
 
-    def run_flow(self, ctx: Context, path: str, given: Any, loop_index: int | None, line: Line) -> ChildEnd:
+    def run_flow(self, ctx: Context, path: str, given: Any, loop_index: int | None, line: CancelScope) -> ChildEnd:
         """See `Context.run_flow`."""
         line.check()
         flow = self.child(path)
@@ -94,14 +94,14 @@ class Session:
         was_blocked, line.blocked = line.blocked, True
         limit = line.bound(flow.timeout, "flow", flow.path)
         try:
-            outcome = Runner(flow, child, self).run()
+            outcome = FlowRunner(flow, child, self).run()
         finally:
             line.unbound(limit)
             line.blocked = was_blocked
         if outcome.cause is not None and outcome.cause is not limit:
             # What is around this flow is over, too.
             ctx.errors.extend(_passed_up(data["__errors__"], flow.path, loop_index))
-            raise Interrupted(outcome.cause)
+            raise StepInterrupted(outcome.cause)
         data["__status__"] = {"type": outcome.status, "message": outcome.message}
         return ChildEnd(outcome.status, outcome.message, data, _passed_up(data["__errors__"], flow.path, loop_index))
 

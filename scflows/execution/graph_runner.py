@@ -7,20 +7,20 @@ from dataclasses import dataclass
 from functools import partial
 
 from scflows.errors import StepError
-from scflows.execution.attempt import Ended
+from scflows.execution.attempt import StepResult
 from scflows.flows.graph import Graph
 from scflows.history.run import SKIPPED
 from scflows.steps import Exit
-from scflows.steps.cancellation import Deadline, Interrupted, Line
-from scflows.steps.thread_pool import Crew
+from scflows.steps.cancellation import CancelScope, Deadline, StepInterrupted
+from scflows.steps.thread_pool import StepThreadPool
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
-    from scflows.execution.resume import Past
-    from scflows.execution.step_runner import Stepper
+    from scflows.execution.resume import Checkpoint
+    from scflows.execution.step_runner import StepRunner
     from scflows.flows.model import StepSpec
     from scflows.history.run import StepRecord
     from scflows.steps import Context
@@ -37,7 +37,7 @@ class GraphEnd:
     message: str = ""
 
 
-def walk_graph(stepper: Stepper, past: Past | None = None, lost: StepRecord | None = None) -> GraphEnd:
+def walk_graph(stepper: StepRunner, past: Checkpoint | None = None, lost: StepRecord | None = None) -> GraphEnd:
     """Run the steps of a graph but those that are done; none when a jump among those has ended it.
 
     `lost` is a step that was over its time and had its process killed: it is settled first.
@@ -49,7 +49,7 @@ def walk_graph(stepper: Stepper, past: Past | None = None, lost: StepRecord | No
 
 
 class _Walk:
-    def __init__(self, stepper: Stepper, past: Past | None) -> None:
+    def __init__(self, stepper: StepRunner, past: Checkpoint | None) -> None:
         self.stepper = stepper
         self.end = GraphEnd()
         steps = stepper.sequence
@@ -76,24 +76,24 @@ class _Walk:
         place = next(each for each, step in enumerate(self.stepper.sequence) if step.name == record.name)
         self.ready = [each for each in self.ready if each != place]
         self.running[place] = record
-        self._take(place, Ended(error=StepError(record.message)))
+        self._take(place, StepResult(error=StepError(record.message)))
 
     def walk(self) -> GraphEnd:
         stepper = self.stepper
         most = stepper.flow.max_parallel or stepper.ctx.settings.max_workers
         try:
-            with Crew(stepper.line, most) as crew:
+            with StepThreadPool(stepper.line, most) as crew:
                 while True:
                     self._begin(crew, most)
                     if not self.running:
                         return self.end
                     for place, ended in crew.ended():
                         self._take(place, ended)
-        except Interrupted as stop:
+        except StepInterrupted as stop:
             self._cut_short(crew.rest(), stop.cause or stepper.line.due() or "")
         return self.end
 
-    def _begin(self, crew: Crew, most: int) -> None:
+    def _begin(self, crew: StepThreadPool, most: int) -> None:
         """Start what can start; after a jump or an interruption nothing does."""
         if self._jumped or self.end.interrupted is not None:
             self.ready.clear()
@@ -106,14 +106,14 @@ class _Walk:
             seen = {**data, "__errors__": list(data["__errors__"])}
             crew.hand_in(place, partial(self._perform, spec, seen))
 
-    def _perform(self, spec: StepSpec, seen: dict[str, Any], line: Line) -> Ended:
+    def _perform(self, spec: StepSpec, seen: dict[str, Any], line: CancelScope) -> StepResult:
         ctx: Context = self.stepper.ctx.branch(seen, line)
         return self.stepper.performed(spec, ctx)
 
-    def _take(self, place: int, ended: Ended | BaseException) -> None:
+    def _take(self, place: int, ended: StepResult | BaseException) -> None:
         stepper, spec = self.stepper, self.stepper.sequence[place]
         if isinstance(ended, BaseException):
-            ended = Ended(error=StepError(f"{type(ended).__name__}: {ended}"))
+            ended = StepResult(error=StepError(f"{type(ended).__name__}: {ended}"))
         jump, message = stepper.settled(spec, place, self.running.pop(place), ended)
         if ended.interrupted is not None:
             self.end.interrupted = self.end.interrupted or ended.interrupted
@@ -153,4 +153,4 @@ class _Walk:
                 self._take(place, each)
         for place in list(self.running):
             error = StepError("interrupted, and left behind since it did not end")
-            self._take(place, Ended(error=error, interrupted=cause or self.end.interrupted or "cancelled"))
+            self._take(place, StepResult(error=error, interrupted=cause or self.end.interrupted or "cancelled"))

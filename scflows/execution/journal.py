@@ -155,7 +155,7 @@ def read_asked(settings: Settings, run: str) -> dict[str, Any]:
     return asked
 
 
-def latest_heir(settings: Settings, run: str) -> str:
+def latest_successor(settings: Settings, run: str) -> str:
     """The last of the runs that went on from this one, each from the one before; itself when none did."""
     while True:
         try:
@@ -169,7 +169,7 @@ def latest_heir(settings: Settings, run: str) -> str:
         run = heirs[-1]
 
 
-def note_heir(settings: Settings, run: str, heir: str) -> None:
+def note_successor(settings: Settings, run: str, heir: str) -> None:
     """Note in the journal of a run that another has gone on from it."""
     try:
         descriptor = os.open(journal_path(settings, run), os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)

@@ -12,16 +12,16 @@ import time
 from dataclasses import dataclass, field, replace
 
 from scflows.errors import FlowError, ScflowsError, UsageError
-from scflows.execution.admission import HERE, WAIT, Entrance
-from scflows.execution.resources import Admission
-from scflows.execution.supervisor import STOP_SIGNALS, Child
-from scflows.execution.workloads import CommandBody, FlowBody
+from scflows.execution.admission import BLOCK, WAIT, AdmissionControl
+from scflows.execution.resources import RunResources
+from scflows.execution.supervisor import STOP_SIGNALS, Supervisor
+from scflows.execution.workloads import CommandWorkload, FlowWorkload
 from scflows.flows.loader import FlowPath, find_flow, load_flow
 from scflows.history.recorder import Recorder
 from scflows.history.run import CANCELLED, CATCH_UP, EXIT, FAILED, GOOD, HOOK, SUCCESS, Run, new_run_id
 from scflows.history.task_log import TaskLog, log_path, scheduler_log, timestamp
-from scflows.locks import FileLock, lock_name, me
-from scflows.notifications.after_run import FollowUp
+from scflows.locks import FileLock, current_process, lock_name
+from scflows.notifications.after_run import RunNotifier
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,15 +30,15 @@ if TYPE_CHECKING:
 
     from scflows.cron.task import Task
     from scflows.execution.journal import Journal
-    from scflows.execution.resources import Turn
+    from scflows.execution.resources import Grant
     from scflows.flows.model import Flow
-    from scflows.queue.permits import Place
+    from scflows.queue.permits import Permit
     from scflows.settings import Settings
 
 
 # Nobody compares or prints these two, and methods that are not made cost nothing at a start.
 @dataclass(frozen=True, eq=False, repr=False)
-class Request:
+class RunRequest:
     """What is asked of `launch`: a flow by its path, or a task."""
 
     flow: str = ""  #: as typed; empty when a task says which
@@ -56,12 +56,12 @@ class Request:
     about: str = ""  #: for a hook, the task whose run it tells of
     begins: float = 0.0  #: not before this time, in seconds since the epoch
     waits: str = ""  #: what it does when it cannot start at once, see `entrance`: LEFT, HERE, or neither
-    turn: Turn | None = None  #: it has waited, and now it is its turn
-    place: Place | None = None  #: one that was taken for it
+    turn: Grant | None = None  #: it has waited, and now it is its turn
+    place: Permit | None = None  #: one that was taken for it
 
 
 @dataclass(eq=False, repr=False)
-class Outcome:
+class RunOutcome:
     """What became of a request."""
 
     run: Run
@@ -70,7 +70,9 @@ class Outcome:
     mistakes: FlowError | UsageError | None = None  #: why the flow was refused
 
 
-def launch(request: Request, settings: Settings, tell: Callable[[str, dict[str, Any]], None] | None = None) -> Outcome:
+def launch(
+    request: RunRequest, settings: Settings, tell: Callable[[str, dict[str, Any]], None] | None = None
+) -> RunOutcome:
     """Run a flow, or record why it did not run.
 
     `tell` is called as it happens with `log` (a line), `step_started` and `step_ended` (a step record).
@@ -82,7 +84,7 @@ def launch(request: Request, settings: Settings, tell: Callable[[str, dict[str, 
 def start_hook(path: str, told: dict[str, Any], about: str, settings: Settings) -> str:
     """Run a flow that is told of another's run; what went wrong with it, or nothing."""
     try:
-        outcome = launch(Request(flow=path, payload=told, trigger=HOOK, about=about), settings)
+        outcome = launch(RunRequest(flow=path, payload=told, trigger=HOOK, about=about), settings)
     except ScflowsError as error:
         return str(error)
     run = outcome.run
@@ -91,7 +93,7 @@ def start_hook(path: str, told: dict[str, Any], about: str, settings: Settings) 
 
 class _Launch:
     def __init__(
-        self, request: Request, settings: Settings, tell: Callable[[str, dict[str, Any]], None] | None
+        self, request: RunRequest, settings: Settings, tell: Callable[[str, dict[str, Any]], None] | None
     ) -> None:
         self.request = request
         self.settings = settings
@@ -104,7 +106,7 @@ class _Launch:
             slot=request.slot,
             started=time.time(),
             dry_run=request.dry_run or bool(request.task and request.task.dry),
-            holder=me(),
+            holder=current_process(),
         )
         self.data: dict[str, Any] = {}
         self.mistakes: FlowError | UsageError | None = None
@@ -113,9 +115,9 @@ class _Launch:
         self.journal: Journal | None = None
         self.where: FlowPath | None = None
         self.flow: Flow | None = None
-        self.follow_up = FollowUp(self.record, settings, start_hook)
+        self.follow_up = RunNotifier(self.record, settings, start_hook)
 
-    def run(self) -> Outcome:
+    def run(self) -> RunOutcome:
         task = self.request.task
         where: FlowPath | None = None
         if task is not None:
@@ -178,10 +180,10 @@ class _Launch:
         except (FlowError, UsageError) as error:
             self.mistakes = error
 
-    def _admission(self, where: FlowPath | None) -> Admission:
+    def _admission(self, where: FlowPath | None) -> RunResources:
         request, settings = self.request, self.settings
         lock = FileLock(settings.lock_path, self._lock_name(where))
-        admission = Admission(self.record.id, lock, settings.state_path, self._setting("max_runs", 1))
+        admission = RunResources(self.record.id, lock, settings.state_path, self._setting("max_runs", 1))
         # A command only starts others, a hook tells of a run that has a place: they would wait for themselves.
         admission.needs_place = self.record.trigger != HOOK and not (request.task is not None and request.task.command)
         admission.place = request.place
@@ -191,10 +193,10 @@ class _Launch:
             admission.needs_place = admission.needs_place and not request.turn.is_beside
         return admission
 
-    def _entrance(self, admission: Admission) -> Entrance:
+    def _entrance(self, admission: RunResources) -> AdmissionControl:
         request, task, flow = self.request, self.request.task, self.flow
         longest = self._setting("max_wait_seconds", 0.0)
-        entrance = Entrance(self.record, admission, self.recorder, self.settings.state_path, longest)
+        entrance = AdmissionControl(self.record, admission, self.recorder, self.settings.state_path, longest)
         entrance.tell = lambda text: self._tell_waiting(text)
         # A rehearsal by hand takes no slot from the run that it rehearses.
         entrance.again = request.again or request.dry_run
@@ -207,7 +209,7 @@ class _Launch:
         if flow is not None:
             entrance.mutexes, entrance.priority = flow.mutex, flow.priority
             if self.record.trigger == HOOK and flow.mutex:
-                entrance.waits = HERE
+                entrance.waits = BLOCK
         return entrance
 
     def _setting(self, name: str, fallback: Any) -> Any:
@@ -232,7 +234,7 @@ class _Launch:
             return
         self.recorder.close()
         try:
-            Child(body, self.record, self.log, self.recorder, self.tell, self.request.wants_data, self.data).run()
+            Supervisor(body, self.record, self.log, self.recorder, self.tell, self.request.wants_data, self.data).run()
         finally:
             if self.journal is not None:
                 self.journal.close()
@@ -244,7 +246,7 @@ class _Launch:
             self._log_start(" ".join(task.command))
             self.follow_up.began()
             limit = self.request.timeout or task.timeout or self.settings.timeout_seconds
-            return CommandBody(task.command, self.settings, limit)
+            return CommandWorkload(task.command, self.settings, limit)
         assert where is not None
         assert flow is not None
         self.record.flow = where.written
@@ -267,7 +269,7 @@ class _Launch:
         given = self.request.timeout or (task.timeout if task is not None else None)
         # What is given bounds the whole run, what the flow says bounds the flow; the setting is for who says nothing.
         limit = min(given or flow.timeout or self.settings.timeout_seconds, flow.timeout or float("inf"))
-        return FlowBody(flow, data, self.settings, limit, self.journal, where.folder, self.request.force)
+        return FlowWorkload(flow, data, self.settings, limit, self.journal, where.folder, self.request.force)
 
     def _params(self, flow: Flow, given: dict[str, Any]) -> dict[str, Any]:
         if not flow.params and not given:
@@ -293,7 +295,7 @@ class _Launch:
             data["params"] = self.record.params
         return data
 
-    def _tell_overlap(self, admission: Admission) -> None:
+    def _tell_overlap(self, admission: RunResources) -> None:
         """Say for which run this one was stopped, if for one."""
         if self.record.status == CANCELLED:
             by = admission.stopped_for()
@@ -353,12 +355,12 @@ class _Launch:
     def _problem(self, text: str) -> None:
         self.problems.append(text)
 
-    def _ended(self) -> Outcome:
+    def _ended(self) -> RunOutcome:
         self.recorder.close()
         if self.recorder.problem:
             self._problem(self.recorder.problem)
         self.log.close()
-        return Outcome(self.record, self.data, self.problems, self.mistakes)
+        return RunOutcome(self.record, self.data, self.problems, self.mistakes)
 
 
 def _name_of(where: FlowPath) -> str:

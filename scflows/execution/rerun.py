@@ -7,7 +7,7 @@ from binascii import crc32
 from dataclasses import dataclass
 
 from scflows.errors import FlowError, Mistake, NotFound, Refused, UsageError
-from scflows.execution.journal import Journal, journal_path, latest_heir, note_heir, open_journal, read_asked
+from scflows.execution.journal import Journal, journal_path, latest_successor, note_successor, open_journal, read_asked
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Asked:
+class RunInput:
     """What an earlier run was asked for."""
 
     run: str  #: its id
@@ -32,7 +32,7 @@ class Asked:
     content: list[int]  #: length and checksum of the flow file
 
 
-def read_earlier(settings: Settings, run: str) -> Asked:
+def read_earlier(settings: Settings, run: str) -> RunInput:
     """What a run was asked for. Raises NotFound when nothing is kept of it, Refused when that held a secret."""
     asked = read_asked(settings, run)
     if asked.get("withheld"):
@@ -40,10 +40,10 @@ def read_earlier(settings: Settings, run: str) -> Asked:
             f"what run {run} was given held a secret, and was not kept",
             f"start it anew, with its input and parameters: flows run {asked['task'] or asked['flow']}",
         )
-    return Asked(run=run, **asked)
+    return RunInput(run=run, **asked)
 
 
-def asked_of(run: str, where: FlowPath, settings: Settings, force: bool) -> Asked | None:
+def asked_of(run: str, where: FlowPath, settings: Settings, force: bool) -> RunInput | None:
     """What the run was asked for that is to be gone on from; None without an id.
 
     Of a run that was gone on from already it is the last one in that row. Raises UsageError when nothing is kept
@@ -53,7 +53,7 @@ def asked_of(run: str, where: FlowPath, settings: Settings, force: bool) -> Aske
     if not run:
         return None
     try:
-        earlier = read_earlier(settings, latest_heir(settings, run))
+        earlier = read_earlier(settings, latest_successor(settings, run))
     except NotFound as error:
         raise UsageError(str(error), error.help) from error
     if earlier.flow != where.file:
@@ -74,7 +74,7 @@ def begin_journal(
     params: dict[str, Any],
     data: dict[str, Any],
     is_kept: bool,
-    earlier: Asked | None,
+    earlier: RunInput | None,
 ) -> Journal:
     """The journal of a run that begins; of one that goes on from an earlier one, with what that has done."""
     asked = {
@@ -96,7 +96,7 @@ def begin_journal(
             journal.close()
             raise UsageError(journal.problem, "what was done before cannot be kept; is the disk full?")
         if is_kept:
-            note_heir(settings, earlier.run, run.id)
+            note_successor(settings, earlier.run, run.id)
     return journal
 
 

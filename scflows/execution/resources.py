@@ -8,31 +8,31 @@ import time
 
 from scflows.history.task_log import timestamp
 from scflows.locks import FileLock, holder, is_alive
-from scflows.queue.permits import nobody_waits, poke, take_place
+from scflows.queue.permits import acquire_permit, is_queue_empty, wake_worker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from scflows.locks import Holder
-    from scflows.queue.entries import Ticket
-    from scflows.queue.files import Held
-    from scflows.queue.permits import Place
+    from scflows.queue.entries import QueueEntry
+    from scflows.queue.files import HeldEntry
+    from scflows.queue.permits import Permit
 
 #: How long the processes of a killed run may take to end, in seconds.
 DYING_SECONDS = 2.0
 LOCK, MUTEX, PLACE = "lock", "mutex", "place"
 
 
-class Turn:
+class Grant:
     """That a run's turn has come, and what is held for it already."""
 
     # No dataclass: making one costs more than the rest of this module, at every start.
-    def __init__(self, run: str, held: Held, since: float, why: str) -> None:
+    def __init__(self, run: str, held: HeldEntry, since: float, why: str) -> None:
         self.run = run  #: its id
         self.held = held
         self.since = since  #: from when on it waited, in seconds since the epoch
         self.why = why  #: what it waited for
         self.mutexes: list[FileLock] = []
-        self.place: Place | None = None
+        self.place: Permit | None = None
         self.is_beside = False  #: whether it starts without a place, since none can be looked at
         self.problem = ""  #: what could not be looked at; the run goes on without
         self.given = time.time()  #: when its turn came: it has all that it needs
@@ -53,7 +53,7 @@ class Turn:
     def take_place(self, state: str, most: int, above: int) -> bool:
         """Have a place for the run, as `scflows.queue.permits.take_place` does; False when there is none."""
         try:
-            self.place = take_place(state, most, above)
+            self.place = acquire_permit(state, most, above)
         except OSError as error:
             self.problem = _beside(state, error)
             self.is_beside = True
@@ -68,16 +68,16 @@ class Turn:
             self.place.release()
 
 
-class Admission:
+class RunResources:
     """What a run holds; all of it, or nothing: a run that waits keeps nobody else from starting."""
 
     def __init__(self, run: str, lock: FileLock, state: str, most: int) -> None:
         self.lock = lock
         self.mutexes: list[FileLock] = []
-        self.place: Place | None = None
+        self.place: Permit | None = None
         self.needs_place = True
         self.must_wait = True  #: whether it starts only when there is a place
-        self.ticket: Ticket | None = None  #: its turn, where it has to wait for those before it
+        self.ticket: QueueEntry | None = None  #: its turn, where it has to wait for those before it
         self.problem = ""  #: what could not be looked at; the run goes on without
         self.most = most  #: how many places there are
         self._run = run
@@ -117,7 +117,7 @@ class Admission:
         if self.place is not None:
             self.place.release()
             self.place = None
-        poke(self._state)
+        wake_worker(self._state)
 
     def other_in_words(self) -> str:
         """That another run holds the lock; empty when none does."""
@@ -183,28 +183,28 @@ class Admission:
 
     def _yield_to_earlier(self) -> tuple[str, str]:
         """What was taken in the moment in which it came free for another, whose turn comes earlier, and in words."""
-        if self.ticket is None or not self.must_wait or nobody_waits(self._state):
+        if self.ticket is None or not self.must_wait or is_queue_empty(self._state):
             return "", ""
-        from scflows.queue.files import comes_first
+        from scflows.queue.files import earlier_run_that_could_start
 
         now = time.time()
         mine = [(lock.folder, lock.name) for lock in self.mutexes]
-        other = comes_first(self._state, now, self.ticket, mine) if mine else ""
+        other = earlier_run_that_could_start(self._state, now, self.ticket, mine) if mine else ""
         if other:
             return MUTEX, f"the mutex {self.mutexes[0].name} (run {other} comes first)"
         own = [(self.lock.folder, self.lock.name)]
-        other = comes_first(self._state, now, self.ticket, [*own, *mine]) if self.lock.is_held else ""
+        other = earlier_run_that_could_start(self._state, now, self.ticket, [*own, *mine]) if self.lock.is_held else ""
         return (LOCK, f"run {other} of it comes first") if other else ("", "")
 
     def _take_place(self) -> bool:
         """Whether there is a place that is not for those who wait and whose turn comes earlier."""
         kept = 0
         try:
-            if self.ticket is not None and self.must_wait and not nobody_waits(self._state):
-                from scflows.queue.files import kept_for
+            if self.ticket is not None and self.must_wait and not is_queue_empty(self._state):
+                from scflows.queue.files import permits_reserved_for_earlier
 
-                kept = kept_for(self._state, time.time(), self.ticket, self.most)
-            self.place = take_place(self._state, self.most, kept)
+                kept = permits_reserved_for_earlier(self._state, time.time(), self.ticket, self.most)
+            self.place = acquire_permit(self._state, self.most, kept)
         except OSError as error:
             self.problem = _beside(self._state, error)
             return True

@@ -8,12 +8,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from scflows.execution.step_runner import Stepper
+    from scflows.execution.step_runner import StepRunner
     from scflows.history.run import StepRecord
 
 
 @dataclass
-class Past:
+class Checkpoint:
     """What an earlier run has done."""
 
     following: int | None = 0  #: where the order of the file goes on
@@ -27,14 +27,14 @@ class Past:
     problem: str = ""  #: why it cannot be gone on from
 
 
-def restore(stepper: Stepper, lost: StepRecord | None = None) -> Past:
+def restore(stepper: StepRunner, lost: StepRecord | None = None) -> Checkpoint:
     """Put the results of the steps that are done into the data, and tell where to go on.
 
     `lost` says that the notes are of this very run, whose first process was killed for that step.
     A step whose result was withheld, since it held a secret, is run again in its place.
     """
     assert stepper.journal is not None
-    past = Past()
+    past = Checkpoint()
     data = stepper.ctx.data
     kept = 0
     for note in stepper.journal.past():
@@ -67,7 +67,7 @@ def restore(stepper: Stepper, lost: StepRecord | None = None) -> Past:
     return past
 
 
-def _undone(past: Past, note: dict[str, Any], place: int) -> None:
+def _undone(past: Checkpoint, note: dict[str, Any], place: int) -> None:
     """A step of a graph after which nothing more starts, or nothing of what needs it."""
     errors = note.get("errors", ())
     if errors and errors[-1].get("step") == note["step"] and "ignored" not in errors[-1]:
@@ -79,7 +79,7 @@ def _undone(past: Past, note: dict[str, Any], place: int) -> None:
     past.done.add(place)
 
 
-def _place(stepper: Stepper, at: int, name: str) -> int | None:
+def _place(stepper: StepRunner, at: int, name: str) -> int | None:
     """Where a step stands now; the flow may have been changed since."""
     steps = stepper.sequence
     if at < len(steps) and steps[at].name == name:
@@ -87,14 +87,14 @@ def _place(stepper: Stepper, at: int, name: str) -> int | None:
     return next((place for place, step in enumerate(steps) if step.name == name), None)
 
 
-def _following(stepper: Stepper, at: int, name: Any) -> int | None:
+def _following(stepper: StepRunner, at: int, name: Any) -> int | None:
     if name is None:
         return len(stepper.sequence)
     place = _place(stepper, at, name)
     return at if place is None else place
 
 
-def _again(stepper: Stepper, place: int) -> str:
+def _again(stepper: StepRunner, place: int) -> str:
     spec = stepper.final if place == len(stepper.sequence) else stepper.sequence[place]
     if spec is None:
         return ""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Lost:
+class KilledStep:
     """A step whose process was ended, since it did not heed its limit."""
 
     step: str  #: its name; for what a child flow did, that of the step of the run's own flow
@@ -29,7 +29,7 @@ class _Limit:
     ends: float  #: by the monotonic clock, which all processes share; some time to react is part of it
 
 
-class Limits:
+class StepLimits:
     """Those that hold just now. A child tells of them as `bound`, and as `unbound` when what they bound has ended."""
 
     def __init__(self, grace: float) -> None:
@@ -53,10 +53,10 @@ class Limits:
         """When the first of them is over; None without any."""
         return min((each.ends for each in self._held.values()), default=None)
 
-    def lost(self, now: float) -> Lost | None:
+    def lost(self, now: float) -> KilledStep | None:
         """The step that is over its time; of several limits the outermost is the one that tells."""
         for each in self._held.values():
             if now >= each.ends:
                 inner = "" if (each.what, each.name) == ("step", each.step) else f"{each.what} {each.name!r} in it "
-                return Lost(each.step, f"{inner}took longer than {each.seconds:g} s, and its process was killed")
+                return KilledStep(each.step, f"{inner}took longer than {each.seconds:g} s, and its process was killed")
         return None

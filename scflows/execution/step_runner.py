@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 
 from scflows.errors import StepError
-from scflows.execution.attempt import Ended, StepClasses, error_texts, perform, result_of
+from scflows.execution.attempt import StepClasses, StepResult, error_texts, perform, result_of
 from scflows.flows.model import RESERVED, Flow, StepSpec
 from scflows.history.run import FAILED, RUNNING, SUCCESS, StepRecord
 from scflows.secrets.references import named_in
 from scflows.steps import Exit
-from scflows.steps.cancellation import Line
+from scflows.steps.cancellation import CancelScope
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,10 +30,12 @@ if TYPE_CHECKING:
 
         def child(self, path: str) -> Flow: ...
 
-        def run_flow(self, ctx: Context, path: str, given: Any, loop_index: int | None, line: Line) -> ChildEnd: ...
+        def run_flow(
+            self, ctx: Context, path: str, given: Any, loop_index: int | None, line: CancelScope
+        ) -> ChildEnd: ...
 
 
-class Stepper:
+class StepRunner:
     """Runs steps of one flow on one line."""
 
     def __init__(
@@ -48,7 +50,7 @@ class Stepper:
         self.flow = flow
         self.ctx = ctx
         self.shared = shared
-        self.line: Line = ctx.line
+        self.line: CancelScope = ctx.line
         self.listener = listener
         self.journal = journal
         ctx.host = self
@@ -62,7 +64,7 @@ class Stepper:
         self.failure_reason = "error"  #: of the last error that nothing handled
         self._places = {step.name: place for place, step in reversed(list(enumerate(self.sequence)))}
 
-    def run_flow(self, ctx: Context, path: str, given: Any, loop_index: int | None, line: Line) -> ChildEnd:
+    def run_flow(self, ctx: Context, path: str, given: Any, loop_index: int | None, line: CancelScope) -> ChildEnd:
         """See `Context.run_flow`."""
         return self.shared.run_flow(ctx, path, given, loop_index, line)
 
@@ -86,7 +88,7 @@ class Stepper:
             self.listener.step_started(record)
         return record
 
-    def performed(self, spec: StepSpec, ctx: Context, judge: bool = True) -> Ended:
+    def performed(self, spec: StepSpec, ctx: Context, judge: bool = True) -> StepResult:
         """What becomes of a step; may be called in any thread."""
         begun = time.time()
         ctx.log.at_step(spec.name)
@@ -98,7 +100,7 @@ class Stepper:
         ctx.log.at_step("")
         return ended
 
-    def settled(self, spec: StepSpec, at: int, record: StepRecord, ended: Ended) -> tuple[Exit | str | None, str]:
+    def settled(self, spec: StepSpec, at: int, record: StepRecord, ended: StepResult) -> tuple[Exit | str | None, str]:
         """Store, list, record how a step ended: (where to jump, what went wrong and was not handled)."""
         data = self.ctx.data
         errors: list[dict[str, Any]] = data["__errors__"]
@@ -153,7 +155,7 @@ class Stepper:
             return ""
         return f"there is no step {jump!r} to go to"
 
-    def _handle(self, spec: StepSpec, record: StepRecord, ended: Ended) -> tuple[str | None, str]:
+    def _handle(self, spec: StepSpec, record: StepRecord, ended: StepResult) -> tuple[str | None, str]:
         """List an error and decide by the step's own rules: (where to jump, the message if nothing handled it)."""
         message = str(ended.error)
         inner = {"message": message, **ended.details}

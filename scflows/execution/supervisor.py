@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import Any, Protocol
 
-    from scflows.execution.step_limits import Limits, Lost
+    from scflows.execution.step_limits import KilledStep, StepLimits
     from scflows.history.recorder import Recorder
     from scflows.history.run import Run
     from scflows.history.task_log import TaskLog
 
     Tell = Callable[[str, dict[str, Any]], None]
 
-    class Body(Protocol):
+    class Workload(Protocol):
         """What a child does."""
 
         limit: float  #: seconds, as they are told
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
         def run(self, log: TaskLog, send: Tell, dry_run: bool) -> int:
             """In the child: do it, telling the parent by `send`; the exit status."""
 
-        def after(self, run: Run, lost: Lost | None) -> Body | None:
+        def after(self, run: Run, lost: KilledStep | None) -> Workload | None:
             """In the parent, after a child that was lost, for one of its steps or else: what a new one shall do."""
 
 
@@ -60,12 +60,12 @@ F_SETSIG = 10
 BUG = 70
 
 
-class Child:
+class Supervisor:
     """Forks, watches, and writes into the run's record how the child ended."""
 
     def __init__(
         self,
-        body: Body,
+        body: Workload,
         run: Run,
         log: TaskLog,
         recorder: Recorder,
@@ -91,9 +91,9 @@ class Child:
         # `launch` holds them back until somebody listens.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
         try:
-            body: Body | None = self._body
+            body: Workload | None = self._body
             while body is not None:
-                once = _Once(self, body)
+                once = _Watch(self, body)
                 body = None if once.run() else body.after(self.run_record, once.lost)
         finally:
             signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
@@ -110,10 +110,10 @@ class Child:
         self.stop_signal = self.stop_signal or number
 
 
-class _Once:
+class _Watch:
     """One fork and the watch over it."""
 
-    def __init__(self, child: Child, body: Body) -> None:
+    def __init__(self, child: Supervisor, body: Workload) -> None:
         self.child = child
         self.body = body
         self.record = child.run_record
@@ -123,8 +123,8 @@ class _Once:
         self._ended: dict[str, Any] | None = None
         self._asked = ""  #: why it was asked to stop
         self._killed = False
-        self._limits: Limits | None = None  #: of its steps, once it has told of one
-        self.lost: Lost | None = None  #: the step for which it was killed
+        self._limits: StepLimits | None = None  #: of its steps, once it has told of one
+        self.lost: KilledStep | None = None  #: the step for which it was killed
 
     def run(self) -> bool:
         """True when the child came to its end by itself."""
@@ -299,9 +299,9 @@ class _Once:
                     self._limits.not_before(time.monotonic() + FINAL_SECONDS + GRACE)
             elif event in ("bound", "unbound"):
                 if self._limits is None:
-                    from scflows.execution.step_limits import Limits
+                    from scflows.execution.step_limits import StepLimits
 
-                    self._limits = Limits(GRACE)
+                    self._limits = StepLimits(GRACE)
                 (self._limits.bound if event == "bound" else self._limits.unbound)(values)
             elif event == "secret":
                 self._learn(values["texts"])

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from scflows.execution.journal import Journal
-    from scflows.execution.step_limits import Lost
-    from scflows.execution.supervisor import Body, Tell
+    from scflows.execution.step_limits import KilledStep
+    from scflows.execution.supervisor import Tell, Workload
     from scflows.flows.model import Flow
     from scflows.history.run import Run, StepRecord
     from scflows.history.task_log import TaskLog
@@ -26,7 +26,7 @@ DONE = (SUCCESS, "ignored", "handled")
 FINAL_LIMIT = 10.0
 
 
-class FlowBody:
+class FlowWorkload:
     """Runs a flow's steps."""
 
     own_clock = True
@@ -55,14 +55,14 @@ class FlowBody:
         self._position = 0  #: of the last step so far
 
     def run(self, log: TaskLog, send: Tell, dry_run: bool) -> int:
-        from scflows.execution.flow_runner import Outcome, Runner
-        from scflows.execution.flow_session import Session
+        from scflows.execution.flow_runner import FlowResult, FlowRunner
+        from scflows.execution.flow_session import FlowSession
         from scflows.flows.loader import load_child
         from scflows.steps import Context
-        from scflows.steps.cancellation import Clock
+        from scflows.steps.cancellation import Watchdog
 
-        clock = Clock(None if self._final_only else max(0.0, self.ends - time.monotonic()), send)
-        session = Session(
+        clock = Watchdog(None if self._final_only else max(0.0, self.ends - time.monotonic()), send)
+        session = FlowSession(
             self.settings,
             lambda path: load_child(path, self.folder, self.settings),
             lambda: send("final", {}),
@@ -73,11 +73,11 @@ class FlowBody:
         ctx.line = clock.line
         self.journal.mask = log.mask
         log.mask.told.append(lambda texts: self.journal.conceal())
-        runner = Runner(self.flow, ctx, session, _Teller(send), self.journal)
+        runner = FlowRunner(self.flow, ctx, session, _Teller(send), self.journal)
         clock.watch()
         if self._final_only:
             status, reason, message, position = self._final_only
-            outcome = runner.run_final(Outcome(status, reason, message), position)
+            outcome = runner.run_final(FlowResult(status, reason, message), position)
         else:
             outcome = runner.run(self._lost, self._position)
         if self.journal.problem:
@@ -86,7 +86,7 @@ class FlowBody:
         send("end", {**values, "data": self.data})
         return 0
 
-    def after(self, run: Run, lost: Lost | None) -> Body | None:
+    def after(self, run: Run, lost: KilledStep | None) -> Workload | None:
         if lost is not None and (rest := self._without(lost, run)) is not None:
             return rest
         if self.flow.finally_step is None or run.status == EXIT or self._final_only:
@@ -97,11 +97,11 @@ class FlowBody:
 
         data = restored(self.journal.past(), self.data)
         data["__errors__"].append({"step": run.steps[-1].name if run.steps else "", "error": {"message": run.message}})
-        rest = FlowBody(self.flow, data, self.settings, FINAL_LIMIT, self.journal, self.folder, self.force)
+        rest = FlowWorkload(self.flow, data, self.settings, FINAL_LIMIT, self.journal, self.folder, self.force)
         rest._final_only = (run.status, run.reason, run.message, len(run.steps))
         return rest
 
-    def _without(self, lost: Lost, run: Run) -> FlowBody | None:
+    def _without(self, lost: KilledStep, run: Run) -> FlowWorkload | None:
         """What goes on from the journal after a step that was lost; None when that was the final step."""
         if self._final_only or lost.step == self.flow.finally_step:
             return None
@@ -116,13 +116,13 @@ class FlowBody:
             step.message = f"cut short: {lost.step!r} had the process killed that ran both; run again"
         record.message = lost.message
         run.status, run.reason, run.message = RUNNING, "", ""
-        rest = FlowBody(self.flow, self.data, self.settings, self.limit, self.journal, self.folder, self.force)
+        rest = FlowWorkload(self.flow, self.data, self.settings, self.limit, self.journal, self.folder, self.force)
         rest.ends = self.ends
         rest._lost, rest._position = record, len(run.steps)
         return rest
 
 
-class CommandBody:
+class CommandWorkload:
     """Runs a `flows` command in the child's place."""
 
     own_clock = False
@@ -139,7 +139,7 @@ class CommandBody:
             arguments.append("--dry-run")
         os.execve(sys.executable, arguments, dict(self.settings.environment))
 
-    def after(self, run: Run, lost: Lost | None) -> Body | None:
+    def after(self, run: Run, lost: KilledStep | None) -> Workload | None:
         return None
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from scflows.cron.crontab.editor import block_left_alone
 from scflows.cron.crontab.program import implementation
-from scflows.cron.scheduler_lock import STALE, last_beat
+from scflows.cron.scheduler_lock import STALE, last_heartbeat
 from scflows.errors import ScflowsError
 from scflows.health import FAIL, OK, SKIP, WARN, Finding, counted
 from scflows.history.run import RUNNING
@@ -134,7 +134,7 @@ def _tick(installation: Installation) -> Iterator[Finding]:
     """The one line for all tasks has looked at the clock, if there is such a line."""
     if installation.tabfile.tick is None or not installation.scheduled:
         return
-    beat = last_beat(installation.settings)
+    beat = last_heartbeat(installation.settings)
     since = max(_changed(installation.settings.tabfile), installation.daemon.since if installation.daemon else 0.0)
     silent = installation.now - max(since, beat.tick if beat is not None else 0.0)
     if silent > STALE:
@@ -202,7 +202,7 @@ def second_scheduler(installation: Installation) -> str:
 
 def _heartbeat(installation: Installation) -> Heartbeat | None:
     """The heartbeat of the scheduler that runs; None when it has only just begun."""
-    beat, scheduler = last_beat(installation.settings), installation.scheduler
+    beat, scheduler = last_heartbeat(installation.settings), installation.scheduler
     return beat if scheduler is not None and beat is not None and beat.pid == scheduler.pid else None
 
 

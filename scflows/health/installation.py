@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from scflows.cron.crontab.install import Crontab, Parts, find_crontab, taken_apart
-from scflows.cron.crontab.line import Entry
+from scflows.cron.crontab.line import CrontabEntry
 from scflows.cron.crontab.owner import check_user, lines_of_others, of_others
 from scflows.cron.crontab.tabfile import Tabfile
 from scflows.cron.scheduler_lock import scheduler
@@ -79,12 +79,12 @@ class Installation:
         return Tabfile.read(self.settings.tabfile)
 
     @cached_property
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[CrontabEntry]:
         """The lines of the tabfile that are tasks. Raises Refused."""
         return self.tabfile.entries
 
     @property
-    def all_entries(self) -> list[Entry]:
+    def all_entries(self) -> list[CrontabEntry]:
         """The same, and the lines for all tasks. Raises Refused."""
         return [*self.entries, *filter(None, (self.tabfile.tick, self.tabfile.boot))]
 
@@ -142,7 +142,7 @@ class Installation:
         return replace(parts, strays=[entry for entry in parts.strays if entry not in others])
 
     @cached_property
-    def others(self) -> list[Entry]:
+    def others(self) -> list[CrontabEntry]:
         """Lines in the block for tasks of another state folder. Raises as `parts`."""
         return lines_of_others(self.parts.lines or [], self.settings.state_path)
 

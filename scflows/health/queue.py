@@ -10,8 +10,8 @@ from scflows.health import FAIL, OK, Finding, counted
 from scflows.history.task_log import timestamp
 from scflows.locks import holder, is_alive
 from scflows.queue import files as backlog
-from scflows.queue.entries import Ticket
-from scflows.queue.permits import has_place
+from scflows.queue.entries import QueueEntry
+from scflows.queue.permits import has_free_permit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def turns(installation: Installation) -> Iterator[Finding]:
     if found is not None:
         yield Finding(FAIL, "turns", found.message, found.help)
         return
-    waiting = backlog.tickets(state)
+    waiting = backlog.entries(state)
     due = sum(ticket.at <= installation.now for ticket in waiting)
     if due:
         yield Finding(OK, "turns", f"{counted(due, 'run')} waiting for their turn")
@@ -67,8 +67,8 @@ def turns(installation: Installation) -> Iterator[Finding]:
 
 def standstill(state: str, now: float) -> Standstill | None:
     """Whether runs could start that wait, and the process that is to start them has said nothing for a minute."""
-    due = [ticket for ticket in backlog.tickets(state) if not ticket.is_own and now - ticket.at > backlog.ASLEEP]
-    path = backlog.turn_lock(state).path
+    due = [ticket for ticket in backlog.entries(state) if not ticket.is_own and now - ticket.at > backlog.ASLEEP]
+    path = backlog.worker_lock(state).path
     found = holder(state, backlog.LOCK) if due else None
     if found is None:
         return None
@@ -82,9 +82,11 @@ def standstill(state: str, now: float) -> Standstill | None:
     return Standstill(pid, since, len(due), path, _process_state(pid))
 
 
-def _could_start(state: str, ticket: Ticket) -> bool:
-    waiting = backlog.read(state, ticket)
-    return waiting is not None and not backlog.is_blocked(state, ticket, waiting) and has_place(state, waiting.most)
+def _could_start(state: str, ticket: QueueEntry) -> bool:
+    waiting = backlog.read_queued_run(state, ticket)
+    return (
+        waiting is not None and not backlog.is_blocked(state, ticket, waiting) and has_free_permit(state, waiting.most)
+    )
 
 
 def _process_state(pid: int) -> str:

@@ -136,12 +136,12 @@ def _crontab(installation: Installation, dry_run: bool) -> Iterator[Finding]:
 
 def _pending(installation: Installation, dry_run: bool) -> Iterator[Finding]:
     from scflows.history.recorder import pending_folder
-    from scflows.scheduler.reconcile import read_store
+    from scflows.scheduler.reconcile import open_reconciled_history
 
     waiting = [name for name in _listed(pending_folder(installation.settings)) if name.endswith(".json")]
     if waiting:
         what = f"take {counted(len(waiting), 'record')} of runs into the history"
-        yield _done("history", what, dry_run, lambda: read_store(installation.settings).close())
+        yield _done("history", what, dry_run, lambda: open_reconciled_history(installation.settings).close())
 
 
 def _done(topic: str, what: str, dry_run: bool, act: Callable[[], object]) -> Finding:

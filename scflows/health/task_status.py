@@ -16,7 +16,7 @@ from scflows.history.run import CANCELLED, CRASHED, FAILED, RUNNING, SKIPPED
 from scflows.history.task_log import log_path, scheduler_log, timestamp
 from scflows.notifications.incidents import TOO_LONG, incidents
 from scflows.notifications.problems import late
-from scflows.scheduler.reconcile import read_store
+from scflows.scheduler.reconcile import open_reconciled_history
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from scflows.cron.task import Task
     from scflows.history.contract import RunStore
     from scflows.history.run import Run
-    from scflows.notifications.deadlines import Expectation
+    from scflows.notifications.deadlines import Deadlines
     from scflows.settings import Settings
 
 STATES = ("enabled", "paused", "running", "failing", "late", "broken")
@@ -37,7 +37,7 @@ MOST_FAILURES = 100
 
 
 @dataclass(frozen=True)
-class TaskView:
+class TaskStatus:
     """A task, with what its runs and its schedule say of it now. Times are seconds since the epoch."""
 
     task: Task
@@ -48,23 +48,23 @@ class TaskView:
 
 
 @dataclass
-class Overview:
+class TaskList:
     """Some of the tasks, and what could not be read."""
 
-    views: list[TaskView] = field(default_factory=list)
+    views: list[TaskStatus] = field(default_factory=list)
     total: int = 0
     problems: list[str] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)  #: the tasks whose files cannot be read; cron starts them anyway
 
 
-def overview(
+def list_task_status(
     settings: Settings,
     pattern: str | None = None,
     state: str | None = None,
     device: str | None = None,
     order: str = "name",
     now: float | None = None,
-) -> Overview:
+) -> TaskList:
     """The tasks whose names match a shell pattern, in a state, of a device. Raises UsageError."""
     from fnmatch import fnmatchcase
 
@@ -73,7 +73,7 @@ def overview(
     if order not in ORDERS:
         raise UsageError(f"--sort {order!r} is none of {', '.join(ORDERS)}")
     tasks, broken = read_tasks(settings)
-    found = Overview(total=len(tasks) + len(broken), problems=[str(problem) for problem in broken])
+    found = TaskList(total=len(tasks) + len(broken), problems=[str(problem) for problem in broken])
     if broken and device is None and state in (None, "broken"):
         lost = _names(TaskStore(settings).folder) - {task.name for task in tasks}
         found.broken = sorted(name for name in lost if pattern is None or fnmatchcase(name, pattern))
@@ -86,7 +86,7 @@ def overview(
     moment = time.time() if now is None else now
     store: RunStore | None = None
     try:
-        store = read_store(settings)
+        store = open_reconciled_history(settings)
         latest = store.latest(task.name for task in chosen)
     except FAULTS as error:
         found.problems.append(f"history {settings.database_url}: {error}")
@@ -121,7 +121,7 @@ def view_of(
     store: RunStore | None,
     files: TaskStore,
     unanswered: Collection[str] = (),
-) -> TaskView:
+) -> TaskStatus:
     """One task's view. `store` is asked how many runs failed in a row, and whether it is late.
 
     `unanswered` are tasks of which somebody noted that slots have no run.
@@ -140,7 +140,7 @@ def view_of(
     else:
         is_behind = is_late(task, last, now) if store is None else late(task, last, store, now, files) is not None
         state = "late" if is_behind or task.name in unanswered else "enabled"
-    return TaskView(task, state, last, failures, upcoming)
+    return TaskStatus(task, state, last, failures, upcoming)
 
 
 def is_late(task: Task, last: Run | None, now: float) -> bool:
@@ -165,7 +165,7 @@ def _failures(task: Task, store: RunStore) -> int:
     return count
 
 
-def _is_in(view: TaskView, state: str) -> bool:
+def _is_in(view: TaskStatus, state: str) -> bool:
     if state == "enabled":
         return view.task.enabled
     if state == "paused":
@@ -173,7 +173,7 @@ def _is_in(view: TaskView, state: str) -> bool:
     return view.state == state
 
 
-def _sorted(views: Iterable[TaskView], order: str) -> list[TaskView]:
+def _sorted(views: Iterable[TaskStatus], order: str) -> list[TaskStatus]:
     if order == "next":
         return sorted(views, key=lambda view: (view.next is None, view.next or 0, view.task.name))
     if order == "last":
@@ -186,14 +186,14 @@ def _number(name: str) -> int:
     return int(name) if name.isdigit() else 0
 
 
-def one_task(settings: Settings, name: str) -> tuple[TaskView, list[Run], str | None, str]:
+def one_task(settings: Settings, name: str) -> tuple[TaskStatus, list[Run], str | None, str]:
     """A task's view, its last 20 runs, its line in the tabfile, the path of its log. Raises NotFound."""
     task = find_task(settings, name)
     runs: list[Run] = []
     last: Run | None = None
     store: RunStore | None = None
     try:
-        store = read_store(settings)
+        store = open_reconciled_history(settings)
         runs = store.find(Query(task=name, limit=20))
         last = store.latest([name]).get(name)
     except FAULTS:
@@ -207,16 +207,16 @@ def one_task(settings: Settings, name: str) -> tuple[TaskView, list[Run], str | 
     return view, runs, line, path
 
 
-def expected(settings: Settings, task: Task) -> Expectation:
+def expected(settings: Settings, task: Task) -> Deadlines:
     """What is expected of a task, after its history as far as that can be read."""
-    from scflows.notifications.deadlines import expectation
+    from scflows.notifications.deadlines import deadlines_of
 
     try:
-        store = read_store(settings)
+        store = open_reconciled_history(settings)
     except FAULTS:
-        return expectation(task, None, settings.timeout_seconds)
+        return deadlines_of(task, None, settings.timeout_seconds)
     try:
-        return expectation(task, store, settings.timeout_seconds)
+        return deadlines_of(task, store, settings.timeout_seconds)
     finally:
         store.close()
 
@@ -249,7 +249,7 @@ def check_slot(settings: Settings, task: Task, slot: float) -> None:
 
 def _is_known(settings: Settings, task: Task, slot: float) -> bool:
     try:
-        store = read_store(settings)
+        store = open_reconciled_history(settings)
         try:
             return bool(store.find(Query(task=task.name, slot=slot, limit=1)))
         finally:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-from scflows.cron.scheduler_lock import STALE, last_beat, scheduler
+from scflows.cron.scheduler_lock import STALE, last_heartbeat, scheduler
 from scflows.cron.task import TaskStore
 from scflows.health.ownership import foreign_files
 from scflows.health.queue import standstill
 from scflows.history.contract import Query
 from scflows.history.run import BAD, CANCELLED, CRASHED, QUEUED, RUNNING, SKIPPED
 from scflows.notifications.incidents import incidents
-from scflows.notifications.problems import LOOK_BACK, by_task, look_over, watched
+from scflows.notifications.problems import LOOK_BACK, by_task, find_problems, watched
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def condition(settings: Settings, store: RunStore, now: float | None = None) -> 
     seen: set[str] = set()
     for group in watched(settings, store):
         names = [task.name for task in group.tasks]
-        for trouble in look_over(group, by_task(group.store.belated(moment - LOOK_BACK)), moment):
+        for trouble in find_problems(group, by_task(group.store.belated(moment - LOOK_BACK)), moment):
             name = trouble.task.name
             incident = known.get(name)
             # What began earlier is told from its beginning: three slots, not the newest.
@@ -114,7 +114,7 @@ def _failing(last: Run, store: RunStore) -> Problem:
 
 def _hangs(settings: Settings, now: float) -> list[Problem]:
     found = []
-    held, beat = scheduler(settings), last_beat(settings)
+    held, beat = scheduler(settings), last_heartbeat(settings)
     if held is not None and beat is not None and now - beat.tick > STALE:
         told = "`flows cron run` did not look at the clock; stop it and start it again"
         found.append(Problem("", HANGS, beat.tick, told))

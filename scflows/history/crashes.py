@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from scflows.settings import Settings
 
 
-def settle(store: RunStore, settings: Settings) -> list[Run]:
+def record_crashes(store: RunStore, settings: Settings) -> list[Run]:
     """End the runs whose process died; those runs. Their hooks are owed from then on, see `owed`."""
     locks = None
     crashed = []
@@ -41,16 +41,16 @@ def settle(store: RunStore, settings: Settings) -> list[Run]:
 
 def _is_lost(run: Run, store: RunStore, settings: Settings) -> bool:
     """Whether a run is recorded as waiting, and waits nowhere: neither its process nor its file is there."""
-    from scflows.queue.files import has
+    from scflows.queue.files import contains
 
-    if is_alive(run.holder) or has(settings.state_path, run.id):
+    if is_alive(run.holder) or contains(settings.state_path, run.id):
         return False
     # One that began meanwhile lost its file only after it was recorded as running.
     now = store.run(run.id)
     return now is not None and now.status == QUEUED
 
 
-def owed(settings: Settings) -> Iterator[str]:
+def runs_with_pending_hooks(settings: Settings) -> Iterator[str]:
     """The ids of settled runs whose hooks nobody called yet, the oldest first.
 
     Each is given out to one who asks at a time, and forgotten once the next is asked for: if that one is killed
@@ -77,7 +77,7 @@ def owed(settings: Settings) -> Iterator[str]:
             os.close(descriptor)
 
 
-def are_owed(settings: Settings) -> bool:
+def has_pending_hooks(settings: Settings) -> bool:
     """Whether there are runs whose hooks nobody called yet."""
     try:
         return bool(os.listdir(_folder(settings)))

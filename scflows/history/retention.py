@@ -22,7 +22,7 @@ DAY = 24 * 3600.0
 SURELY_RECORDED = 3600.0
 
 
-class Limits:
+class RetentionLimits:
     """How much is kept of each task: what the settings of its own workspace say."""
 
     def __init__(self, settings: Settings) -> None:
@@ -55,7 +55,7 @@ def excess(store: RunStore, settings: Settings, before: float | None = None, now
 
     Raises UsageError for settings that cannot be read.
     """
-    limits = Limits(settings)
+    limits = RetentionLimits(settings)
     found: list[str] = []
     for task in store.tasks():
         kept = limits.of(task)
@@ -71,7 +71,7 @@ def prune(store: RunStore, settings: Settings, before: float | None = None) -> i
 
     Raises UsageError for settings that cannot be read, and what the history raises.
     """
-    limits = Limits(settings)
+    limits = RetentionLimits(settings)
     now = time.time()
     removed = store.remove(excess(store, settings, before, now))
     oldest = now - limits.here.retention.days * DAY
@@ -87,7 +87,7 @@ def prune(store: RunStore, settings: Settings, before: float | None = None) -> i
     return removed
 
 
-def _prune_logs(limits: Limits, settings: Settings, before: float | None, now: float) -> None:
+def _prune_logs(limits: RetentionLimits, settings: Settings, before: float | None, now: float) -> None:
     for path in log_files(settings.tasks_path):
         folder, name = os.path.split(path)
         kept = limits.of(name.removesuffix(".log"))

@@ -161,7 +161,7 @@ def scheduler_log(tasks_path: str) -> str:
     return os.path.join(tasks_path, "scheduler.log")
 
 
-def note(settings: Settings, text: str) -> None:
+def warn_in_scheduler_log(settings: Settings, text: str) -> None:
     """Write a warning into the scheduler's log: what is printed under cron is mailed, if it is not lost."""
     from scflows.history.task_log import TaskLog, scheduler_log
 

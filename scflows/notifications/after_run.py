@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from scflows.flows.model import Flow
     from scflows.history.run import Run
     from scflows.notifications.incidents import Incident
-    from scflows.notifications.payload import Call
+    from scflows.notifications.payload import HookCall
     from scflows.settings import Settings
 
     #: Runs a hook: (path of the flow, its input, the task it is about, settings); what went wrong.
     Start = Callable[[str, dict[str, Any], str, Settings], str]
 
 
-class FollowUp:
+class RunNotifier:
     """What follows on one run. Nothing here raises or changes the run: `problems` says what went wrong."""
 
     def __init__(self, run: Run, settings: Settings, start: Start) -> None:
@@ -74,7 +74,7 @@ class FollowUp:
         """
         if self.run.is_told and (self._own or self._shared):
             # First what happened first: a task that crashed before it went well again has failed, then recovered.
-            settle_and_pay(self.settings, self._start)
+            record_crashes_and_notify(self.settings, self._start)
         self._tell(is_known)
 
     def _know(self, where: FlowPath | None, flow: Flow | None) -> None:
@@ -94,13 +94,13 @@ class FollowUp:
     def _tell_of(self, hook: str, incident: Incident) -> None:
         if not self._own and not self._shared:
             return
-        from scflows.notifications.payload import incident_values, named, told_of
+        from scflows.notifications.payload import hook_input, incident_values, named
 
         about = incident_values(incident, self.settings.timezone)
         # Where there was no run, there is none to name.
         nothing = {} if self.run.id else {"id": None, "started": None}
         for call in named([(hook, False), (hook, True)], self._own, self._shared):
-            self._call(call, {**told_of(self.run, None, hook, self.settings), **nothing, "incident": about})
+            self._call(call, {**hook_input(self.run, None, hook, self.settings), **nothing, "incident": about})
 
     def _tell(self, is_known: bool) -> None:
         if not self.run.is_told or self.run.status not in (*GOOD, *BAD):
@@ -115,13 +115,13 @@ class FollowUp:
         )
         if not self._own and not self._shared:
             return
-        from scflows.notifications.payload import calls, previous_run, told_of
+        from scflows.notifications.payload import hook_input, hooks_to_call, previous_run
 
         previous = previous_run(self.run, self.settings)
-        for call in calls(self.run, previous, self._own, self._shared, is_known):
-            self._call(call, told_of(self.run, previous, call.hook, self.settings))
+        for call in hooks_to_call(self.run, previous, self._own, self._shared, is_known):
+            self._call(call, hook_input(self.run, previous, call.hook, self.settings))
 
-    def _call(self, call: Call, told: dict[str, Any]) -> None:
+    def _call(self, call: HookCall, told: dict[str, Any]) -> None:
         try:
             path = call.path
             if not call.shared:
@@ -170,31 +170,31 @@ class FollowUp:
             return None
 
 
-def settle_and_pay(settings: Settings, start: Start) -> None:
+def record_crashes_and_notify(settings: Settings, start: Start) -> None:
     """End runs whose process died, and call the hooks of those that nobody called them for."""
-    from scflows.history.crashes import settle
+    from scflows.history.crashes import record_crashes
     from scflows.history.recorder import FAULTS
     from scflows.history.store import open_store
 
     try:
         store = open_store(settings)
         try:
-            settle(store, settings)
+            record_crashes(store, settings)
         finally:
             store.close()
     except FAULTS:
         return  # Whoever can read the history next does it.
-    pay_owed(settings, start)
+    notify_crashed_runs(settings, start)
 
 
-def pay_owed(settings: Settings, start: Start) -> list[str]:
+def notify_crashed_runs(settings: Settings, start: Start) -> list[str]:
     """Call the hooks of runs that were found crashed; what went wrong with them."""
-    from scflows.history.crashes import owed
+    from scflows.history.crashes import runs_with_pending_hooks
     from scflows.history.recorder import FAULTS
     from scflows.history.store import open_store
 
     problems = []
-    for id in owed(settings):
+    for id in runs_with_pending_hooks(settings):
         try:
             store = open_store(settings)
             try:
@@ -206,7 +206,7 @@ def pay_owed(settings: Settings, start: Start) -> list[str]:
         if run is None:
             continue
         where, flow, used = _flow_of(run, settings)
-        late = FollowUp(run, used, start)
+        late = RunNotifier(run, used, start)
         late.settled(where, flow)
         problems += late.problems
     return problems

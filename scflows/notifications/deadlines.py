@@ -31,7 +31,7 @@ FEWEST = 5
 
 
 @dataclass(frozen=True)
-class Expectation:
+class Deadlines:
     """In seconds. What is set by hand in the schedule wins over what history says."""
 
     start_within: float  #: from the slot to the start of its run
@@ -41,13 +41,13 @@ class Expectation:
         return {"start_within": round(self.start_within, 3), "end_within": round(self.end_within, 3)}
 
 
-def expectation(task: Task, store: RunStore | None, limit: float) -> Expectation:
+def deadlines_of(task: Task, store: RunStore | None, limit: float) -> Deadlines:
     """What is expected of a task, after the runs in its history; `limit` is how long a run may take at most."""
     runs = [] if store is None else measured_runs(task, store)
     start = task.start_within
     if start is None:
         start = least_start(task) + usual_waiting(runs)
-    return Expectation(start, end_within(task, runs, limit))
+    return Deadlines(start, end_within(task, runs, limit))
 
 
 def least_start(task: Task) -> float:

@@ -13,7 +13,7 @@ from scflows.errors import NotFound, ScflowsError
 from scflows.history.recorder import FAULTS
 from scflows.history.run import BAD, GOOD, RUNNING, SKIPPED, SUCCESS, Run
 from scflows.history.task_log import TaskLog, log_path, scheduler_log
-from scflows.notifications.after_run import FollowUp
+from scflows.notifications.after_run import RunNotifier
 from scflows.notifications.incidents import LATE, MISSED, Incident, change_incident, incident_of, incidents, only_teller
 
 TYPE_CHECKING = False
@@ -44,16 +44,16 @@ def run_ended(run: Run, settings: Settings, start: Start) -> bool:
         change_incident(settings, run.task, ended)
     except OSError:
         return True  # It stays open, since nothing can be written; whoever can, ends it.
-    tell_incidents(settings, start, run.task)
+    deliver_alerts(settings, start, run.task)
     return True
 
 
-def are_untold(settings: Settings) -> bool:
+def has_undelivered(settings: Settings) -> bool:
     """Whether there is something to tell."""
     return any(_is_untold(each) for each in incidents(settings))
 
 
-def tell_incidents(settings: Settings, start: Start, task: str = "") -> None:
+def deliver_alerts(settings: Settings, start: Start, task: str = "") -> None:
     """Call the hooks for what is untold, of one task or of all.
 
     What another tells just now is left to that one, so that a hook which hangs keeps back its own task's alone.
@@ -99,13 +99,13 @@ def _tell(incident: Incident, settings: Settings, start: Start) -> None:
         run = _stand_in(incident, task, used)
         if where is not None:
             run.flow = where.written
-        follow_up = FollowUp(run, used, start)
+        follow_up = RunNotifier(run, used, start)
         follow_up.alerted(where, flow, incident)
         _log(task, used, f"{incident.kind}: {incident.message}", follow_up.problems)
         change_incident(settings, task.name, lambda before: before and replace(before, told=True, tries=0))
     if incident.recovery:
         run = _stored(incident.recovery, used) or Run(incident.recovery, task.flow, task.name, status=SUCCESS)
-        follow_up = FollowUp(run, used, start)
+        follow_up = RunNotifier(run, used, start)
         follow_up.recovered(where, flow, incident)
         _log(task, used, f"works again: run {run.id} {run.status}", follow_up.problems)
         change_incident(settings, task.name, lambda before: before and replace(before, is_open=False))

@@ -6,17 +6,17 @@ from dataclasses import replace
 from functools import partial
 
 from scflows.cron.task import TaskStore
-from scflows.cron.task_index import uncollected
+from scflows.cron.task_index import gc_paused
 from scflows.errors import NotFound, ScflowsError
 from scflows.history.contract import Query
 from scflows.history.run import GOOD
 from scflows.notifications.incidents import KEPT, MISSED, MOST_SLOTS, Incident, change_incident, incident_of, incidents
 from scflows.notifications.problems import (
     LOOK_BACK,
-    Trouble,
+    Problem,
     behind,
     by_task,
-    look_over,
+    find_problems,
     missed_words,
     to_make_up,
     watched,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from scflows.settings import Settings
 
 
-def look_out(
+def update_incidents(
     settings: Settings,
     store: RunStore,
     now: float,
@@ -43,7 +43,7 @@ def look_out(
 
     `owed` are (task, slot) that are about to be made up; `tasks` are all there are, for who has read them.
     """
-    with uncollected():
+    with gc_paused():
         _look_out(settings, store, now, owed, tasks)
 
 
@@ -66,7 +66,7 @@ def _look_out(
             ):
                 if found is not None:
                     _note(settings, found, now)
-        for trouble in look_over(group, belated, now):
+        for trouble in find_problems(group, belated, now):
             _note(settings, trouble, now)
         for incident in incidents(settings):
             if incident.task in tasks and incident.is_open and not incident.recovery:
@@ -74,14 +74,14 @@ def _look_out(
     _forget(settings, now)
 
 
-def _note(settings: Settings, trouble: Trouble, now: float) -> None:
+def _note(settings: Settings, trouble: Problem, now: float) -> None:
     task = trouble.task
     if task.dry:
         return  # As of its runs, nobody is told.
     change_incident(settings, task.name, lambda before: noted(before, trouble, now))
 
 
-def noted(before: Incident | None, trouble: Trouble, now: float) -> Incident | None:
+def noted(before: Incident | None, trouble: Problem, now: float) -> Incident | None:
     """What is known of a task once a trouble was found, after what was known before."""
     run = "" if trouble.run is None else trouble.run.id
     if before is not None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Call:
+class HookCall:
     """One hook that is to be called."""
 
     hook: str  #: `on_failure`, `on_success` or `on_recovery`
@@ -25,9 +25,9 @@ class Call:
     shared: bool  #: whether it is the settings' or the flow's own
 
 
-def calls(
+def hooks_to_call(
     run: Run, previous: Run | None, own: Mapping[str, str], shared: Mapping[str, str], is_known: bool = False
-) -> list[Call]:
+) -> list[HookCall]:
     """The hooks to call for a run, after the one before it.
 
     A flow's own `on_failure` hears of each failure, that of the settings of the first in a row. `is_known`: that
@@ -43,13 +43,13 @@ def calls(
     return named(wanted, own, shared)
 
 
-def named(wanted: Iterable[tuple[str, bool]], own: Mapping[str, str], shared: Mapping[str, str]) -> list[Call]:
+def named(wanted: Iterable[tuple[str, bool]], own: Mapping[str, str], shared: Mapping[str, str]) -> list[HookCall]:
     """The hooks that are wanted, as (its name, whether it is the settings'), as far as there are such."""
-    found: list[Call] = []
+    found: list[HookCall] = []
     for hook, is_shared in wanted:
         path = (shared if is_shared else own).get(hook)
         if path is not None and not any(call.hook == hook and call.path == path for call in found):
-            found.append(Call(hook, path, is_shared))
+            found.append(HookCall(hook, path, is_shared))
     return found
 
 
@@ -78,7 +78,7 @@ def previous_run(run: Run, settings: Settings) -> Run | None:
         return None
 
 
-def told_of(run: Run, previous: Run | None, hook: str, settings: Settings) -> dict[str, Any]:
+def hook_input(run: Run, previous: Run | None, hook: str, settings: Settings) -> dict[str, Any]:
     """A run as the input of a hook: JSON values, times as ISO 8601 text."""
     import socket
 

@@ -48,9 +48,9 @@ def ping(address: str, run: str, task: str, body: str = "") -> str:
 
 def ping_aside(address: str, run: str, task: str) -> int:
     """The same from a process of its own, so that nobody waits for it; its number, for `wait_for`."""
-    from scflows.connectors.process import start_aside
+    from scflows.connectors.process import run_detached
 
-    return start_aside(lambda: ping(address, run, task))
+    return run_detached(lambda: ping(address, run, task))
 
 
 def wait_for(pid: int) -> None:

@@ -31,7 +31,7 @@ UNANSWERED = (MISSED, "queue_timeout")
 
 
 @dataclass(frozen=True)
-class Trouble:
+class Problem:
     """What is wrong with one task. Times are seconds since the epoch."""
 
     task: Task
@@ -77,7 +77,7 @@ def watched(settings: Settings, store: RunStore, tasks: Iterable[Task] | None = 
             other.close()
 
 
-def look_over(group: Watched, belated: Mapping[str, Sequence[Run]], now: float) -> Iterator[Trouble]:
+def find_problems(group: Watched, belated: Mapping[str, Sequence[Run]], now: float) -> Iterator[Problem]:
     """What is wrong now with tasks of a group; `belated` are the runs that the store calls so."""
     latest = group.store.latest(task.name for task in group.tasks)
     files = TaskStore(group.settings)
@@ -106,7 +106,7 @@ def by_task(runs: Iterable[Run]) -> dict[str, list[Run]]:
     return found
 
 
-def late(task: Task, last: Run | None, store: RunStore, now: float, files: TaskStore) -> Trouble | None:
+def late(task: Task, last: Run | None, store: RunStore, now: float, files: TaskStore) -> Problem | None:
     """Whether a slot of a task was due whose run has not begun in time; `last` is its newest run."""
     usual = least_start(task)
     due = task.schedule.latest_epoch(now - usual)
@@ -126,10 +126,10 @@ def late(task: Task, last: Run | None, store: RunStore, now: float, files: TaskS
     told = f"due at {timestamp(due)}, and not started {_words(now - due)} later"
     if answers:
         told += ": it waits for its turn"
-    return Trouble(task, LATE, due, due, told, (float(due),), answers[0] if answers else None)
+    return Problem(task, LATE, due, due, told, (float(due),), answers[0] if answers else None)
 
 
-def too_long(task: Task, last: Run | None, store: RunStore, now: float, limit: float) -> Trouble | None:
+def too_long(task: Task, last: Run | None, store: RunStore, now: float, limit: float) -> Problem | None:
     """Whether the newest run of a task goes on for longer than it should."""
     if last is None or last.status != RUNNING or (last.dry_run and not task.dry):
         return None
@@ -137,10 +137,10 @@ def too_long(task: Task, last: Run | None, store: RunStore, now: float, limit: f
     if now - last.started <= most:
         return None
     told = f"running for {_words(now - last.started)}, expected to end within {_words(most)}"
-    return Trouble(task, TOO_LONG, last.started, last.slot or 0.0, told, run=last)
+    return Problem(task, TOO_LONG, last.started, last.slot or 0.0, told, run=last)
 
 
-def behind(task: Task, runs: Sequence[Run], store: RunStore, after: float) -> Trouble | None:
+def behind(task: Task, runs: Sequence[Run], store: RunStore, after: float) -> Problem | None:
     """The slots later than `after` that were missed, or whose runs began too late; `runs` are `belated` ones."""
     found = [run for run in runs if (run.slot or 0.0) > after]
     if any(run.reason not in UNANSWERED for run in found):
@@ -154,21 +154,21 @@ def behind(task: Task, runs: Sequence[Run], store: RunStore, after: float) -> Tr
         most = max(run.started - (run.slot or 0.0) for run in found)
         what = "1 slot was" if len(slots) == 1 else f"{len(slots)} slots were"
         told = f"{what} answered late, up to {_words(most)} after being due"
-        return Trouble(task, LATE, slots[0], slots[-1], told, tuple(slots[-MOST_SLOTS:]))
+        return Problem(task, LATE, slots[0], slots[-1], told, tuple(slots[-MOST_SLOTS:]))
     return _missed(task, found, None)
 
 
-def to_make_up(task: Task, slots: Sequence[float], after: float) -> Trouble | None:
+def to_make_up(task: Task, slots: Sequence[float], after: float) -> Problem | None:
     """Slots later than `after` that nobody answered for, and that are about to be made up."""
     found = sorted(slot for slot in slots if slot > after)
     if not found:
         return None
     what = "1 slot is" if len(found) == 1 else f"{len(found)} slots are"
     told = f"{what} without a run, the first of {timestamp(found[0])}, and to be made up"
-    return Trouble(task, LATE, found[0], found[-1], told, tuple(found[-MOST_SLOTS:]))
+    return Problem(task, LATE, found[0], found[-1], told, tuple(found[-MOST_SLOTS:]))
 
 
-def _missed(task: Task, runs: Sequence[Run], last: Run | None) -> Trouble | None:
+def _missed(task: Task, runs: Sequence[Run], last: Run | None) -> Problem | None:
     ran = -1.0 if last is None or last.slot is None else last.slot
     slots = sorted({run.slot for run in runs if run.slot is not None and run.slot > ran})
     if not slots:
@@ -176,7 +176,7 @@ def _missed(task: Task, runs: Sequence[Run], last: Run | None) -> Trouble | None
     told = missed_words(slots)
     if any(run.reason != MISSED and run.slot in slots for run in runs):
         told += ": given up after waiting for longer than MAX_WAIT_SECONDS"
-    return Trouble(task, MISSED, slots[0], slots[-1], told, tuple(slots[-MOST_SLOTS:]))
+    return Problem(task, MISSED, slots[0], slots[-1], told, tuple(slots[-MOST_SLOTS:]))
 
 
 def missed_words(slots: Sequence[float]) -> str:

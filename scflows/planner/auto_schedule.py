@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field, replace
 
-from scflows.cron.schedule.spec import Asked
+from scflows.cron.schedule.spec import ScheduleSpec
 from scflows.cron.task import task_name
 from scflows.errors import Refused, Unreachable
 from scflows.planner.plan import KEEP, REMOVE, Change, Plan
 from scflows.planner.planner import Planner
-from scflows.planner.sources.base import Found, Wish
+from scflows.planner.sources.base import Found, TaskRequest
 from scflows.planner.sources.registry import find_source, sources
 from scflows.storage import is_below
 
@@ -103,7 +103,7 @@ def auto_schedule(planner: Planner, search: Search, answers: Answers) -> Plan:
 
     Only tasks of this workspace and of a source that answered are removed.
     """
-    wishes: list[Wish] = []
+    wishes: list[TaskRequest] = []
     found = answers.found
     for each in found.values():
         for wish in each.wishes:
@@ -141,19 +141,19 @@ def refused_names(plan: Plan) -> list[str]:
     return [change.task.name for change in plan.of(KEEP) if change.why.startswith("belongs to")]
 
 
-def _as_searched(wish: Wish, search: Search) -> Wish:
+def _as_searched(wish: TaskRequest, search: Search) -> TaskRequest:
     if search.task_interval_hours is not None:
         wish = replace(wish, asked=replace(wish.asked, cron=None, every=search.task_interval_hours * HOUR))
     return replace(wish, dry=wish.dry or search.dry_tasks)
 
 
-def _search_again(planner: Planner, search: Search) -> Wish:
+def _search_again(planner: Planner, search: Search) -> TaskRequest:
     other = planner.before.get(search.name)
     own = other is None or (other.source, other.workspace) == (NAME, planner.settings.home)
     folder = os.path.basename(planner.settings.home)
     name = search.name if own else task_name(f"/{search.name}-{folder}", "/")
-    asked = Asked(every=search.interval_days * DAY)
-    return Wish(name, asked, command=search.command(), source=NAME)
+    asked = ScheduleSpec(every=search.interval_days * DAY)
+    return TaskRequest(name, asked, command=search.command(), source=NAME)
 
 
 def _gone(planner: Planner, found: dict[str, Found], is_meant: bool) -> list[Change]:

@@ -6,12 +6,12 @@ import os
 import time
 from functools import cached_property
 
-from scflows.cron.lazy_tasks import StoredTasks
+from scflows.cron.lazy_tasks import LazyTasks
 from scflows.cron.task_index import read_tasks
 from scflows.errors import NotFound, ScflowsError
-from scflows.planner.load.durations import measured
+from scflows.planner.load.durations import measured_durations
 from scflows.planner.load.load import Load, load_of
-from scflows.planner.load_cache import KeptLoad, keep_load, kept_load
+from scflows.planner.load_cache import CachedLoad, read_cached_load, write_cached_load
 from scflows.planner.plan import KEEP
 
 TYPE_CHECKING = False
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 
     from scflows.cron.task import Task, TaskStore
     from scflows.planner.load.durations import Durations
-    from scflows.planner.load.other_crontabs import Avoided
+    from scflows.planner.load.other_crontabs import BusyMinutes
     from scflows.planner.plan import Plan
-    from scflows.planner.sources.base import Wish
-    from scflows.planner.write_intent import Intent
+    from scflows.planner.sources.base import TaskRequest
+    from scflows.planner.write_intent import WriteIntent
     from scflows.settings import Settings
 
 
-class Standing:
+class TaskInventory:
     """The tasks with their load, for as long as nobody else changes them: hold `file_lock`."""
 
     def __init__(
-        self, settings: Settings, store: TaskStore, left_over: Intent, is_dry: bool, one_line: bool, foreign: bytes
+        self, settings: Settings, store: TaskStore, left_over: WriteIntent, is_dry: bool, one_line: bool, foreign: bytes
     ) -> None:
         """`left_over` is what a command that was killed had begun; `foreign` are the lines of the crontab that are not
         ours. With `one_line` the tasks need not be read to write the crontab."""
@@ -41,22 +41,22 @@ class Standing:
         self._removed = left_over.removed
         self._is_dry = is_dry
         self._foreign = foreign
-        self._kept: KeptLoad | None = None
+        self._kept: CachedLoad | None = None
         self._load: Load | None = None
         self._durations: Durations | None = None
         self._weighed = time.time()  #: when the durations were measured
-        kept = None if left_over.names else kept_load(settings)
+        kept = None if left_over.names else read_cached_load(settings)
         # With a line for each all tasks are read anyway.
         if kept is not None and (one_line or not kept.is_old):
             self._kept, self._weighed = kept, kept.weighed
         known = (None, 0) if self._kept is None else (self._kept.count, self._kept.enabled)
-        self.tasks = StoredTasks(self._read_all, self._read, *known)
+        self.tasks = LazyTasks(self._read_all, self._read, *known)
 
     def keep(self, plan: Plan) -> None:
         """Keep the load that a plan makes, once it is written."""
         if plan.load_after is not None and not self.broken:
-            kept = KeptLoad(plan.load_after, self.durations, len(plan.tasks), plan.tasks.enabled, self._weighed)
-            keep_load(self._settings, kept)
+            kept = CachedLoad(plan.load_after, self.durations, len(plan.tasks), plan.tasks.enabled, self._weighed)
+            write_cached_load(self._settings, kept)
 
     def weigh_anew(self) -> None:
         """Count all tasks, by what their runs take now."""
@@ -69,10 +69,10 @@ class Standing:
         if self._durations is None and self._kept is not None:
             self._durations = self._kept.durations
         if self._durations is None:
-            self._durations = measured(self._settings, self.tasks.values())
+            self._durations = measured_durations(self._settings, self.tasks.values())
         return self._durations
 
-    def seconds(self, task: Task | Wish) -> float:
+    def seconds(self, task: Task | TaskRequest) -> float:
         """How long a run of a task is expected to take."""
         return self.durations.of(task.name, task.source, task.kind)
 
@@ -86,11 +86,11 @@ class Standing:
         return self._load
 
     @cached_property
-    def avoided(self) -> Avoided:
+    def avoided(self) -> BusyMinutes:
         """The minutes that are left to others where it costs nothing."""
-        from scflows.planner.load.other_crontabs import avoided
+        from scflows.planner.load.other_crontabs import busy_minutes
 
-        return avoided(self._settings.system_cron_path, self._foreign, time.time())
+        return busy_minutes(self._settings.system_cron_path, self._foreign, time.time())
 
     def load_after(self, plan: Plan) -> Load:
         """The load once a plan is carried out."""

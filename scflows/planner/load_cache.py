@@ -35,7 +35,7 @@ FORM = 4
 
 
 @dataclass(frozen=True)
-class KeptLoad:
+class CachedLoad:
     """What is known of the tasks without reading them."""
 
     load: Load
@@ -55,11 +55,11 @@ def load_file(settings: Settings) -> str:
     return os.path.join(settings.state_path, "tasks.load")
 
 
-def keep_load(settings: Settings, kept: KeptLoad) -> None:
+def write_cached_load(settings: Settings, kept: CachedLoad) -> None:
     """Keep it for the next command. Hold `file_lock`, with all task files written."""
     state = _state(settings)
     if state is None or kept.count <= FEW:
-        forget_load(settings)
+        drop_cached_load(settings)
         return
     head = {
         "state": state,
@@ -79,10 +79,10 @@ def keep_load(settings: Settings, kept: KeptLoad) -> None:
     try:
         replace(load_file(settings), _digest(body) + body, mode=0o600, durable=False)
     except OSError:
-        forget_load(settings)
+        drop_cached_load(settings)
 
 
-def forget_load(settings: Settings) -> None:
+def drop_cached_load(settings: Settings) -> None:
     """Have the next command count all tasks."""
     try:
         os.unlink(load_file(settings))
@@ -90,7 +90,7 @@ def forget_load(settings: Settings) -> None:
         pass
 
 
-def kept_load(settings: Settings) -> KeptLoad | None:
+def read_cached_load(settings: Settings) -> CachedLoad | None:
     """What was kept; None for nothing, and for what may no longer be so. Hold `file_lock`, or look only."""
     try:
         with open(open_regular(load_file(settings)), "rb") as file:
@@ -117,7 +117,7 @@ def kept_load(settings: Settings) -> KeptLoad | None:
     durations = Durations((), {})
     durations.own = dict(zip(head["own"], seconds.tolist(), strict=True))
     durations.groups = {tuple(group): seconds for *group, seconds in head["groups"]}
-    return KeptLoad(load, durations, head["count"], head["enabled"], head["weighed"], written)
+    return CachedLoad(load, durations, head["count"], head["enabled"], head["weighed"], written)
 
 
 def _state(settings: Settings) -> list[object] | None:

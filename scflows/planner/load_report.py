@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from scflows.cron.task_index import read_tasks
 from scflows.history.recorder import FAULTS
 from scflows.history.store import open_store
-from scflows.planner.load.durations import measured
+from scflows.planner.load.durations import measured_durations
 from scflows.planner.load.load import load_of
 
 TYPE_CHECKING = False
@@ -36,7 +36,7 @@ class LoadView:
 def load_view(settings: Settings, by: str, now: float | None = None) -> LoadView:
     """The load by `minute` (of the hour) or `hour` (of the day)."""
     tasks = [task for task in read_tasks(settings)[0] if task.enabled]
-    durations = measured(settings, tasks)
+    durations = measured_durations(settings, tasks)
     load = load_of((task.schedule, durations.of(task.name, task.source, task.kind)) for task in tasks)
     until = time.time() if now is None else now
     was: list[int] | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from scflows.cron.schedule.spec import CATCH_UP, MOST_CAUGHT_UP, Asked, asked, parse_every
+from scflows.cron.schedule.spec import CATCH_UP, MOST_CAUGHT_UP, ScheduleSpec, asked, parse_every
 from scflows.cron.task import check_name, task_name
 from scflows.errors import Busy, UsageError
 from scflows.flows.loader import find_flow, load_flow
@@ -14,7 +14,7 @@ from scflows.integrations.smartcitizen.task_kinds import find_kind
 from scflows.planner.load.placement import placed
 from scflows.planner.plan import KEEP, REPLACE, Change, Plan
 from scflows.planner.planner import Planner, since
-from scflows.planner.sources.base import Wish
+from scflows.planner.sources.base import TaskRequest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -165,7 +165,7 @@ def _beside(order: Order) -> dict[str, Any]:
     return said
 
 
-def _wishes(planner: Planner, order: Order) -> list[Wish]:
+def _wishes(planner: Planner, order: Order) -> list[TaskRequest]:
     if order.kind is not None and not order.devices:
         raise UsageError("--kind says what is done to devices", "name them with --device")
     kind = find_kind(order.kind or "process") if order.devices and (order.kind or not order.flows) else None
@@ -190,7 +190,7 @@ def _wishes(planner: Planner, order: Order) -> list[Wish]:
                 params["device"] = converted["device"]
             name = order.name or _device_name(order, where.file, where.folder, device, kind)
             wishes.append(
-                Wish(
+                TaskRequest(
                     check_name(name),
                     wanted,
                     flow=where.file,
@@ -214,7 +214,7 @@ def _device_name(order: Order, file: str, folder: str, device: str, kind: Kind |
     return device if len(order.flows) == 1 else f"{flow}-{device}"
 
 
-def _asked(order: Order, written: dict[str, Any] | None, default: int = DEFAULT_HOURS) -> Asked:
+def _asked(order: Order, written: dict[str, Any] | None, default: int = DEFAULT_HOURS) -> ScheduleSpec:
     """What the order says; else what the flow says; else every `default` hours."""
     named = [option for option in ("cron", "every", "interval_hours") if getattr(order, option) is not None]
     if len(named) > 1:

@@ -8,7 +8,7 @@ from scflows.cron.crontab.tabfile import Tabfile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from scflows.cron.lazy_tasks import ChangedTasks
+    from scflows.cron.lazy_tasks import TaskChanges
     from scflows.cron.task import Task
     from scflows.planner.load.load import Load
     from scflows.planner.sources.base import Decision
@@ -31,7 +31,7 @@ class Change:
 class Plan:
     """What would be on the crontab, against what is."""
 
-    tasks: ChangedTasks  #: all of the user's tasks afterwards, the paused ones too
+    tasks: TaskChanges  #: all of the user's tasks afterwards, the paused ones too
     changes: list[Change] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)  #: what could not be read; nothing of it is changed
     unreachable: list[str] = field(default_factory=list)  #: sources that did not answer

@@ -11,26 +11,26 @@ import time
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 
-from scflows.cron.crontab.editor import Custody
+from scflows.cron.crontab.editor import CrontabEditor
 from scflows.cron.crontab.line import parse_line
 from scflows.cron.crontab.tabfile import file_lock
-from scflows.cron.lazy_tasks import ChangedTasks
+from scflows.cron.lazy_tasks import TaskChanges
 from scflows.cron.schedule.schedule import Schedule
 from scflows.cron.task import Task, TaskStore, check_name, is_name, no_such_task
 from scflows.errors import Refused
-from scflows.planner.inventory import Standing
+from scflows.planner.inventory import TaskInventory
 from scflows.planner.load.placement import nominal, placed
 from scflows.planner.plan import ADD, KEEP, REMOVE, REPLACE, Change, Plan
-from scflows.planner.write_intent import Intent, forget, left_over
+from scflows.planner.write_intent import WriteIntent, forget, unfinished_write
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from scflows.cron.crontab.line import Entry
-    from scflows.cron.schedule.spec import Asked
+    from scflows.cron.crontab.line import CrontabEntry
+    from scflows.cron.schedule.spec import ScheduleSpec
     from scflows.planner.load.rebalance import Rebalanced
-    from scflows.planner.sources.base import Wish
+    from scflows.planner.sources.base import TaskRequest
     from scflows.settings import Settings
 
 #: The part of the tasks that `rebalanced` moves at most, unless it is told.
@@ -45,25 +45,25 @@ class Planner:
         self.dry_run = dry_run
         self.store = TaskStore(settings)
         #: What a command that was killed had begun; done with the first plan that is written.
-        self.left_over = left_over(settings)
+        self.left_over = unfinished_write(settings)
         if not dry_run:
             for name in self.left_over.removed:
                 self.store.remove(name)
-        self.custody = Custody(settings, whole)
+        self.custody = CrontabEditor(settings, whole)
         if one_line is not None:
             self.custody.one_line = one_line
-        self.standing = Standing(
+        self.standing = TaskInventory(
             settings, self.store, self.left_over, dry_run, self.custody.one_line, self.custody.parts.foreign
         )
         self.before = self.standing.tasks
 
-    def place(self, wish: Wish, balance: bool = True) -> Schedule:
+    def place(self, wish: TaskRequest, balance: bool = True) -> Schedule:
         """The schedule that a new task gets now, counted into the load."""
         return placed(wish.asked, self.standing.load, wish.name, balance, self.standing.seconds(wish))
 
     def wish(
         self,
-        wishes: Iterable[Wish],
+        wishes: Iterable[TaskRequest],
         overwrite: bool = False,
         balance: bool = True,
         settings: dict[str, str] | None = None,
@@ -111,7 +111,7 @@ class Planner:
         for name in names:
             if is_name(name):
                 self.before.get(name)
-        return Plan(ChangedTasks(self.before), problems=list(self.standing.broken), peak_before=self.standing.load.peak)
+        return Plan(TaskChanges(self.before), problems=list(self.standing.broken), peak_before=self.standing.load.peak)
 
     def change(self, changes: Iterable[Change]) -> Plan:
         """A plan that replaces and removes tasks."""
@@ -196,7 +196,7 @@ class Planner:
             return Change(KEEP, old, f"{why} already")
         return Change(REPLACE, replace(old, enabled=enabled, since=_now() if enabled else old.since), why)
 
-    def _entries(self) -> list[Entry]:
+    def _entries(self) -> list[CrontabEntry]:
         theirs = {entry.text for entry in self.custody.others}
         tabfile, block = self.custody.tabfile, self.custody.parts.lines or []
         # Also what stayed in the crontab while the tabfile was written alone.
@@ -217,7 +217,7 @@ class Planner:
             try:
                 if names or before.names:
                     lost = names - wanted | before.removed - wanted
-                    Intent(frozenset(wanted | before.written - lost), frozenset(lost)).keep(self.settings)
+                    WriteIntent(frozenset(wanted | before.written - lost), frozenset(lost)).keep(self.settings)
                 self.store.write(*(plan.tasks[name] for name in wanted))
                 plan.notes.extend(self.custody.write(plan.tabfile, plan.rewritten))
                 # Last, so that no line is ever without its task.
@@ -262,7 +262,7 @@ class Planner:
         plan.peak_after = plan.load_after.peak
         return plan
 
-    def _task(self, wish: Wish, schedule: Schedule, remembered: dict[str, str]) -> Task:
+    def _task(self, wish: TaskRequest, schedule: Schedule, remembered: dict[str, str]) -> Task:
         return Task(
             name=wish.name,
             schedule=schedule,
@@ -285,7 +285,7 @@ class Planner:
             end_within=wish.asked.end_within,
         )
 
-    def _replaced(self, wish: Wish, old: Task, remembered: dict[str, str], balance: bool) -> Task:
+    def _replaced(self, wish: TaskRequest, old: Task, remembered: dict[str, str], balance: bool) -> Task:
         if _asks_the_same(wish.asked, old, balance):
             schedule = old.schedule
         else:
@@ -342,14 +342,14 @@ def planning(
         yield Planner(settings, dry_run, one_line, whole)
 
 
-def _belongs(old: Task, wish: Wish, settings: Settings) -> bool:
+def _belongs(old: Task, wish: TaskRequest, settings: Settings) -> bool:
     """Whether a wish may replace a task: a person's may replace any, a source's only its own."""
     if wish.source == "manual":
         return True
     return old.source == wish.source and old.workspace == settings.home
 
 
-def _asks_the_same(asked: Asked, old: Task, balance: bool) -> bool:
+def _asks_the_same(asked: ScheduleSpec, old: Task, balance: bool) -> bool:
     schedule = old.schedule
     if asked.cron is not None:
         return schedule.every is None and (schedule.cron, schedule.timezone) == (asked.cron, asked.timezone)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Intent:
+class WriteIntent:
     """Tasks by name. Each of their files holds the old task or the new one, never half of one."""
 
     written: frozenset[str] = frozenset()  #: whose files and lines are written
@@ -30,14 +30,14 @@ class Intent:
         replace(intent_file(settings), json.dumps(content).encode(), mode=0o600)
 
 
-def left_over(settings: Settings) -> Intent:
+def unfinished_write(settings: Settings) -> WriteIntent:
     """What a command that was cut off had begun; nothing in most cases."""
     try:
         with open(open_regular(intent_file(settings)), "rb") as file:
             values = json.loads(file.read())
-        return Intent(frozenset(values["written"]), frozenset(values["removed"]))
+        return WriteIntent(frozenset(values["written"]), frozenset(values["removed"]))
     except BROKEN:
-        return Intent()
+        return WriteIntent()
 
 
 def forget(settings: Settings) -> None:

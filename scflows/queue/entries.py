@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-LEFT, OWN = ".left", ".own"
+LEFT_ENDING, OWN_ENDING = ".left", ".own"
 #: Added to what is subtracted from, so that names sort like numbers.
 BIAS = 5000
 #: No time in a file is later than this, in seconds since the epoch: the end of the year 9999.
@@ -13,7 +13,7 @@ LAST = 253402300800.0
 
 
 @dataclass(frozen=True)
-class Ticket:
+class QueueEntry:
     """What the name of a file says: whose turn it is, and when. Sorts in the order of the turns."""
 
     rank: int  #: less is earlier: minus the priority
@@ -28,12 +28,12 @@ class Ticket:
 
     @property
     def name(self) -> str:
-        ending = OWN if self.is_own else LEFT
+        ending = OWN_ENDING if self.is_own else LEFT_ENDING
         return f"{self.rank + BIAS:04d}_{round(self.at * 1000):014d}_{self.task}_{self.run}{ending}"
 
 
 @dataclass(frozen=True)
-class Waiting:
+class QueuedRun:
     """What a file says besides. Times are seconds since the epoch."""
 
     trigger: str
@@ -48,29 +48,29 @@ class Waiting:
     why: str  #: what it waits for, as it was when it came
 
 
-def ticket_named(name: str) -> Ticket | None:
+def parse_entry_name(name: str) -> QueueEntry | None:
     """What the name of a file says; None for one that is no ticket."""
     stem, _, ending = name.rpartition(".")
-    if name.startswith(".") or f".{ending}" not in (LEFT, OWN):
+    if name.startswith(".") or f".{ending}" not in (LEFT_ENDING, OWN_ENDING):
         return None
     try:
         rank, at, rest = stem.split("_", 2)
         task, run = rest.rsplit("_", 1)
-        return Ticket(int(rank) - BIAS, int(at) / 1000, task, run, f".{ending}" == OWN)
+        return QueueEntry(int(rank) - BIAS, int(at) / 1000, task, run, f".{ending}" == OWN_ENDING)
     except ValueError:
         return None
 
 
-def parse_waiting(text: str) -> Waiting | None:
+def parse_queued_run(text: str) -> QueuedRun | None:
     """What a file says; None for one that is broken."""
     try:
-        waiting = Waiting(**json.loads(text))
+        waiting = QueuedRun(**json.loads(text))
     except (ValueError, TypeError, RecursionError):
         return None
     return waiting if _is_sound(waiting) else None
 
 
-def _is_sound(waiting: Waiting) -> bool:
+def _is_sound(waiting: QueuedRun) -> bool:
     """Whether each value is of its type: a power cut or a full disk may leave anything in a file."""
     texts = [waiting.trigger, waiting.lock_path, waiting.lock, waiting.why]
     if not isinstance(waiting.mutexes, list) or type(waiting.patient) is not bool or type(waiting.most) is not int:

@@ -11,19 +11,19 @@ import fcntl
 import json
 import os
 
-from scflows.locks import FileLock, SureLock, holder, is_alive
-from scflows.queue.entries import parse_waiting, ticket_named
-from scflows.queue.permits import BACKLOG, has_place
+from scflows.locks import FallbackLock, FileLock, holder, is_alive
+from scflows.queue.entries import parse_entry_name, parse_queued_run
+from scflows.queue.permits import QUEUE_FOLDER, has_free_permit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-    from scflows.queue.entries import Ticket, Waiting
+    from scflows.queue.entries import QueuedRun, QueueEntry
 
 #: The lock that whoever hands out turns has, and the command that does nothing else.
 LOCK = "turn"
-HAND_OUT = ("run", "--waiting")
+WORKER_COMMAND = ("run", "--waiting")
 #: A file that was left half made this many seconds ago was left for good.
 FORGOTTEN = 600.0
 #: A process that waits and has said nothing for so many seconds, as one that was stopped with Ctrl-Z, loses its turn.
@@ -35,7 +35,7 @@ FAIR = 300.0
 ASLEEP = 60.0
 
 
-class Held:
+class HeldEntry:
     """A file of the backlog that this process has for itself."""
 
     def __init__(self, path: str, descriptor: int) -> None:
@@ -64,26 +64,26 @@ class Held:
         self.leave()
 
 
-def tickets(state: str) -> list[Ticket]:
+def entries(state: str) -> list[QueueEntry]:
     """All that wait, in the order of their turns."""
     try:
-        names = os.listdir(os.path.join(state, BACKLOG))
+        names = os.listdir(os.path.join(state, QUEUE_FOLDER))
     except OSError:
         return []
-    found = [ticket for ticket in map(ticket_named, names) if ticket is not None]
+    found = [ticket for ticket in map(parse_entry_name, names) if ticket is not None]
     return sorted(found, key=lambda ticket: ticket.key)
 
 
-def read(state: str, ticket: Ticket) -> Waiting | None:
+def read_queued_run(state: str, ticket: QueueEntry) -> QueuedRun | None:
     """What the ticket's file says; None when it waits no more, or the file is broken."""
     try:
         with open(_path(state, ticket), encoding="utf-8") as file:
-            return parse_waiting(file.read())
+            return parse_queued_run(file.read())
     except (OSError, ValueError):
         return None
 
 
-def put(state: str, ticket: Ticket, waiting: Waiting) -> Held:
+def enqueue(state: str, ticket: QueueEntry, waiting: QueuedRun) -> HeldEntry:
     """Queue up; nobody takes it on before it is let go of. Raises OSError."""
     path = _path(state, ticket)
     folder, name = os.path.split(path)
@@ -104,10 +104,10 @@ def put(state: str, ticket: Ticket, waiting: Waiting) -> Held:
         os.close(descriptor)
         os.unlink(hidden)
         raise
-    return Held(path, descriptor)
+    return HeldEntry(path, descriptor)
 
 
-def seize(state: str, ticket: Ticket) -> Held | None:
+def claim(state: str, ticket: QueueEntry) -> HeldEntry | None:
     """Have a ticket for oneself; None when somebody else has it, or it is gone."""
     path = _path(state, ticket)
     try:
@@ -117,103 +117,103 @@ def seize(state: str, ticket: Ticket) -> Held | None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if os.fstat(descriptor).st_nlink:
-            return Held(path, descriptor)
+            return HeldEntry(path, descriptor)
     except OSError:
         pass
     os.close(descriptor)
     return None
 
 
-def kept_for(state: str, now: float, before: Ticket, most: int) -> int:
+def permits_reserved_for_earlier(state: str, now: float, before: QueueEntry, most: int) -> int:
     """How many places, the first ones, are for those whose turn comes earlier; looked for up to `most`.
 
     These are as many as one of them may have at most, whose time has come and that nothing but a place keeps from
     starting.
     """
     kept = 0
-    for ticket in tickets(state):
+    for ticket in entries(state):
         if kept >= most or ticket.key >= before.key:
             break
         if ticket.at > now or ticket.run == before.run:
             continue
-        waiting = read(state, ticket)
+        waiting = read_queued_run(state, ticket)
         if waiting is not None and waiting.most > kept and not is_blocked(state, ticket, waiting):
             kept = waiting.most
     return kept
 
 
-def comes_first(state: str, now: float, before: Ticket, mine: Collection[tuple[str, str]]) -> str:
+def earlier_run_that_could_start(state: str, now: float, before: QueueEntry, mine: Collection[tuple[str, str]]) -> str:
     """The run whose turn comes earlier and that could start now, but for one of `mine`, or has waited for long.
 
     Empty when there is none.
 
     `mine` are locks, each by its folder and name, that who asks has taken, and did not wait for as long.
     """
-    for ticket in tickets(state):
+    for ticket in entries(state):
         if ticket.key >= before.key:
             break
         if ticket.at > now or ticket.run == before.run:
             continue
-        waiting = read(state, ticket)
-        if waiting is None or not any(each in mine for each in needed(waiting)):
+        waiting = read_queued_run(state, ticket)
+        if waiting is None or not any(each in mine for each in required_locks(waiting)):
             continue
-        if now - waiting.since > FAIR and not is_at_rest(state, ticket):
+        if now - waiting.since > FAIR and not is_suspended(state, ticket):
             return ticket.run
-        if not is_blocked(state, ticket, waiting, mine) and has_place(state, waiting.most):
+        if not is_blocked(state, ticket, waiting, mine) and has_free_permit(state, waiting.most):
             return ticket.run
     return ""
 
 
-def is_blocked(state: str, ticket: Ticket, waiting: Waiting, besides: Collection[tuple[str, str]] = ()) -> bool:
+def is_blocked(state: str, ticket: QueueEntry, waiting: QueuedRun, besides: Collection[tuple[str, str]] = ()) -> bool:
     """Whether something else than a place keeps a run from starting: a mutex, its own lock, a process at rest.
 
     `waiting` is what its file says. Locks `besides` do not count.
     """
-    if is_at_rest(state, ticket):
+    if is_suspended(state, ticket):
         return True
-    return any(each not in besides and holder(*each) is not None for each in needed(waiting))
+    return any(each not in besides and holder(*each) is not None for each in required_locks(waiting))
 
 
-def is_at_rest(state: str, ticket: Ticket) -> bool:
+def is_suspended(state: str, ticket: QueueEntry) -> bool:
     """Whether the process that waits with a run does not look whether it is its turn."""
     return ticket.is_own and not _looks(_path(state, ticket))
 
 
-def needed(waiting: Waiting) -> list[tuple[str, str]]:
+def required_locks(waiting: QueuedRun) -> list[tuple[str, str]]:
     """The locks, each by its folder and name, that must be free before a run can start: its own, and its mutexes."""
     own = [(waiting.lock_path, waiting.lock)] if waiting.patient else []
     folder = mutex_folder(waiting.lock_path)
     return own + [(folder, name) for name in waiting.mutexes]
 
 
-def alive(state: str) -> list[Ticket]:
+def live_entries(state: str) -> list[QueueEntry]:
     """The tickets of those that wait, without those whose own process has died; in the order of their turns."""
-    return [each for each in tickets(state) if not each.is_own or _is_held(_path(state, each))]
+    return [each for each in entries(state) if not each.is_own or _is_held(_path(state, each))]
 
 
-def of_task(state: str, task: str) -> list[Ticket]:
+def entries_of_task(state: str, task: str) -> list[QueueEntry]:
     """The tickets of a task's runs, whose processes live."""
-    return [ticket for ticket in alive(state) if ticket.task == task]
+    return [ticket for ticket in live_entries(state) if ticket.task == task]
 
 
-def has(state: str, run: str) -> bool:
+def contains(state: str, run: str) -> bool:
     """Whether a run waits: its file is there, and its process, if that waits itself."""
-    ticket = ticket_of(state, run)
+    ticket = entry_of_run(state, run)
     return ticket is not None and (not ticket.is_own or _is_held(_path(state, ticket)))
 
 
-def ticket_of(state: str, run: str) -> Ticket | None:
+def entry_of_run(state: str, run: str) -> QueueEntry | None:
     """The ticket of a run; None when it does not wait."""
-    return next((ticket for ticket in tickets(state) if ticket.run == run), None)
+    return next((ticket for ticket in entries(state) if ticket.run == run), None)
 
 
-def forget_dead(state: str) -> None:
+def remove_dead_entries(state: str) -> None:
     """Remove the files of those that waited themselves and died."""
     import time
 
-    folder = os.path.join(state, BACKLOG)
-    for ticket in tickets(state):
-        if ticket.is_own and (held := seize(state, ticket)) is not None:
+    folder = os.path.join(state, QUEUE_FOLDER)
+    for ticket in entries(state):
+        if ticket.is_own and (held := claim(state, ticket)) is not None:
             held.remove()
     for name in _hidden(folder):
         path = os.path.join(folder, name)
@@ -224,14 +224,14 @@ def forget_dead(state: str) -> None:
             pass
 
 
-def is_left_alone(state: str) -> bool:
+def needs_worker(state: str) -> bool:
     """Whether runs wait, and nobody hands out turns."""
-    if all(ticket.is_own for ticket in tickets(state)):
+    if all(ticket.is_own for ticket in entries(state)):
         return False
-    lock = turn_lock(state)
+    lock = worker_lock(state)
     try:
         if not lock.acquire(""):
-            wake(state)
+            resume_worker(state)
             return False
     except OSError:
         return False  # Nobody could; `flows check` tells why.
@@ -239,13 +239,13 @@ def is_left_alone(state: str) -> bool:
     return True
 
 
-def turn_lock(state: str) -> SureLock:
+def worker_lock(state: str) -> FallbackLock:
     """The lock of whoever hands out turns. Where its file is of no use, as another user's, the backlog itself is:
     turns are handed out all the same, and by one process."""
-    return SureLock(state, LOCK, os.path.join(state, BACKLOG))
+    return FallbackLock(state, LOCK, os.path.join(state, QUEUE_FOLDER))
 
 
-def wake(state: str) -> None:
+def resume_worker(state: str) -> None:
     """Have whoever hands out turns go on, if it was stopped, as with SIGSTOP: it has said nothing for a minute."""
     import signal
     import time
@@ -259,19 +259,19 @@ def wake(state: str) -> None:
         pass  # It has ended meanwhile.
 
 
-def see_to(state: str) -> None:
+def ensure_worker(state: str) -> None:
     """Start somebody who hands out turns, if runs wait and nobody does: for those who must not do it themselves.
 
     What waits was started by cron and must not see the environment of whoever sits at a terminal.
     """
-    if holder(state, "scheduler") is not None or not is_left_alone(state):
+    if holder(state, "scheduler") is not None or not needs_worker(state):
         return
     import sys
 
     kept = ("HOME", "LOGNAME", "USER", "LANG", "LC_ALL", "TZ", "XDG_CACHE_HOME", "PYTHONPATH")
     bare = {name: os.environ[name] for name in kept if name in os.environ}
     nothing = [(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) for number in range(3)]
-    command = [sys.executable, "-P", "-m", "scflows", *HAND_OUT, "--state", state]
+    command = [sys.executable, "-P", "-m", "scflows", *WORKER_COMMAND, "--state", state]
     try:
         os.posix_spawn(sys.executable, command, {"PATH": "/usr/bin:/bin", **bare}, file_actions=nothing, setsid=True)
     except OSError:
@@ -283,8 +283,8 @@ def mutex_folder(lock_path: str) -> str:
     return os.path.join(lock_path, "mutexes")
 
 
-def _path(state: str, ticket: Ticket) -> str:
-    return os.path.join(state, BACKLOG, ticket.name)
+def _path(state: str, ticket: QueueEntry) -> str:
+    return os.path.join(state, QUEUE_FOLDER, ticket.name)
 
 
 def _is_held(path: str) -> bool:

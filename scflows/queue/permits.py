@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 FOLDER = "places"
 #: Where those who wait for one are, see `backlog`.
-BACKLOG = "backlog"
+QUEUE_FOLDER = "backlog"
 #: The pipe by which whoever hands out turns is told that something has changed.
 PIPE = "turn.pipe"
 #: By this variable a process is told the descriptor of a place that was taken for it, and how long that took.
-GIVEN = "SCFLOWS_PLACE"
+PERMIT_VARIABLE = "SCFLOWS_PLACE"
 
 #: How a place is opened: whatever another user put there, nothing is waited for, and no link is followed.
 KIND = os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
@@ -29,7 +29,7 @@ KIND = os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
 TRIES = 5
 
 
-class Place:
+class Permit:
     """A place that is taken."""
 
     def __init__(self, descriptor: int, waited: float = 0.0) -> None:
@@ -43,7 +43,7 @@ class Place:
             self.descriptor = -1
 
 
-def take_place(state: str, most: int, above: int = 0) -> Place | None:
+def acquire_permit(state: str, most: int, above: int = 0) -> Permit | None:
     """One of so many places; None when all are taken. Raises OSError for a state folder that cannot be used.
 
     The first `above` of them are for others, whose turn comes earlier and who may have no more than these.
@@ -53,7 +53,7 @@ def take_place(state: str, most: int, above: int = 0) -> Place | None:
         descriptor = _open(folder, str(number))
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return Place(descriptor)
+            return Permit(descriptor)
         except BlockingIOError:
             os.close(descriptor)
         except BaseException:
@@ -62,7 +62,7 @@ def take_place(state: str, most: int, above: int = 0) -> Place | None:
     return None
 
 
-def has_place(state: str, most: int, above: int = 0) -> bool:
+def has_free_permit(state: str, most: int, above: int = 0) -> bool:
     """Whether `take_place` would have a place right now; also for a run that needs none (`most` is 0), and where places
     cannot be used, since runs go on without."""
     for number in range(above + 1, most + 1):
@@ -80,16 +80,16 @@ def has_place(state: str, most: int, above: int = 0) -> bool:
     return not most
 
 
-def nobody_waits(state: str) -> bool:
+def is_queue_empty(state: str) -> bool:
     """Whether no run waits for its turn: asked at every start, so that most of them need not know more."""
     try:
-        with os.scandir(os.path.join(state, BACKLOG)) as found:
+        with os.scandir(os.path.join(state, QUEUE_FOLDER)) as found:
             return all(each.name[0] == "." for each in found)
     except OSError:
         return True
 
 
-def poke(state: str) -> None:
+def wake_worker(state: str) -> None:
     """Tell whoever hands out turns, if somebody does, that a place is free or a run came."""
     try:
         descriptor = os.open(os.path.join(state, PIPE), os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -102,9 +102,9 @@ def poke(state: str) -> None:
     os.close(descriptor)
 
 
-def given_place(state: str, environment: MutableMapping[str, str]) -> Place | None:
+def inherited_permit(state: str, environment: MutableMapping[str, str]) -> Permit | None:
     """The place that whoever started this process has taken for it; its variable is taken out."""
-    text, _, waited = environment.pop(GIVEN, "").partition(":")
+    text, _, waited = environment.pop(PERMIT_VARIABLE, "").partition(":")
     try:
         descriptor, seconds = int(text), float(waited)
         lies_in = os.path.dirname(os.readlink(f"/proc/self/fd/{descriptor}"))
@@ -114,7 +114,7 @@ def given_place(state: str, environment: MutableMapping[str, str]) -> Place | No
         os.set_inheritable(descriptor, False)
     except (OSError, ValueError):
         return None
-    return Place(descriptor, seconds)
+    return Permit(descriptor, seconds)
 
 
 def _open(folder: str, name: str) -> int:

@@ -5,24 +5,24 @@ from __future__ import annotations
 import os
 
 from scflows.history.recorder import FAULTS
-from scflows.history.task_log import note
-from scflows.scheduler.housekeeping import keep_house
+from scflows.history.task_log import warn_in_scheduler_log
+from scflows.scheduler.housekeeping import run_housekeeping
 from scflows.scheduler.missed.catch_up import catch_up
-from scflows.scheduler.process_host import Processes
-from scflows.scheduler.reconcile import owed_slots
+from scflows.scheduler.process_host import ProcessHost
+from scflows.scheduler.reconcile import catch_up_slots
 from scflows.settings import sound_settings
 
 #: Seconds after the start of the cron daemon: by then the network is up, and the clock is set, on most machines.
 SETTLED = 60.0
 
 
-def see_to_missed(state: str = "", after: float = SETTLED) -> int:
+def catch_up_after_boot(state: str = "", after: float = SETTLED) -> int:
     """Record the slots that nobody answered, have them told, make up those that are owed; how many these were.
 
     It begins `after` so many seconds; what goes wrong is in the scheduler's log. `state` is the state folder, where it
     is not the usual one. Raises Refused where that is not there.
     """
-    with Processes() as world:
+    with ProcessHost() as world:
         world.wait(after)
         if world.is_told_to_stop:
             return 0
@@ -31,16 +31,16 @@ def see_to_missed(state: str = "", after: float = SETTLED) -> int:
         try:
             made_up = catch_up(
                 settings,
-                lambda: owed_slots(settings),
+                lambda: catch_up_slots(settings),
                 world,
                 len(os.sched_getaffinity(0)),
                 lambda text: None,
-                lambda text: note(settings, text),
+                lambda text: warn_in_scheduler_log(settings, text),
             )
         except FAULTS as error:
-            note(settings, f"cannot look for missed slots: {error}")
+            warn_in_scheduler_log(settings, f"cannot look for missed slots: {error}")
             made_up = 0
     # What was missed is told also where another one makes up for it. Told to stop, it must not have another begin.
     if not world.is_told_to_stop:
-        keep_house(settings)
+        run_housekeeping(settings)
     return made_up

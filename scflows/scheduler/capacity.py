@@ -7,20 +7,20 @@ from dataclasses import dataclass
 from scflows.cron.task import task_settings
 from scflows.errors import ScflowsError
 from scflows.locks import held
-from scflows.queue.permits import nobody_waits, take_place
+from scflows.queue.permits import acquire_permit, is_queue_empty
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from scflows.cron.task import Task
-    from scflows.queue.permits import Place
-    from scflows.scheduler.due_slots import Agenda, Slot
+    from scflows.queue.permits import Permit
+    from scflows.scheduler.due_slots import DueSlots, Slot
     from scflows.settings import Settings
 
 
 @dataclass(frozen=True)
-class Limits:
+class TaskLimits:
     """What the settings of a task say of its places."""
 
     places: int  #: how many there are for it
@@ -31,17 +31,17 @@ class Limits:
 class Capacity:
     """Goes by each task's own settings; where `places` is given, it stands for what these say."""
 
-    def __init__(self, settings: Settings, agenda: Agenda, places: int | None) -> None:
+    def __init__(self, settings: Settings, agenda: DueSlots, places: int | None) -> None:
         self.places = places
         self._settings = settings
         self._agenda = agenda
-        self._known: dict[tuple[str, ...], Limits] = {}
+        self._known: dict[tuple[str, ...], TaskLimits] = {}
 
     def forget(self) -> None:
         """Read the settings anew from now on."""
         self._known.clear()
 
-    def of(self, name: str) -> Limits:
+    def of(self, name: str) -> TaskLimits:
         """What holds for a task; for one that is gone, and one whose settings cannot be, what holds for us."""
         task = self._agenda.tasks.get(name)
         mine = self._limits(self._settings)
@@ -56,8 +56,8 @@ class Capacity:
                 self._known[key] = mine  # Its run is refused, and says why.
         return self._known[key]
 
-    def _limits(self, settings: Settings) -> Limits:
-        return Limits(self.places or settings.max_runs, settings.max_wait_seconds, settings.lock_path)
+    def _limits(self, settings: Settings) -> TaskLimits:
+        return TaskLimits(self.places or settings.max_runs, settings.max_wait_seconds, settings.lock_path)
 
     def runs(self, names: Iterable[str]) -> set[str]:
         """Those of the tasks that run, whoever started them: their locks are held."""
@@ -71,7 +71,7 @@ class Capacity:
         task = self._agenda.tasks.get(name)
         return task is not None and task.schedule.is_fine
 
-    def take(self, slot: Slot, task: Task, now: float, since: float, full: int = 0) -> tuple[bool, Place | None]:
+    def take(self, slot: Slot, task: Task, now: float, since: float, full: int = 0) -> tuple[bool, Permit | None]:
         """Whether there is room for a slot, and the place that it takes, if it takes one.
 
         It waits `since`; the first `full` places are for slots before it. Times are seconds since the epoch.
@@ -80,13 +80,13 @@ class Capacity:
             return True, None
         state, most = self._settings.state_path, self.of(task.name).places
         try:
-            if not nobody_waits(state):
-                from scflows.queue.entries import Ticket
-                from scflows.queue.files import kept_for
+            if not is_queue_empty(state):
+                from scflows.queue.entries import QueueEntry
+                from scflows.queue.files import permits_reserved_for_earlier
 
-                before = Ticket(-task.priority, float(slot.due + task.schedule.second), slot.name, "")
-                full = max(full, kept_for(state, now, before, most))
-            place = take_place(state, most, full)
+                before = QueueEntry(-task.priority, float(slot.due + task.schedule.second), slot.name, "")
+                full = max(full, permits_reserved_for_earlier(state, now, before, most))
+            place = acquire_permit(state, most, full)
             if place is not None:
                 place.waited = max(0.0, now - since)
         except OSError:

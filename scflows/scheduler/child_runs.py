@@ -7,16 +7,16 @@ from dataclasses import dataclass
 
 from scflows.history.task_log import timestamp
 from scflows.locks import is_alive
-from scflows.queue.permits import nobody_waits
+from scflows.queue.permits import is_queue_empty
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from scflows.cron.task import Task
-    from scflows.queue.permits import Place
+    from scflows.queue.permits import Permit
     from scflows.scheduler.due_slots import Slot
-    from scflows.scheduler.process_host import World
+    from scflows.scheduler.process_host import Host
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,10 @@ class Started:
     is_light: bool = False  #: it takes no place: most of the time it waits for the second of its next slot
 
 
-class Starts:
+class ChildRuns:
     """Starts tasks, and knows which of them are at work."""
 
-    def __init__(self, state: str, world: World, say: Callable[[str], None], warn: Callable[[str], None]) -> None:
+    def __init__(self, state: str, world: Host, say: Callable[[str], None], warn: Callable[[str], None]) -> None:
         self._state = state
         self._world = world
         self._say = say
@@ -56,7 +56,7 @@ class Starts:
         """How many of them take a place."""
         return sum(not started.is_light for started in self._running.values())
 
-    def start(self, slot: Slot, task: Task, place: Place | None, arguments: list[str] | None = None) -> bool:
+    def start(self, slot: Slot, task: Task, place: Permit | None, arguments: list[str] | None = None) -> bool:
         """Start a task for a slot, by `arguments` if there are any; False, and said, when that cannot be."""
         flow = [task.flow] if task.flow else []
         usual = ["run", *flow, "--task", slot.name, "--state", self._state, "--slot", str(slot.due)]
@@ -88,10 +88,10 @@ def _named(slot: Slot) -> str:
     return f"{slot.name} (slot {timestamp(slot.due)})"
 
 
-class TurnServer:
+class WorkerProcess:
     """Whoever hands out turns for a state folder, if somebody does."""
 
-    def __init__(self, state: str, world: World, say: Callable[[str], None]) -> None:
+    def __init__(self, state: str, world: Host, say: Callable[[str], None]) -> None:
         self._state = state
         self._world = world
         self._say = say
@@ -108,13 +108,13 @@ class TurnServer:
 
     def see_to(self) -> None:
         """Have somebody hand out turns, if runs wait and whoever did so died."""
-        if nobody_waits(self._state):
+        if is_queue_empty(self._state):
             return
-        from scflows.queue.files import HAND_OUT, is_left_alone
+        from scflows.queue.files import WORKER_COMMAND, needs_worker
 
-        if is_left_alone(self._state):
+        if needs_worker(self._state):
             try:
-                self._world.start([*HAND_OUT, "--state", self._state])
+                self._world.start([*WORKER_COMMAND, "--state", self._state])
             except OSError as error:
                 self._say(f"cannot start what waits: {error.strerror}; trying again")
 

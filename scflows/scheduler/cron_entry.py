@@ -7,15 +7,15 @@ import time
 
 from scflows.cron.task import TaskStore, task_settings
 from scflows.errors import NotFound, ScflowsError
-from scflows.execution.admission import LEFT
-from scflows.execution.launch import Outcome, Request, launch
+from scflows.execution.admission import ENQUEUE
+from scflows.execution.launch import RunOutcome, RunRequest, launch
 from scflows.history.recorder import FAULTS, Recorder, claimed_by_file
 from scflows.history.run import CATCH_UP, CHECK, CRASHED, FAILED, Run, new_run_id
 from scflows.history.store import open_store
 from scflows.history.task_log import TaskLog, log_path
-from scflows.locks import me
-from scflows.queue.permits import given_place
-from scflows.scheduler.housekeeping import keep_house
+from scflows.locks import current_process
+from scflows.queue.permits import inherited_permit
+from scflows.scheduler.housekeeping import run_housekeeping
 from scflows.settings import Settings, bare_settings
 
 TYPE_CHECKING = False
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from scflows.cron.task import Task
 
 
-def run_due(
+def run_task_from_cron(
     name: str,
     state: str = "",
     slot: float | None = None,
     trigger: str = "",
     now: Callable[[], float] = time.time,
     wait: Callable[[float], None] = time.sleep,
-) -> Outcome | None:
+) -> RunOutcome | None:
     """Run a task for its slot; None when no slot is due, as at the finer line of a gated schedule.
 
     `state` is the state folder, where it is not the default one; `slot` is given by a scheduler that knows it, for
@@ -41,10 +41,10 @@ def run_due(
     Raises NotFound for a task that is not there, UsageError for settings that cannot be; both are on record then.
     """
     settings = bare_settings(state)
-    place = given_place(settings.state_path, os.environ)
+    place = inherited_permit(settings.state_path, os.environ)
     trigger = trigger or ("cron" if slot is None else "scheduler")
     minute = now() // 60 * 60 if slot is None else slot
-    run = Run(new_run_id(), "", name, trigger, None if trigger == CHECK else minute, holder=me())
+    run = Run(new_run_id(), "", name, trigger, None if trigger == CHECK else minute, holder=current_process())
     try:
         task = TaskStore(settings).read(name)
         run.flow = task.flow or " ".join(task.command)
@@ -52,15 +52,15 @@ def run_due(
         settings = Settings(task.workspace, {**os.environ, **task.settings})
         if not task.enabled:
             return None  # A line that was left over; `flows check` tells of it.
-        outcome: Outcome | None
+        outcome: RunOutcome | None
         if trigger == CHECK:
             settings = task_settings(task)
-            outcome = launch(Request(task=task, trigger=trigger, place=place), settings)
+            outcome = launch(RunRequest(task=task, trigger=trigger, place=place), settings)
         elif task.schedule.is_fine and trigger != CATCH_UP:
-            from scflows.scheduler.subminute import run_minute
+            from scflows.scheduler.subminute import run_subminute_slots
 
             settings = task_settings(task)
-            outcome = run_minute(task, minute, trigger, settings, now, wait)
+            outcome = run_subminute_slots(task, minute, trigger, settings, now, wait)
         else:
             if slot is None:
                 found = task.schedule.latest_epoch(now())
@@ -70,7 +70,7 @@ def run_due(
                     return None
             settings = task_settings(task)
             begins = slot + task.schedule.second
-            request = Request(task=task, trigger=trigger, slot=slot, begins=begins, waits=LEFT, place=place)
+            request = RunRequest(task=task, trigger=trigger, slot=slot, begins=begins, waits=ENQUEUE, place=place)
             outcome = launch(request, settings)
     except NotFound as error:
         gone = NotFound(str(error), "the crontab names a task that is gone; see: flows check")
@@ -79,7 +79,7 @@ def run_due(
     except Exception as error:
         _leave_trace(run, error, settings)
         raise
-    keep_house(settings)
+    run_housekeeping(settings)
     return outcome
 
 

@@ -6,27 +6,33 @@ from functools import partial
 
 from scflows.execution.admission import CANCEL
 from scflows.scheduler.missed.skipped import BEHIND, LATE, STOPPED, SUPPLANTED
-from scflows.scheduler.pending_slots import Waiting
+from scflows.scheduler.pending_slots import PendingSlots
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
     from scflows.scheduler.capacity import Capacity
-    from scflows.scheduler.child_runs import Starts
-    from scflows.scheduler.due_slots import Agenda, Slot
-    from scflows.scheduler.missed.catch_up_queue import Arrears
-    from scflows.scheduler.missed.skipped import Missed
-    from scflows.scheduler.process_host import World
+    from scflows.scheduler.child_runs import ChildRuns
+    from scflows.scheduler.due_slots import DueSlots, Slot
+    from scflows.scheduler.missed.catch_up_queue import CatchUpQueue
+    from scflows.scheduler.missed.skipped import SkippedSlots
+    from scflows.scheduler.process_host import Host
 
 
-class Dispatch:
+class Dispatcher:
     """The slots that are due, on their way from the agenda to a process."""
 
     def __init__(
-        self, world: World, agenda: Agenda, capacity: Capacity, starts: Starts, arrears: Arrears, missed: Missed
+        self,
+        world: Host,
+        agenda: DueSlots,
+        capacity: Capacity,
+        starts: ChildRuns,
+        arrears: CatchUpQueue,
+        missed: SkippedSlots,
     ) -> None:
-        self.waiting = Waiting()
+        self.waiting = PendingSlots()
         self.is_crowded = False  #: whether a slot is due that waits for others, who tell nobody when they end
         self._world = world
         self._agenda = agenda

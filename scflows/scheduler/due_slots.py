@@ -39,7 +39,7 @@ class Loaded:
     problems: tuple[str, ...] = ()  #: tasks that cannot be scheduled, and why
 
 
-class Agenda:
+class DueSlots:
     """The tasks of the tabfile with their next slots."""
 
     def __init__(self, settings: Settings, after: float) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from scflows.history.contract import RunStore
-    from scflows.scheduler.missed.detection import Owed
+    from scflows.scheduler.missed.detection import CatchUpSlot
     from scflows.settings import Settings
 
 #: Seconds between two times, and between two prunings.
@@ -34,7 +34,7 @@ LONGEST_PAUSE = 900.0
 PATIENCE = 0.2
 
 
-def keep_house(settings: Settings, now: float | None = None, aside: bool = False, every: float = EVERY) -> None:
+def run_housekeeping(settings: Settings, now: float | None = None, aside: bool = False, every: float = EVERY) -> None:
     """Do what is to be done, if nobody did within the last minute. It never raises and never waits for others.
 
     `every` is a longer time than that minute, in seconds; `aside` is for a person who waits: what takes long is left to
@@ -49,7 +49,7 @@ def keep_house(settings: Settings, now: float | None = None, aside: bool = False
         from scflows.cron.task_index import are_very_many
 
         if took > PATIENCE or are_very_many(settings):
-            _start_aside(lambda: keep_house(settings, now, every=every))
+            _start_aside(lambda: run_housekeeping(settings, now, every=every))
             return
     try:
         descriptor = os.open(stamp, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -69,30 +69,30 @@ def keep_house(settings: Settings, now: float | None = None, aside: bool = False
     finally:
         os.close(descriptor)
     # Without the lock: what is called here may take its time.
-    from scflows.history.crashes import are_owed
-    from scflows.notifications.deliver import are_untold
+    from scflows.history.crashes import has_pending_hooks
+    from scflows.notifications.deliver import has_undelivered
 
-    if are_owed(settings) or are_untold(settings):
+    if has_pending_hooks(settings) or has_undelivered(settings):
         _tell(settings, aside)
 
 
 def _look_after(settings: Settings, now: float) -> None:
     """What needs the history; one part that cannot be done keeps no other from it."""
     from scflows.cron.task_index import read_tasks
-    from scflows.notifications.monitor import look_out
-    from scflows.scheduler.missed.detection import settle
-    from scflows.scheduler.reconcile import read_store
+    from scflows.notifications.monitor import update_incidents
+    from scflows.scheduler.missed.detection import record_missed
+    from scflows.scheduler.reconcile import open_reconciled_history
 
-    owed: list[Owed] = []
+    owed: list[CatchUpSlot] = []
     try:
         # Takes in records that waited, and ends runs whose process died.
-        store = read_store(settings, looks_at_slots=False)
+        store = open_reconciled_history(settings, looks_at_slots=False)
     except FAULTS:
         return
     try:
         tasks = read_tasks(settings)[0]
-        _try(lambda: owed.extend(settle(store, settings, now, tasks=tasks).owed))
-        _try(lambda: look_out(settings, store, now, [(each.task, each.slot) for each in owed], tasks))
+        _try(lambda: owed.extend(record_missed(store, settings, now, tasks=tasks).owed))
+        _try(lambda: update_incidents(settings, store, now, [(each.task, each.slot) for each in owed], tasks))
         _try(lambda: _prune_daily(store, settings, now))
     finally:
         store.close()
@@ -120,12 +120,12 @@ def _prune_daily(store: RunStore, settings: Settings, now: float) -> None:
 
 def _tell(settings: Settings, aside: bool) -> None:
     from scflows.execution.launch import start_hook
-    from scflows.notifications.after_run import pay_owed
-    from scflows.notifications.deliver import tell_incidents
+    from scflows.notifications.after_run import notify_crashed_runs
+    from scflows.notifications.deliver import deliver_alerts
 
     def tell() -> None:
-        _try(lambda: pay_owed(settings, start_hook))
-        _try(lambda: tell_incidents(settings, start_hook))
+        _try(lambda: notify_crashed_runs(settings, start_hook))
+        _try(lambda: deliver_alerts(settings, start_hook))
 
     if aside:
         _start_aside(tell)
@@ -141,10 +141,10 @@ def _try(action: Callable[[], object]) -> None:
 
 
 def _start_aside(action: Callable[[], object]) -> None:
-    from scflows.connectors.process import start_aside
+    from scflows.connectors.process import run_detached
 
     try:
-        start_aside(action)
+        run_detached(action)
     except OSError:
         pass  # No room for another process: whoever comes next does it.
 

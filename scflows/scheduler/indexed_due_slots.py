@@ -6,10 +6,10 @@ import os
 import sqlite3
 
 from scflows.cron.crontab.tabfile import Tabfile
-from scflows.cron.scheduler_lock import last_beat
+from scflows.cron.scheduler_lock import last_heartbeat
 from scflows.cron.task_index import TaskIndex, index_path
 from scflows.errors import ScflowsError
-from scflows.scheduler.due_slots import MADE_UP, Agenda, Loaded, Slot
+from scflows.scheduler.due_slots import MADE_UP, DueSlots, Loaded, Slot
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 FAULTS = (sqlite3.Error, OSError, ScflowsError)
 
 
-class KeptAgenda(Agenda):
+class IndexedDueSlots(DueSlots):
     """Holds only the tasks that are due; when the others are is in the index. A context manager.
 
     Tasks with a line of their own in the tabfile are started by that line, and not handed out here. Where the index can
@@ -33,7 +33,7 @@ class KeptAgenda(Agenda):
         self, settings: Settings, now: float, warn: Callable[[str], None] = lambda text: None, only_now: bool = False
     ) -> None:
         """`warn` is told that the index cannot be used; `only_now` hands out no later minute than that of `now`."""
-        before = last_beat(settings)
+        before = last_heartbeat(settings)
         # Without a look before, this minute is the first to be looked at.
         super().__init__(settings, now - 60 if before is None else before.until)
         self._warn = warn

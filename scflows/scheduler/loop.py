@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import os
 
-from scflows.cron.scheduler_lock import Heartbeat, beat, last_beat
+from scflows.cron.scheduler_lock import Heartbeat, last_heartbeat, write_heartbeat
 from scflows.history.task_log import timestamp
 from scflows.scheduler.capacity import Capacity
-from scflows.scheduler.child_runs import Starts, TurnServer
-from scflows.scheduler.dispatcher import Dispatch
-from scflows.scheduler.due_slots import MADE_UP, Agenda
-from scflows.scheduler.missed.catch_up_queue import Arrears
-from scflows.scheduler.missed.skipped import Missed
+from scflows.scheduler.child_runs import ChildRuns, WorkerProcess
+from scflows.scheduler.dispatcher import Dispatcher
+from scflows.scheduler.due_slots import MADE_UP, DueSlots
+from scflows.scheduler.missed.catch_up_queue import CatchUpQueue
+from scflows.scheduler.missed.skipped import SkippedSlots
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from scflows.scheduler.indexed_due_slots import KeptAgenda
-    from scflows.scheduler.process_host import World
+    from scflows.scheduler.indexed_due_slots import IndexedDueSlots
+    from scflows.scheduler.process_host import Host
     from scflows.settings import Settings
 
 #: Seconds that tasks which run are given before they are asked to stop, and then to do so.
@@ -39,12 +39,12 @@ class Scheduler:
     def __init__(
         self,
         settings: Settings,
-        world: World,
+        world: Host,
         tell: Callable[[str], None],
         places: int | None,
         grace: float = GRACE,
         warn: Callable[[str], None] | None = None,
-        agenda: KeptAgenda | None = None,
+        agenda: IndexedDueSlots | None = None,
     ) -> None:
         """Without `places` each task has as many as its own settings say.
 
@@ -59,14 +59,14 @@ class Scheduler:
         self._ends_idle = agenda is not None
         self._began = world.now()
         self.minute = int(self._began) // 60  #: the last one that was looked at
-        self._agenda = agenda or Agenda(settings, self._after())
-        self._missed = Missed()
-        self._starts = Starts(settings.state_path, world, self.say, self.warn)
+        self._agenda = agenda or DueSlots(settings, self._after())
+        self._missed = SkippedSlots()
+        self._starts = ChildRuns(settings.state_path, world, self.say, self.warn)
         self._capacity = Capacity(settings, self._agenda, places)
-        self._arrears = Arrears(settings, self._agenda, self._capacity, self._starts, self.say)
+        self._arrears = CatchUpQueue(settings, self._agenda, self._capacity, self._starts, self.say)
         self._arrears.next_look = self._began
-        self._dispatch = Dispatch(world, self._agenda, self._capacity, self._starts, self._arrears, self._missed)
-        self._turns = TurnServer(settings.state_path, world, self.say)
+        self._dispatch = Dispatcher(world, self._agenda, self._capacity, self._starts, self._arrears, self._missed)
+        self._turns = WorkerProcess(settings.state_path, world, self.say)
         self._told: tuple[str, ...] = ()  #: the tasks at work, as the heartbeat has them
         self._until: float | None = None  #: when the running tasks are asked to stop, once we are to stop
         self._asked = False
@@ -119,7 +119,7 @@ class Scheduler:
 
     def _after(self) -> float:
         """From where on slots are ours: a scheduler that was away for minutes only makes up for them."""
-        before = last_beat(self.settings)
+        before = last_heartbeat(self.settings)
         if before is not None and 0 <= self._began - before.until <= MADE_UP:
             return before.until
         return self._began
@@ -202,7 +202,7 @@ class Scheduler:
         running = self._told = self._at_work()
         now, until = self.world.now(), float(self._agenda.until)
         try:
-            beat(self.settings, Heartbeat(os.getpid(), now, until, running, len(self._dispatch.waiting)))
+            write_heartbeat(self.settings, Heartbeat(os.getpid(), now, until, running, len(self._dispatch.waiting)))
             self._is_told = False
         except OSError as error:
             if not self._is_told:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from scflows.cron.task import Task
 
 
-class Waiting:
+class PendingSlots:
     """In the order of priority, time and name, save that slots of one task that wait together go one after another."""
 
     def __init__(self) -> None:

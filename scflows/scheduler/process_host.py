@@ -8,22 +8,22 @@ import signal
 import sys
 import time
 
-from scflows.queue.permits import GIVEN
+from scflows.queue.permits import PERMIT_VARIABLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import FrameType
     from typing import Any, Protocol, Self
 
-    from scflows.queue.permits import Place
+    from scflows.queue.permits import Permit
 
-    class World(Protocol):
+    class Host(Protocol):
         """The clock, the signals and the processes; see `Processes`."""
 
         def now(self) -> float: ...
         def wait(self, seconds: float) -> None: ...
         def signals(self) -> list[int]: ...
-        def start(self, arguments: list[str], place: Place | None = None) -> int: ...
+        def start(self, arguments: list[str], place: Permit | None = None) -> int: ...
         def ended(self) -> list[tuple[int, int]]: ...
         def stop(self, pid: int) -> None: ...
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 HEARD = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
-class Processes:
+class ProcessHost:
     """Starts, waits and hears signals; a context manager, since it takes over this process's signals."""
 
     def __enter__(self) -> Self:
@@ -71,14 +71,14 @@ class Processes:
         heard, self._heard = self._heard, []
         return heard
 
-    def start(self, arguments: list[str], place: Place | None = None) -> int:
+    def start(self, arguments: list[str], place: Permit | None = None) -> int:
         """Start `python -P -m scflows` with arguments, in a session of its own; its number. Raises OSError.
 
         `place` is handed to it.
         """
         environment = dict(os.environ)
         if place is not None:
-            environment[GIVEN] = f"{place.descriptor}:{place.waited:.3f}"
+            environment[PERMIT_VARIABLE] = f"{place.descriptor}:{place.waited:.3f}"
             os.set_inheritable(place.descriptor, True)
         return os.posix_spawn(
             sys.executable,

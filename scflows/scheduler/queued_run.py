@@ -6,8 +6,8 @@ import os
 
 from scflows.cron.task import TaskStore
 from scflows.errors import NotFound, ScflowsError
-from scflows.execution.admission import CANCEL, LEFT, SKIP, withdraw
-from scflows.execution.resources import Admission
+from scflows.execution.admission import CANCEL, ENQUEUE, SKIP, dequeue
+from scflows.execution.resources import RunResources
 from scflows.history.recorder import Recorder
 from scflows.history.run import CANCELLED, CATCH_UP, FAILED, QUEUED, SKIPPED
 from scflows.locks import FileLock
@@ -19,43 +19,43 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from scflows.cron.task import Task
-    from scflows.execution.launch import Outcome
-    from scflows.execution.resources import Turn
-    from scflows.queue.entries import Ticket, Waiting
+    from scflows.execution.launch import RunOutcome
+    from scflows.execution.resources import Grant
+    from scflows.queue.entries import QueuedRun, QueueEntry
     from scflows.settings import Settings
 
     #: Says of a run that was started here how it ended: (task, outcome).
-    Tell = Callable[[str, Outcome], None]
+    Tell = Callable[[str, RunOutcome], None]
 
     from scflows.history.recorder import Recorder
 
 
-def run_in_turn(state: str, ticket: Ticket, what: Waiting, turn: Turn, tell: Tell) -> int:
+def run_queued(state: str, ticket: QueueEntry, what: QueuedRun, turn: Grant, tell: Tell) -> int:
     """Run it in this process, which has what was taken for it; the exit status."""
-    from scflows.execution.launch import Request, launch
-    from scflows.scheduler.housekeeping import keep_house
+    from scflows.execution.launch import RunRequest, launch
+    from scflows.scheduler.housekeeping import run_housekeeping
 
     try:
         task, settings = task_of(state, ticket.task)
     except NotFound:
         turn.held.leave()
         told = "the task was removed while it waited"
-        withdraw(state, ticket, recorder_for(state, ticket.task), SKIPPED, "removed", told)
+        dequeue(state, ticket, recorder_for(state, ticket.task), SKIPPED, "removed", told)
         return 0
     except ScflowsError as error:
         turn.held.leave()
-        withdraw(state, ticket, recorder_for(state, ticket.task), FAILED, "refused", str(error))
+        dequeue(state, ticket, recorder_for(state, ticket.task), FAILED, "refused", str(error))
         return 0
     if not task.enabled:
         turn.held.leave()
-        withdraw(state, ticket, Recorder(settings), SKIPPED, "paused", "the task was paused while it waited")
+        dequeue(state, ticket, Recorder(settings), SKIPPED, "paused", "the task was paused while it waited")
         return 0
-    outcome = launch(Request(task=task, trigger=what.trigger, slot=what.slot, waits=LEFT, turn=turn), settings)
+    outcome = launch(RunRequest(task=task, trigger=what.trigger, slot=what.slot, waits=ENQUEUE, turn=turn), settings)
     turn.held.leave()
     if outcome.run.status in (QUEUED, SKIPPED):
         return 0
     tell(task.name, outcome)
-    keep_house(settings)
+    run_housekeeping(settings)
     return 0
 
 
@@ -77,12 +77,12 @@ def recorder_for(state: str, task: str) -> Recorder:
 STAYS, SKIPS, LATER = "stays", "skips", "later"
 
 
-def is_untried(ticket: Ticket, waiting: Waiting) -> bool:
+def is_untried(ticket: QueueEntry, waiting: QueuedRun) -> bool:
     """Whether a run queued up only since it was too early, and is answered by `overlap` when its second comes."""
     return not waiting.why and not ticket.is_own and waiting.trigger != CATCH_UP
 
 
-def earlier(ticket: Ticket, known: dict[str, Waiting], tickets: list[Ticket]) -> list[Ticket]:
+def earlier(ticket: QueueEntry, known: dict[str, QueuedRun], tickets: list[QueueEntry]) -> list[QueueEntry]:
     """Those of `tickets` that are of the same task and answer for an earlier time."""
     return [
         each
@@ -94,30 +94,32 @@ def earlier(ticket: Ticket, known: dict[str, Waiting], tickets: list[Ticket]) ->
     ]
 
 
-def meet(state: str, ticket: Ticket, waiting: Waiting, before: list[Ticket], overlap: str, recorder: Recorder) -> str:
+def meet(
+    state: str, ticket: QueueEntry, waiting: QueuedRun, before: list[QueueEntry], overlap: str, recorder: Recorder
+) -> str:
     """What becomes of a run whose second has come: STAYS, SKIPS or LATER.
 
     `before` are those of its task that waited already. With `cancel` these are recorded as cancelled, and a run that
     goes on is told to stop.
     """
-    admission = Admission(ticket.run, FileLock(waiting.lock_path, waiting.lock), state, waiting.most)
+    admission = RunResources(ticket.run, FileLock(waiting.lock_path, waiting.lock), state, waiting.most)
     goes_on = admission.other_in_words()
     if goes_on and overlap == SKIP:
-        withdraw(state, ticket, recorder, SKIPPED, "locked", goes_on)
+        dequeue(state, ticket, recorder, SKIPPED, "locked", goes_on)
         return SKIPS
     for each in before:
         told = f"run {ticket.run} came in its stead"
-        if overlap == CANCEL and withdraw(state, each, recorder, CANCELLED, "overlap", told):
+        if overlap == CANCEL and dequeue(state, each, recorder, CANCELLED, "overlap", told):
             continue
-        if not backlog.has(state, each.run):
+        if not backlog.contains(state, each.run):
             continue
         if overlap != SKIP and not each.is_own:
-            held = backlog.seize(state, each)
+            held = backlog.claim(state, each)
             if held is None:
                 return LATER
             held.leave()
         told = f"run {each.run} of it waits for its turn already"
-        withdraw(state, ticket, recorder, SKIPPED, "locked", told)
+        dequeue(state, ticket, recorder, SKIPPED, "locked", told)
         return SKIPS
     if goes_on and overlap == CANCEL:
         admission.stop_other()

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from scflows.history.crashes import settle
+from scflows.history.crashes import record_crashes
 from scflows.history.recorder import take_in_pending
 from scflows.history.store import open_store
-from scflows.queue.permits import nobody_waits
+from scflows.queue.permits import is_queue_empty
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from scflows.history.contract import RunStore
-    from scflows.scheduler.missed.detection import Owed
+    from scflows.scheduler.missed.detection import CatchUpSlot
     from scflows.settings import Settings
 
 
-def read_store(settings: Settings, looks_at_slots: bool = True) -> RunStore:
+def open_reconciled_history(settings: Settings, looks_at_slots: bool = True) -> RunStore:
     """The history, true as of now: records that waited are taken in, runs whose process died are `crashed`, slots
     that nobody answered are `missed`.
 
@@ -27,14 +27,14 @@ def read_store(settings: Settings, looks_at_slots: bool = True) -> RunStore:
     try:
         store = open_store(settings)
         take_in_pending(settings, store)
-        settle(store, settings)
-        if not nobody_waits(settings.state_path):
-            from scflows.queue.files import see_to
+        record_crashes(store, settings)
+        if not is_queue_empty(settings.state_path):
+            from scflows.queue.files import ensure_worker
 
-            see_to(settings.state_path)
+            ensure_worker(settings.state_path)
         if looks_at_slots:
             from scflows.cron.task_index import are_very_many
-            from scflows.scheduler.missed.detection import settle as settle_slots
+            from scflows.scheduler.missed.detection import record_missed as settle_slots
 
             if not are_very_many(settings):
                 settle_slots(store, settings)
@@ -48,11 +48,11 @@ def read_store(settings: Settings, looks_at_slots: bool = True) -> RunStore:
             raise error from None
 
 
-def owed_slots(settings: Settings) -> list[Owed]:
+def catch_up_slots(settings: Settings) -> list[CatchUpSlot]:
     """The slots that are to be made up, the oldest first; those that were missed are recorded on the way."""
-    from scflows.scheduler.missed.detection import settle as settle_slots
+    from scflows.scheduler.missed.detection import record_missed as settle_slots
 
-    store = read_store(settings, looks_at_slots=False)
+    store = open_reconciled_history(settings, looks_at_slots=False)
     try:
         return settle_slots(store, settings, at_once=True).owed
     finally:

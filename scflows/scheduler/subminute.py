@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from scflows.cron.schedule.schedule import MINUTE
-from scflows.execution.admission import LEFT
-from scflows.execution.launch import Outcome, Request, launch
+from scflows.execution.admission import ENQUEUE
+from scflows.execution.launch import RunOutcome, RunRequest, launch
 from scflows.history.recorder import Recorder
 from scflows.history.run import BAD, CANCELLED, SKIPPED, Run, new_run_id
 
@@ -19,21 +19,21 @@ if TYPE_CHECKING:
 LATE = 300
 
 
-def run_minute(
+def run_subminute_slots(
     task: Task,
     minute: float,
     trigger: str,
     settings: Settings,
     now: Callable[[], float],
     wait: Callable[[float], None],
-) -> Outcome | None:
+) -> RunOutcome | None:
     """Run a task for each of its slots in a minute, each at its second, never two at once.
 
     A run that takes longer than the interval has the slots that come meanwhile skipped. Returns the first outcome
     that is bad, else the last; None when nothing was due.
     """
     begun = ended = 0.0
-    told: Outcome | None = None
+    told: RunOutcome | None = None
     for slot in task.schedule.within(minute):
         if slot < task.begins <= now() or now() - slot > LATE:
             continue
@@ -44,7 +44,7 @@ def run_minute(
         wait(min(MINUTE, max(0.0, slot - now())))
         begun = now()
         outcome = launch(
-            Request(task=task, trigger=trigger, slot=float(slot), begins=float(slot), waits=LEFT), settings
+            RunRequest(task=task, trigger=trigger, slot=float(slot), begins=float(slot), waits=ENQUEUE), settings
         )
         ended = now()
         if told is None or told.run.status not in BAD:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from scflows.cron.scheduler_lock import last_beat, only_scheduler, tick_lock
-from scflows.history.task_log import note
-from scflows.scheduler.housekeeping import EVERY, keep_house
-from scflows.scheduler.indexed_due_slots import KeptAgenda
+from scflows.cron.scheduler_lock import acquire_scheduler_lock, last_heartbeat, try_scheduler_lock
+from scflows.history.task_log import warn_in_scheduler_log
+from scflows.scheduler.housekeeping import EVERY, run_housekeeping
+from scflows.scheduler.indexed_due_slots import IndexedDueSlots
 from scflows.scheduler.loop import GRACE, Scheduler
-from scflows.scheduler.process_host import Processes
+from scflows.scheduler.process_host import ProcessHost
 from scflows.settings import sound_settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from scflows.scheduler.process_host import World
+    from scflows.scheduler.process_host import Host
     from scflows.settings import Settings
 
 #: A tick after more than so many seconds without one finds slots that nobody started.
@@ -36,9 +36,9 @@ def serve(
 
     `warn` is told that it goes on without its lock, as on a full disk.
     """
-    lock = only_scheduler(settings, warn)
+    lock = acquire_scheduler_lock(settings, warn)
     try:
-        with Processes() as world:
+        with ProcessHost() as world:
             Scheduler(settings, world, tell, places, grace).run()
     finally:
         lock.release()
@@ -52,18 +52,18 @@ def tick(
     Does nothing where a scheduler, or a tick from before, is at work: that one starts what is due. `warn` is told what
     cannot be written, as on a full disk; the tasks start all the same.
     """
-    with Processes() as world:
-        before = last_beat(settings)
+    with ProcessHost() as world:
+        before = last_heartbeat(settings)
         was_away = before is None or not 0 <= world.now() - before.tick < AWAY
         looked = -1
         while int(world.now()) // 60 != looked:
-            lock = tick_lock(settings, warn)
+            lock = try_scheduler_lock(settings, warn)
             if lock is None:
                 return
             is_alone = lock.is_held
             try:
                 # Without the lock the next tick does not know of this one, and starts what is due then.
-                with KeptAgenda(settings, world.now(), warn, only_now=not is_alone) as agenda:
+                with IndexedDueSlots(settings, world.now(), warn, only_now=not is_alone) as agenda:
                     once = Scheduler(settings, world, _nobody, places, GRACE, tell, agenda)
                     once.run()
                 if once.is_mute and is_alone and not once.is_stopping:
@@ -75,10 +75,10 @@ def tick(
                 return
             looked = once.minute
     # Whoever ends a run does it, but after a night without cron, or where tasks are few, there is none for hours.
-    keep_house(settings, every=EVERY if was_away else QUIET)
+    run_housekeeping(settings, every=EVERY if was_away else QUIET)
 
 
-def _stay(world: World, minute: int) -> None:
+def _stay(world: Host, minute: int) -> None:
     """Keep the lock until the minute is nearly over, or a signal comes: nothing else tells another tick of this minute
     that its slots were started."""
     ends = (minute + 1) * 60 - LEAVES
@@ -93,7 +93,7 @@ def tick_here(warn: Callable[[str], None], state: str = "") -> None:
     Refused where that is not there.
     """
     settings = sound_settings(state)
-    tick(settings, lambda text: note(settings, text), warn)
+    tick(settings, lambda text: warn_in_scheduler_log(settings, text), warn)
 
 
 def _nobody(text: str) -> None:

@@ -13,16 +13,16 @@ import sys
 import time
 
 from scflows.errors import ScflowsError
-from scflows.execution.admission import timed_out, withdraw
-from scflows.execution.resources import Turn
+from scflows.execution.admission import dequeue, timed_out
+from scflows.execution.resources import Grant
 from scflows.history.recorder import Recorder
 from scflows.history.run import CRASHED, FAILED, SKIPPED
-from scflows.history.task_log import note
+from scflows.history.task_log import warn_in_scheduler_log
 from scflows.locks import holder
 from scflows.queue import files as backlog
-from scflows.queue.permits import PIPE, has_place, nobody_waits, poke
+from scflows.queue.permits import PIPE, has_free_permit, is_queue_empty, wake_worker
 from scflows.scheduler import queued_run as overlap
-from scflows.scheduler.queued_run import recorder_for, run_in_turn, task_of
+from scflows.scheduler.queued_run import recorder_for, run_queued, task_of
 from scflows.settings import bare_settings
 
 TYPE_CHECKING = False
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
-    from scflows.locks import SureLock
-    from scflows.queue.entries import Ticket, Waiting
+    from scflows.locks import FallbackLock
+    from scflows.queue.entries import QueuedRun, QueueEntry
     from scflows.scheduler.queued_run import Tell
 
 #: Seconds between two looks where nobody says that something changed: a run that is killed says nothing.
@@ -40,17 +40,17 @@ LOOK_EVERY = 0.25
 SOON = 0.05
 
 
-def serve(state: str, tell: Tell, warn: Callable[[str], None]) -> None:
+def start_worker(state: str, tell: Tell, warn: Callable[[str], None]) -> None:
     """Have what waits started by a process of its own, unless one does so already.
 
     `warn` is told that the lock of whoever does so cannot be used.
     """
-    if nobody_waits(state):
+    if is_queue_empty(state):
         return
-    lock = backlog.turn_lock(state)
+    lock = backlog.worker_lock(state)
     if not _taken(lock, warn):
-        poke(state)
-        backlog.wake(state)
+        wake_worker(state)
+        backlog.resume_worker(state)
         return
     sys.stdout.flush()
     sys.stderr.flush()
@@ -68,44 +68,44 @@ def serve(state: str, tell: Tell, warn: Callable[[str], None]) -> None:
         nothing = os.open(os.devnull, os.O_RDWR)
         os.dup2(nothing, 0)
         os.close(nothing)
-        hand_out(state, lock, tell, warn)
+        work_until_empty(state, lock, tell, warn)
         status = 0
     finally:
         os._exit(status)
 
 
-def serve_here(state: str, tell: Tell, warn: Callable[[str], None]) -> None:
+def run_worker(state: str, tell: Tell, warn: Callable[[str], None]) -> None:
     """The same in this process, until nothing waits."""
-    lock = backlog.turn_lock(state)
+    lock = backlog.worker_lock(state)
     if _taken(lock, warn):
-        hand_out(state, lock, tell, warn)
+        work_until_empty(state, lock, tell, warn)
 
 
-def hand_out(state: str, lock: SureLock, tell: Tell, warn: Callable[[str], None]) -> None:
+def work_until_empty(state: str, lock: FallbackLock, tell: Tell, warn: Callable[[str], None]) -> None:
     """Start what waits until nothing does."""
     lock.name_holder("")
     if lock.problem is not None:
         _complain(state, lock.problem, "turns are handed out without it", warn)
-    server = _Server(state, lock, tell, warn)
+    server = Worker(state, lock, tell, warn)
     while True:
         server.serve()
         lock.release()
         if server.is_stopped:
             return
         # Who came in between saw that somebody hands out turns, and left.
-        if not backlog.tickets(state) or not _taken(lock, warn):
+        if not backlog.entries(state) or not _taken(lock, warn):
             return
 
 
-class _Server:
-    def __init__(self, state: str, lock: SureLock, tell: Tell, warn: Callable[[str], None]) -> None:
+class Worker:
+    def __init__(self, state: str, lock: FallbackLock, tell: Tell, warn: Callable[[str], None]) -> None:
         self.state = state
         self._lock = lock
         self._tell = tell
         self._warn = warn
         self._children: dict[int, str] = {}  #: by process, what it was started for
         self.is_stopped = False
-        self._known: dict[str, Waiting] = {}
+        self._known: dict[str, QueuedRun] = {}
         self._said = ""
         self._met: set[str] = set()  #: those whose second has come, and that were answered by their `overlap`
 
@@ -119,8 +119,8 @@ class _Server:
             while True:
                 self._lock.say_alive()
                 self._reap()
-                backlog.forget_dead(self.state)
-                waiting = [] if self.is_stopped else backlog.tickets(self.state)
+                backlog.remove_dead_entries(self.state)
+                waiting = [] if self.is_stopped else backlog.entries(self.state)
                 if not waiting and not self._children:
                     return
                 pause = LOOK_EVERY
@@ -140,7 +140,7 @@ class _Server:
         """Say once what goes wrong again and again."""
         if str(error) != self._said:
             self._said = str(error)
-            note(bare_settings(self.state), f"what waits cannot be looked at: {error}; trying again")
+            warn_in_scheduler_log(bare_settings(self.state), f"what waits cannot be looked at: {error}; trying again")
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         """Start nothing more; told so again, have those end that were started."""
@@ -149,7 +149,7 @@ class _Server:
                 os.kill(pid, signal.SIGTERM)
         self.is_stopped = True
 
-    def _come_due(self, waiting: list[Ticket]) -> list[Ticket]:
+    def _come_due(self, waiting: list[QueueEntry]) -> list[QueueEntry]:
         """Those that may start, once the ones whose second has come were answered by the `overlap` of their task."""
         now = time.time()
         due = [ticket for ticket in waiting if ticket.at <= now]
@@ -172,7 +172,7 @@ class _Server:
                 ended.add(ticket.name)
         return [ticket for ticket in waiting if ticket.name not in ended]
 
-    def _start_some(self, waiting: list[Ticket], pipe: int) -> float:
+    def _start_some(self, waiting: list[QueueEntry], pipe: int) -> float:
         """Start those whose turn it is; the seconds until it is to be looked again."""
         now = time.time()
         pause = LOOK_EVERY
@@ -186,21 +186,21 @@ class _Server:
             known = self._known.get(ticket.name)
             if known is None or 0 < known.most <= full:
                 continue
-            needed = backlog.needed(known)
+            needed = backlog.required_locks(known)
             missing = [each for each in needed if each in behind or holder(*each) is not None]
-            is_at_rest = backlog.is_at_rest(self.state, ticket)
+            is_at_rest = backlog.is_suspended(self.state, ticket)
             behind.update(needed if now - known.since > backlog.FAIR and not is_at_rest else missing)
             if missing or is_at_rest:
                 continue
             if ticket.is_own:
                 # A place is for it, and its locks with that; it looks by itself.
                 pause = min(pause, SOON)
-                if has_place(self.state, known.most, full):
+                if has_free_permit(self.state, known.most, full):
                     behind.update(needed)
                 full = max(full, known.most)
                 continue
-            held = backlog.seize(self.state, ticket)
-            what = backlog.read(self.state, ticket) if held is not None else None
+            held = backlog.claim(self.state, ticket)
+            what = backlog.read_queued_run(self.state, ticket) if held is not None else None
             if held is None or what is None:
                 behind.update(needed)
                 if ticket.name not in self._children.values() and now - known.since < backlog.SILENT:
@@ -208,7 +208,7 @@ class _Server:
                     pause = min(pause, SOON)
                     full = max(full, known.most)
                 continue
-            turn = Turn(ticket.run, held, what.since, what.why)
+            turn = Grant(ticket.run, held, what.since, what.why)
             if not turn.take_mutexes(backlog.mutex_folder(what.lock_path), what.mutexes):
                 turn.give_up()
             elif what.most and not turn.take_place(self.state, what.most, full):
@@ -222,7 +222,7 @@ class _Server:
             behind.update(needed)
         return pause
 
-    def _fork(self, ticket: Ticket, what: Waiting, turn: Turn, pipe: int) -> None:
+    def _fork(self, ticket: QueueEntry, what: QueuedRun, turn: Grant, pipe: int) -> None:
         """Run it in a child, which has what was taken for it; this process keeps nothing of it."""
         try:
             pid = os.fork()
@@ -239,9 +239,9 @@ class _Server:
                     os.close(pipe)
                 for mutex in turn.mutexes:
                     mutex.name_holder(turn.run)
-                status = run_in_turn(self.state, ticket, what, turn, self._tell)
+                status = run_queued(self.state, ticket, what, turn, self._tell)
                 # Whoever handed out this turn may have been killed meanwhile.
-                serve(self.state, self._tell, self._warn)
+                start_worker(self.state, self._tell, self._warn)
             except BaseException:
                 sys.excepthook(*sys.exc_info())
                 self._give_up(ticket, turn)
@@ -255,16 +255,18 @@ class _Server:
         if turn.place is not None:
             turn.place.release()
 
-    def _give_up(self, ticket: Ticket, turn: Turn) -> None:
+    def _give_up(self, ticket: QueueEntry, turn: Grant) -> None:
         """End a run whose start is a bug of ours: it would be one again at each look. The log has it."""
         from traceback import format_exc
 
-        note(bare_settings(self.state), f"a bug of scflows, as {ticket.task} had its turn: {format_exc()}")
+        warn_in_scheduler_log(
+            bare_settings(self.state), f"a bug of scflows, as {ticket.task} had its turn: {format_exc()}"
+        )
         turn.held.leave()
         told = f"a bug of scflows: {sys.exc_info()[1]!r}; see scheduler.log"
-        withdraw(self.state, ticket, recorder_for(self.state, ticket.task), CRASHED, "bug", told)
+        dequeue(self.state, ticket, recorder_for(self.state, ticket.task), CRASHED, "bug", told)
 
-    def _expire(self, waiting: list[Ticket]) -> None:
+    def _expire(self, waiting: list[QueueEntry]) -> None:
         """Give up those that have waited for too long."""
         now = time.time()
         names = {ticket.name for ticket in waiting}
@@ -273,26 +275,26 @@ class _Server:
         for ticket in waiting:
             what = self._known.get(ticket.name)
             if what is None:
-                what = backlog.read(self.state, ticket)
+                what = backlog.read_queued_run(self.state, ticket)
                 if what is None:
                     self._set_aside(ticket)
                     continue
                 self._known[ticket.name] = what
             if now >= what.until and not ticket.is_own:
                 recorder = recorder_for(self.state, ticket.task)
-                withdraw(self.state, ticket, recorder, SKIPPED, "queue_timeout", timed_out(what))
+                dequeue(self.state, ticket, recorder, SKIPPED, "queue_timeout", timed_out(what))
                 recorder.close()
 
-    def _set_aside(self, ticket: Ticket) -> None:
+    def _set_aside(self, ticket: QueueEntry) -> None:
         """End a run whose file is broken, as a power cut leaves it: else it would wait for ever, its task with it."""
-        held = None if ticket.is_own else backlog.seize(self.state, ticket)
+        held = None if ticket.is_own else backlog.claim(self.state, ticket)
         if held is None:
             return
-        is_broken = backlog.read(self.state, ticket) is None
+        is_broken = backlog.read_queued_run(self.state, ticket) is None
         held.leave()
         if is_broken:
             recorder = recorder_for(self.state, ticket.task)
-            withdraw(self.state, ticket, recorder, FAILED, "refused", "its file in the backlog was broken")
+            dequeue(self.state, ticket, recorder, FAILED, "refused", "its file in the backlog was broken")
             recorder.close()
 
     def _reap(self) -> None:
@@ -318,7 +320,7 @@ class _Server:
             return -1
 
 
-def _taken(lock: SureLock, warn: Callable[[str], None]) -> bool:
+def _taken(lock: FallbackLock, warn: Callable[[str], None]) -> bool:
     try:
         return lock.acquire("")
     except OSError as error:
@@ -329,4 +331,4 @@ def _taken(lock: SureLock, warn: Callable[[str], None]) -> bool:
 def _complain(state: str, error: OSError, told: str, warn: Callable[[str], None]) -> None:
     text = f"{error.filename or state}: {error.strerror}; {told}; what to do: flows check"
     warn(text)
-    note(bare_settings(state), text)
+    warn_in_scheduler_log(bare_settings(state), text)

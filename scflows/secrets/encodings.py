@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 URI_SIGNS = "!#$%&'()*+,/:;=?@[]~"
 
 
-def forms(text: str) -> set[str]:
+def encodings_of(text: str) -> set[str]:
     """Every text that shows a secret; none for one that is too short.
 
     A secret of several lines is also recognised by each of its lines.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from scflows.errors import StepError
-from scflows.secrets.secret import API_KEY, CREDENTIAL, OTHERS, TOKEN, Entry
+from scflows.secrets.secret import API_KEY, CREDENTIAL, OTHERS, TOKEN, SecretEntry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,9 +27,9 @@ class EnvironmentStore:
         self._settings = settings
         self._warn = warn
         self._looked_at_file = False
-        self._found: dict[str, Entry | None] = {}
+        self._found: dict[str, SecretEntry | None] = {}
 
-    def find(self, name: str) -> Entry | None:
+    def find(self, name: str) -> SecretEntry | None:
         if name not in self._found:
             self._found[name] = self._read(name)
         return self._found[name]
@@ -39,7 +39,7 @@ class EnvironmentStore:
             if variable.startswith(PREFIX):
                 yield variable.removeprefix(PREFIX).removesuffix(FILE).partition(FIELD)[0].lower()
 
-    def _read(self, name: str) -> Entry | None:
+    def _read(self, name: str) -> SecretEntry | None:
         variable = variable_of(name)
         fields = {}
         alone = self._value(variable)
@@ -55,7 +55,7 @@ class EnvironmentStore:
         if not fields:
             return None
         kind = TOKEN if TOKEN in fields else API_KEY if {"key", "value"} <= set(fields) else CREDENTIAL
-        return Entry(name, kind, fields)
+        return SecretEntry(name, kind, fields)
 
     def _value(self, variable: str) -> str | None:
         value = self._settings.environment.get(variable)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from scflows.errors import FlowError, StepError
-from scflows.secrets.secret import API_KEY, CREDENTIAL, OTHERS, TYPES, Entry
+from scflows.secrets.secret import API_KEY, CREDENTIAL, OTHERS, TYPES, SecretEntry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,20 +22,20 @@ class FileStore:
     def __init__(self, settings: Settings, warn: Callable[[str], None]) -> None:
         self._path = settings.secrets_path
         self._warn = warn
-        self._entries: dict[str, Entry] | None = None
+        self._entries: dict[str, SecretEntry] | None = None
 
-    def find(self, name: str) -> Entry | None:
+    def find(self, name: str) -> SecretEntry | None:
         return self._all().get(name)
 
     def names(self) -> Iterable[str]:
         return self._all()
 
-    def _all(self) -> dict[str, Entry]:
+    def _all(self) -> dict[str, SecretEntry]:
         if self._entries is None:
             self._entries = self._read()
         return self._entries
 
-    def _read(self) -> dict[str, Entry]:
+    def _read(self) -> dict[str, SecretEntry]:
         shown = os.path.basename(self._path)
         try:
             with open(self._path, "rb") as file:
@@ -60,8 +60,8 @@ class FileStore:
         return entries
 
 
-def _entries(document: Located) -> dict[str, Entry]:
-    entries: dict[str, Entry] = {}
+def _entries(document: Located) -> dict[str, SecretEntry]:
+    entries: dict[str, SecretEntry] = {}
     if document.value is None:
         return entries
     if not isinstance(document.value, list):
@@ -77,7 +77,7 @@ def _entries(document: Located) -> dict[str, Entry]:
     return entries
 
 
-def _entry(document: Located, written: Any, index: int) -> Entry | None:
+def _entry(document: Located, written: Any, index: int) -> SecretEntry | None:
     from scflows.validation import nearest
 
     if not isinstance(written, dict):
@@ -108,7 +108,7 @@ def _entry(document: Located, written: Any, index: int) -> Entry | None:
             document.mistake(f"secret {name!r} ({kind}): {told}", index, needed)
     if not fields:
         document.mistake(f"secret {name!r} has no fields, such as username and password", index)
-    return Entry(name, API_KEY if kind == "api_key" else kind, fields)
+    return SecretEntry(name, API_KEY if kind == "api_key" else kind, fields)
 
 
 def _text(value: Any) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from scflows.errors import StepError
-from scflows.secrets.secret import API_KEY, VAULT, Entry, Secret
+from scflows.secrets.secret import API_KEY, VAULT, Secret, SecretEntry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     class SecretStore(Protocol):
         """One place that secrets come from."""
 
-        def find(self, name: str) -> Entry | None:
+        def find(self, name: str) -> SecretEntry | None:
             """What it has under a name. Raises StepError when it cannot be read."""
 
         def names(self) -> Iterable[str]:
@@ -77,14 +77,14 @@ class Secrets:
 
     def remember(self, text: str) -> None:
         """Never show this text, however it is written."""
-        from scflows.secrets.encodings import forms
+        from scflows.secrets.encodings import encodings_of
 
         if (text,) not in self._known:
-            self._mask.add(forms(text))
+            self._mask.add(encodings_of(text))
             self._known.add((text,))
 
-    def _remember_entry(self, entry: Entry) -> None:
-        from scflows.secrets.encodings import basic, forms
+    def _remember_entry(self, entry: SecretEntry) -> None:
+        from scflows.secrets.encodings import basic, encodings_of
 
         values = (entry.name, *entry.fields.values())
         if values in self._known:
@@ -93,7 +93,7 @@ class Secrets:
         for field, value in entry.fields.items():
             if field in SHOWN.get(entry.type, ("port",)):
                 continue
-            made = forms(value)
+            made = encodings_of(value)
             found.update(made)
             place = f"{entry.name}.{field}"
             if not made and value.strip() and place not in self._warned:

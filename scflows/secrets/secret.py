@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     class SecretStore(Protocol):
         """One place that secrets come from."""
 
-        def find(self, name: str) -> Entry | None:
+        def find(self, name: str) -> SecretEntry | None:
             """What it has under a name. Raises StepError when it cannot be read."""
 
         def names(self) -> Iterable[str]:
@@ -34,7 +34,7 @@ OTHERS = 0o077
 
 
 @dataclass(frozen=True)
-class Entry:
+class SecretEntry:
     """A secret as its store has it."""
 
     name: str
@@ -45,7 +45,7 @@ class Entry:
 class Secret:
     """A secret in the hands of a step or template: its fields, by `secret['token']` or `secret.token`."""
 
-    def __init__(self, entry: Entry) -> None:
+    def __init__(self, entry: SecretEntry) -> None:
         self._entry = entry
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from scflows.errors import StepError
-from scflows.secrets.secret import Entry
+from scflows.secrets.secret import SecretEntry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,22 +33,22 @@ class Vault:
         self._settings = settings
         self._remember = remember
         self._filter = filter
-        self._kept: dict[str, tuple[float, Entry]] = {}
+        self._kept: dict[str, tuple[float, SecretEntry]] = {}
         # Side by side, the items of a loop would all ask for the same secret.
         self._lock = Lock()
 
-    def fetched(self, entry: Entry) -> Entry:
+    def fetched(self, entry: SecretEntry) -> SecretEntry:
         """The fields that lie at the entry's uri. Raises StepError."""
         with self._lock:
             seconds = self._ttl()
             kept = self._kept.get(entry.name)
             if kept is not None and time.monotonic() - kept[0] < seconds:
                 return kept[1]
-            answer = Entry(entry.name, entry.type, self._fields(entry))
+            answer = SecretEntry(entry.name, entry.type, self._fields(entry))
             self._kept[entry.name] = (time.monotonic(), answer)
             return answer
 
-    def _fields(self, entry: Entry) -> dict[str, str]:
+    def _fields(self, entry: SecretEntry) -> dict[str, str]:
         where = f"secret {entry.name!r}"
         answer = self._ask(entry.fields["uri"], where)
         inner = answer.get("data") if isinstance(answer, dict) else None

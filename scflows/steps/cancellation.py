@@ -37,7 +37,7 @@ class Deadline:
         self.number = 0  #: under which it was told to who watches over this process
 
 
-class Interrupted(BaseException):
+class StepInterrupted(BaseException):
     """What goes on is cut short. Not an Exception, so that no step takes it for an error of its own."""
 
     def __init__(self, cause: Deadline | str | None = None) -> None:
@@ -45,10 +45,10 @@ class Interrupted(BaseException):
         self.cause = cause  #: the deadline that has passed, `CANCELLED`, or None: the line knows
 
 
-class Line:
+class CancelScope:
     """One thread's way through the steps: what bounds it, and whether it may be interrupted just now."""
 
-    def __init__(self, clock: Clock, above: Line | None = None) -> None:
+    def __init__(self, clock: Watchdog, above: CancelScope | None = None) -> None:
         self.clock = clock
         self.deadlines: list[Deadline] = list(above.deadlines) if above is not None else []
         self.abandoned = False  #: whether nobody waits for it any more; it starts nothing then
@@ -77,7 +77,7 @@ class Line:
         """Raises Interrupted when it is due."""
         cause = self.due()
         if cause is not None:
-            raise Interrupted(cause)
+            raise StepInterrupted(cause)
 
     def bound(self, seconds: float | None, what: str, name: str) -> Deadline | None:
         """A further limit from here on, until `unbound`. To be called while nothing may be interrupted."""
@@ -148,10 +148,10 @@ class Line:
         """Raise Interrupted in this line's thread, if it may be interrupted."""
         with self._lock:
             if not self.blocked:
-                _raise_in(self.thread, Interrupted)
+                _raise_in(self.thread, StepInterrupted)
 
 
-class Clock:
+class Watchdog:
     """Interrupts what goes on when a limit is passed or the process is told to stop."""
 
     def __init__(self, limit: float | None = None, tell: Callable[[str, dict[str, Any]], None] | None = None) -> None:
@@ -160,8 +160,8 @@ class Clock:
         self._tell = tell
         self._told = 0
         self._telling = allocate_lock()
-        self.line = Line(self)
-        self.lines: dict[int, Line] = {}  #: those of the other threads
+        self.line = CancelScope(self)
+        self.lines: dict[int, CancelScope] = {}  #: those of the other threads
         self._watches = False
         if limit is not None:
             self.line.deadlines.append(Deadline(limit, "run"))
@@ -174,13 +174,13 @@ class Clock:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         self.set()
 
-    def branch(self, above: Line) -> Line:
+    def branch(self, above: CancelScope) -> CancelScope:
         """A line for the calling thread, bounded by what bounds `above` now."""
-        line = Line(self, above)
+        line = CancelScope(self, above)
         self.lines[line.thread] = line
         return line
 
-    def leave(self, line: Line) -> None:
+    def leave(self, line: CancelScope) -> None:
         """The line's thread has ended."""
         self.lines.pop(line.thread, None)
 

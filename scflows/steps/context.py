@@ -19,13 +19,15 @@ if TYPE_CHECKING:
     from scflows.secrets.resolver import Secrets
     from scflows.secrets.secret import Secret
     from scflows.settings import Settings
-    from scflows.steps.cancellation import Line
-    from scflows.steps.thread_pool import Crew
+    from scflows.steps.cancellation import CancelScope
+    from scflows.steps.thread_pool import StepThreadPool
 
     class Host(Protocol):
         """Who runs a step, and for it other steps and flows."""
 
-        def run_flow(self, ctx: Context, path: str, given: Any, loop_index: int | None, line: Line) -> ChildEnd: ...
+        def run_flow(
+            self, ctx: Context, path: str, given: Any, loop_index: int | None, line: CancelScope
+        ) -> ChildEnd: ...
 
         def run_step(self, ctx: Context, written: dict[str, Any]) -> Any: ...
 
@@ -80,7 +82,7 @@ class Context:
         self.dry_run = dry_run
         self.jq_output: str | None = None  #: the step's own property of that name
         self.remaining = remaining  #: seconds until the step is interrupted; None without a limit
-        self.line: Line | None = None  #: the thread that runs the step, and what bounds it
+        self.line: CancelScope | None = None  #: the thread that runs the step, and what bounds it
         self.host: Host | None = None  #: who runs the step
         self.depth = 0  #: how many flows stand around this one
         self.kept: dict[str, Any] = {}  #: what all contexts of a run share
@@ -89,7 +91,7 @@ class Context:
         self.errors: list[dict[str, Any]] = []  #: those of child flows; they are listed before the step's own
         self.promises: list[Promise] = []  #: what the step has to do once its result is stored
 
-    def branch(self, data: dict[str, Any], line: Line) -> Context:
+    def branch(self, data: dict[str, Any], line: CancelScope) -> Context:
         """The same for another thread, with data of its own."""
         ctx = Context(
             self.settings, data, self.expressions, self.log.branch(), self.flow_file, self.dry_run, line.remaining
@@ -97,7 +99,9 @@ class Context:
         ctx.line, ctx.host, ctx.depth, ctx.kept = line, self.host, self.depth, self.kept
         return ctx
 
-    def run_flow(self, path: str, given: Any, loop_index: int | None = None, line: Line | None = None) -> ChildEnd:
+    def run_flow(
+        self, path: str, given: Any, loop_index: int | None = None, line: CancelScope | None = None
+    ) -> ChildEnd:
         """Run a flow of the flows folder as a part of this run; `given` becomes its `__input__`.
 
         `line` is that of the thread, where it is not the step's own. Raises StepError for a flow that is missing
@@ -118,12 +122,12 @@ class Context:
         assert self.host is not None
         return self.host.run_step(self, written)
 
-    def crew(self, most: int) -> Crew:
+    def crew(self, most: int) -> StepThreadPool:
         """Threads for what the step does side by side."""
-        from scflows.steps.thread_pool import Crew
+        from scflows.steps.thread_pool import StepThreadPool
 
         assert self.line is not None
-        return Crew(self.line, most)
+        return StepThreadPool(self.line, most)
 
     def break_promises(self) -> None:
         """Give back what an attempt took that failed."""

@@ -6,7 +6,7 @@ import time
 from collections import deque
 from threading import Condition, Lock, Thread
 
-from scflows.steps.cancellation import FINAL_SECONDS, PIECE, Line
+from scflows.steps.cancellation import FINAL_SECONDS, PIECE, CancelScope
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any
 
-    Work = Callable[[Line], Any]
+    Work = Callable[[CancelScope], Any]
 
 #: How many threads a process may have in all; loops inside loops would multiply them.
 MOST_THREADS = 128
@@ -25,13 +25,13 @@ _count = 0
 _counting = Lock()
 
 
-class Crew:
+class StepThreadPool:
     """Up to `most` threads that take what is handed in, first come, first served. A context manager.
 
     When it is left, what was not begun is dropped, and what goes on has ended or is left behind.
     """
 
-    def __init__(self, line: Line, most: int) -> None:
+    def __init__(self, line: CancelScope, most: int) -> None:
         self._line = line
         self._most = max(1, most)
         # One lock, two conditions: what is handed in wakes one thread that has nothing to do, and nobody else.
@@ -41,11 +41,11 @@ class Crew:
         self._waiting: deque[tuple[Any, Work]] = deque()
         self._ended: deque[tuple[Any, Any]] = deque()
         self._busy = 0
-        self._lines: list[Line] = []
+        self._lines: list[CancelScope] = []
         self._closed = False
         self._was_blocked = True
 
-    def __enter__(self) -> Crew:
+    def __enter__(self) -> StepThreadPool:
         # From here on the line looks by itself whether it is interrupted, never in the midst of a lock.
         self._was_blocked = self._line.blocked
         self._line.blocked = True
@@ -99,7 +99,7 @@ class Crew:
     def _grow(self) -> None:
         if not _counted(1):
             return
-        begun: list[Line] = []
+        begun: list[CancelScope] = []
 
         def work() -> None:
             line = self._line.clock.branch(self._line)
@@ -126,7 +126,7 @@ class Crew:
             while not begun:
                 self._changed.wait(PIECE)
 
-    def _work(self, line: Line) -> None:
+    def _work(self, line: CancelScope) -> None:
         while True:
             with self._changed:
                 while not self._waiting:
@@ -158,7 +158,7 @@ class Crew:
                 line.abandon()
 
 
-def _done(work: Work, line: Line) -> Any:
+def _done(work: Work, line: CancelScope) -> Any:
     try:
         return work(line)
     except BaseException as error:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from scflows.execution.launch import Request, launch
+from scflows.execution.launch import RunRequest, launch
 from scflows.integrations.smartcitizen.demo.kinds import LAB
 from scflows.integrations.smartcitizen.demo.kit import Kit
 from scflows.integrations.smartcitizen.demo.platform import Platform
@@ -69,7 +69,7 @@ def run(workspace: Path, environment: dict[str, str], server: PlatformServer) ->
 
     def go(name: str, dry_run: bool = False, variables: dict[str, str] | None = None, **params: str) -> dict[str, Any]:
         settings = read_settings(str(workspace), {**environment, **(variables or {})})
-        request = Request(
+        request = RunRequest(
             flow=f"smartcitizen/{name}.yml",
             params={"device": DEVICE, **params},
             dry_run=dry_run,

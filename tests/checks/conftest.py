@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from scflows.execution.launch import Request, launch
+from scflows.execution.launch import RunRequest, launch
 from scflows.integrations.smartcitizen.demo.kinds import LAB
 from scflows.integrations.smartcitizen.demo.kit import Kit
 from scflows.integrations.smartcitizen.demo.platform import Platform
@@ -92,6 +92,6 @@ def check(workspace: Path, environment: dict[str, str], server: PlatformServer) 
     def go(kind: str = "", **request: Any) -> Any:
         settings = read_settings(str(workspace), environment)
         params = {"device": NUMBERS[kind]} if kind else {}
-        return launch(Request(flow="smartcitizen/check.yml", params=params, wants_data=True, **request), settings)
+        return launch(RunRequest(flow="smartcitizen/check.yml", params=params, wants_data=True, **request), settings)
 
     return go

@@ -14,7 +14,7 @@ import pytest
 from scflows.cron.task import TaskStore
 from scflows.history.run import FAILED, QUEUED, RUNNING, SUCCESS, Run, new_run_id
 from scflows.history.store import open_store
-from scflows.locks import me
+from scflows.locks import current_process
 from scflows.settings import Settings
 
 HOUR = 3600.0
@@ -53,7 +53,7 @@ def ran(settings: Settings) -> Callable[..., Run]:
         started = float(slot + 1)
         ended = None if status in (RUNNING, QUEUED) else started + 1
         run = Run(new_run_id(started), f"{name}.yml", name, "cron", given.pop("slot", slot), status, **given)
-        run.started, run.ended, run.holder = started, ended, me()
+        run.started, run.ended, run.holder = started, ended, current_process()
         store = open_store(settings)
         assert store.claim(run) is None
         store.close()

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from scflows.cron.schedule.spec import Asked
+from scflows.cron.schedule.spec import ScheduleSpec
 from scflows.cron.task import TaskStore
 from scflows.planner.load.load import Load
-from scflows.planner.load.other_crontabs import avoided, foreign_starts
+from scflows.planner.load.other_crontabs import busy_minutes, foreign_starts
 from scflows.planner.load.placement import placed
 from scflows.planner.planner import Planner
-from scflows.planner.sources.base import Wish
+from scflows.planner.sources.base import TaskRequest
 from scflows.settings import Settings, read_settings
 
 NOW = 1_790_000_000  #: in September 2026
@@ -41,7 +41,7 @@ def etc(settings: Settings) -> Path:
 
 def against(folder: str | os.PathLike[str], own: bytes = b"", now: float = NOW) -> dict[int, int]:
     """What speaks against which minutes of the day, besides that they are full hours."""
-    weights = avoided(str(folder), own, now).of(1440).tolist()
+    weights = busy_minutes(str(folder), own, now).of(1440).tolist()
     found = {minute: weight - (minute % 60 == 0) for minute, weight in enumerate(weights)}
     return {minute: weight for minute, weight in found.items() if weight}
 
@@ -51,19 +51,21 @@ def test_tasks_keep_off_the_minutes_of_other_entries(settings: Settings, etc: Pa
     fake.holds(b"1-9 * * * * own\n11 * * * * /v/bin/python -P -m scflows run /f.yml --task stray # stray\n")
     used = read_settings(settings.home, {**environment, "CRONTAB_PROGRAM": str(fake.folder / "crontab")})
     planner = Planner(used, dry_run=False)
-    planner.write(planner.wish(Wish(f"t{number}", Asked(every=3600), flow="/f.yml") for number in range(60)))
+    planner.write(
+        planner.wish(TaskRequest(f"t{number}", ScheduleSpec(every=3600), flow="/f.yml") for number in range(60))
+    )
     taken = {int(task.schedule.cron.split(" ")[0]): task.name for task in TaskStore(used).read_all()[0]}
     assert len(taken) == 60  # They only break ties.
     planner = Planner(read_settings(used.home, {**used.environment, "XDG_STATE_HOME": f"{used.home}/2"}), dry_run=True)
-    some = [planner.place(Wish(f"t{number}", Asked(every=3600), flow="/f.yml")) for number in range(19)]
+    some = [planner.place(TaskRequest(f"t{number}", ScheduleSpec(every=3600), flow="/f.yml")) for number in range(19)]
     assert {int(each.cron.split(" ")[0]) for each in some} == {10, *range(11, 17), 18, 19, *range(50, 60)}
 
 
 def test_a_daily_task_avoids_the_times_of_daily_entries(etc: Path) -> None:
-    load = Load(avoided(str(etc), b"", NOW))
+    load = Load(busy_minutes(str(etc), b"", NOW))
     times = []
     for number in range(1440):
-        minute, hour, *_ = placed(Asked(every=86400), load, f"task-{number}").cron.split(" ")
+        minute, hour, *_ = placed(ScheduleSpec(every=86400), load, f"task-{number}").cron.split(" ")
         times.append(int(hour) * 60 + int(minute))
     assert sorted(times) == list(range(1440))
     assert all(time % 60 in (0, 17) or time in (385, 407) for time in times[-50:])

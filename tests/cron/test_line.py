@@ -7,9 +7,9 @@ from crontab import CronItem
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scflows.cron.crontab.line import BOOT, TICK, Entry, boot_line, line, parse_line, tick_line
+from scflows.cron.crontab.line import BOOT, TICK, CrontabEntry, boot_line, line, parse_line, tick_line
 from scflows.cron.schedule.schedule import Schedule
-from scflows.cron.schedule.spec import Asked
+from scflows.cron.schedule.spec import ScheduleSpec
 from scflows.cron.task import Task
 from scflows.errors import Refused
 from scflows.planner.load.load import Load
@@ -25,7 +25,7 @@ def test_a_line_names_the_flow_and_the_task() -> None:
         "17 * * * * /opt/venv/bin/python -P -m scflows run /srv/flows/weather/report.yml"
         " --task weather-report # weather-report"
     )
-    assert parse_line(text) == Entry(
+    assert parse_line(text) == CrontabEntry(
         "weather-report", "17 * * * *", "/srv/flows/weather/report.yml", PYTHON, None, text
     )
 
@@ -124,7 +124,7 @@ def test_a_line_of_ours_is_known_in_other_clothes(text: str) -> None:
 @given(st.integers(1, 3000), st.integers(0, 10**9))
 @settings(deadline=None, derandomize=True)
 def test_every_line_is_read_alike_by_python_crontab(minutes: int, name: int) -> None:
-    schedule = placed(Asked(every=minutes * 60), Load(), str(name))
+    schedule = placed(ScheduleSpec(every=minutes * 60), Load(), str(name))
     text = line(dataclasses.replace(TASK, schedule=schedule), PYTHON)
     item = CronItem.from_line(text, cron=_NO_CRONTAB)
     assert item.is_valid()

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from scflows.cron.schedule.schedule import DAY, HOUR, WEEK, Schedule
-from scflows.cron.schedule.spec import Asked
+from scflows.cron.schedule.spec import ScheduleSpec
 from scflows.planner.load.load import Load
 from scflows.planner.load.placement import placed
 from scflows.planner.load.rebalance import Rebalanced, Weighed, moved, rebalance
@@ -28,7 +28,7 @@ def uneven(count: int, periods: tuple[int, ...], seed: int) -> list[Weighed]:
     seeded, load, tasks = random.Random(seed), Load(), []
     for number in range(count * 2):
         every, seconds = periods[number % len(periods)], 30 * math.exp(seeded.gauss(0, 1))
-        schedule = placed(Asked(every=every), load, f"t{number}", seconds=seconds)
+        schedule = placed(ScheduleSpec(every=every), load, f"t{number}", seconds=seconds)
         tasks.append(Weighed(f"t{number}", schedule, seconds))
     return seeded.sample(tasks, count)
 
@@ -55,7 +55,7 @@ def test_a_plan_from_scratch_is_left_alone() -> None:
     tasks = uneven(500, (HOUR,), 3)
     level = Load()
     placed_anew = [
-        Weighed(each.name, placed(Asked(every=HOUR), level, each.name, seconds=each.seconds), each.seconds)
+        Weighed(each.name, placed(ScheduleSpec(every=HOUR), level, each.name, seconds=each.seconds), each.seconds)
         for each in sorted(tasks, key=lambda each: (-each.seconds, each.name))
     ]
     found = rebalance(placed_anew, 150)

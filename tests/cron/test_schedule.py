@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from scflows.cron.schedule.fields import normalised, values
 from scflows.cron.schedule.schedule import Schedule, asked, parse_every
-from scflows.cron.schedule.spec import Asked
+from scflows.cron.schedule.spec import ScheduleSpec
 from scflows.errors import UsageError
 
 pytestmark = pytest.mark.language("§7 Schedule")
@@ -171,9 +171,9 @@ def test_a_schedule_that_cannot_be_is_refused(given: dict[str, object], named: s
 
 def test_a_schedule_says_all_that_was_asked_for() -> None:
     full = {"every": "3h", "timezone": "Europe/Madrid", "catch_up": {"all": 5}, "overlap": "wait"}
-    assert asked(full) == Asked(None, 10800, "Europe/Madrid", "all", 5, "wait")
-    assert asked({"every_seconds": 900}) == Asked(every=900)
-    assert asked({"cron": "@daily", "catch_up": None}) == Asked(cron="0 0 * * *")
+    assert asked(full) == ScheduleSpec(None, 10800, "Europe/Madrid", "all", 5, "wait")
+    assert asked({"every_seconds": 900}) == ScheduleSpec(every=900)
+    assert asked({"cron": "@daily", "catch_up": None}) == ScheduleSpec(cron="0 0 * * *")
 
 
 def test_a_schedule_survives_its_dict() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from scflows.connectors.endpoint import Place
+from scflows.connectors.endpoint import Endpoint
 from scflows.integrations.forward import bridge, mqtt, spool
 from scflows.integrations.forward import mqtt_connection as link
 from scflows.integrations.forward.base import Message, Outgoing
@@ -258,7 +258,7 @@ def test_a_sink_that_acknowledges_nothing_is_given_up_and_told_of(
     monkeypatch.setattr(mqtt, "ANSWER_WAIT", 0.1)
     monkeypatch.setattr(link, "FIRST_WAIT", 0.01)
     broker, told = Silent(), list[str]()
-    end = MqttEnd(Place("127.0.0.1", broker.port), "x", "3.1.1")
+    end = MqttEnd(Endpoint("127.0.0.1", broker.port), "x", "3.1.1")
     sink, source = MqttSink(end, told.append), Source(1000)
     given = carry(source, sink, disk, told)
 
@@ -277,7 +277,7 @@ def test_a_sink_that_acknowledges_nothing_is_given_up_and_told_of(
 @pytest.mark.service
 def test_a_paused_source_goes_on_reading(broker: Callable[..., Any], wait_until: Callable[..., Any]) -> None:
     server, told = broker(), list[str]()
-    end = MqttEnd(Place("127.0.0.1", server.port), "x")
+    end = MqttEnd(Endpoint("127.0.0.1", server.port), "x")
     source = MqttSource(end, [TopicTemplate("a")], told.append)
     source.pause(True)
 
@@ -302,7 +302,7 @@ def test_certificates_that_vanish_are_waited_for(
     monkeypatch.setattr(link, "FIRST_WAIT", 0.01)
     authority = tmp_path / "ca.pem"
     trustme.CA().cert_pem.write_to_path(authority)
-    sink = MqttSink(MqttEnd(Place("127.0.0.1", 1, tls=True, ca=str(authority)), "x"), lambda told: None)
+    sink = MqttSink(MqttEnd(Endpoint("127.0.0.1", 1, tls=True, ca=str(authority)), "x"), lambda told: None)
 
     def told(what: str) -> Callable[[], Any]:
         def look() -> Any:

@@ -142,12 +142,12 @@ def test_a_state_that_cannot_be_read_is_told(flows: Callable[..., Any], tmp_path
 
 def test_unknown_names_are_worth_a_warning() -> None:
     from scflows.integrations.forward.status import judge
-    from scflows.locks import me
+    from scflows.locks import current_process
 
     end = {"name": "mqtt a", "up": True, "problem": ""}
     told = {
         "name": "x",
-        "process": me(),
+        "process": current_process(),
         "updated": 1000.0,
         "source": end,
         "sink": end,

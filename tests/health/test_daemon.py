@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from scflows.cron.scheduler_lock import Heartbeat, beat, only_scheduler
+from scflows.cron.scheduler_lock import Heartbeat, acquire_scheduler_lock, write_heartbeat
 from scflows.cron.task import TaskStore
 from scflows.health import FAIL, OK, SKIP, WARN, daemon, entries, examine
 from scflows.health.installation import Account
@@ -124,9 +124,9 @@ def test_a_pid_file_that_was_left_behind_is_no_daemon(machine) -> None:
 
 
 def test_our_own_scheduler_is_told_with_its_age(machine, one) -> None:
-    lock = only_scheduler(machine.settings)
+    lock = acquire_scheduler_lock(machine.settings)
     try:
-        beat(machine.settings, Heartbeat(os.getpid(), machine.now - 12, machine.now - 12, ("report",), 2))
+        write_heartbeat(machine.settings, Heartbeat(os.getpid(), machine.now - 12, machine.now - 12, ("report",), 2))
         finding = one(daemon.schedulers)
         status = daemon.status(machine.installation())
     finally:
@@ -137,9 +137,9 @@ def test_our_own_scheduler_is_told_with_its_age(machine, one) -> None:
 
 
 def test_a_scheduler_that_hangs_is_a_failure(machine, one) -> None:
-    lock = only_scheduler(machine.settings)
+    lock = acquire_scheduler_lock(machine.settings)
     try:
-        beat(machine.settings, Heartbeat(os.getpid(), machine.now - 600, machine.now - 600, (), 0))
+        write_heartbeat(machine.settings, Heartbeat(os.getpid(), machine.now - 600, machine.now - 600, (), 0))
         finding = one(daemon.schedulers)
     finally:
         lock.release()
@@ -151,7 +151,7 @@ def test_two_schedulers_are_a_warning(machine) -> None:
     machine.task("report")
     machine.install()
     machine.process(42, "cron")
-    lock = only_scheduler(machine.settings)
+    lock = acquire_scheduler_lock(machine.settings)
     try:
         findings = list(daemon.schedulers(machine.installation()))
     finally:

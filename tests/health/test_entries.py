@@ -12,7 +12,7 @@ import pytest
 from scflows.cron.crontab.line import line
 from scflows.cron.crontab.tabfile import Tabfile
 from scflows.cron.schedule.schedule import Schedule
-from scflows.cron.scheduler_lock import only_scheduler
+from scflows.cron.scheduler_lock import acquire_scheduler_lock
 from scflows.cron.task import TaskStore
 from scflows.health import FAIL, OK, SKIP, WARN, entries, examine
 
@@ -43,7 +43,7 @@ def test_a_crontab_without_the_block_is_a_failure(machine, one) -> None:
 
 def test_without_a_block_all_is_well_while_our_scheduler_runs(machine, one) -> None:
     machine.task("report")
-    lock = only_scheduler(machine.settings)
+    lock = acquire_scheduler_lock(machine.settings)
     try:
         assert one(entries.block).level == SKIP
     finally:

@@ -12,26 +12,26 @@ from scflows.health import queue as turns
 from scflows.health.tasks import condition
 from scflows.history.store import open_store
 from scflows.queue import files as backlog
-from scflows.queue.entries import Ticket, Waiting
-from scflows.queue.permits import take_place
+from scflows.queue.entries import QueuedRun, QueueEntry
+from scflows.queue.permits import acquire_permit
 
 SLOT = 1790000000.0
 LATER = 600.0
 
 
 @pytest.fixture
-def waits(machine) -> Iterator[Ticket]:
+def waits(machine) -> Iterator[QueueEntry]:
     """A run that could start, and a process that hands out turns: this one, which has not looked since."""
     settings = machine.settings
-    ticket = Ticket(0, SLOT, "report", "0" * 16)
-    waiting = Waiting(
+    ticket = QueueEntry(0, SLOT, "report", "0" * 16)
+    waiting = QueuedRun(
         "cron", SLOT, SLOT, SLOT * 2, most=1, lock_path=settings.lock_path, lock="report", mutexes=["db"],
         patient=False, why="a place",
     )  # fmt: skip
     os.makedirs(settings.state_path, exist_ok=True)
-    lock = backlog.turn_lock(settings.state_path)
+    lock = backlog.worker_lock(settings.state_path)
     assert lock.acquire("")
-    backlog.put(settings.state_path, ticket, waiting).leave()
+    backlog.enqueue(settings.state_path, ticket, waiting).leave()
     yield ticket
     lock.release()
 
@@ -58,7 +58,7 @@ def test_it_is_no_standstill_where_nothing_could_be_started(machine, waits, one)
     state = machine.settings.state_path
     machine.now += LATER
     assert one(turns.turns).level == FAIL
-    place = take_place(state, 1)
+    place = acquire_permit(state, 1)
     assert place is not None
     assert one(turns.turns).level == OK
     place.release()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from scflows.secrets.encodings import forms
+from scflows.secrets.encodings import encodings_of
 
 pytestmark = pytest.mark.language("§5 What is masked")
 
@@ -60,7 +60,7 @@ def found_in(text: str, value: str) -> list[str]:
     simple |= {line.strip() for line in value.splitlines() if len(line.strip()) > 3}
     # A library may show the beginning alone.
     simple |= {value.strip()[:8], json.dumps(value.strip())[1:9]}
-    return sorted(form for form in simple | forms(value) if form in text)
+    return sorted(form for form in simple | encodings_of(value) if form in text)
 
 
 def everything_in(*folders: Path) -> Iterator[tuple[str, str]]:

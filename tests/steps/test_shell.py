@@ -18,9 +18,9 @@ pytestmark = pytest.mark.language("§10 shell")
 
 RUN_SHELL = """
 import sys
-from scflows.execution.launch import Request, launch
+from scflows.execution.launch import RunRequest, launch
 from scflows.settings import read_settings
-launch(Request(flow="flow.yml"), read_settings(sys.argv[1]))
+launch(RunRequest(flow="flow.yml"), read_settings(sys.argv[1]))
 """
 
 

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from scflows.execution.launch import Request, launch
+from scflows.execution.launch import RunRequest, launch
 from scflows.settings import Settings
 from tests.conftest import FlowRun
 
@@ -46,7 +46,7 @@ def run_task(tasks: Path, settings: Settings) -> Callable[..., FlowRun]:
 
     def run(flow: str, slot: str | None = None, used: Settings = settings, dry: bool = False, **params: Any) -> FlowRun:
         due = slot and datetime.fromisoformat(slot).replace(tzinfo=ZoneInfo(used.timezone)).timestamp()
-        request = Request(flow=flow, slot=due, again=True, params=params, dry_run=dry, wants_data=True)
+        request = RunRequest(flow=flow, slot=due, again=True, params=params, dry_run=dry, wants_data=True)
         outcome = launch(request, used)
         return FlowRun(outcome, Path(outcome.run.log).read_text(encoding="utf-8"))
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from scflows.execution.launch import Request, launch
+from scflows.execution.launch import RunRequest, launch
 from scflows.steps import Context
 
 DIGEST = "ops/failures.yml"
@@ -19,7 +19,7 @@ def fail(tasks, settings):
 
     def run(name: str, times: int = 1) -> list[str]:
         (tasks / name).write_text(BAD)
-        return [launch(Request(flow=name), settings).run.id for _ in range(times)]
+        return [launch(RunRequest(flow=name), settings).run.id for _ in range(times)]
 
     return run
 

@@ -104,7 +104,7 @@ class Machine:
                 return value
             time.sleep(0.02)
         told = [(run.task, run.status, run.reason, run.message) for run in self.runs()]
-        raise AssertionError(f"it did not happen in time: {told} {backlog.tickets(self.settings.state_path)}")
+        raise AssertionError(f"it did not happen in time: {told} {backlog.entries(self.settings.state_path)}")
 
     def statuses(self) -> dict[str, str]:
         return {run.task: run.status for run in self.runs()}
@@ -141,7 +141,7 @@ def machine(settings: Settings, workspace: Path, environment: dict[str, str]) ->
     machine.let_go()
     for process in machine.started:
         process.wait(60)
-    machine.until(lambda: not backlog.tickets(settings.state_path) and not machine.server())
+    machine.until(lambda: not backlog.entries(settings.state_path) and not machine.server())
 
 
 def most_at_once(runs: list[Run]) -> int:

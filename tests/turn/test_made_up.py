@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from scflows.cron.schedule.schedule import Schedule
-from scflows.cron.scheduler_lock import Heartbeat, beat, tick_lock
+from scflows.cron.scheduler_lock import Heartbeat, try_scheduler_lock, write_heartbeat
 from scflows.locks import holder
 from scflows.queue import files as backlog
 from scflows.scheduler.missed.catch_up import catch_up, start_arguments
-from scflows.scheduler.missed.detection import Owed
-from scflows.scheduler.process_host import Processes
+from scflows.scheduler.missed.detection import CatchUpSlot
+from scflows.scheduler.process_host import ProcessHost
 from tests.turn.conftest import HOLD, SLOT, Machine, most_at_once
 
 
@@ -32,7 +32,7 @@ def test_what_makes_up_for_slots_keeps_no_other_run_waiting(machine: Machine) ->
     machine.until(lambda: holder(machine.settings.state_path, "catch-up"))
     # It looks for a place at least once more.
     time.sleep(2)
-    assert backlog.tickets(machine.settings.state_path) == []
+    assert backlog.entries(machine.settings.state_path) == []
     # Both come now, and not after what is hours old; nor is one skipped since an older slot of it waits.
     for name in ("b", "late"):
         machine.task(name, **({"schedule": hourly, "created": made, "catch_up": "all"} if name == "b" else {}))
@@ -56,12 +56,12 @@ def test_what_makes_up_for_slots_keeps_no_other_run_waiting(machine: Machine) ->
 def test_what_waits_with_a_tick_comes_before_what_is_made_up(machine: Machine) -> None:
     settings = machine.settings
     machine.task("a")
-    owed = [Owed(SLOT, "a")]
-    lock = tick_lock(settings)
+    owed = [CatchUpSlot(SLOT, "a")]
+    lock = try_scheduler_lock(settings)
     assert lock is not None
-    beat(settings, Heartbeat(os.getpid(), time.time(), time.time(), (), 1))
+    write_heartbeat(settings, Heartbeat(os.getpid(), time.time(), time.time(), (), 1))
     problems: list[str] = []
-    with Processes() as world:
+    with ProcessHost() as world:
         assert catch_up(settings, lambda: owed, world, 2, problems.append, problems.append) == 0
         lock.release()
         done = iter([owed])

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from scflows.locks import FileLock
 from scflows.queue import files as backlog
-from scflows.queue.entries import Ticket, Waiting
-from scflows.queue.permits import take_place
+from scflows.queue.entries import QueuedRun, QueueEntry
+from scflows.queue.permits import acquire_permit
 from tests.turn.conftest import HOLD, QUICK, SLOT, Machine
 
 
@@ -44,7 +44,7 @@ def look(folder, name):
         mutex.release()
     return found
 backlog.holder = turn.holder = look
-turn.serve_here(state, lambda task, outcome: None, print)
+turn.run_worker(state, lambda task, outcome: None, print)
 """
 
 
@@ -104,7 +104,7 @@ def test_who_waits_for_long_for_two_mutexes_has_both_kept_free(machine: Machine)
     assert machine.start("both", SLOT).wait(60) == 0
     assert machine.start("one", SLOT + 60).wait(60) == 0
     assert machine.statuses() == {"both": "queued", "one": "success"}
-    path = Path(state, "backlog", backlog.of_task(state, "both")[0].name)
+    path = Path(state, "backlog", backlog.entries_of_task(state, "both")[0].name)
     waiting = json.loads(path.read_text())
     path.write_text(json.dumps({**waiting, "since": waiting["since"] - backlog.FAIR}))
     assert machine.start("two", SLOT + 60).wait(60) == 0
@@ -124,7 +124,7 @@ def test_who_has_no_place_yet_keeps_no_mutex_from_who_has_one(machine: Machine) 
     wide = {**narrow, "MAX_RUNS": "4"}
     turns = FileLock(machine.settings.state_path, "turn")
     assert turns.acquire("")
-    place = take_place(machine.settings.state_path, 1)
+    place = acquire_permit(machine.settings.state_path, 1)
     assert place is not None
     machine.task("a", "mutex: db\n" + QUICK, settings=narrow)
     machine.task("b", "mutex: db\n" + QUICK, settings=wide)
@@ -163,15 +163,15 @@ from pathlib import Path
 from scflows.queue import files as backlog
 from scflows.scheduler import worker as turn
 state, own, told = sys.argv[1:]
-listed, looks = backlog.tickets, []
+listed, looks = backlog.entries, []
 def tickets(state):
     looks.append(1)
     if len(looks) == 12:
         Path(told).write_text(repr(time.time()))
         os.unlink(own)
     return listed(state)
-backlog.tickets = tickets
-turn.serve_here(state, lambda task, outcome: None, print)
+backlog.entries = tickets
+turn.run_worker(state, lambda task, outcome: None, print)
 """
 
 
@@ -182,8 +182,8 @@ def test_whoever_hands_out_turns_leaves_its_mutex_to_who_waits_by_itself(machine
     mutex = FileLock(backlog.mutex_folder(settings.lock_path), "db")
     assert turns.acquire("")
     assert mutex.acquire("other")
-    own = Ticket(0, float(SLOT), "by-hand", "0" * 16, is_own=True)
-    waiting = Waiting(
+    own = QueueEntry(0, float(SLOT), "by-hand", "0" * 16, is_own=True)
+    waiting = QueuedRun(
         trigger="manual",
         slot=None,
         since=SLOT,
@@ -195,7 +195,7 @@ def test_whoever_hands_out_turns_leaves_its_mutex_to_who_waits_by_itself(machine
         patient=True,
         why="",
     )
-    held = backlog.put(settings.state_path, own, waiting)
+    held = backlog.enqueue(settings.state_path, own, waiting)
     machine.task("next", "mutex: db\n" + QUICK)
     assert machine.start("next", SLOT + 60).wait(60) == 0
     mutex.release()

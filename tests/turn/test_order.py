@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from scflows.cron.schedule.schedule import Schedule
 from scflows.locks import FileLock
 from scflows.queue import files as backlog
-from scflows.queue.entries import Ticket
-from scflows.queue.permits import take_place
+from scflows.queue.entries import QueueEntry
+from scflows.queue.permits import acquire_permit
 from tests.turn.conftest import QUICK, SLOT, Machine, most_at_once
 
 
@@ -65,7 +65,7 @@ def test_a_starter_that_is_about_to_leave_its_file_is_not_passed(machine: Machin
         assert machine.start(name).wait(60) == 0
     state = machine.settings.state_path
     # As whoever just came has it until its claim is written.
-    held = backlog.seize(state, backlog.of_task(state, "a")[0])
+    held = backlog.claim(state, backlog.entries_of_task(state, "a")[0])
     assert held is not None
     machine.let_go()
     machine.until(lambda: machine.statuses()["first"] == "success")
@@ -91,14 +91,14 @@ def take(*asked):
         place.release()
     return taken(*asked)
 admission.take_place = take
-turn.serve_here(state, lambda task, outcome: None, print)
+turn.run_worker(state, lambda task, outcome: None, print)
 """
 
 
 def test_a_run_that_waited_is_recorded_from_when_it_has_its_place(machine: Machine, tmp_path: Path) -> None:
     turns = FileLock(machine.settings.state_path, "turn")
     assert turns.acquire("")
-    place = take_place(machine.settings.state_path, 1)
+    place = acquire_permit(machine.settings.state_path, 1)
     assert place is not None
     machine.task("next")
     assert machine.start("next").wait(60) == 0
@@ -166,7 +166,7 @@ NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", fullmatch=True)
 
 
 TICKETS = st.builds(
-    Ticket,
+    QueueEntry,
     rank=st.integers(-100, 100),
     at=st.integers(0, 10**13).map(lambda milliseconds: milliseconds / 1000),
     task=NAMES,
@@ -177,11 +177,11 @@ TICKETS = st.builds(
 
 @given(st.lists(TICKETS, unique_by=lambda ticket: ticket.name, max_size=20))
 @hypothesis.settings(max_examples=60, deadline=None)
-def test_files_say_whose_turn_comes_first(given: list[Ticket]) -> None:
+def test_files_say_whose_turn_comes_first(given: list[QueueEntry]) -> None:
     with tempfile.TemporaryDirectory() as state:
         os.mkdir(os.path.join(state, "backlog"))
         for ticket in given:
             Path(state, "backlog", ticket.name).touch()
-        found = backlog.tickets(state)
+        found = backlog.entries(state)
     assert sorted(found, key=lambda ticket: ticket.name) == sorted(given, key=lambda ticket: ticket.name)
     assert [ticket.key[:3] for ticket in found] == sorted(ticket.key[:3] for ticket in given)

@@ -51,7 +51,7 @@ def start_early(machine: Machine, *names: str) -> None:
     state = machine.settings.state_path
     starters = [machine.start(name, int(time.time()) - 1) for name in names]
     assert [process.wait(60) for process in starters] == [0] * len(names)
-    for ticket in backlog.tickets(state):
+    for ticket in backlog.entries(state):
         if ticket.at > time.time():
             came = replace(ticket, at=SLOT + 120.0)
             os.rename(Path(state, "backlog", ticket.name), Path(state, "backlog", came.name))

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from scflows.queue import files as backlog
-from scflows.queue.permits import has_place, take_place
+from scflows.queue.permits import acquire_permit, has_free_permit
 from tests.turn.conftest import HOLD, QUICK, SLOT, Machine
 
 
@@ -91,7 +91,7 @@ def test_a_turn_lock_that_cannot_be_opened_is_told_and_one_process_hands_out_tur
     Path(state, "turn.lock").mkdir()  # As for a file of another user, whoever wants to lock it cannot open it.
     # Whoever looks after the house would have turns handed out by a process that nobody hears.
     Path(state, "housekeeping").write_text(f"{time.time():<20.3f} {0.0:<20.3f}\n")
-    place = take_place(state, 1)
+    place = acquire_permit(state, 1)
     assert place is not None
     machine.task("next")
     command = [sys.executable, "-P", "-m", "scflows", "run", "--task", "next", "--state", state, "--slot", str(SLOT)]
@@ -104,7 +104,7 @@ def test_a_turn_lock_that_cannot_be_opened_is_told_and_one_process_hands_out_tur
     log = Path(machine.settings.tasks_path, "scheduler.log")
     assert "turns are handed out without it" in log.read_text()
     # Somebody does it, so that nobody else does.
-    assert not backlog.is_left_alone(state)
+    assert not backlog.needs_worker(state)
     second = subprocess.run(
         [*command[:5], "--waiting", "--state", state], env=environment, capture_output=True, timeout=60, check=True
     )
@@ -127,16 +127,16 @@ def test_users_whose_places_are_one_folder_share_the_cap() -> None:
         for state in (mine, theirs):
             state.mkdir()
             state.joinpath("places").symlink_to(shared)
-        first = take_place(str(mine), 2)
+        first = acquire_permit(str(mine), 2)
         assert first is not None
         with another_user():
-            second = take_place(str(theirs), 2)
+            second = acquire_permit(str(theirs), 2)
             assert second is not None
-            assert take_place(str(theirs), 2) is None
-        assert take_place(str(mine), 2) is None
+            assert acquire_permit(str(theirs), 2) is None
+        assert acquire_permit(str(mine), 2) is None
         first.release()
         with another_user():
-            first = take_place(str(theirs), 2)
+            first = acquire_permit(str(theirs), 2)
         assert first is not None
         first.release()
         second.release()
@@ -157,8 +157,8 @@ def test_what_is_no_place_holds_up_nobody(kind: str) -> None:
         signal.alarm(10)  # The kernel may wait for ever for the other end of a pipe.
         try:
             with another_user(), pytest.raises(OSError, match="places"):
-                take_place(state, 2)
-            assert has_place(state, 1)
+                acquire_permit(state, 2)
+            assert has_free_permit(state, 1)
         finally:
             signal.alarm(0)
 

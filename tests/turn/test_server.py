@@ -15,7 +15,7 @@ import pytest
 from scflows.cron.task import TaskStore
 from scflows.locks import FileLock
 from scflows.queue import files as backlog
-from scflows.queue.permits import take_place
+from scflows.queue.permits import acquire_permit
 from tests.turn.conftest import HOLD, QUICK, SLOT, Machine, most_at_once
 
 
@@ -104,7 +104,7 @@ def test_a_run_that_waits_is_taken_out_of_the_line_by_stop(machine: Machine) -> 
     run = machine.runs(task="next")[0]
     assert machine.flows("runs", "stop", run.id).wait(60) == 0
     assert machine.statuses()["next"] == "cancelled"
-    assert backlog.tickets(machine.settings.state_path) == []
+    assert backlog.entries(machine.settings.state_path) == []
 
 
 def test_a_task_that_is_paused_or_removed_while_it_waits_does_not_start(machine: Machine) -> None:
@@ -135,14 +135,14 @@ from scflows.scheduler import worker as turn
 def run(*given):
     raise RuntimeError("that cannot be")
 turn.run_in_turn = run
-turn.serve_here(sys.argv[1], lambda task, outcome: None, print)
+turn.run_worker(sys.argv[1], lambda task, outcome: None, print)
 """
 
 
 def test_a_bug_at_the_start_of_a_run_ends_it_and_is_in_the_log(machine: Machine) -> None:
     state = machine.settings.state_path
     turns = FileLock(state, "turn")
-    place = take_place(state, 1)
+    place = acquire_permit(state, 1)
     assert turns.acquire("")
     assert place is not None
     machine.task("next")

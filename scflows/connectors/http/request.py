@@ -31,7 +31,7 @@ ERROR_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True)
-class Exchange:
+class HttpRequest:
     """All that the calls of one step have in common."""
 
     method: str  #: in capitals

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from scflows.cron.crontab.line import Entry, parse_line
+from scflows.cron.crontab.line import CrontabEntry, parse_line
 from scflows.errors import Refused
 
 TYPE_CHECKING = False
@@ -24,7 +24,7 @@ class Parts:
     before: bytes
     lines: list[str] | None  #: the block's lines without its marks and newlines; None when there is no block
     after: bytes
-    strays: list[Entry]  #: live lines of ours outside of the block
+    strays: list[CrontabEntry]  #: live lines of ours outside of the block
 
     @property
     def foreign(self) -> bytes:
@@ -50,7 +50,7 @@ def split(raw: bytes) -> Parts:
     return Parts(b"".join(lines[:begin]), inside, b"".join(lines[end + 1 :]), _strays(outside))
 
 
-def live_lines(raw: bytes) -> list[Entry]:
+def live_lines(raw: bytes) -> list[CrontabEntry]:
     """What the live lines of ours say, wherever they stand."""
     return _strays(_lines(raw))
 
@@ -97,12 +97,12 @@ def _lines(raw: bytes) -> list[bytes]:
     return [line + b"\n" for line in lines] + ([last] if last else [])
 
 
-def _strays(lines: Sequence[bytes]) -> list[Entry]:
+def _strays(lines: Sequence[bytes]) -> list[CrontabEntry]:
     found = (_entry(line) for line in lines)
     return [entry for entry in found if entry is not None]
 
 
-def _entry(line: bytes) -> Entry | None:
+def _entry(line: bytes) -> CrontabEntry | None:
     if b"scflows" not in line:
         return None
     return parse_line(line.removesuffix(b"\n").decode("utf-8", "surrogateescape"))

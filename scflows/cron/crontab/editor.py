@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
     from scflows.cron.crontab.install import Crontab, Installed
-    from scflows.cron.lazy_tasks import ChangedTasks
+    from scflows.cron.lazy_tasks import TaskChanges
     from scflows.settings import Settings
 
 NO_CRONTAB = "there is no crontab program here: the tabfile is written; run its tasks with: flows cron run"
 
 
-class Custody:
+class CrontabEditor:
     """Our block as it is. Hold `file_lock` from making one until `write` has returned.
 
     Raises Refused for a crontab that may not or cannot be read, or is of another user than the tasks; with `whole`,
@@ -101,7 +101,7 @@ class Custody:
             return
         raise not_ours(self.others, self.settings.state_path)
 
-    def lines(self, tasks: ChangedTasks, changed: Collection[str]) -> Tabfile:
+    def lines(self, tasks: TaskChanges, changed: Collection[str]) -> Tabfile:
         """The tabfile for these tasks. Lines of tasks that are not in `changed` stay as they are.
 
         With `one_line` it is one for all of them.

@@ -30,7 +30,7 @@ _agreed: set[str] = set()
 
 
 @dataclass(frozen=True)
-class Entry:
+class CrontabEntry:
     """What a line of ours says."""
 
     name: str
@@ -97,7 +97,7 @@ def _checked(command: str, name: str) -> str:
     return command
 
 
-def parse_line(text: str) -> Entry | None:
+def parse_line(text: str) -> CrontabEntry | None:
     """What a line says if it is a live entry of ours; None for every other line.
 
     Ours runs `-m scflows run --task NAME` and ends in exactly ` # NAME`; or it is the line of `tick_line` or of
@@ -117,7 +117,7 @@ def parse_line(text: str) -> Entry | None:
     if place is None:
         return None
     if name in ALL:
-        return Entry(name, fields, "", command[0], _option(command, "--state"), text)
+        return CrontabEntry(name, fields, "", command[0], _option(command, "--state"), text)
     rest = command[place + 3 :]
     if _option(rest, "--task") != name:
         return None
@@ -126,7 +126,7 @@ def parse_line(text: str) -> Entry | None:
     except UsageError:
         return None
     flow = rest[0] if not rest[0].startswith("-") else ""
-    return Entry(name, fields, flow, command[0], _option(rest, "--state"), text)
+    return CrontabEntry(name, fields, flow, command[0], _option(rest, "--state"), text)
 
 
 def _option(words: list[str], name: str) -> str | None:

@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from scflows.cron.crontab.line import Entry
+    from scflows.cron.crontab.line import CrontabEntry
     from scflows.cron.crontab.program import Crontab
 
 #: So many names are told.
@@ -29,7 +29,7 @@ def usual_state() -> str:
     return os.path.join(home, ".local", "state", "scflows")
 
 
-def of_others(entries: Iterable[Entry | None], state_path: str) -> list[Entry]:
+def of_others(entries: Iterable[CrontabEntry | None], state_path: str) -> list[CrontabEntry]:
     """The lines that start a task of another state folder than this.
 
     One whose task is not there starts nothing, as after a state folder was moved; so it is nobody's.
@@ -45,7 +45,7 @@ def of_others(entries: Iterable[Entry | None], state_path: str) -> list[Entry]:
     return found
 
 
-def lines_of_others(lines: Iterable[str], state_path: str) -> list[Entry]:
+def lines_of_others(lines: Iterable[str], state_path: str) -> list[CrontabEntry]:
     """`of_others` for the lines of a block, of which most are plainly ours and need not be taken apart."""
     if state_path == usual_state():
         unlike = [line for line in lines if " --state " in line]
@@ -80,7 +80,7 @@ def check_user(crontab: Crontab, state_path: str) -> None:
         )
 
 
-def not_ours(entries: Sequence[Entry], state_path: str) -> Refused:
+def not_ours(entries: Sequence[CrontabEntry], state_path: str) -> Refused:
     """Why a block with these lines of other state folders is left alone."""
     state = entries[0].state or usual_state()
     names = ", ".join(entry.name if entry.is_task else "all" for entry in entries[:TOLD])
@@ -95,7 +95,7 @@ def not_ours(entries: Sequence[Entry], state_path: str) -> Refused:
     )
 
 
-def _is_there(state: str, entry: Entry) -> bool:
+def _is_there(state: str, entry: CrontabEntry) -> bool:
     folder = os.path.join(state, "tasks")
     if entry.is_task:
         return os.path.exists(os.path.join(folder, f"{entry.name}.json"))

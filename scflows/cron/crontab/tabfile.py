@@ -6,7 +6,7 @@ import os
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from scflows.cron.crontab.line import BOOT, TICK, Entry, parse_line
+from scflows.cron.crontab.line import BOOT, TICK, CrontabEntry, parse_line
 from scflows.errors import Busy, Refused
 from scflows.storage import open_regular, replace
 
@@ -43,7 +43,9 @@ class Tabfile:
 
     found: bool = True  #: False when there is no such file yet
     _lines: dict[str, str] = field(default_factory=dict)  #: by name; a line that is no entry by its number
-    _parsed: dict[str, Entry] = field(default_factory=dict, compare=False, repr=False)  #: what is known of the lines
+    _parsed: dict[str, CrontabEntry] = field(
+        default_factory=dict, compare=False, repr=False
+    )  #: what is known of the lines
 
     @classmethod
     def parse(cls, text: str) -> Tabfile:
@@ -94,7 +96,7 @@ class Tabfile:
         return list(self._lines.values())
 
     @property
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[CrontabEntry]:
         """What the lines of tasks say."""
         found = []
         for name, line in self._lines.items():
@@ -108,12 +110,12 @@ class Tabfile:
         return found
 
     @property
-    def tick(self) -> Entry | None:
+    def tick(self) -> CrontabEntry | None:
         """The one line for all tasks that have none of their own; None where each has its own."""
         return parse_line(self._lines.get(TICK, ""))
 
     @property
-    def boot(self) -> Entry | None:
+    def boot(self) -> CrontabEntry | None:
         """The line that is started with the machine; None where no task catches up, or one line stands for all."""
         return parse_line(self._lines.get(BOOT, ""))
 

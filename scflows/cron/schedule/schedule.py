@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from typing import Any
 
-    from scflows.cron.schedule.spec import Asked
+    from scflows.cron.schedule.spec import ScheduleSpec
 
 MINUTE = 60
 HOUR = 3600
@@ -240,7 +240,7 @@ def _steady(now: float, direction: int, zone: str | None) -> time.struct_time | 
     return here
 
 
-def asked(given: dict[str, Any]) -> Asked:
+def asked(given: dict[str, Any]) -> ScheduleSpec:
     """What a flow's `schedule`, or its top-level `cron` or `every_seconds`, asks for. Raises UsageError."""
     # In a module of its own, since no start by cron needs it.
     from scflows.cron.schedule.spec import asked as read

@@ -24,7 +24,7 @@ OVERLAP = ("skip", "wait", "cancel")
 
 
 @dataclass(frozen=True)
-class Asked:
+class ScheduleSpec:
     """A schedule as asked for. Either `cron` or `every` is set."""
 
     cron: str | None = None  #: normalised
@@ -37,7 +37,7 @@ class Asked:
     end_within: float | None = None  #: seconds
 
 
-def asked(given: dict[str, Any]) -> Asked:
+def asked(given: dict[str, Any]) -> ScheduleSpec:
     """What a flow's `schedule`, or its top-level `cron` or `every_seconds`, asks for.
 
     Raises UsageError naming the key, what it holds and what it could: the first of `mistakes`.
@@ -53,7 +53,7 @@ def mistakes(given: dict[str, Any]) -> list[tuple[Any, UsageError]]:
     return _read(given)[1]
 
 
-def _read(given: dict[str, Any]) -> tuple[Asked, list[tuple[Any, UsageError]]]:
+def _read(given: dict[str, Any]) -> tuple[ScheduleSpec, list[tuple[Any, UsageError]]]:
     wrong: list[tuple[Any, UsageError]] = [
         (key, UsageError(f"schedule has no {key!r}", _nearest(str(key), KEYS))) for key in given if key not in KEYS
     ]
@@ -70,7 +70,7 @@ def _read(given: dict[str, Any]) -> tuple[Asked, list[tuple[Any, UsageError]]]:
             values |= _value(key, given[key])
         except UsageError as error:
             wrong.append((key, error))
-    return Asked(**values), wrong
+    return ScheduleSpec(**values), wrong
 
 
 def _value(key: str, value: Any) -> dict[str, Any]:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from scflows.connectors.http.request import Exchange
+    from scflows.connectors.http.request import HttpRequest
     from scflows.integrations.forward.base import Sink, Source
     from scflows.integrations.forward.end_spec import EndSpec
     from scflows.integrations.forward.lookup_table import Fetch, NameTable
@@ -181,7 +181,7 @@ class Opener:
 
         return fetch
 
-    def _exchange(self, uri: str, headers: dict[str, str], authorization: tuple[str, str] | None) -> Exchange:
-        from scflows.connectors.http.request import Exchange
+    def _exchange(self, uri: str, headers: dict[str, str], authorization: tuple[str, str] | None) -> HttpRequest:
+        from scflows.connectors.http.request import HttpRequest
 
-        return Exchange("GET", uri, headers, authorization, None, True, MOST_BYTES, lambda: 60.0, self._mask)
+        return HttpRequest("GET", uri, headers, authorization, None, True, MOST_BYTES, lambda: 60.0, self._mask)

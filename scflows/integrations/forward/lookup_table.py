@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from scflows.connectors.http.request import Exchange
+    from scflows.connectors.http.request import HttpRequest
     from scflows.expressions import Expressions
 
     Row = dict[str, Any]
@@ -165,7 +165,7 @@ def from_csv(path: str, key: str) -> Fetch:
     return fetch
 
 
-def from_rest(exchange: Exchange, paginate: dict[str, Any] | None, row: str, expressions: Expressions) -> Fetch:
+def from_rest(exchange: HttpRequest, paginate: dict[str, Any] | None, row: str, expressions: Expressions) -> Fetch:
     """The rows of an API's answer, of all its pages; `row` is a jq expression that makes one of each item."""
     expressions.check_filter(row)
 

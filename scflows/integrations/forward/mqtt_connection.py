@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from threading import Thread
     from typing import Any
 
-    from scflows.connectors.endpoint import Place
+    from scflows.connectors.endpoint import Endpoint
 
 #: Seconds until a broken connection is tried again: doubled each time, up to the second.
 FIRST_WAIT, LONGEST_WAIT = 0.5, 60.0
@@ -39,7 +39,7 @@ FOR_EVER = 0xFFFFFFFF
 class MqttEnd:
     """How to reach one end."""
 
-    where: Place
+    where: Endpoint
     client_id: str
     protocol: str = "5"
     keepalive: int = 30  #: seconds

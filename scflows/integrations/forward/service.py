@@ -13,7 +13,7 @@ from scflows.integrations.forward import status
 from scflows.integrations.forward.bridge import MOST_BYTES, Bridge
 from scflows.integrations.forward.factory import Opener
 from scflows.integrations.forward.spool import Spool
-from scflows.locks import FileLock, holder, me
+from scflows.locks import FileLock, current_process, holder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class _Service:
 
     def run(self) -> None:
         before = {each: signal.signal(each, self._stop) for each in (signal.SIGTERM, signal.SIGINT)}
-        started, process, told, was = time.time(), me(), 0.0, None
+        started, process, told, was = time.time(), current_process(), 0.0, None
         self._log.info(f"forwarding {self._schema.name}: {self._bridge.source.name} to {self._bridge.sink.name}")
         try:
             while not self._stopped:

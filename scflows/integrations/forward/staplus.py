@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from typing import Any
 
-    from scflows.connectors.http.request import Exchange
+    from scflows.connectors.http.request import HttpRequest
     from scflows.integrations.forward.route import Shape
     from scflows.secrets.masking import Mask
     from scflows.secrets.secret import Secret
@@ -179,10 +179,10 @@ class StaplusSink:
         return ""
 
     def _call(self, method: str, uri: str, value: object) -> None:
-        from scflows.connectors.http.request import Exchange
+        from scflows.connectors.http.request import HttpRequest
 
         ends = time.monotonic() + PATIENCE
-        exchange: Exchange = Exchange(
+        exchange: HttpRequest = HttpRequest(
             method,
             uri,
             {},

@@ -84,7 +84,7 @@ class Durations:
         return DEFAULT
 
 
-def measured(settings: Settings, tasks: Iterable[Kind]) -> Durations:
+def measured_durations(settings: Settings, tasks: Iterable[Kind]) -> Durations:
     """The expected durations of tasks; without a history that can be read, those of tasks that never ran."""
     try:
         # To read only: a plan makes no history where there is none.

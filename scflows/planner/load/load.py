@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy
 
     from scflows.cron.schedule.schedule import Schedule
-    from scflows.planner.load.other_crontabs import Avoided
+    from scflows.planner.load.other_crontabs import BusyMinutes
 
     Numbers = numpy.ndarray[tuple[int, ...], numpy.dtype[numpy.int64]]
 
@@ -46,12 +46,12 @@ class Rhythm(NamedTuple):
 class Load:
     """The expected runs of tasks. Counting and placing take 0.1 to 0.5 ms; weights are in parts of `RUN`."""
 
-    def __init__(self, avoided: Avoided | None = None) -> None:
+    def __init__(self, avoided: BusyMinutes | None = None) -> None:
         import numpy
 
-        from scflows.planner.load.other_crontabs import Avoided
+        from scflows.planner.load.other_crontabs import BusyMinutes
 
-        self.avoided = avoided or Avoided()  #: what decides between places that are as good
+        self.avoided = avoided or BusyMinutes()  #: what decides between places that are as good
         self.runs: Numbers = numpy.zeros(CYCLE, numpy.int64)  #: expected at once in each bin of the week
         self.starts: Numbers = numpy.zeros(CYCLE // MINUTE_BINS, numpy.int64)  #: expected in each minute of the week
         #: The seconds that runs of intervals which no week divides take, by the minute of their own period.
@@ -167,7 +167,7 @@ class Load:
         return most
 
 
-def load_of(tasks: Iterable[tuple[Schedule, float]], avoided: Avoided | None = None) -> Load:
+def load_of(tasks: Iterable[tuple[Schedule, float]], avoided: BusyMinutes | None = None) -> Load:
     """The load of tasks with these schedules and expected durations in seconds."""
     load = Load(avoided)
     known = list(tasks)

@@ -30,7 +30,7 @@ MOST_BYTES = 2**20
 MOST_FILES = 200
 
 
-class Avoided:
+class BusyMinutes:
     """How much speaks against each minute of the day."""
 
     def __init__(self, weights: Sequence[int] | None = None) -> None:
@@ -48,7 +48,7 @@ class Avoided:
         return self._known[period]
 
 
-def avoided(folder: str, own: bytes, now: float) -> Avoided:
+def busy_minutes(folder: str, own: bytes, now: float) -> BusyMinutes:
     """What speaks against minutes by the crontabs of the system, in `folder`, by a user's crontab, and by the clocks.
 
     Of the user's crontab tasks of ours do not count. `now` is in seconds since the epoch.
@@ -59,7 +59,7 @@ def avoided(folder: str, own: bytes, now: float) -> Avoided:
             weights[minute] += count
     for minute in _changed_minutes(now):
         weights[minute] += 1
-    return Avoided(weights)
+    return BusyMinutes(weights)
 
 
 def foreign_starts(table: bytes) -> Counter[int]:

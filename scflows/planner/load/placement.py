@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import ModuleType
 
-    from scflows.cron.schedule.spec import Asked
+    from scflows.cron.schedule.spec import ScheduleSpec
     from scflows.planner.load.load import Load, Numbers
-    from scflows.planner.load.other_crontabs import Avoided
+    from scflows.planner.load.other_crontabs import BusyMinutes
 
 
-def placed(asked: Asked, load: Load, name: str, balance: bool = True, seconds: float = DEFAULT) -> Schedule:
+def placed(asked: ScheduleSpec, load: Load, name: str, balance: bool = True, seconds: float = DEFAULT) -> Schedule:
     """The schedule of a new task, counted into the load. `seconds` is what a run of it is expected to take.
 
     A cron expression stays as it is. An interval gets its slots from the load; without `balance` it starts at
@@ -154,7 +154,7 @@ def pick(found: Sequence[int] | Numbers, name: str) -> int:
     return int(found[number % len(found)])
 
 
-def _best(around: Numbers, minutes: Numbers, length: int, name: str, avoided: Avoided) -> int:
+def _best(around: Numbers, minutes: Numbers, length: int, name: str, avoided: BusyMinutes) -> int:
     """The best start for a run of some bins, given what goes on in the bins from the first start on."""
     numpy = _numpy()
     peaks = _sliding_max(around, length)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from scflows.cron.schedule.describe import WEEKDAYS, duration
 from scflows.cron.schedule.fields import values
 from scflows.cron.schedule.schedule import DAY, WEEK, Schedule
-from scflows.cron.schedule.spec import Asked
+from scflows.cron.schedule.spec import ScheduleSpec
 from scflows.planner.load.load import RUN, Load, Rhythm, load_of, rhythm
 from scflows.planner.load.placement import nominal, placed
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from scflows.cron.schedule.schedule import Schedule
     from scflows.planner.load.load import Load, Numbers, Rhythm
-    from scflows.planner.load.other_crontabs import Avoided
+    from scflows.planner.load.other_crontabs import BusyMinutes
 
 
 #: A plan is as good as one from scratch if its peak is higher by this part at most.
@@ -71,7 +71,7 @@ class Rebalanced:
     moved: dict[str, Schedule] = field(default_factory=dict)
 
 
-def rebalance(tasks: Iterable[Weighed], max_moves: int, avoided: Avoided | None = None) -> Rebalanced:
+def rebalance(tasks: Iterable[Weighed], max_moves: int, avoided: BusyMinutes | None = None) -> Rebalanced:
     """Which tasks to move where, `max_moves` of them at most, so that the load is nearly as level as a new plan's.
 
     A load that is about as level already is left as it is, so that the same again moves nothing.
@@ -134,13 +134,13 @@ def _lowered(
     return high, best
 
 
-def fresh(tasks: Iterable[Weighed], avoided: Avoided | None = None) -> Load:
+def fresh(tasks: Iterable[Weighed], avoided: BusyMinutes | None = None) -> Load:
     """The load of a plan from scratch, with those tasks in their places that may not move."""
     known = list(tasks)
     load = load_of(((task.schedule, task.seconds) for task in known if not task.may_move), avoided)
     for task in sorted(known, key=lambda task: (task.schedule.every or 0, -task.seconds, task.name)):
         if task.may_move:
-            placed(Asked(every=task.schedule.every), load, task.name, seconds=task.seconds)
+            placed(ScheduleSpec(every=task.schedule.every), load, task.name, seconds=task.seconds)
     return load
 
 
@@ -171,7 +171,7 @@ def _moves(
                 return moved, True
             tried.add(number)
             load.count(task.schedule, task.seconds, -1)
-            schedule = placed(Asked(every=task.schedule.every), load, task.name, seconds=task.seconds)
+            schedule = placed(ScheduleSpec(every=task.schedule.every), load, task.name, seconds=task.seconds)
             there = rhythm(schedule, task.seconds)
             if _gain(load, there, goal) >= gain:
                 load.count(schedule, task.seconds, -1)
@@ -213,7 +213,7 @@ def _together(
         load.count(task.schedule, task.seconds, -1)
     moved = {}
     for task in sorted(taken, key=lambda task: (task.schedule.every or 0, -task.seconds, task.name)):
-        schedule = placed(Asked(every=task.schedule.every), load, task.name, seconds=task.seconds)
+        schedule = placed(ScheduleSpec(every=task.schedule.every), load, task.name, seconds=task.seconds)
         if schedule != task.schedule:
             moved[task.name] = schedule
     return moved

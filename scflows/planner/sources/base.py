@@ -8,7 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Protocol
 
-    from scflows.cron.schedule.spec import Asked
+    from scflows.cron.schedule.spec import ScheduleSpec
     from scflows.settings import Settings
 
     class Source(Protocol):
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Wish:
+class TaskRequest:
     """A task that somebody wants."""
 
     name: str
-    asked: Asked
+    asked: ScheduleSpec
     flow: str = ""  #: absolute; empty for a command
     command: tuple[str, ...] = ()
     params: dict[str, Any] = field(default_factory=dict)
@@ -53,7 +53,7 @@ class Decision:
 class Found:
     """What a source answers."""
 
-    wishes: list[Wish] = field(default_factory=list)
+    wishes: list[TaskRequest] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)  #: what could not be read; the rest stands
     unclear: set[str] = field(default_factory=set)  #: names of tasks that a problem may have hidden
     hidden: list[str] = field(default_factory=list)  #: folders that could not be read; their tasks are unclear too

@@ -8,7 +8,7 @@ from scflows.cron.schedule.schedule import asked
 from scflows.cron.task import check_name, task_name
 from scflows.errors import FlowError, ScflowsError, Unreachable
 from scflows.flows.loader import flow_files, load_flow
-from scflows.planner.sources.base import Found, Wish
+from scflows.planner.sources.base import Found, TaskRequest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class FlowsSource:
                     continue
                 seen[name] = where.written
                 found.wishes.append(
-                    Wish(
+                    TaskRequest(
                         name,
                         asked(flow.schedule),
                         where.file,

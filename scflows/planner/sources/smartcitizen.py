@@ -6,7 +6,7 @@ import os
 from dataclasses import replace
 from functools import partial
 
-from scflows.cron.schedule.spec import Asked
+from scflows.cron.schedule.spec import ScheduleSpec
 from scflows.cron.task import TaskStore
 from scflows.errors import ScflowsError
 from scflows.flows.loader import find_flow, load_flow
@@ -17,7 +17,7 @@ from scflows.integrations.smartcitizen.decision import LEAVE, SCHEDULE, decide_b
 from scflows.integrations.smartcitizen.hardware import hardware_problems
 from scflows.integrations.smartcitizen.search import PROCESSING, devices_of_researchers, search_devices
 from scflows.integrations.smartcitizen.task_kinds import KINDS, SEARCHED, find_kind
-from scflows.planner.sources.base import Decision, Found, Wish
+from scflows.planner.sources.base import Decision, Found, TaskRequest
 from scflows.settings import read_env_file
 
 TYPE_CHECKING = False
@@ -58,14 +58,16 @@ class SmartCitizenSource:
         # Without a token the private devices are missing, which says nothing about them.
         found.is_whole = listing.is_whole and bool(access.token)
         found.notes.extend(_notes(settings, access))
-        asked = Asked(every=self.kind.seconds)
+        asked = ScheduleSpec(every=self.kind.seconds)
         for device, decision, why in self._decided(client, listing, found):
             task = self.kind.task(device.id)
             told = (device.name, device.last_reading_at, device.latest_postprocessing)
             found.decisions.append(Decision(device.id, task, decision, why, *told))
             if decision == SCHEDULE:
                 params = {"device": str(device.id) if is_text else device.id}
-                found.wishes.append(Wish(task, asked, where.file, params=params, source=NAME, kind=self.kind.name))
+                found.wishes.append(
+                    TaskRequest(task, asked, where.file, params=params, source=NAME, kind=self.kind.name)
+                )
             elif decision == LEAVE:
                 found.unclear.add(task)
         return found

@@ -5,20 +5,20 @@ from __future__ import annotations
 import os
 import sys
 
-from scflows.cron.scheduler_lock import is_left_to_another
+from scflows.cron.scheduler_lock import is_scheduler_busy
 from scflows.cron.task import TaskStore, task_settings
 from scflows.errors import ScflowsError, UsageError
 from scflows.history.task_log import timestamp
 from scflows.locks import FileLock, holder
-from scflows.queue.permits import nobody_waits, take_place
+from scflows.queue.permits import acquire_permit, is_queue_empty
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from scflows.cron.task import Task
-    from scflows.scheduler.missed.detection import Owed
-    from scflows.scheduler.process_host import Processes
+    from scflows.scheduler.missed.detection import CatchUpSlot
+    from scflows.scheduler.process_host import ProcessHost
     from scflows.settings import Settings
 
 LOCK = "catch-up"
@@ -49,8 +49,8 @@ def start_arguments(task: Task, slot: float, state: str) -> list[str]:
 
 def catch_up(
     settings: Settings,
-    owed: Callable[[], Iterable[Owed]],
-    world: Processes,
+    owed: Callable[[], Iterable[CatchUpSlot]],
+    world: ProcessHost,
     places: int,
     tell: Callable[[str], None],
     warn: Callable[[str], None],
@@ -73,7 +73,7 @@ class _CatchUp:
     def __init__(
         self,
         settings: Settings,
-        world: Processes,
+        world: ProcessHost,
         places: int,
         tell: Callable[[str], None],
         warn: Callable[[str], None],
@@ -85,17 +85,17 @@ class _CatchUp:
         self._tell = tell
         self._warn = warn
         self._store = TaskStore(settings)
-        self._tried: set[Owed] = set()
-        self._waiting: list[Owed] = []
+        self._tried: set[CatchUpSlot] = set()
+        self._waiting: list[CatchUpSlot] = []
         self._running: dict[int, str] = {}
         self._most: dict[str, int] = {}  #: how many places there are for a task, once that was asked
 
-    def run(self, owed: Callable[[], Iterable[Owed]]) -> int:
+    def run(self, owed: Callable[[], Iterable[CatchUpSlot]]) -> int:
         world = self._world
         while not world.signals():
             for pid, _ in world.ended():
                 self._running.pop(pid, None)
-            if is_left_to_another(self._settings):
+            if is_scheduler_busy(self._settings):
                 # What waits with a scheduler, or a tick, comes first; who ends a run has it made up later.
                 self._waiting.clear()
                 if not self._running:
@@ -132,12 +132,12 @@ class _CatchUp:
             self._tried.add(each)
             self._waiting.remove(each)
 
-    def _start(self, owed: Owed, task: Task, most: int) -> bool:
+    def _start(self, owed: CatchUpSlot, task: Task, most: int) -> bool:
         """Start a task for a slot; False where there is no place for it. Raises OSError."""
         place = None
         if not task.command:
             try:
-                place = take_place(self._state, most, self._kept(most))
+                place = acquire_permit(self._state, most, self._kept(most))
                 if place is None:
                     return False
             except OSError:
@@ -154,13 +154,13 @@ class _CatchUp:
 
     def _kept(self, most: int) -> int:
         """How many places are for those that wait: all of them come first."""
-        if nobody_waits(self._state):
+        if is_queue_empty(self._state):
             return 0
-        from scflows.queue.entries import BIAS, Ticket
-        from scflows.queue.files import kept_for
+        from scflows.queue.entries import BIAS, QueueEntry
+        from scflows.queue.files import permits_reserved_for_earlier
 
         now = self._world.now()
-        return kept_for(self._state, now, Ticket(BIAS, now, "", ""), most)
+        return permits_reserved_for_earlier(self._state, now, QueueEntry(BIAS, now, "", ""), most)
 
 
 def _places(settings: Settings) -> int:
@@ -172,8 +172,8 @@ def _places(settings: Settings) -> int:
 
 def _tasks_in_line(state: str) -> set[str]:
     """The tasks that wait for their turn, so that another run of theirs would be skipped."""
-    if nobody_waits(state):
+    if is_queue_empty(state):
         return set()
-    from scflows.queue.files import alive
+    from scflows.queue.files import live_entries
 
-    return {ticket.task for ticket in alive(state)}
+    return {ticket.task for ticket in live_entries(state)}

@@ -5,18 +5,18 @@ from __future__ import annotations
 from scflows.history.recorder import FAULTS
 from scflows.history.store import open_store
 from scflows.history.task_log import timestamp
-from scflows.queue.permits import nobody_waits
+from scflows.queue.permits import is_queue_empty
 from scflows.scheduler.due_slots import Slot
 from scflows.scheduler.missed.catch_up import start_arguments
-from scflows.scheduler.missed.detection import Settled, settle
+from scflows.scheduler.missed.detection import MissedSlots, record_missed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from scflows.scheduler.capacity import Capacity
-    from scflows.scheduler.child_runs import Starts
-    from scflows.scheduler.due_slots import Agenda
+    from scflows.scheduler.child_runs import ChildRuns
+    from scflows.scheduler.due_slots import DueSlots
     from scflows.settings import Settings
 
 #: Seconds after a full minute at which all slots are looked through for those that nobody answered.
@@ -25,11 +25,11 @@ LOOK = 20
 LONGEST_LOOK = 120
 
 
-class Arrears:
+class CatchUpQueue:
     """The slots that are made up when nothing else wants the place."""
 
     def __init__(
-        self, settings: Settings, agenda: Agenda, capacity: Capacity, starts: Starts, say: Callable[[str], None]
+        self, settings: Settings, agenda: DueSlots, capacity: Capacity, starts: ChildRuns, say: Callable[[str], None]
     ) -> None:
         self.next_look = 0.0  #: when to look for slots that nobody answered, in seconds since the epoch
         self._settings = settings
@@ -59,11 +59,11 @@ class Arrears:
         try:
             store = open_store(self._settings)
             try:
-                found = settle(store, self._settings, now, pending, is_scheduler=True)
+                found = record_missed(store, self._settings, now, pending, is_scheduler=True)
             finally:
                 store.close()
         except FAULTS as error:
-            found = Settled(problems=[str(error)])
+            found = MissedSlots(problems=[str(error)])
         for problem in found.problems:
             self._say(f"cannot look for missed slots: {problem}")
         if found.missed:
@@ -74,11 +74,11 @@ class Arrears:
 
     def make_up(self, now: float, busy: Iterable[str]) -> None:
         """Start the oldest slot that is owed to a task that is not `busy`, and has no run that goes on or waits."""
-        if self._owed and not nobody_waits(self._settings.state_path):
+        if self._owed and not is_queue_empty(self._settings.state_path):
             # A run that waits has no process here: it would have the next slot of its task skipped.
-            from scflows.queue.files import alive
+            from scflows.queue.files import live_entries
 
-            busy = {*busy, *(ticket.task for ticket in alive(self._settings.state_path))}
+            busy = {*busy, *(ticket.task for ticket in live_entries(self._settings.state_path))}
         free = (slot for slot in self._owed if slot.name not in busy)
         slot = next((slot for slot in free if not self._capacity.runs([slot.name])), None)
         if slot is None:

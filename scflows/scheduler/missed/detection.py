@@ -10,15 +10,15 @@ import time
 from dataclasses import dataclass, field
 
 from scflows.cron.schedule.schedule import Schedule
-from scflows.cron.scheduler_lock import is_left_to_another
-from scflows.cron.task_index import read_tasks, uncollected
+from scflows.cron.scheduler_lock import is_scheduler_busy
+from scflows.cron.task_index import gc_paused, read_tasks
 from scflows.history.recorder import FAULTS
 from scflows.history.run import SKIPPED, Run, new_run_id
 from scflows.history.store import history_place, open_store
 from scflows.history.task_log import timestamp
 from scflows.locks import FileLock
 from scflows.scheduler.missed.lost_claims import claimed_tasks, record_unrecorded
-from scflows.scheduler.missed.watermark import GRACE, Account, read_account, write_account
+from scflows.scheduler.missed.watermark import GRACE, Watermark, read_watermark, write_watermark
 from scflows.settings import read_settings
 
 TYPE_CHECKING = False
@@ -45,7 +45,7 @@ NOBODY = "nobody started it in time: the scheduler was not at work, or the machi
 
 
 @dataclass(frozen=True, order=True)
-class Owed:
+class CatchUpSlot:
     """A slot that is to be made up."""
 
     slot: float  #: seconds since the epoch
@@ -53,17 +53,17 @@ class Owed:
 
 
 @dataclass
-class Settled:
+class MissedSlots:
     """What a look brought."""
 
     missed: list[Run] = field(default_factory=list)  #: as recorded just now
-    owed: list[Owed] = field(
+    owed: list[CatchUpSlot] = field(
         default_factory=list
     )  #: slots to be made up, the oldest first; also those of earlier looks
     problems: list[str] = field(default_factory=list)  #: histories and settings that cannot be used
 
 
-def settle(
+def record_missed(
     store: RunStore,
     settings: Settings,
     now: float | None = None,
@@ -71,7 +71,7 @@ def settle(
     is_scheduler: bool = False,
     at_once: bool = False,
     tasks: Iterable[Task] | None = None,
-) -> Settled:
+) -> MissedSlots:
     """Record the slots of all enabled tasks that were missed; tell which are to be made up.
 
     `store` is the history that `settings` name; tasks of other workspaces have theirs. `pending` are (task, slot)
@@ -80,15 +80,15 @@ def settle(
     Raises what the store raises; other tasks' histories that cannot be used are told.
     """
     moment = time.time() if now is None else now
-    if not is_scheduler and is_left_to_another(settings):
-        return Settled()
-    if not at_once and moment < read_account(settings, moment, store).again:
-        return Settled()
+    if not is_scheduler and is_scheduler_busy(settings):
+        return MissedSlots()
+    if not at_once and moment < read_watermark(settings, moment, store).again:
+        return MissedSlots()
     lock = FileLock(settings.state_path, "slots")
     if not lock.acquire(""):
-        return Settled()
+        return MissedSlots()
     try:
-        with uncollected():
+        with gc_paused():
             known = read_tasks(settings)[0] if tasks is None else tasks
             return _Look(settings, store, moment, pending, is_scheduler).run(known)
     finally:
@@ -112,18 +112,18 @@ class _Look:
         self.pending = pending
         self.is_scheduler = is_scheduler
         # Read anew, now that nobody else writes it.
-        self.before = read_account(settings, now, store)
-        self.after = Account(max(now - GRACE, self.before.until), former=self.before.former)
+        self.before = read_watermark(settings, now, store)
+        self.after = Watermark(max(now - GRACE, self.before.until), former=self.before.former)
         self.most = MOST_OF_A_TASK
         self.trigger = "scheduler" if is_scheduler else "housekeeping"
-        self.found = Settled()
+        self.found = MissedSlots()
         self.claimed = claimed_tasks(settings)
         #: Of the same millisecond: of tens of thousands two would be the same by chance.
         self.ids: set[str] = set()
         self.unrecorded: list[Run] = []
         self.claims = os.path.join(settings.state_path, "claims")
 
-    def run(self, all_tasks: Iterable[Task]) -> Settled:
+    def run(self, all_tasks: Iterable[Task]) -> MissedSlots:
         began = time.perf_counter()
         tasks = [task for task in all_tasks if task.enabled]
         self.most = min(MOST_OF_A_TASK, max(1, MOST // max(1, len(tasks))))
@@ -142,7 +142,7 @@ class _Look:
                 self._give_up(group, error)
         self.found.owed.sort()
         self.after.again = self.now + PAUSE * (time.perf_counter() - began)
-        write_account(self.settings, self.after)
+        write_watermark(self.settings, self.after)
         return self.found
 
     def _by_history(self, tasks: list[Task]) -> dict[str, tuple[Settings, list[Task]]]:
@@ -204,7 +204,7 @@ class _Look:
         if left and not self.is_scheduler and _is_asked_again(task.schedule, left[-1], self.now):
             coming.append(left.pop())
         owed = _owed(task, left)
-        self.found.owed += (Owed(slot, task.name) for slot in owed)
+        self.found.owed += (CatchUpSlot(slot, task.name) for slot in owed)
         runs = [missed_run(task, slot, NOBODY, self.now, self.trigger) for slot in left if slot not in owed]
         if rest is not None:
             runs.insert(0, missed_run(task, *rest, self.now, self.trigger))

@@ -23,7 +23,7 @@ SUPPLANTED = "a later slot of it came in its stead"
 ENDS = {LATE: (SKIPPED, "queue_timeout"), BEHIND: (SKIPPED, "locked"), SUPPLANTED: (CANCELLED, "overlap")}
 
 
-class Missed:
+class SkippedSlots:
     """Keeps missed slots until there is time to record each as a run that was skipped."""
 
     def __init__(self) -> None:

@@ -26,7 +26,7 @@ FORMER = 5
 
 
 @dataclass
-class Account:
+class Watermark:
     """What the file of the state says."""
 
     until: float = 0.0
@@ -34,10 +34,10 @@ class Account:
     behind: dict[str, float] = field(default_factory=dict)  #: the tasks for which `until` is another one
     again: float = 0.0  #: before this time a further look is not worth its while
     #: What it said when the clock was set back, the newest last: should that have been wrong, it holds again.
-    former: list[Account] = field(default_factory=list)
+    former: list[Watermark] = field(default_factory=list)
 
     @classmethod
-    def stated(cls, values: Any) -> Account:
+    def stated(cls, values: Any) -> Watermark:
         """From JSON values. Raises one of `BROKEN`, and AttributeError."""
         return cls(
             stated_seconds(values["until"]),
@@ -56,25 +56,25 @@ def _path(settings: Settings) -> str:
     return os.path.join(settings.state_path, "slots")
 
 
-def read_account(settings: Settings, now: float, store: RunStore) -> Account:
+def read_watermark(settings: Settings, now: float, store: RunStore) -> Watermark:
     """What holds now. Where there is no account, or none that can be read, it begins by what `store` knows of runs."""
     try:
         with open(_path(settings), encoding="utf-8") as file:
             values = json.load(file)
-        account = Account.stated(values)
+        account = Watermark.stated(values)
     except (*BROKEN, AttributeError):
         # Where runs were started before anybody kept account, older slots may have been answered and pruned.
         known = any(run.trigger in ("cron", "scheduler") for run in store.find(Query(limit=50)))
-        return Account(until=now - GRACE if known else 0.0)
+        return Watermark(until=now - GRACE if known else 0.0)
     if account.until > now + SET_BACK:
         former, account.former = account.former, []
-        return Account(until=now - GRACE, former=[*former, account][-FORMER:])
+        return Watermark(until=now - GRACE, former=[*former, account][-FORMER:])
     account = _by_now(account, now)
     account.again = min(account.again, now + 3600)
     return account
 
 
-def _by_now(account: Account, now: float) -> Account:
+def _by_now(account: Watermark, now: float) -> Watermark:
     """The account that holds by this clock: one from before it was set back, where it has gone forward over that in one
     leap. Then it was wrong in between, as that of a machine that starts with an empty battery."""
     passed = [each for each in account.former if each.until <= now]
@@ -90,6 +90,6 @@ def _by_now(account: Account, now: float) -> Account:
     return latest
 
 
-def write_account(settings: Settings, account: Account) -> None:
+def write_watermark(settings: Settings, account: Watermark) -> None:
     """Keep an account. Raises OSError."""
     replace(_path(settings), json.dumps(account.to_dict()).encode() + b"\n", durable=False)

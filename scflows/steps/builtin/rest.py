@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from typing import Any
 
-    from scflows.connectors.http.request import Exchange
+    from scflows.connectors.http.request import HttpRequest
 
 #: What has a body even if none is given.
 WITH_BODY = ("POST", "PUT", "PATCH")
@@ -113,8 +113,8 @@ class RestStep(Step):
 
         return all_items(self.paginate, self.uri, parameters, page, ctx.expressions.filter)
 
-    def _exchange(self, ctx: Context) -> Exchange:
-        from scflows.connectors.http.request import Exchange
+    def _exchange(self, ctx: Context) -> HttpRequest:
+        from scflows.connectors.http.request import HttpRequest
 
         login = None
         if self.authentication is not None:
@@ -123,7 +123,7 @@ class RestStep(Step):
             login = header(self.authentication, ctx.secret(self.authentication["secret"]))
         if self.verify is False:
             ctx.log.warning("the server's certificate is not verified (verify: false)")
-        return Exchange(
+        return HttpRequest(
             method=self.method.upper(),
             uri=self.uri,
             headers={name: _text(value) for name, value in (self.headers or {}).items() if value is not None},
