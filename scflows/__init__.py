@@ -1,3 +1,3 @@
-"""Flows in YAML, put on the system's own crontab so that the load stays level."""
+"""Run YAML workflows from your crontab, spread out so they don't pile up."""
 
 __version__ = "0.1.0"

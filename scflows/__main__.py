@@ -1,4 +1,4 @@
-"""`python -m scflows` is the command `flows`."""
+"""Run the command `flows` with `python -m scflows`."""
 
 from scflows.cli import main
 

@@ -1,15 +1,15 @@
-"""What scflows raises on purpose, each with its exit code.
+"""The exceptions that scflows raises on purpose, each with its exit code.
 
 ScflowsError                 1
-├── UsageError               2   wrong usage, a setting that cannot be
-│   └── FlowError            2   a flow file that is refused; lists every mistake
-├── NotFound                 4   no such task, run, flow
-├── Refused                  5   not permitted: crontab, file, step type
+├── UsageError               2   wrong usage or an invalid setting
+│   └── FlowError            2   an invalid flow file; lists every mistake
+├── NotFound                 4   no such task, run or flow
+├── Refused                  5   not permitted: a crontab, file or step type
 ├── Busy                     6   a lock is held, a name is taken, a block was changed by hand
-├── Unreachable              7   something outside did not answer
-└── StepError                1   a step could not do its work
-    ├── ChildFailed          1   a flow that the step ran failed
-    └── MissingExtra         1   the library a step needs is not installed
+├── Unreachable              7   an external service did not answer
+└── StepError                1   a step failed
+    ├── ChildFailed          1   a child flow failed
+    └── MissingExtra         1   a library that the step needs is not installed
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 class ScflowsError(Exception):
-    """The root. `str()` says what is wrong and where, `help` says what to do."""
+    """The root. The message says what is wrong and where; `help` says what to do."""
 
     exit_code = 1
-    code = "error"  #: the word for programs: in `--json`, in the API
+    code = "error"  #: a fixed identifier for programs, in `--json` and the API
 
     def __init__(self, message: str, help: str | None = None) -> None:
         super().__init__(message)
@@ -37,7 +37,7 @@ class UsageError(ScflowsError):
 
 
 class Mistake:
-    """One mistake in a flow file. Lines and columns count from 1; 0 is unknown."""
+    """One mistake in a flow file. Lines and columns count from 1; 0 means unknown."""
 
     __slots__ = ("column", "line", "message", "path", "severity")
 
@@ -46,7 +46,7 @@ class Mistake:
         self.message = message
         self.line = line
         self.column = column
-        self.severity = severity  #: `error` refuses the flow, `warning` is only told
+        self.severity = severity  #: an `error` makes the flow invalid, a `warning` does not
 
     def __str__(self) -> str:
         place = f"{self.path}:{self.line}:{self.column}" if self.line else self.path
@@ -54,7 +54,7 @@ class Mistake:
 
 
 class FlowError(UsageError):
-    """A flow that is refused; `mistakes` holds all that was found in it."""
+    """An invalid flow; `mistakes` lists everything that is wrong with it."""
 
     code = "flow"
 
@@ -84,12 +84,12 @@ class Unreachable(ScflowsError):
 
 
 class StepError(ScflowsError):
-    """A step could not do its work; `details` are kept beside the message in `__errors__`."""
+    """A step failed; `details` are stored with the message in `__errors__`."""
 
     code = "step"
-    retry_after: float | None = None  #: seconds that whoever refused us asked to wait
-    is_tried = False  #: whether it was tried as often as the step says
-    reason = "error"  #: what the record of a run gives as its reason that fails for this
+    retry_after: float | None = None  #: seconds to wait, as requested by the server that refused the call
+    is_tried = False  #: whether all attempts of the step have been made
+    reason = "error"  #: the reason in the record of a run that fails because of this
 
     def __init__(self, message: str, **details: Any) -> None:
         super().__init__(message)
@@ -97,7 +97,7 @@ class StepError(ScflowsError):
 
 
 class ChildFailed(StepError):
-    """A child flow failed; `result`, its data, is stored all the same."""
+    """A child flow failed; its data, `result`, is stored nevertheless."""
 
     def __init__(self, message: str, result: Any) -> None:
         super().__init__(message)
@@ -105,7 +105,7 @@ class ChildFailed(StepError):
 
 
 class MissingExtra(StepError):
-    """The library a step needs is not installed."""
+    """A library that the step needs is not installed."""
 
     def __init__(self, library: str, extra: str) -> None:
         super().__init__(f"{library} is not installed: pip install 'scflows[{extra}]'")
