@@ -143,7 +143,7 @@ def parse_config(content: bytes, path: str) -> Config:
     if not isinstance(top, dict):
         document.mistake(f"the settings must be a mapping, not {described(top)}")
     else:
-        document.left_aside(top, TOP)
+        document.warn_unknown(top, TOP)
         for name in LATER:
             if top.get(name) is not None:
                 told = f"{name} is not acted upon: put flows on the crontab with `flows auto-schedule`"

@@ -1,4 +1,4 @@
-"""JSON and YAML text to values and back, as far as a flow can hold them: finite, of bounded depth and size."""
+"""JSON and YAML text to values and back. Values are finite and have a bounded depth and size."""
 
 from __future__ import annotations
 
@@ -8,49 +8,50 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-#: Levels of nesting. Well below what Python and the parsers in C can follow without running out of stack.
+#: Levels of nesting; well below the depth at which Python or the C parsers run out of stack.
 MAX_DEPTH = 200
-#: How many values the aliases of a YAML text may add. A few nested ones make billions of a few lines.
+#: How many values the aliases of a YAML text may add. A few lines of nested aliases can expand to billions.
 MAX_ALIASED = 200_000
 
 
 def parse_json(text: str, where: str) -> Any:
-    """The value of a JSON text. Raises StepError that begins with `where`."""
+    """Return the value of a JSON text. Raises StepError whose message starts with `where`."""
     return _json(text, where, several=False)
 
 
 def parse_json_lines(text: str, where: str) -> Any:
-    """The same for a text that may also hold several values, each from a line of its own: the list of them."""
+    """Do the same for a text that may hold several values, each on its own line; return the list of them."""
     return _json(text, where, several=True)
 
 
 def json_text(value: Any) -> str:
-    """A value as JSON on one line. Raises StepError for what JSON cannot say."""
+    """Return a value as JSON on one line. Raises StepError for values that JSON cannot represent."""
     import json
 
     try:
         return json.dumps(value, ensure_ascii=False, allow_nan=False)
     except ValueError:
-        raise StepError("JSON has no word for NaN and Infinity") from None
+        raise StepError("JSON cannot represent NaN or Infinity") from None
     except RecursionError:
         raise StepError("nested too deeply for JSON") from None
     except TypeError as error:
-        raise StepError(f"JSON cannot hold this: {error}") from None
+        raise StepError(f"JSON cannot represent this: {error}") from None
 
 
 def json_bytes(value: Any) -> bytes:
-    """The same as UTF-8. Half a surrogate pair, which UTF-8 cannot hold, stays the escape that JSON has for it."""
+    """Return a value as JSON in UTF-8. A lone surrogate, which UTF-8 cannot hold, becomes its JSON escape."""
     return json_text(value).encode("utf-8", "backslashreplace")
 
 
 def parse_yaml(text: str, where: str) -> Any:
-    """The value of a YAML text of plain tags; null when it is empty, the list of them for several documents.
+    """Return the value of a YAML text: null if it is empty, a list if it has several documents.
 
-    Dates are dates, keys may be of any kind. Raises StepError that begins with `where`.
+    Only plain tags are accepted. Dates become dates, keys may be of any kind. Raises StepError whose message
+    starts with `where`.
     """
     import yaml
 
-    # Where PyYAML was built without libyaml the slow loader does the same.
+    # If PyYAML was built without libyaml, the slow loader does the same.
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         _measure(text, loader, where)
@@ -61,13 +62,13 @@ def parse_yaml(text: str, where: str) -> Any:
     except RecursionError:
         raise StepError(f"{where}: YAML: nested too deeply") from None
     except (ValueError, TypeError, OverflowError) as error:
-        # `2024-13-45` looks like a date and is none; a list as a key is a TypeError.
-        raise StepError(f"{where}: YAML: a value that cannot be read: {error}") from None
+        # `2024-13-45` looks like a date but is not; a list as a key is a TypeError.
+        raise StepError(f"{where}: YAML: invalid value: {error}") from None
     return documents if len(documents) > 1 else documents[0] if documents else None
 
 
 def yaml_text(value: Any) -> str:
-    """A value as one YAML document: block style, plain tags, no aliases. Raises StepError."""
+    """Return a value as one YAML document in block style, without aliases. Raises StepError."""
     import yaml
 
     class Plain(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
@@ -76,7 +77,7 @@ def yaml_text(value: Any) -> str:
 
         def represent_float(self, data: float) -> Any:
             if data - data != 0:
-                raise StepError("NaN and Infinity are no values that a flow holds")
+                raise StepError("a flow's data cannot hold NaN or Infinity")
             return super().represent_float(data)
 
     Plain.add_representer(float, Plain.represent_float)
@@ -92,13 +93,13 @@ def yaml_text(value: Any) -> str:
     except RecursionError:
         raise StepError("nested too deeply for YAML") from None
     except (yaml.YAMLError, UnicodeEncodeError) as error:
-        raise StepError(f"YAML cannot hold this: {' '.join(str(error).split())}") from None
-    # A lone text, number or null is closed by a `...` that says nothing.
+        raise StepError(f"YAML cannot represent this: {' '.join(str(error).split())}") from None
+    # PyYAML adds a needless `...` after a single scalar.
     return text.removesuffix("...\n")
 
 
 def decode(content: bytes, where: str) -> str:
-    """UTF-8 as text, a byte order mark left out. Raises StepError that begins with `where`."""
+    """Decode UTF-8, without a byte order mark. Raises StepError whose message starts with `where`."""
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -109,52 +110,52 @@ def decode(content: bytes, where: str) -> str:
 def _json(text: str, where: str, several: bool) -> Any:
     import json
 
-    decoder = json.JSONDecoder(parse_constant=no_constant, parse_float=finite)
+    decoder = json.JSONDecoder(parse_constant=reject_constant, parse_float=parse_finite)
     values: list[Any] = []
-    place = 0
+    position = 0
     try:
-        while not values or place < len(text):
-            value, place = decoder.raw_decode(text, _skip_blanks(text, place))
+        while not values or position < len(text):
+            value, position = decoder.raw_decode(text, _skip_blanks(text, position))
             values.append(value)
-            after = _skip_blanks(text, place)
-            if after < len(text) and not (several and "\n" in text[place:after]):
-                raise json.JSONDecodeError("something follows the value", text, after)
-            place = after
+            after = _skip_blanks(text, position)
+            if after < len(text) and not (several and "\n" in text[position:after]):
+                raise json.JSONDecodeError("unexpected text after the value", text, after)
+            position = after
     except json.JSONDecodeError as error:
         if not text.strip():
-            raise StepError(f"{where}: empty, which is no JSON") from None
-        place_of_it = f"line {error.lineno}, column {error.colno}"
-        raise StepError(f"{where}: no JSON: {error.msg} ({place_of_it})") from None
+            raise StepError(f"{where}: empty, not JSON") from None
+        location = f"line {error.lineno}, column {error.colno}"
+        raise StepError(f"{where}: invalid JSON: {error.msg} ({location})") from None
     except ValueError as error:
-        raise StepError(f"{where}: no JSON: {error}") from None
+        raise StepError(f"{where}: invalid JSON: {error}") from None
     except RecursionError:
         raise StepError(f"{where}: JSON: nested too deeply") from None
-    found = values if len(values) > 1 else values[0]
-    if text.count("[") + text.count("{") > MAX_DEPTH and _is_deep(found):
+    content = values if len(values) > 1 else values[0]
+    if text.count("[") + text.count("{") > MAX_DEPTH and _is_too_deep(content):
         raise StepError(f"{where}: JSON: nested more than {MAX_DEPTH} levels deep")
-    return found
+    return content
 
 
-def _skip_blanks(text: str, place: int) -> int:
-    while place < len(text) and text[place] in " \t\n\r":
-        place += 1
-    return place
+def _skip_blanks(text: str, position: int) -> int:
+    while position < len(text) and text[position] in " \t\n\r":
+        position += 1
+    return position
 
 
-def no_constant(word: str) -> Any:
-    """Raises ValueError for `NaN` and `Infinity`: a `parse_constant` for `json`."""
-    raise ValueError(f"{word} is no value that JSON has")
+def reject_constant(word: str) -> Any:
+    """Raise ValueError for `NaN` and `Infinity`; a `parse_constant` for `json`."""
+    raise ValueError(f"{word} is not a JSON value")
 
 
-def finite(text: str) -> float:
-    """The number. Raises ValueError for one that is too large: a `parse_float` for `json`."""
+def parse_finite(text: str) -> float:
+    """Return the number. Raises ValueError if it is too large; a `parse_float` for `json`."""
     number = float(text)
     if number - number != 0:
-        raise ValueError(f"{text[:40]} is larger than a number can be")
+        raise ValueError(f"{text[:40]} is too large for a number")
     return number
 
 
-def _is_deep(value: Any) -> bool:
+def _is_too_deep(value: Any) -> bool:
     level = [value]
     for _ in range(MAX_DEPTH + 1):
         level = [
@@ -170,13 +171,13 @@ def _is_deep(value: Any) -> bool:
 
 
 def _measure(text: str, loader: Any, where: str) -> None:
-    """Refuse what the parser would follow until its stack or the memory ends. Events cost a tenth of a load."""
+    """Refuse text that would exhaust the parser's stack or the memory. Reading events costs a tenth of a load."""
     import yaml
 
     opening = (yaml.SequenceStartEvent, yaml.MappingStartEvent)
     closing = (yaml.SequenceEndEvent, yaml.MappingEndEvent)
     sizes: dict[str, int] = {}
-    counts: list[tuple[str | None, int]] = []  # of each open collection: its anchor, the values before it
+    counts: list[tuple[str | None, int]] = []  # for each open collection: its anchor, the values before it
     count = aliased = 0
     reader = loader(text)
     try:
@@ -199,7 +200,7 @@ def _measure(text: str, loader: Any, where: str) -> None:
             elif isinstance(event, yaml.AliasEvent):
                 size = sizes.get(str(event.anchor), 0)
                 if not size and any(anchor == event.anchor for anchor, _ in counts):
-                    raise StepError(f"{where}: YAML: the alias *{event.anchor} holds itself")
+                    raise StepError(f"{where}: YAML: the alias *{event.anchor} refers to itself")
                 count += size
                 aliased += size
                 if aliased > MAX_ALIASED:
@@ -210,7 +211,7 @@ def _measure(text: str, loader: Any, where: str) -> None:
 
 def _refuse_infinite(value: Any, where: str) -> None:
     if isinstance(value, float) and value - value != 0:
-        raise StepError(f"{where}: YAML: NaN and Infinity are no values that a flow holds")
+        raise StepError(f"{where}: YAML: a flow's data cannot hold NaN or Infinity")
     if isinstance(value, dict | list):
         for item in value.values() if isinstance(value, dict) else value:
             if isinstance(item, float | dict | list):

@@ -1,4 +1,4 @@
-"""Jinja text in a sandbox, `when` conditions, jq filters; each compiled once in a process."""
+"""Jinja templates in a sandbox, `when` conditions, jq filters; each is compiled once per process."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ if TYPE_CHECKING:
     from jinja2.sandbox import SandboxedEnvironment
 
 
-#: How many compiled templates, conditions and filters are kept, of each; the oldest goes first.
-KEPT = 2000
+#: How many compiled templates, conditions and filters are cached, of each; the oldest is dropped first.
+CACHE_SIZE = 2000
 TRUE_WORDS = ("true", "1", "yes")
-# jq has no option to hide the environment, so its names are taken: `env` and `$ENV` are empty, modules are out
-# of reach. `import` and `include` are syntax errors anywhere but at the start, which this is not any more. No
-# parentheses around the program: what closes one that it has not opened would compile.
+# jq has no option to hide the environment, so the frame redefines `env` and `$ENV` as empty and modules as an error.
+# `import` and `include` are only valid at the start of a program, which the frame occupies. The program is not put in
+# parentheses: one that closes a parenthesis it has not opened would compile.
 JQ_FRAME = 'def env: {}; def modulemeta: error("modules are not available"); {} as $ENV |\n%s'
 
-#: jq expressions that were found to compile, which takes 2 ms each.
-_sound: set[str] = set()
+#: jq expressions that are known to compile; a check takes 2 ms.
+_valid_filters: set[str] = set()
 
 
 class Expressions:
-    """What a process has compiled of one workspace's expressions."""
+    """The compiled templates, conditions and filters of one workspace."""
 
     def __init__(
         self, template_folders: tuple[str, ...] = (), strict: bool = False, private: tuple[str, ...] = ()
     ) -> None:
-        """`private`: files that are no template to anybody, though they lie in a template folder."""
+        """`private`: files that cannot be used as templates, although they lie in a template folder."""
         self._template_folders = template_folders
         self._private = private
         self._strict = strict
@@ -44,19 +44,19 @@ class Expressions:
         self._templates: dict[str, Template] = {}
         self._conditions: dict[str, Any] = {}
         self._filters: dict[str, Any] = {}
-        # Compiled things may be used by several threads at once; what is kept of them is changed by one at a time.
-        self._compiling = allocate_lock()
+        # Threads share the caches; the lock guards changes to them.
+        self._cache_lock = allocate_lock()
         self._altering: dict[str, bool] = {}
 
     def render(self, text: str, names: Mapping[str, Any]) -> str:
-        """The text with its templates filled in; plain text as it is. Raises StepError."""
+        """Render a template; return plain text unchanged. Raises StepError."""
         if not is_template(text):
             return text
         template = self._template(text)
         return str(self._guarded(lambda: _rendered(template, names), text))
 
     def render_all(self, value: Any, names: Mapping[str, Any]) -> Any:
-        """The value with every text in it rendered; lists and mappings keep their shape, keys stay."""
+        """Render every text in a value; lists and mappings keep their shape, keys are not rendered."""
         if isinstance(value, str):
             return self.render(value, names)
         if isinstance(value, dict):
@@ -66,39 +66,39 @@ class Expressions:
         return value
 
     def render_file(self, path: str, names: Mapping[str, Any]) -> str:
-        """A template file of the template folders, rendered. Raises StepError."""
+        """Render a file of the template folders. Raises StepError."""
         from jinja2 import TemplateNotFound
 
         try:
             template = self._jinja().get_template(path)
         except TemplateNotFound as error:
-            raise StepError(f"template {error.name!r} is not in the templates folder") from error
+            raise StepError(f"template {error.name!r} not found in the templates folder") from error
         except Exception as error:
             raise StepError(f"template {path!r}: {_first_line(error)}") from error
         return str(self._guarded(lambda: template.render(names), path))
 
-    def judge(self, condition: Any, names: Mapping[str, Any]) -> bool:
-        """Whether a condition holds: numbers by value, text as an expression. Raises StepError."""
+    def evaluate(self, condition: Any, names: Mapping[str, Any]) -> bool:
+        """Return whether a condition is true: a number by its value, a text as an expression. Raises StepError."""
         if not isinstance(condition, str):
             return is_true(condition)
         if is_template(condition):
-            # Blanks around it are the template's, as the line end of a YAML block.
+            # The result may carry the template's own blanks, for example the final newline of a YAML block.
             return is_true(self.render(condition, names).strip())
         compiled = self._conditions.get(condition)
         if compiled is None:
             compiled = self._compile_condition(condition)
-            self._keep(self._conditions, condition, compiled)
+            self._cache(self._conditions, condition, compiled)
         return bool(self._guarded(lambda: is_true(compiled(names)), condition))
 
     def filter(self, expression: str, value: Any, output: str | None = None) -> Any:
-        """What a jq expression makes of a value: null, the one output, or the list of several.
+        """Apply a jq expression; return null, its single output, or the list of several.
 
-        `output` is `list` (always a list) or `first` (the first output or null). Raises StepError.
+        `output` is `list` (always return a list) or `first` (the first output or null). Raises StepError.
         """
         compiled = self._filters.get(expression)
         if compiled is None:
             compiled = compile_filter(expression)
-            self._keep(self._filters, expression, compiled)
+            self._cache(self._filters, expression, compiled)
         try:
             outputs = compiled.input_value(value).all()
         except (ValueError, RecursionError) as error:
@@ -110,28 +110,28 @@ class Expressions:
         return outputs
 
     def check_template(self, text: str, secrets: bool = False) -> None:
-        """Raises StepError when a text is a template that does not compile, or calls `secret` where it may not."""
+        """Raise StepError if a text is a template that does not compile, or calls `secret` without permission."""
         if is_template(text):
             self._template(text)
             if not secrets:
                 self._refuse_secrets(text)
 
     def check_condition(self, condition: Any) -> None:
-        """Raises StepError when a condition does not compile."""
+        """Raise StepError if a condition does not compile."""
         if isinstance(condition, str):
             if is_template(condition):
                 self._template(condition)
                 self._refuse_secrets(condition)
             elif condition not in self._conditions:
-                self._keep(self._conditions, condition, self._compile_condition(condition))
+                self._cache(self._conditions, condition, self._compile_condition(condition))
                 self._refuse_secrets("{{ " + condition + " }}")
 
     def check_filter(self, expression: str) -> None:
-        """Raises StepError when a jq expression does not compile."""
-        if expression not in _sound:
+        """Raise StepError if a jq expression does not compile."""
+        if expression not in _valid_filters:
             compile_filter(expression)
-            if len(_sound) < KEPT:
-                _sound.add(expression)
+            if len(_valid_filters) < CACHE_SIZE:
+                _valid_filters.add(expression)
 
     def _template(self, text: str) -> Template:
         found = self._templates.get(text)
@@ -144,11 +144,11 @@ class Expressions:
                 raise StepError(f"template {_short(text)!r}: {error.message}") from error
             except (RecursionError, MemoryError) as error:
                 raise StepError(f"template {_short(text)!r}: nested too deeply") from error
-            self._keep(self._templates, text, found)
+            self._cache(self._templates, text, found)
         return found
 
     def alters_secret(self, text: str) -> bool:
-        """Whether a template does more with a secret than to put a field of it as it is: filters, conditions."""
+        """Return whether a template uses a secret in a filter or condition, instead of inserting a field unchanged."""
         found = self._altering.get(text)
         if found is None:
             from jinja2 import nodes
@@ -160,11 +160,10 @@ class Expressions:
                 each for each in fields if isinstance(each, nodes.Getattr | nodes.Getitem) and _is_secret(each.node)
             ]
             found = len(plain) < len(calls) or not calls
-            self._keep(self._altering, text, found)
+            self._cache(self._altering, text, found)
         return found
 
     def _refuse_secrets(self, text: str) -> None:
-
         if SECRET not in text:
             return
         from jinja2 import nodes
@@ -176,7 +175,7 @@ class Expressions:
         from jinja2 import TemplateSyntaxError
 
         if not condition.strip():
-            raise StepError("an empty condition")
+            raise StepError("the condition is empty")
         try:
             expression = self._jinja().compile_expression(condition, undefined_to_none=False)
         except TemplateSyntaxError as error:
@@ -187,17 +186,17 @@ class Expressions:
 
     def _jinja(self) -> SandboxedEnvironment:
         if self._environment is None:
-            with self._compiling:
+            with self._cache_lock:
                 self._environment = self._environment or sandbox(
-                    self._template_folders, self._strict, self._private, KEPT
+                    self._template_folders, self._strict, self._private, CACHE_SIZE
                 )
         return self._environment
 
-    def _keep(self, kept: dict[str, Any], key: str, value: Any) -> None:
-        with self._compiling:
-            if len(kept) >= KEPT:
-                del kept[next(iter(kept))]
-            kept[key] = value
+    def _cache(self, cache: dict[str, Any], key: str, value: Any) -> None:
+        with self._cache_lock:
+            if len(cache) >= CACHE_SIZE:
+                del cache[next(iter(cache))]
+            cache[key] = value
 
     def _guarded(self, action: Callable[[], Any], text: str) -> Any:
         from jinja2 import TemplateError, TemplateNotFound
@@ -207,22 +206,22 @@ class Expressions:
         except StepError:
             raise
         except TemplateNotFound as error:
-            raise StepError(f"template {error.name!r} is not in the templates folder") from error
+            raise StepError(f"template {error.name!r} not found in the templates folder") from error
         except TemplateError as error:
             raise StepError(f"template {_short(text)!r}: {error.message}") from error
         except Exception as error:
-            # A filter or operator applied to a value it cannot take raises whatever Python raises.
+            # A filter or operator can raise any exception for a value of the wrong type.
             raise StepError(f"template {_short(text)!r}: {type(error).__name__}: {error}") from error
 
 
 def _rendered(template: Template, names: Mapping[str, Any]) -> str:
-    """What `template.render(names)` gives, without a copy of all names: that would grow with every step."""
+    """Do `template.render(names)` without its copy of all names, which grows with every step."""
     context = template.new_context(ChainMap(names, template.globals), shared=True)  # type: ignore[arg-type]
     return "".join(template.root_render_func(context))
 
 
 def _evaluated(template: Template, names: Mapping[str, Any]) -> Any:
-    """What an expression that jinja2 compiled gives: its template puts the value under `result`."""
+    """Return the value of a compiled expression: Jinja2's template stores it as `result`."""
     context = template.new_context(ChainMap(names, template.globals), shared=True)  # type: ignore[arg-type]
     for _ in template.root_render_func(context):
         pass
@@ -230,19 +229,19 @@ def _evaluated(template: Template, names: Mapping[str, Any]) -> Any:
 
 
 def _is_secret(node: Any) -> bool:
-    """Whether a node of a template calls `secret`."""
+    """Return whether a node of a template calls `secret`."""
     from jinja2 import nodes
 
     return isinstance(node, nodes.Call) and isinstance(node.node, nodes.Name) and node.node.name == SECRET
 
 
 def is_template(text: str) -> bool:
-    """Whether a text has anything to render."""
+    """Return whether a text contains template syntax."""
     return "{{" in text or "{%" in text or "{#" in text
 
 
 def is_true(value: Any) -> bool:
-    """The truth of a condition's value: of texts only `true`, `1` and `yes`, in any case."""
+    """Return the truth of a condition's value; of texts, only `true`, `1` and `yes` are true, in any case."""
     if isinstance(value, str):
         return value.lower() in TRUE_WORDS
     if isinstance(value, bool | int | float | list | dict | tuple) or value is None:
@@ -251,16 +250,16 @@ def is_true(value: Any) -> bool:
 
     if isinstance(value, Undefined):
         return bool(value)
-    # Filters like `select` give a generator, which is always true by itself.
+    # Filters like `select` return a generator, which itself is always true.
     return bool(list(value)) if hasattr(value, "__iter__") else bool(value)
 
 
 def compile_filter(expression: str) -> Any:
-    """A compiled jq program that sees neither environment nor modules. Raises StepError."""
+    """Compile a jq program that cannot access the environment or modules. Raises StepError."""
     import jq
 
     if not expression.strip():
-        raise StepError("an empty jq expression")
+        raise StepError("the jq expression is empty")
     try:
         return jq.compile(JQ_FRAME % expression)
     except ValueError as error:
@@ -280,20 +279,20 @@ def _short(text: str) -> str:
     return line if len(line) <= 60 else line[:59] + "…"
 
 
-#: How much a template may make of little, in characters, items or bits.
-MOST_REPEATED = 10_000_000
-#: The methods of a text that make it as long as they are told.
+#: The largest value that one operation of a template may create, in characters, items or bits.
+MAX_EXPANSION = 10_000_000
+#: The methods that pad a text to a width.
 PADDING = ("center", "ljust", "rjust", "zfill")
-#: The function that gives templates a secret, where the language allows it.
+#: The template function that returns a secret, where the language allows it.
 SECRET = "secret"
-NO_SECRETS = "secret() is refused here; it works in uri, query and headers of rest, and in the settings of a login"
+NO_SECRETS = "secret() is not allowed here; it works in uri, query and headers of rest, and in login settings"
 
 
-def sandbox(folders: tuple[str, ...], strict: bool, private: tuple[str, ...], kept: int) -> SandboxedEnvironment:
-    """What templates are compiled in.
+def sandbox(folders: tuple[str, ...], strict: bool, private: tuple[str, ...], cache_size: int) -> SandboxedEnvironment:
+    """Return the environment that compiles templates.
 
-    `folders`: where template files lie; `private`: files that are no template though they lie there; `strict`: a
-    name that is not there is an error; `kept`: so many compiled template files are.
+    `folders`: where template files lie; `strict`: undefined names are errors; `private`: files in the folders that
+    cannot be used as templates; `cache_size`: how many compiled template files are cached.
     """
     import re
 
@@ -307,7 +306,7 @@ def sandbox(folders: tuple[str, ...], strict: bool, private: tuple[str, ...], ke
 
     class Inside(FileSystemLoader):
         def get_source(self, environment: Any, template: str) -> Any:
-            # The library's own follows links to wherever they lead.
+            # Jinja's loader follows links out of the folder.
             if "\0" in template:
                 raise TemplateNotFound(template)
             parts = split_template_path(template)
@@ -320,12 +319,12 @@ def sandbox(folders: tuple[str, ...], strict: bool, private: tuple[str, ...], ke
                     raise SecurityError(f"{template!r} leads out of its folder")
                 # A flow may lie beside the settings.
                 if is_below(file, private):
-                    raise SecurityError(f"{template!r} is one of the settings, which no step may touch")
+                    raise SecurityError(f"{template!r} is a settings file, which steps cannot access")
             return super().get_source(environment, template)
 
     class Unfolded(CodeGenerator):
         def _output_child_to_const(self, node: nodes.Expr, frame: Any, finalize: Any) -> str:
-            # A text that says how to make a huge one must not be worked out where no limit of time holds.
+            # Constant expressions may be huge; they must not be computed at compile time, where no time limit applies.
             if not isinstance(node, nodes.TemplateData | nodes.Const):
                 raise nodes.Impossible
             return super()._output_child_to_const(node, frame, finalize)
@@ -358,24 +357,24 @@ def sandbox(folders: tuple[str, ...], strict: bool, private: tuple[str, ...], ke
             return super().call_binop(context, operator, left, right)
 
         def unsafe_undefined(self, obj: Any, attribute: str) -> Undefined:
-            # The library's own renders as nothing; reaching for the host language shall be an error.
-            raise SecurityError(f"{attribute!r} is out of reach for templates")
+            # Jinja's own result renders as an empty text; an attempt to reach Python's internals must be an error.
+            raise SecurityError(f"templates cannot access {attribute!r}")
 
-    made = Sandbox(
+    environment = Sandbox(
         loader=Inside(tops),
         undefined=StrictUndefined if strict else Undefined,
         keep_trailing_newline=True,
         autoescape=False,
-        cache_size=kept,
+        cache_size=cache_size,
         optimized=False,
     )
     for name in ("center", "indent", "format"):
-        made.filters[name] = _bounded(made.filters[name])
-    return made
+        environment.filters[name] = _bounded(environment.filters[name])
+    return environment
 
 
 def _bounded(filter: Callable[..., Any]) -> Callable[..., Any]:
-    """A filter that makes a text as wide as it is told, up to a bound."""
+    """Wrap a filter that pads a text so that the width is bounded."""
     import re
     from functools import wraps
 
@@ -393,5 +392,5 @@ def _bounded(filter: Callable[..., Any]) -> Callable[..., Any]:
 def _bound(*sizes: Any) -> None:
     from jinja2.exceptions import SecurityError
 
-    if any(isinstance(size, int) and size > MOST_REPEATED for size in sizes):
-        raise SecurityError(f"a value of more than {MOST_REPEATED} characters or items made of a small one")
+    if any(isinstance(size, int) and size > MAX_EXPANSION for size in sizes):
+        raise SecurityError(f"the template creates a value of more than {MAX_EXPANSION} characters or items")

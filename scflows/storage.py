@@ -1,4 +1,4 @@
-"""Stay inside a root; write to a temporary file, then rename."""
+"""Files written completely or not at all, paths kept inside a root, SQLite files with migrations."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-#: Up to so many files the disk is waited for one by one.
-FEW = 20
-#: So many are waited for together: a command that is killed leaves no more than these beside their places.
-AT_ONCE = 1000
-NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+#: Up to this many files are synced one by one; more are synced together.
+MAX_SINGLE_SYNCS = 20
+#: Files that are synced together. A command that is killed leaves at most this many temporary files.
+BATCH_SIZE = 1000
+CREATE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
 
 def inside(root: str, path: str) -> str:
-    """The absolute path of `path` below `root`, links resolved.
+    """Return the absolute path of `path` below `root`, with links resolved.
 
-    Raises StepError, naming `path` as it was written, when it leaves `root`, or cannot be a path.
+    Raises StepError if `path` leads out of `root` or is not a valid path.
     """
     if not path or "\0" in path:
-        raise StepError(f"{path!r} is no path")
+        raise StepError(f"{path!r} is not a valid path")
     top = os.path.realpath(root)
     full = os.path.realpath(os.path.join(top, path))
     if full != top and not full.startswith(top.rstrip("/") + "/"):
@@ -38,7 +38,7 @@ def inside(root: str, path: str) -> str:
 
 
 def is_below(path: str, folders: Iterable[str]) -> bool:
-    """Whether `path` (absolute, resolved) is one of `folders` or lies in one."""
+    """Return whether `path` (absolute, resolved) is one of `folders` or lies in one."""
     for folder in folders:
         top = os.path.realpath(folder)
         if path == top or path.startswith(top.rstrip("/") + "/"):
@@ -47,9 +47,9 @@ def is_below(path: str, folders: Iterable[str]) -> bool:
 
 
 def open_regular(path: str) -> int:
-    """A descriptor to read a regular file; never waits.
+    """Open a regular file for reading and return its descriptor; never block.
 
-    Raises OSError, also for what is none: a FIFO would be waited for, a device may have no end.
+    Raises OSError, also if the file is not a regular file: opening a FIFO blocks, a device may have no end.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     kind = os.fstat(descriptor).st_mode
@@ -57,17 +57,17 @@ def open_regular(path: str) -> int:
         os.close(descriptor)
         if stat.S_ISDIR(kind):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
-        raise OSError(errno.EINVAL, "it is no regular file", path)
+        raise OSError(errno.EINVAL, "not a regular file", path)
     return descriptor
 
 
 def replace(path: str, content: bytes, mode: int | None = None, durable: bool = True) -> None:
-    """Put `content` at `path` in one move: a reader sees the old file or the new one, never half.
+    """Write `content` to `path` atomically: a reader sees the old file or the new one, never a part.
 
-    `mode` is that of the new file; without it a file that exists keeps its own, a new one follows the
-    umask. Folders are made. `durable` waits for the disk. Raises OSError; then the old file is untouched.
+    Without `mode`, an existing file keeps its mode and a new one follows the umask. Missing folders are created.
+    `durable` waits until the content is on the disk. Raises OSError; the old file is then unchanged.
     """
-    temporary = _written_aside(path, content, mode, durable)
+    temporary = _write_temporary(path, content, mode, durable)
     try:
         os.replace(temporary, path)
     except BaseException:
@@ -76,30 +76,30 @@ def replace(path: str, content: bytes, mode: int | None = None, durable: bool = 
 
 
 def replace_all(files: Iterable[tuple[str, bytes]], mode: int) -> None:
-    """Put many files of one file system in place as `replace` does, each in one move and none before the disk has it.
+    """Replace many files of one file system as `replace` does, each only once its content is on the disk.
 
-    Raises OSError; then some are the new ones.
+    Raises OSError; some files may then be new and others old.
     """
-    left = iter(files)
-    while some := list(islice(left, AT_ONCE)):
-        is_few = len(some) <= FEW
-        aside: list[tuple[str, str]] = []
+    remaining = iter(files)
+    while batch := list(islice(remaining, BATCH_SIZE)):
+        is_small = len(batch) <= MAX_SINGLE_SYNCS
+        renames: list[tuple[str, str]] = []
         try:
-            for path, content in some:
-                aside.append((_written_aside(path, content, mode, durable=is_few), path))
-            if not is_few:
-                _wait_for_disk(os.path.dirname(some[0][0]))
-            while aside:
-                os.replace(*aside[-1])
-                aside.pop()
+            for path, content in batch:
+                renames.append((_write_temporary(path, content, mode, durable=is_small), path))
+            if not is_small:
+                _sync_file_system(os.path.dirname(batch[0][0]))
+            while renames:
+                os.replace(*renames[-1])
+                renames.pop()
         except BaseException:
-            for temporary, _ in aside:
+            for temporary, _ in renames:
                 _discard(temporary)
             raise
 
 
-def _written_aside(path: str, content: bytes, mode: int | None, durable: bool) -> str:
-    """The path of a new file beside `path` that holds `content`."""
+def _write_temporary(path: str, content: bytes, mode: int | None, durable: bool) -> str:
+    """Write `content` to a new file in the folder of `path` and return its path."""
     folder, name = os.path.split(path)
     if mode is None:
         try:
@@ -108,10 +108,10 @@ def _written_aside(path: str, content: bytes, mode: int | None, durable: bool) -
             mode = None
     temporary = os.path.join(folder, f".{name[:80]}.{os.getpid()}.{os.urandom(4).hex()}.tmp")
     try:
-        descriptor = os.open(temporary, NEW, mode or 0o666)
+        descriptor = os.open(temporary, CREATE_FLAGS, mode or 0o666)
     except FileNotFoundError:
         os.makedirs(folder or ".", exist_ok=True)
-        descriptor = os.open(temporary, NEW, mode or 0o666)
+        descriptor = os.open(temporary, CREATE_FLAGS, mode or 0o666)
     try:
         with os.fdopen(descriptor, "wb") as file:
             if mode is not None:
@@ -133,13 +133,13 @@ def _discard(temporary: str) -> None:
         pass
 
 
-def _wait_for_disk(folder: str) -> None:
-    """Return once all that was written to a folder's file system is on the disk: one wait in place of thousands."""
+def _sync_file_system(folder: str) -> None:
+    """Wait until everything written to a folder's file system is on the disk: one wait instead of thousands."""
     import ctypes
 
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        # Python has `os.sync` alone, which waits for all other disks too.
+        # Python only has `os.sync`, which also waits for every other disk.
         if ctypes.CDLL(None, use_errno=True).syncfs(descriptor) != 0:
             number = ctypes.get_errno()
             raise OSError(number, os.strerror(number), folder)
@@ -147,60 +147,59 @@ def _wait_for_disk(folder: str) -> None:
         os.close(descriptor)
 
 
-#: Seconds since the epoch, or of a duration, are less than this: the year 5138.
-MOST_SECONDS = 1e11
-#: What reading such a file raises when it is broken: one nested too deeply, too.
+#: Times and durations in state files are below this; as seconds since the epoch it is the year 5138.
+MAX_SECONDS = 1e11
+#: What reading a state file raises if it is malformed, edited by hand, or truncated by a full disk.
 BROKEN = (OSError, ValueError, TypeError, KeyError, RecursionError)
 
 
-def stated_seconds(value: Any) -> float:
-    """A time or a duration, in seconds. Raises ValueError for what can be none, such as NaN."""
-    # A bool is no number here.
-    if type(value) not in (int, float) or not 0 <= value < MOST_SECONDS:
-        raise ValueError(f"{value!r} is no number of seconds")
+def checked_seconds(value: Any) -> float:
+    """Return a time or a duration in seconds. Raises ValueError for any other value, for example NaN."""
+    # `type`, because a bool is an int for `isinstance`.
+    if type(value) not in (int, float) or not 0 <= value < MAX_SECONDS:
+        raise ValueError(f"{value!r} is not a number of seconds")
     return float(value)
 
 
-def stated_number(value: Any) -> int:
-    """A whole number that is not negative. Raises ValueError for what is none."""
-    if type(value) is not int or not 0 <= value < MOST_SECONDS:
-        raise ValueError(f"{value!r} is no whole number")
+def checked_number(value: Any) -> int:
+    """Return a non-negative integer. Raises ValueError for any other value."""
+    if type(value) is not int or not 0 <= value < MAX_SECONDS:
+        raise ValueError(f"{value!r} is not a non-negative integer")
     return value
 
 
-def stated_text(value: Any) -> str:
-    """A text. Raises ValueError for what is none."""
+def checked_text(value: Any) -> str:
+    """Return a text. Raises ValueError for any other value."""
     if not isinstance(value, str):
-        raise ValueError(f"{value!r} is no text")
+        raise ValueError(f"{value!r} is not a text")
     return value
 
 
-#: How long a writer waits for another, in seconds: cron starts many runs in the same second.
+#: How long a writer waits for another, in seconds. Cron starts many runs in the same second.
 BUSY_SECONDS = 60.0
 SQLITE = "sqlite:///"
 
 
 def sqlite_path(url: str, home: str) -> str:
-    """The file that an SQLite URL names; a relative one (three slashes) lies in `home`.
+    """Return the path in an SQLite URL; a relative one (three slashes) is relative to `home`.
 
-    Raises UsageError for another kind of URL.
+    Raises UsageError for any other URL.
     """
     if not url.startswith(SQLITE) or len(url) == len(SQLITE):
         kind = url.partition(":")[0]
         raise UsageError(
-            f"the history cannot be kept in {kind!r}: SCFLOWS_DATABASE_URL must begin with {SQLITE}",
-            "unset SCFLOWS_DATABASE_URL and SQLALCHEMY_DATABASE_URI to keep it in the state folder",
+            f"the history cannot be stored in {kind!r}: SCFLOWS_DATABASE_URL must start with {SQLITE}",
+            "unset SCFLOWS_DATABASE_URL and SQLALCHEMY_DATABASE_URI to store it in the state folder",
         )
     return os.path.join(home, url.removeprefix(SQLITE).partition("?")[0])
 
 
 def connect(path: str, migrations: tuple[str, ...]) -> sqlite3.Connection:
-    """An open SQLite database at the newest of `migrations`; in autocommit, the caller begins transactions.
+    """Open an SQLite database, migrated to the newest version, in autocommit: the caller begins transactions.
 
-    Raises sqlite3.Error or OSError when it cannot be opened, UsageError when it was made by a later version.
+    Raises sqlite3.Error or OSError if it cannot be opened, UsageError if a later version of scflows created it.
     """
-    is_new = not _is_there(path)
-    if is_new:
+    if not _file_exists(path):
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
     connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
     try:
@@ -213,15 +212,15 @@ def connect(path: str, migrations: tuple[str, ...]) -> sqlite3.Connection:
     return connection
 
 
-def connect_to_read(path: str) -> sqlite3.Connection:
-    """An open SQLite database that is only read, also where nothing can be written beside it.
+def connect_read_only(path: str) -> sqlite3.Connection:
+    """Open an SQLite database for reading, even in a folder that is not writable.
 
     Raises sqlite3.Error or OSError.
     """
     from urllib.parse import quote
 
-    _is_there(path)
-    # Without write access to the folder the log of changes cannot be followed: the file alone is read.
+    _file_exists(path)
+    # Without write access to the folder SQLite cannot use the write-ahead log: only the main file is read.
     for mode in ("mode=ro", "mode=ro&immutable=1"):
         connection = sqlite3.connect(f"file:{quote(path)}?{mode}", uri=True, timeout=5, isolation_level=None)
         try:
@@ -237,19 +236,19 @@ def connect_to_read(path: str) -> sqlite3.Connection:
     raise AssertionError
 
 
-def _is_there(path: str) -> bool:
-    """Whether there is a file. Raises OSError for what is none: opening a FIFO would wait, perhaps for ever."""
+def _file_exists(path: str) -> bool:
+    """Return whether the file exists. Raises OSError if it is not a regular file: opening a FIFO could block."""
     try:
         kind = os.stat(path).st_mode
     except OSError:
         return False
     if not stat.S_ISREG(kind):
-        raise OSError(errno.EINVAL, "it is no regular file", path)
+        raise OSError(errno.EINVAL, "not a regular file", path)
     return True
 
 
 def _migrate(connection: sqlite3.Connection, path: str, migrations: tuple[str, ...]) -> None:
-    # Changing to WAL does not wait for a busy database as other statements do: one at a time, by a lock of our own.
+    # Unlike other statements, the change to WAL fails if the database is busy, so a lock of our own guards it.
     import fcntl
 
     descriptor = os.open(path + ".migration", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -258,14 +257,14 @@ def _migrate(connection: sqlite3.Connection, path: str, migrations: tuple[str, .
         version = _version(connection)
         if version > len(migrations):
             raise UsageError(
-                f"{path} was made by a later version of scflows (tables {version}, known {len(migrations)})",
+                f"{path} was created by a later version of scflows (schema {version}, known {len(migrations)})",
                 "install that version, or set SCFLOWS_DATABASE_URL to another file",
             )
         if version == len(migrations):
             return
         os.chmod(path, 0o600)
         if version == 0:
-            # Before the first table, or it has no effect: the file can then be made smaller a few pages at a time.
+            # Lets the file shrink a few pages at a time; it has no effect after the first table.
             connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
         connection.execute("PRAGMA journal_mode=WAL")
         for number, script in enumerate(migrations[version:], version + 1):
@@ -278,8 +277,8 @@ def _version(connection: sqlite3.Connection) -> int:
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
-def shown_url(url: str) -> str:
-    """A database's URL as messages may show it: without its login."""
+def redacted_url(url: str) -> str:
+    """Return a database URL without its credentials, for messages."""
     scheme, separator, rest = url.partition("://")
     if scheme == "sqlite" or "@" not in rest:
         return url

@@ -1,4 +1,4 @@
-"""The kinds of JSON values, in the words that flow authors read."""
+"""Validation of parsed YAML: the kinds of values in words, and a document that knows where each key is."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
 
 KIND_WORDS = {
-    "text": "a text",
-    "integer": "a whole number",
+    "text": "text",
+    "integer": "an integer",
     "number": "a number",
     "boolean": "true or false",
     "list": "a list",
@@ -22,13 +22,13 @@ KIND_WORDS = {
 
 
 def fits(value: Any, kinds: tuple[str, ...]) -> bool:
-    """Whether a value is of one of these kinds; a whole number is a number too."""
+    """Return whether a value is of one of these kinds; an integer is a number too."""
     kind = kind_word(value)
     return kind in kinds or (kind == "integer" and "number" in kinds)
 
 
 def kind_word(value: Any) -> str:
-    """The kind of a value: a key of KIND_WORDS, or the name of its type."""
+    """Return the kind of a value: a key of KIND_WORDS, or the name of its type."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -45,7 +45,7 @@ def kind_word(value: Any) -> str:
 
 
 def described(value: Any) -> str:
-    """A value in words, for messages: `a text ('x')`."""
+    """Describe a value for messages: `text ('x')`."""
     word = kind_word(value)
     shown = repr(value)
     known = KIND_WORDS.get(word, f"a {word}")
@@ -57,7 +57,7 @@ def described(value: Any) -> str:
 
 
 def texts(value: Any) -> Iterable[str]:
-    """Every text in a value; keys are not looked at."""
+    """Yield every text in a value, but not the keys."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
@@ -69,36 +69,36 @@ def texts(value: Any) -> Iterable[str]:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """`; did you mean 'x'?` with the nearest of the known names, or nothing."""
+    """Return `; did you mean 'x'?` with the most similar known name, or an empty text."""
     from difflib import get_close_matches
 
     near = get_close_matches(name, list(known), 1)
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
-#: What a flow file may be at most: bytes, nodes once its aliases are followed, levels of nesting.
+#: Limits of a flow file: bytes, nodes after its aliases are expanded, levels of nesting.
 MAX_BYTES = 4 * 1024 * 1024
 MAX_NODES = 200_000
 MAX_DEPTH = 60
 
 
 class Located:
-    """A parsed YAML document: its `value`, and the place of each key in it."""
+    """A parsed YAML document: its `value`, and the position of each key in it."""
 
     def __init__(self, text: bytes, path: str) -> None:
-        """Raises FlowError for text that is no sound YAML: bad syntax, foreign tags, bombs, loops."""
+        """Parse a text. Raises FlowError for invalid YAML: bad syntax, unknown tags, alias bombs, loops."""
         self.path = path
         self.mistakes: list[Mistake] = []
         self._root = self._compose(text)
         self.value = self._construct() if self._root is not None else None
 
     def mistake(self, message: str, *keys: str | int, severity: str = "error") -> None:
-        """Note a mistake at the key that `keys` lead to, or at the nearest one above it that exists."""
+        """Add a mistake at the key that `keys` lead to, or at its nearest parent that exists."""
         line, column = self.place(*keys)
         self.mistakes.append(Mistake(self.path, message, line, column, severity))
 
     def place(self, *keys: str | int) -> tuple[int, int]:
-        """Line and column, from 1, of what `keys` lead to: of the key in a mapping, of the item in a list."""
+        """Return line and column, from 1, of the key in a mapping or the item in a list that `keys` lead to."""
         node, mark = self._root, None
         for key in keys:
             found = _child(node, key)
@@ -118,27 +118,27 @@ class Located:
         at: tuple[str | int, ...] = (),
         least: float | None = None,
     ) -> Any:
-        """The value under a key if it is of a kind (and no less than `least`); else `default` and a mistake."""
+        """Return the value of a key if it has the kind (and is at least `least`); otherwise add a mistake."""
         value = mapping.get(key)
         if value is None:
             return default
-        told = f"{title}: {key}" if title else key
+        subject = f"{title}: {key}" if title else key
         if not fits(value, (kind,)):
-            self.mistake(f"{told} must be {KIND_WORDS[kind]}, not {described(value)}", *at, key)
+            self.mistake(f"{subject} must be {KIND_WORDS[kind]}, not {described(value)}", *at, key)
             return default
         if least is not None and value < least:
-            self.mistake(f"{told} must be {'more than 0' if least < 1 else f'{least:g} or more'}", *at, key)
+            self.mistake(f"{subject} must be {'more than 0' if least < 1 else f'at least {least:g}'}", *at, key)
             return default
         return value
 
-    def left_aside(
+    def warn_unknown(
         self, mapping: dict[Any, Any], known: Iterable[str], title: str = "", at: tuple[str | int, ...] = ()
     ) -> None:
-        """Warn of the keys of a mapping that nobody knows."""
+        """Add a warning for each unknown key of a mapping."""
         for key in mapping:
             if key not in known:
-                told = f"{title}: " if title else ""
-                message = f"{told}unknown property {key!r} is left aside{nearest(str(key), known)}"
+                prefix = f"{title}: " if title else ""
+                message = f"{prefix}unknown property {key!r} is ignored{nearest(str(key), known)}"
                 self.mistake(message, *at, key, severity="warning")
 
     def _compose(self, text: bytes) -> Any:
@@ -163,7 +163,7 @@ class Located:
         return root
 
     def _measure_depth(self, text: str) -> None:
-        """Refuse what is nested so deeply that the parser itself, which calls itself for each level, would crash."""
+        """Refuse text that is nested so deeply that the recursive parser would crash."""
         import yaml
 
         depth = 0
@@ -177,7 +177,7 @@ class Located:
                 depth -= 1
 
     def _measure(self, root: Any) -> None:
-        """Refuse what would grow without bound when aliases are followed; note keys that stand twice."""
+        """Refuse documents that grow without bound when aliases are expanded; report duplicate keys."""
         import yaml
 
         sizes: dict[int, int] = {}
@@ -188,13 +188,13 @@ class Located:
             if known is not None:
                 return known
             if id(node) in open_nodes or depth > MAX_DEPTH:
-                reason = "nested too deeply" if depth > MAX_DEPTH else "an alias that holds itself"
+                reason = "nested too deeply" if depth > MAX_DEPTH else "an alias refers to itself"
                 mark = node.start_mark
                 raise FlowError([Mistake(self.path, reason, mark.line + 1, mark.column + 1)])
             open_nodes.add(id(node))
             total = 1
             if isinstance(node, yaml.MappingNode):
-                self._note_doubles(node)
+                self._report_duplicates(node)
                 for key, item in node.value:
                     total += size(key, depth + 1) + size(item, depth + 1)
             elif isinstance(node, yaml.SequenceNode):
@@ -204,19 +204,19 @@ class Located:
             sizes[id(node)] = total
             if total > MAX_NODES:
                 mark = node.start_mark
-                reason = f"more than {MAX_NODES} values once its aliases are followed"
+                reason = f"more than {MAX_NODES} values after expanding aliases"
                 raise FlowError([Mistake(self.path, reason, mark.line + 1, mark.column + 1)])
             return total
 
         size(root, 0)
 
-    def _note_doubles(self, node: Any) -> None:
+    def _report_duplicates(self, node: Any) -> None:
         seen = set()
         for key, _ in node.value:
             if isinstance(key.value, str) and key.tag != "tag:yaml.org,2002:merge":
                 if key.value in seen:
                     mark = key.start_mark
-                    reason = f"{key.value!r} stands here a second time"
+                    reason = f"duplicate key {key.value!r}"
                     self.mistakes.append(Mistake(self.path, reason, mark.line + 1, mark.column + 1))
                 seen.add(key.value)
 
@@ -229,8 +229,8 @@ class Located:
         except yaml.YAMLError as error:
             raise FlowError([_syntax(error, self.path)]) from error
         except (ValueError, TypeError, OverflowError) as error:
-            # `2024-13-45` looks like a date and is none; an unhashable key is a TypeError.
-            raise FlowError([Mistake(self.path, f"a value that cannot be read: {error}")]) from error
+            # `2024-13-45` looks like a date but is not; an unhashable key is a TypeError.
+            raise FlowError([Mistake(self.path, f"invalid value: {error}")]) from error
         finally:
             loader.dispose()
 
@@ -261,5 +261,5 @@ def _syntax(error: Any, path: str) -> Mistake:
 def _loader() -> Any:
     import yaml
 
-    # Where PyYAML was built without libyaml the slow loader does the same.
+    # If PyYAML was built without libyaml, the slow loader does the same.
     return getattr(yaml, "CSafeLoader", yaml.SafeLoader)

@@ -43,17 +43,17 @@ def test_an_empty_one_is_the_defaults(text):
     ("text", "told"),
     [
         ("- shell", "c.yml:1:1: error: the settings must be a mapping, not a list"),
-        ("a: 1\nallow: shell", "c.yml:2:1: error: allow must be a list, not a text ('shell')"),
+        ("a: 1\nallow: shell", "c.yml:2:1: error: allow must be a list, not text ('shell')"),
         ("allow: [1]", "c.yml:1:9: error: allow takes step types"),
-        ("on_failure: [a]", "c.yml:1:1: error: on_failure must be a text"),
+        ("on_failure: [a]", "c.yml:1:1: error: on_failure must be text"),
         ("on_failure: ''", "c.yml:1:1: error: on_failure must be the path of a flow"),
         ("ping: {fail: 'https://e.org'}", "c.yml:1:8: error: ping: unknown property 'fail'; did you mean 'failure'?"),
         ("ping: {start: 'ftp://e.org'}", "c.yml:1:8: error: ping: start must be an http or https address"),
         ("ping: https://e.org", "c.yml:1:1: error: ping must be a mapping"),
         ("retention: {day: 3}", "c.yml:1:13: error: retention: unknown property 'day'; did you mean 'days'?"),
         ("retention: {days: 0}", "retention: days must be more than 0"),
-        ("retention: {runs: 1.5}", "retention: runs must be a whole number"),
-        ("retention: {log_bytes: much}", "retention: log_bytes must be a size such as 10 MiB, not a text ('much')"),
+        ("retention: {runs: 1.5}", "retention: runs must be an integer"),
+        ("retention: {log_bytes: much}", "retention: log_bytes must be a size such as 10 MiB, not text ('much')"),
         ("retention: {tasks: {a: 3}}", "c.yml:1:21: error: retention: tasks: a must be a mapping"),
         ("retention: {tasks: {a: {total_bytes: 3}}}", "retention: tasks: a: unknown property 'total_bytes'"),
         ("allow: [", "c.yml:2:1: error: YAML"),
@@ -75,7 +75,7 @@ def test_all_mistakes_are_told_at_once():
 def test_an_unknown_name_is_warned_of_with_the_nearest():
     config = parse_config(b"on_failur: tell.yml\nautostart: [a.yml]\n", "c.yml")
     told = [str(warning) for warning in config.warnings]
-    assert told[0] == "c.yml:1:1: warning: unknown property 'on_failur' is left aside; did you mean 'on_failure'?"
+    assert told[0] == "c.yml:1:1: warning: unknown property 'on_failur' is ignored; did you mean 'on_failure'?"
     assert told[1].startswith("c.yml:2:1: warning: autostart is not acted upon")
 
 

@@ -46,7 +46,7 @@ def test_names_of_the_data_hide_those_that_templates_always_have():
     expressions = Expressions()
     assert expressions.render("{{ range(3) | list }}", {}) == "[0, 1, 2]"
     assert expressions.render("{{ range }}", {"range": 5}) == "5"
-    assert expressions.judge("range(3) | length == 3", {})
+    assert expressions.evaluate("range(3) | length == 3", {})
 
 
 def test_expressions_serve_several_threads_at_once():
@@ -61,7 +61,7 @@ def test_expressions_serve_several_threads_at_once():
                 wrong.append(("template", number, turn))
             if expressions.filter(f"length + {turn % 20}", names["rows"]) != number + turn % 20:
                 wrong.append(("jq", number, turn))
-            if not expressions.judge(f"rows | length + {turn % 20} == {number + turn % 20}", names):
+            if not expressions.evaluate(f"rows | length + {turn % 20} == {number + turn % 20}", names):
                 wrong.append(("condition", number, turn))
 
     threads = [Thread(target=work, args=(number,)) for number in range(1, 7)]
@@ -74,4 +74,4 @@ def test_expressions_serve_several_threads_at_once():
 
 def test_an_expression_that_fails_is_a_step_error():
     with pytest.raises(StepError, match="undefined"):
-        Expressions(strict=True).judge("unknown", {})
+        Expressions(strict=True).evaluate("unknown", {})

@@ -256,7 +256,7 @@ def test_broken_settings_are_told_and_the_run_goes_on(run_flow, configure):
     run = run_flow(GOOD)
     assert run.status == "success"
     (problem,) = run.outcome.problems
-    assert "config.yml:1:1: error: on_failure must be a text" in problem
+    assert "config.yml:1:1: error: on_failure must be text" in problem
 
 
 def test_a_crash_that_is_found_later_is_told_then(told, workspace, environment, settings, run_flow):

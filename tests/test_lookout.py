@@ -479,7 +479,7 @@ def test_with_a_broken_config_the_flows_own_hook_is_called(put, ran, told, setti
     run_housekeeping(settings, TEN + HOUR + 11 * MINUTE)
     assert told() == [("on_failure", "late")]
     log = Path(settings.tasks_path) / "hourly/hourly.log"
-    assert "config.yml:1:1: error: on_failure must be a text" in log.read_text()
+    assert "config.yml:1:1: error: on_failure must be text" in log.read_text()
 
 
 def test_with_a_broken_flow_the_hook_of_the_settings_is_called(put, ran, told, settings):

@@ -24,7 +24,7 @@ def test_a_fifo_or_device_among_the_flows_is_one_mistake(flows: Flows, workspace
     answer = flows("validate")
 
     assert answer.code == 1
-    assert answer.out.count("it is no regular file") == 2
+    assert answer.out.count("not a regular file") == 2
     assert "3 files, 2 errors" in answer.out
 
 
@@ -41,7 +41,7 @@ def test_a_device_is_no_input(flows: Flows, workspace: Path) -> None:
     answer = flows("run", "sound.yml", "--data", "/dev/zero")
 
     assert answer.code == 2
-    assert "it is no regular file" in answer.err
+    assert "not a regular file" in answer.err
 
 
 def test_standard_input_may_be_named_as_a_file(flows: Flows, workspace: Path) -> None:
@@ -64,7 +64,7 @@ def test_a_run_whose_log_is_a_fifo_goes_on_without_it(flows: Flows, workspace: P
 
     assert answer.code == 0
     assert "sound.log" in answer.err
-    assert "no regular file" in flows("logs", "sound").err
+    assert "not a regular file" in flows("logs", "sound").err
 
 
 def test_a_flow_whose_name_is_not_utf8_is_one_mistake(flows: Flows, workspace: Path) -> None:
@@ -166,4 +166,4 @@ def test_no_command_waits_for_an_env_file_that_is_a_fifo(flows: Flows, workspace
     answer = flows("list-tasks")
 
     assert answer.code == 2
-    assert "it is no regular file" in answer.err
+    assert "not a regular file" in answer.err

@@ -64,7 +64,7 @@ def test_its_options_are_checked_as_those_of_any_step(workspace: Path, flows: Fl
     flow = workspace / "tasks/bad.yml"
     flow.write_text("steps: [{name: a, type: slugify, slugify: {text: 5, separator: +, txt: a}}]\n")
     told = flows("validate", "tasks/bad.yml").out
-    assert "'text' must be a text, not a whole number (5)" in told
+    assert "'text' must be text, not an integer (5)" in told
     assert "'separator' is '+'; it may be -, _" in told
     assert "unknown option 'txt'; did you mean 'text'?" in told
 

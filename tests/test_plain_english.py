@@ -41,11 +41,7 @@ NOT_YET = (
     #
     "scflows/cron/",
     #
-    "scflows/documents.py",
-    #
     "scflows/execution/",
-    #
-    "scflows/expressions.py",
     #
     "scflows/flows/",
     #
@@ -66,8 +62,6 @@ NOT_YET = (
     "scflows/secrets/",
     #
     "scflows/steps/",
-    #
-    "scflows/storage.py",
     #
     "scflows/validation.py",
 )

@@ -40,12 +40,12 @@ def status(ctx: typer.Context) -> int:
     """How the forwardings do. Ends with 1 when one of them fails."""
     import time
 
-    from scflows.integrations.forward.status import FAIL, judge, read_all
+    from scflows.integrations.forward.status import FAIL, evaluate, read_all
 
     out: Output = ctx.obj
     items: list[dict[str, Any]] = []
     for told in read_all(out.settings):
-        level, text = judge(told, time.time())
+        level, text = evaluate(told, time.time())
         last = told.get("last_forwarded")
         items.append(
             {

@@ -55,7 +55,7 @@ def logs(
         out.say(file, {"path": file})
         return 0
     if os.path.exists(file) and not os.path.isfile(file):
-        raise UsageError(f"{file}: is no regular file", f"move it away: mv {file} {file}.old")
+        raise UsageError(f"{file}: not a regular file", f"move it away: mv {file} {file}.old")
     chosen = _filter(grep)
     start = None if since is None else parse_since(since, "--since", out.settings.timezone, out.now)
     end = 0

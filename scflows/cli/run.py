@@ -262,7 +262,7 @@ def _read_data(path: str) -> Any:
     """The value in a JSON or YAML file. Raises UsageError that names it."""
     import sys
 
-    from scflows.documents import finite, no_constant
+    from scflows.documents import parse_finite, reject_constant
     from scflows.storage import open_regular
 
     shown = "stdin" if path == "-" else path
@@ -281,7 +281,7 @@ def _read_data(path: str) -> Any:
     import json
 
     try:
-        return json.loads(content, parse_constant=no_constant, parse_float=finite)
+        return json.loads(content, parse_constant=reject_constant, parse_float=parse_finite)
     except (ValueError, RecursionError) as error:
         if path.endswith(".json"):
             raise FlowError([_json_mistake(shown, error)]) from error
@@ -296,4 +296,4 @@ def _read_data(path: str) -> Any:
 
 def _json_mistake(path: str, error: Exception) -> Mistake:
     line, column = getattr(error, "lineno", 0), getattr(error, "colno", 0)
-    return Mistake(path, f"no JSON: {getattr(error, 'msg', error)}", line, column)
+    return Mistake(path, f"invalid JSON: {getattr(error, 'msg', error)}", line, column)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from scflows.errors import Busy, Refused
 from scflows.locks import FallbackLock, holder
-from scflows.storage import BROKEN, open_regular, replace, stated_number, stated_seconds, stated_text
+from scflows.storage import BROKEN, checked_number, checked_seconds, checked_text, open_regular, replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -119,11 +119,11 @@ def last_heartbeat(settings: Settings) -> Heartbeat | None:
         with open(open_regular(heartbeat_file(settings)), encoding="utf-8") as file:
             values = json.load(file)
         return Heartbeat(
-            pid=stated_number(values["pid"]),
-            tick=stated_seconds(values["tick"]),
-            until=stated_seconds(values["until"]),
-            running=tuple(stated_text(name) for name in values["running"]),
-            waiting=stated_number(values["waiting"]),
+            pid=checked_number(values["pid"]),
+            tick=checked_seconds(values["tick"]),
+            until=checked_seconds(values["until"]),
+            running=tuple(checked_text(name) for name in values["running"]),
+            waiting=checked_number(values["waiting"]),
         )
     except BROKEN:
         return None

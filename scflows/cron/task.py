@@ -10,7 +10,7 @@ from functools import lru_cache
 from scflows.cron.schedule.schedule import Schedule
 from scflows.errors import NotFound, ScflowsError, UsageError
 from scflows.settings import read_settings
-from scflows.storage import MOST_SECONDS, open_regular, replace_all
+from scflows.storage import MAX_SECONDS, open_regular, replace_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class Task:
         for key in ("timeout", "start_within", "end_within"):
             seconds = values.get(key)
             # JSON as Python reads it has NaN and Infinity.
-            if seconds is not None and not 0 <= seconds < MOST_SECONDS:
+            if seconds is not None and not 0 <= seconds < MAX_SECONDS:
                 raise UsageError(f"{key!r} is no number of seconds: {seconds!r}")
         kept = {key: value for key, value in values.items() if key in cls.__dataclass_fields__}
         texts = [*values.get("command", ()), *values.get("mutex", ()), *values.get("settings", {}).values()]

@@ -63,8 +63,10 @@ class StepClasses:
         return step_class(**options)
 
 
-def perform(spec: StepSpec, ctx: Context, classes: StepClasses, judge: bool = True, force: bool = False) -> StepResult:
-    """What becomes of a step. `judge` looks at its conditions, `force` runs it though its target is there."""
+def perform(
+    spec: StepSpec, ctx: Context, classes: StepClasses, evaluate: bool = True, force: bool = False
+) -> StepResult:
+    """What becomes of a step. `evaluate` looks at its conditions, `force` runs it though its target is there."""
     line = ctx.line
     assert line is not None
     ended = StepResult()
@@ -72,7 +74,7 @@ def perform(spec: StepSpec, ctx: Context, classes: StepClasses, judge: bool = Tr
     try:
         try:
             line.start_step()
-            _attempts(spec, ctx, classes, ended, judge, force)
+            _attempts(spec, ctx, classes, ended, evaluate, force)
         finally:
             line.end_step()
     except StepInterrupted as stop:
@@ -139,10 +141,12 @@ def error_texts(message: str, details: Mapping[str, Any]) -> list[str]:
     return [" ".join(text.splitlines()) for text in texts]
 
 
-def _attempts(spec: StepSpec, ctx: Context, classes: StepClasses, ended: StepResult, judge: bool, force: bool) -> None:
-    if judge and spec.when:
+def _attempts(
+    spec: StepSpec, ctx: Context, classes: StepClasses, ended: StepResult, evaluate: bool, force: bool
+) -> None:
+    if evaluate and spec.when:
         for condition in spec.when:
-            if not ctx.expressions.judge(condition, ctx.data):
+            if not ctx.expressions.evaluate(condition, ctx.data):
                 ended.status = SKIPPED
                 ended.message = f"does not hold: {condition}"
                 ctx.log.info(f"skipped, since this does not hold: {condition}", echo=False)

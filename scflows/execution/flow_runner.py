@@ -71,7 +71,7 @@ class FlowRunner(StepRunner):
             self.shared.tell_final()
         before = self.line.start_final()
         record = self.started(self.final)
-        ended = self.performed(self.final, self.ctx, judge=False)
+        ended = self.performed(self.final, self.ctx, evaluate=False)
         _, message = self.settled(self.final, len(self.sequence), record, ended)
         self.line.end_final(before)
         if ended.interrupted == CANCELLED and outcome.status == SUCCESS:

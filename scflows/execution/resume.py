@@ -100,6 +100,6 @@ def _again(stepper: StepRunner, place: int) -> str:
         return ""
     stepper.ctx.log.info(f"step {spec.name!r} is run again: its result held a secret, and was not kept")
     record = stepper.started(spec)
-    ended = stepper.performed(spec, stepper.ctx, judge=False)
+    ended = stepper.performed(spec, stepper.ctx, evaluate=False)
     _, message = stepper.settled(spec, place, record, ended)
     return f"{spec.name}: {message}" if message else ""

@@ -88,13 +88,13 @@ class StepRunner:
             self.listener.step_started(record)
         return record
 
-    def performed(self, spec: StepSpec, ctx: Context, judge: bool = True) -> StepResult:
+    def performed(self, spec: StepSpec, ctx: Context, evaluate: bool = True) -> StepResult:
         """What becomes of a step; may be called in any thread."""
         begun = time.time()
         ctx.log.at_step(spec.name)
         if ctx.depth == 0 and ctx.line is not None:
             ctx.line.step = spec.name
-        ended = perform(spec, ctx, self.shared.classes, judge, self.shared.force)
+        ended = perform(spec, ctx, self.shared.classes, evaluate, self.shared.force)
         if ended.status == SUCCESS:
             ctx.log.info(f"done in {time.time() - begun:.2f} s", echo=ctx.depth > 0)
         ctx.log.at_step("")

@@ -45,7 +45,7 @@ class _Reader:
         if not isinstance(top, dict):
             self.wrong("a flow is a mapping with a list of `steps`")
             return None
-        self.document.left_aside(top, FLOW_PROPERTIES)
+        self.document.warn_unknown(top, FLOW_PROPERTIES)
         specs = self._steps(top)
         finally_step = self._typed(top, "finally_step")
         self._jumps(top, specs, finally_step)

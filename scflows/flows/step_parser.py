@@ -49,7 +49,7 @@ class StepReader:
         if step_class is None:
             return None
         assert isinstance(kind, str)
-        self.document.left_aside(written, (*STEP_PROPERTIES, kind), title, at)
+        self.document.warn_unknown(written, (*STEP_PROPERTIES, kind), title, at)
         return StepSpec(
             name=name,
             type=kind,
@@ -82,7 +82,7 @@ class StepReader:
         for key in STEP_PROPERTIES:
             if key in written and key not in INNER_PROPERTIES:
                 self.wrong(f"{title}: {key} belongs to the step around it", *at, key)
-        self.document.left_aside(written, (*STEP_PROPERTIES, kind), title, at)
+        self.document.warn_unknown(written, (*STEP_PROPERTIES, kind), title, at)
         self._options(written, kind, step_class, title, at)
         self._jq(written, title, at)
         self._choice(written, "jq_output", title, at)

@@ -189,7 +189,7 @@ def history(installation: Installation) -> Iterator[Finding]:
         yield Finding(SKIP, "history", f"none yet; it will be {path}")
         return
     if not os.path.isfile(path):
-        yield Finding(FAIL, "history", f"{path} is no regular file", f"move it away: mv {path} {path}.old")
+        yield Finding(FAIL, "history", f"{path} is not a regular file", f"move it away: mv {path} {path}.old")
         return
     if not os.access(path, os.R_OK | os.W_OK) or not os.access(os.path.dirname(path), os.W_OK):
         yield Finding(FAIL, "history", f"{path} cannot be written", f"see who owns it: ls -l {path}")

@@ -11,7 +11,7 @@ from contextlib import suppress
 from scflows.errors import ScflowsError
 from scflows.history.run import FINAL, QUEUED, RUNNING, SKIPPED, Run, StepRecord
 from scflows.history.store import open_store
-from scflows.storage import BROKEN, replace, shown_url, stated_number, stated_seconds, stated_text
+from scflows.storage import BROKEN, checked_number, checked_seconds, checked_text, redacted_url, replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ class Recorder:
             action(self._store)
         except FAULTS as error:
             if not self.problem:
-                self.problem = f"history {shown_url(self._settings.database_url)}: {error}"
+                self.problem = f"history {redacted_url(self._settings.database_url)}: {error}"
             return False
         return True
 
@@ -198,14 +198,14 @@ def run_from_dict(values: dict[str, Any]) -> Run:
     """The run that `run_to_dict` made values of. Raises one of `BROKEN` for others, which no store would take."""
     run = Run(**{**values, "steps": [StepRecord(**step) for step in values["steps"]]})
     for name in ("id", "flow", "task", "trigger", "reason", "message", "holder", "log", "waited_for"):
-        stated_text(getattr(run, name)).encode()  # With half of a character no database takes it.
+        checked_text(getattr(run, name)).encode()  # With half of a character no database takes it.
     for step in run.steps:
-        stated_number(step.position)
+        checked_number(step.position)
         for text in (step.name, step.type, step.status, step.message):
-            stated_text(text).encode()
+            checked_text(text).encode()
     times = [run.slot, run.ended, *(step.ended for step in run.steps)]
     for seconds in (run.started, run.waited, *(step.started for step in run.steps), *filter(None, times)):
-        stated_seconds(seconds)
+        checked_seconds(seconds)
     if run.status not in (QUEUED, RUNNING, *FINAL) or not isinstance(run.params, dict):
         raise ValueError("no record of a run")
     json.dumps(run.params).encode()

@@ -9,7 +9,7 @@ import sqlite3
 from scflows.history.contract import BELATED
 from scflows.history.rows import MIGRATIONS, RUN_COLUMNS, RUN_MARKS, row_of, run_of
 from scflows.history.run import FINAL, GOOD, QUEUED, RUNNING, SKIPPED, Run, StepRecord, first_id
-from scflows.storage import connect, connect_to_read, sqlite_path
+from scflows.storage import connect, connect_read_only, sqlite_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class SqliteStore:
 
     def __init__(self, settings: Settings, read_only: bool = False) -> None:
         self.path = sqlite_path(settings.database_url, settings.home)
-        self._connection = connect_to_read(self.path) if read_only else connect(self.path, MIGRATIONS)
+        self._connection = connect_read_only(self.path) if read_only else connect(self.path, MIGRATIONS)
 
     def claim(self, run: Run, again: bool = False) -> Run | None:
         claims = run.slot is not None and run.status != SKIPPED and not again

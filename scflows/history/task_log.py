@@ -49,7 +49,7 @@ class TaskLog:
                 kind = os.fstat(self._descriptor).st_mode
                 if not stat.S_ISREG(kind):
                     if not stat.S_ISCHR(kind):
-                        raise OSError(errno.EINVAL, "it is no regular file", path)
+                        raise OSError(errno.EINVAL, "not a regular file", path)
                     os.set_blocking(self._descriptor, True)
                 self._start = os.lseek(self._descriptor, 0, os.SEEK_END) if stat.S_ISREG(kind) else 0
             except OSError as error:

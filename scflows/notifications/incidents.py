@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from scflows.history.run import GOOD
-from scflows.storage import BROKEN, stated_number, stated_seconds, stated_text
+from scflows.storage import BROKEN, checked_number, checked_seconds, checked_text
 from scflows.storage import replace as replace_file
 
 TYPE_CHECKING = False
@@ -82,10 +82,10 @@ def incident_of(settings: Settings, task: str) -> Incident | None:
 def _checked(found: Incident) -> Incident:
     """The same. Raises ValueError for values that nobody here writes."""
     for text in (found.task, found.message, found.run, found.recovery):
-        stated_text(text)
+        checked_text(text)
     for moment in (found.since, found.until, found.found, *found.slots):
-        stated_seconds(moment)
-    stated_number(found.tries)
+        checked_seconds(moment)
+    checked_number(found.tries)
     if found.kind not in (LATE, MISSED, TOO_LONG) or type(found.told) is not bool or type(found.is_open) is not bool:
         raise ValueError(f"kind {found.kind!r}, told {found.told!r}, is_open {found.is_open!r}")
     return found

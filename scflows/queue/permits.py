@@ -136,6 +136,6 @@ def _open(folder: str, name: str) -> int:
             return descriptor
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)
-            raise OSError(errno.EINVAL, "it is no regular file", path)
+            raise OSError(errno.EINVAL, "not a regular file", path)
         return descriptor
     raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), path)

@@ -11,7 +11,7 @@ import os
 import time
 
 from scflows.history.recorder import FAULTS
-from scflows.storage import BROKEN, stated_seconds
+from scflows.storage import BROKEN, checked_seconds
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ def _read_stamp(path: str) -> tuple[float, float]:
     try:
         with open(path, encoding="ascii") as file:
             at, took = file.read(64).split()
-        return stated_seconds(float(at)), stated_seconds(float(took))
+        return checked_seconds(float(at)), checked_seconds(float(took))
     except BROKEN:
         return 0.0, 0.0
 

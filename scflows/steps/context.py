@@ -208,7 +208,7 @@ class Context:
             return self._own(path)
         full = inside(os.path.dirname(self.flow_file), path.removeprefix(BESIDE_FLOW))
         if is_below(full, (self.settings.secrets_path, self.settings.config_file, self.settings.env_file)):
-            raise StepError(f"{path!r} is one of the settings, which no step may touch")
+            raise StepError(f"{path!r} is a settings file, which steps cannot access")
         return full
 
     def writable(self, path: str) -> str:

@@ -28,7 +28,7 @@ def json_value(value: Any) -> Any:
         return value
     if type(value) is float:
         if value - value != 0:
-            raise StepError("NaN and Infinity are no values that a flow holds")
+            raise StepError("a flow's data cannot hold NaN or Infinity")
         return value
     if isinstance(value, dict):
         return {key if type(key) is str else _key(key): json_value(item) for key, item in value.items()}

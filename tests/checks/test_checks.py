@@ -260,9 +260,9 @@ def test_thresholds_of_ones_own_decide(flows, server, workspace):
         ("battery: {sensor: 1.5}", "battery: sensor cannot be 1.5"),
         (
             "device:\n  stale_hours: 6\n  stale_hours: 7",
-            "my.thresholds.yml:3:3: error: 'stale_hours' stands here a second",
+            "my.thresholds.yml:3:3: error: duplicate key 'stale_hours'",
         ),
-        ("sensors:\n  55: {min: 1}\n  55: {min: 2}", "my.thresholds.yml:3:3: error: '55' stands here a second"),
+        ("sensors:\n  55: {min: 1}\n  55: {min: 2}", "my.thresholds.yml:3:3: error: duplicate key '55'"),
         ("sensors: {55: {stuck_hours: 0}}", "stuck_hours is 0"),
         ("device: {window_hours: 0}", "window_hours is not from 1 to"),
         ("device: {window_hours: 100000000}", "window_hours is not from 1 to"),

@@ -111,7 +111,7 @@ def test_data_becomes_the_input(shipped: Path, flows: Flows, name: str, content:
 @pytest.mark.parametrize(
     ("name", "content", "error"),
     [
-        ("a.json", '{"day": \n 3,,}', "a.json:2:4: error: no JSON"),
+        ("a.json", '{"day": \n 3,,}', "a.json:2:4: error: invalid JSON"),
         ("a.yml", "a: [1\n", "a.yml:2:1: error: YAML"),
         ("a.yml", "a: !!python/none x\n", "a.yml:1:4: error: YAML"),
         ("folder", None, "error: --data folder: cannot be read: Is a directory"),

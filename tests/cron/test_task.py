@@ -169,8 +169,8 @@ def test_none_of_many_tasks_takes_its_place_before_the_disk_has_it(store: TaskSt
         names = os.listdir(folder)
         seen.append((sum(name.startswith(".") for name in names), sum(name.endswith(".json") for name in names)))
 
-    monkeypatch.setattr("scflows.storage.AT_ONCE", 30)
-    monkeypatch.setattr("scflows.storage._wait_for_disk", wait)
+    monkeypatch.setattr("scflows.storage.BATCH_SIZE", 30)
+    monkeypatch.setattr("scflows.storage._sync_file_system", wait)
     store.write(*(dataclasses.replace(FULL, name=f"task-{number}") for number in range(60)))
     assert seen == [(30, 0), (30, 30)]
     assert len(store.read_all()[0]) == len(os.listdir(store.folder)) == 60
@@ -180,7 +180,7 @@ def test_of_many_tasks_that_the_disk_does_not_take_nothing_is_left(store: TaskSt
     def fail(folder: str) -> None:
         raise OSError(errno.EIO, "Input/output error", folder)
 
-    monkeypatch.setattr("scflows.storage._wait_for_disk", fail)
+    monkeypatch.setattr("scflows.storage._sync_file_system", fail)
     with pytest.raises(OSError, match="Input/output error"):
         store.write(*(dataclasses.replace(FULL, name=f"task-{number}") for number in range(60)))
     assert os.listdir(store.folder) == []

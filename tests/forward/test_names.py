@@ -141,7 +141,7 @@ def test_a_state_that_cannot_be_read_is_told(flows: Callable[..., Any], tmp_path
 
 
 def test_unknown_names_are_worth_a_warning() -> None:
-    from scflows.integrations.forward.status import judge
+    from scflows.integrations.forward.status import evaluate
     from scflows.locks import current_process
 
     end = {"name": "mqtt a", "up": True, "problem": ""}
@@ -156,13 +156,13 @@ def test_unknown_names_are_worth_a_warning() -> None:
         "last_unknown": 900.0,
         "spool": {"messages": 0, "bytes": 0, "most_bytes": 10, "refused": 0, "problem": ""},
     }
-    assert judge(told, 1001.0) == ("warn", "10 messages left out, whose names the table does not have")
-    assert judge({**told, "last_unknown": None}, 1001.0)[0] == "ok"
+    assert evaluate(told, 1001.0) == ("warn", "10 messages left out, whose names the table does not have")
+    assert evaluate({**told, "last_unknown": None}, 1001.0)[0] == "ok"
     # The end that is at fault is told of first.
     full = {"messages": 7, "bytes": 10, "most_bytes": 10, "refused": 0, "problem": "the disk's share is full"}
     away = {"name": "mqtt b", "up": False, "problem": "Connection refused"}
     down = {**told, "source": {**end, "up": False, "problem": "the connection broke"}, "sink": away, "spool": full}
     expected = "the disk's share is full: 7 messages wait for mqtt b: Connection refused"
-    assert judge(down, 1001.0) == ("FAIL", expected)
+    assert evaluate(down, 1001.0) == ("FAIL", expected)
     unread = {**down, "names": {"rows": 0, "read": 0, "problem": "the table is empty"}}
-    assert judge(unread, 1001.0) == ("FAIL", "names: the table is empty")
+    assert evaluate(unread, 1001.0) == ("FAIL", "names: the table is empty")

@@ -24,7 +24,7 @@ def no_proxy(monkeypatch):
         ("type: rest, rest: {uri: 'http://127.0.0.1:9/', authentication: {type: token, secret: x}}", "no secret 'x'"),
         ("type: file, file: {path: gone.yml}", "No such file"),
         ("type: file, file: {path: ../up.yml}", "leads out"),
-        ("type: jinja, jinja: {path: gone.j2}", "'gone.j2' is not in the templates"),
+        ("type: jinja, jinja: {path: gone.j2}", "'gone.j2' not found in the templates"),
         ("type: rest, rest: {uri: 'http://127.0.0.1:9/'}", "Connection refused"),
         ("type: goto, goto: {step_name: '{{ nowhere }}'}", "there is no step ''"),
         ("type: switch, switch: {data_key: ., cases: [], default: {type: goto, goto: {step_name: '{{ 5 }}'}}}", "'5'"),

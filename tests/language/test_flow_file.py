@@ -57,7 +57,7 @@ STEP = "{{name: {0}, type: set_fact, set_fact: {{value: {1}}}}}"
          ", B, B]", "'b' names two steps"),
         ("[{name: a, type: rest, rest: {uri: 'http://a', method: HEAD}}]", "'HEAD'; it may be GET, POST"),
         ("[{name: a, type: jinja, jinja: {path: t, parse: xml}}]", "'parse' is 'xml'"),
-        ("[{name: a, type: rest, rest: {uri: [x]}}]", "'uri' must be a text"),
+        ("[{name: a, type: rest, rest: {uri: [x]}}]", "'uri' must be text"),
         ("[{name: a, type: jq, jq_expression: '.[', jq: {expression: .}}]", "jq_expression: jq '.['"),
         ("[{name: a, type: set_fact, set_fact: {value: {deep: ['{% if %}']}}}]", "template '{% if %}'"),
         ("[{name: __errors__, type: jq, jq: {expression: .}}]", "kept for special variables"),

@@ -202,7 +202,7 @@ def test_no_template_shows_the_settings_of_a_flow_beside_them(flows, workspace, 
     (workspace / "near.j2").write_text("{% include '.env' %}")
     told = json.loads(flows("run", "./f.yml", "--json").out)
     assert told["status"] == "failed"
-    assert "one of the settings" in told["message"] or "leads out" in told["message"]
+    assert "settings file" in told["message"] or "leads out" in told["message"]
 
 
 @pytest.mark.language("§4 jinja")

@@ -22,7 +22,7 @@ def test_elsewhere_it_is_refused_before_anything_runs(run_flow, step):
     run = run_flow(f"steps:\n  - {step}\n")
     assert (run.status, run.reason, run.steps) == ("failed", "refused", [])
     assert "flow.yml:2:" in run.message
-    assert "secret() is refused here" in run.message
+    assert "secret() is not allowed here" in run.message
 
 
 @pytest.mark.parametrize("text", ["{{ secret('x').token }}", "{% set s = secret %}{{ s('x') }}"])
@@ -32,7 +32,7 @@ def test_a_template_file_may_not(run_flow, workspace, secrets_file, text):
     (workspace / "tasks" / "outer.j2").write_text("{% include 'inner.j2' %}")
     for path in ("inner.j2", "outer.j2"):
         run = run_flow(f"steps: [{{name: s, type: jinja, jinja: {{path: {path}}}}}]")
-        assert "secret() is refused here" in run.message
+        assert "secret() is not allowed here" in run.message
 
 
 def test_a_key_of_that_name_is_data_like_any_other(run_flow):

@@ -106,19 +106,19 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("yaml", "a: [", "in/it: YAML: "),
         ("yaml", "a: !!python/name:os.system x", "unknown tag"),
         ("yaml", BOMB, "aliases add more than"),
-        ("yaml", "&a [*a]", "holds itself"),
+        ("yaml", "&a [*a]", "refers to itself"),
         ("yaml", "[" * 100_000, "nested more than 200"),
         ("yaml", "- " * 100_000 + "x", "nested more than 200"),
-        ("yaml", "a: .nan", "NaN and Infinity"),
-        ("yaml", "a: 1.0e+999", "NaN and Infinity"),
-        ("yaml", "day: 2024-13-45", "cannot be read: month"),
+        ("yaml", "a: .nan", "NaN or Infinity"),
+        ("yaml", "a: 1.0e+999", "NaN or Infinity"),
+        ("yaml", "day: 2024-13-45", "invalid value: month"),
         ("yaml", b"a: \xff", "in/it: not UTF-8 (line 1)"),
-        ("json", "", "empty, which is no JSON"),
-        ("json", "{", "no JSON: "),
-        ("json", "1 2", "no JSON: something follows the value (line 1, column 3)"),
-        ("json", "[NaN]", "NaN is no value"),
-        ("json", "[-Infinity]", "-Infinity is no value"),
-        ("json", "[1e999]", "1e999 is larger"),
+        ("json", "", "empty, not JSON"),
+        ("json", "{", "invalid JSON: "),
+        ("json", "1 2", "invalid JSON: unexpected text after the value (line 1, column 3)"),
+        ("json", "[NaN]", "NaN is not a JSON value"),
+        ("json", "[-Infinity]", "-Infinity is not a JSON value"),
+        ("json", "[1e999]", "1e999 is too large"),
         ("json", "[" * 100_000, "nested too deeply"),
         ("json", "[" * 500 + "]" * 500, "nested more than 200"),
         ("json", b"\n\xff", "in/it: not UTF-8 (line 2)"),
@@ -245,5 +245,5 @@ def test_a_broken_yaml_file_is_not_added_to(perform, data_folder):
 
 
 def test_json_of_one_value_is_not_read_as_lines():
-    with pytest.raises(StepError, match="something follows"):
+    with pytest.raises(StepError, match="unexpected text"):
         parse_json("1\n2", "it")

@@ -81,13 +81,13 @@ def test_the_text_is_parsed_when_asked(perform, template, parse, text, result):
 @pytest.mark.parametrize(
     ("parse", "text", "told"),
     [
-        ("json", "{{ rows }} and more", "what t.j2 gives: no JSON"),
-        ("json", "1\n2", "no JSON"),
+        ("json", "{{ rows }} and more", "what t.j2 gives: invalid JSON"),
+        ("json", "1\n2", "invalid JSON"),
         ("yaml", "a: [", "what t.j2 gives: YAML"),
-        (None, "{{ ''.__class__ }}", "out of reach"),
+        (None, "{{ ''.__class__ }}", "cannot access"),
         (None, "{% if %}", "t.j2"),
         (None, "{{ nothing.at.all }}", "nothing"),
-        (None, "{% include 'gone.j2' %}", "'gone.j2' is not in the templates folder"),
+        (None, "{% include 'gone.j2' %}", "'gone.j2' not found in the templates folder"),
     ],
 )
 def test_what_a_template_cannot_do_is_a_step_error(perform, template, parse, text, told):

@@ -33,7 +33,7 @@ def test_a_rendered_text_is_parsed_when_asked(run_flow):
         steps:
           - {name: n, type: set_fact, set_fact: {value: "{{ __input__ | length }}", parse: json}}
           - {name: y, type: set_fact, set_fact: {value: "[{{ n }}, x]", parse: yaml}}
-          - {name: bad, type: set_fact, set_fact: {value: "{{ n }} x", parse: json}, ignore_errors: "no JSON"}
+          - {name: bad, type: set_fact, set_fact: {value: "{{ n }} x", parse: json}, ignore_errors: "invalid JSON"}
         """,
         payload=[1, 2],
     )

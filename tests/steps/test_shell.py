@@ -84,7 +84,7 @@ def test_the_output_is_parsed(perform, parse, command, result):
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"command": "echo no", "parse": "json"}, "the output of echo no: no JSON"),
+        ({"command": "echo no", "parse": "json"}, "the output of echo no: invalid JSON"),
         ({"command": "printf '\\377'"}, "the output of .*: not UTF-8"),
         ({"command": ["/nowhere/program"]}, "^/nowhere/program: no such program$"),
         ({"command": ["/etc"]}, "^/etc: Permission denied$"),

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from functools import lru_cache
 
-from scflows.storage import MOST_SECONDS
+from scflows.storage import MAX_SECONDS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -181,7 +181,7 @@ class Schedule:
         every = schedule.every
         if type(schedule.anchor) is not int or (every is not None and (type(every) is not int or every < 1)):
             raise TypeError(f"every {every!r} and anchor {schedule.anchor!r} are no whole numbers of seconds")
-        if abs(schedule.anchor) >= MOST_SECONDS or (every is not None and every > LONGEST):
+        if abs(schedule.anchor) >= MAX_SECONDS or (every is not None and every > LONGEST):
             raise ValueError(f"every {every!r} or anchor {schedule.anchor!r} is too large")
         if schedule.timezone is not None:
             if not isinstance(schedule.timezone, str):

@@ -132,7 +132,7 @@ def _has(told: Any, shape: Any) -> bool:
     return isinstance(told, dict) and all(_has(told.get(key), kind) for key, kind in shape.items())
 
 
-def judge(told: dict[str, Any], now: float) -> tuple[str, str]:
+def evaluate(told: dict[str, Any], now: float) -> tuple[str, str]:
     """How bad it is, as OK, WARN or FAIL, and why in words."""
     if "unreadable" in told:
         return FAIL, f"{told['unreadable']}: unreadable; remove it: one that runs writes it anew"

@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass, field
 
 from scflows.history.contract import Query
-from scflows.storage import BROKEN, replace, stated_seconds
+from scflows.storage import BROKEN, checked_seconds, replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,10 +40,10 @@ class Watermark:
     def stated(cls, values: Any) -> Watermark:
         """From JSON values. Raises one of `BROKEN`, and AttributeError."""
         return cls(
-            stated_seconds(values["until"]),
-            {name: [stated_seconds(slot) for slot in slots] for name, slots in values["open"].items()},
-            {name: stated_seconds(until) for name, until in values["behind"].items()},
-            stated_seconds(values.get("again", 0.0)),
+            checked_seconds(values["until"]),
+            {name: [checked_seconds(slot) for slot in slots] for name, slots in values["open"].items()},
+            {name: checked_seconds(until) for name, until in values["behind"].items()},
+            checked_seconds(values.get("again", 0.0)),
             [cls.stated(each) for each in values.get("former", ())],
         )
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 #: Some 30 years. What is far beyond it the system's clocks refuse.
-MOST_SECONDS = 1e9
+MAX_SECONDS = 1e9
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class SleepStep(Step):
 
     @classmethod
     def check(cls, options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-        if not options["seconds"] <= MOST_SECONDS:
-            yield "seconds", f"'seconds' is {options['seconds']}; the most is {MOST_SECONDS:g}"
+        if not options["seconds"] <= MAX_SECONDS:
+            yield "seconds", f"'seconds' is {options['seconds']}; the most is {MAX_SECONDS:g}"
 
     def intention(self) -> str:
         return f"wait {self.seconds:g} s, left out"

@@ -192,7 +192,7 @@ class TableStep(Step):
             if len(kept) == self.limit:
                 break
             names = {**base, "row": row, **row, **special}
-            if all(ctx.expressions.judge(condition, names) for condition in conditions):
+            if all(ctx.expressions.evaluate(condition, names) for condition in conditions):
                 kept.append(row)
         return kept
 
