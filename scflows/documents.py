@@ -6,6 +6,7 @@ from scflows.errors import StepError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
 #: Levels of nesting; well below the depth at which Python or the C parsers run out of stack.
@@ -98,6 +99,27 @@ def yaml_text(value: Any) -> str:
     return text.removesuffix("...\n")
 
 
+def yaml_events(text: str, loader: Any) -> Iterator[Any]:
+    """Yield the parser's events. Raises YAMLError.
+
+    The parser reads ahead, so it may fail (a syntax error, a limit of its own) before it has returned all that comes
+    before that place. The collections that open and close there are yielded first, so that a caller that counts levels
+    decides by its own limit, whatever the library's limit is.
+    """
+    import yaml
+
+    yielded = 0
+    try:
+        for event in yaml.parse(text, Loader=loader):
+            yield event
+            yielded += 1
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+        if mark is not None:
+            yield from _later_collections(text[: mark.index], loader, yielded)
+        raise
+
+
 def decode(content: bytes, where: str) -> str:
     """Decode UTF-8, without a byte order mark. Raises StepError whose message starts with `where`."""
     try:
@@ -179,34 +201,43 @@ def _measure(text: str, loader: Any, where: str) -> None:
     sizes: dict[str, int] = {}
     counts: list[tuple[str | None, int]] = []  # for each open collection: its anchor, the values before it
     count = aliased = 0
-    reader = loader(text)
+    for event in yaml_events(text, loader):
+        if isinstance(event, yaml.ScalarEvent):
+            count += 1
+            if event.anchor:
+                sizes[event.anchor] = 1
+        elif isinstance(event, opening):
+            counts.append((event.anchor, count))
+            if event.anchor:
+                sizes.pop(event.anchor, None)
+            count += 1
+            if len(counts) > MAX_DEPTH:
+                location = _location(event.start_mark)
+                raise StepError(f"{where}: YAML: nested more than {MAX_DEPTH} levels deep{location}")
+        elif isinstance(event, closing):
+            anchor, before = counts.pop()
+            if anchor:
+                sizes[anchor] = count - before
+        elif isinstance(event, yaml.AliasEvent):
+            size = sizes.get(str(event.anchor), 0)
+            if not size and any(anchor == event.anchor for anchor, _ in counts):
+                raise StepError(f"{where}: YAML: the alias *{event.anchor} refers to itself")
+            count += size
+            aliased += size
+            if aliased > MAX_ALIASED:
+                raise StepError(f"{where}: YAML: its aliases add more than {MAX_ALIASED} values")
+
+
+def _later_collections(text: str, loader: Any, skipped: int) -> Iterator[Any]:
+    """Yield the events that open and close collections, without the first `skipped` events, up to an error."""
+    import yaml
+
     try:
-        while (event := reader.get_event()) is not None:
-            if isinstance(event, yaml.ScalarEvent):
-                count += 1
-                if event.anchor:
-                    sizes[event.anchor] = 1
-            elif isinstance(event, opening):
-                counts.append((event.anchor, count))
-                if event.anchor:
-                    sizes.pop(event.anchor, None)
-                count += 1
-                if len(counts) > MAX_DEPTH:
-                    raise StepError(f"{where}: YAML: nested more than {MAX_DEPTH} levels deep")
-            elif isinstance(event, closing):
-                anchor, before = counts.pop()
-                if anchor:
-                    sizes[anchor] = count - before
-            elif isinstance(event, yaml.AliasEvent):
-                size = sizes.get(str(event.anchor), 0)
-                if not size and any(anchor == event.anchor for anchor, _ in counts):
-                    raise StepError(f"{where}: YAML: the alias *{event.anchor} refers to itself")
-                count += size
-                aliased += size
-                if aliased > MAX_ALIASED:
-                    raise StepError(f"{where}: YAML: its aliases add more than {MAX_ALIASED} values")
-    finally:
-        reader.dispose()
+        for number, event in enumerate(yaml.parse(text, Loader=loader)):
+            if number >= skipped and isinstance(event, yaml.CollectionStartEvent | yaml.CollectionEndEvent):
+                yield event
+    except yaml.YAMLError:
+        return
 
 
 def _refuse_infinite(value: Any, where: str) -> None:
@@ -223,4 +254,8 @@ def _yaml_reason(error: Any) -> str:
     problem = getattr(error, "problem", None) or str(error)
     problem = " ".join(str(problem).split())
     problem = problem.replace("could not determine a constructor for the tag", "unknown tag")
-    return f"{problem} (line {mark.line + 1}, column {mark.column + 1})" if mark else problem
+    return f"{problem}{_location(mark)}" if mark else problem
+
+
+def _location(mark: Any) -> str:
+    return f" (line {mark.line + 1}, column {mark.column + 1})"

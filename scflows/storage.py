@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import sqlite3
 import stat
 from itertools import islice
 
@@ -12,6 +11,7 @@ from scflows.errors import StepError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Iterable
     from typing import Any
 
@@ -199,6 +199,8 @@ def connect(path: str, migrations: tuple[str, ...]) -> sqlite3.Connection:
 
     Raises sqlite3.Error or OSError if it cannot be opened, UsageError if a later version of scflows created it.
     """
+    import sqlite3
+
     if not _file_exists(path):
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
     connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
@@ -217,6 +219,7 @@ def connect_read_only(path: str) -> sqlite3.Connection:
 
     Raises sqlite3.Error or OSError.
     """
+    import sqlite3
     from urllib.parse import quote
 
     _file_exists(path)

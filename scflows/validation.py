@@ -166,8 +166,10 @@ class Located:
         """Refuse text that is nested so deeply that the recursive parser would crash."""
         import yaml
 
+        from scflows.documents import yaml_events
+
         depth = 0
-        for event in yaml.parse(text, Loader=_loader()):
+        for event in yaml_events(text, _loader()):
             if isinstance(event, yaml.CollectionStartEvent):
                 depth += 1
                 if depth > MAX_DEPTH:

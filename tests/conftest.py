@@ -89,6 +89,14 @@ def workspace(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Have the test's processes end at SIGINT, also where the suite was started with that signal ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
 def settings(workspace: Path, environment: dict[str, str]) -> Settings:
     return read_settings(str(workspace), environment)
 

@@ -85,8 +85,8 @@ def mistakes(text: str | bytes) -> list[str]:
         ("steps: !!python/object:os.system {}", "f.yml:1:8", "unknown tag"),
         ("a: &a [*a]", "f.yml:1:4", ""),
         (b"steps: []\nname: \xff", "f.yml:2:1", "not UTF-8"),
-        ("steps: " + "[" * 100_000, "f.yml:1:", "nested too deeply"),
-        ("- " * 100_000, "f.yml:1:", "nested too deeply"),
+        ("steps: " + "[" * 100_000, "f.yml:1:67", "nested too deeply"),
+        ("- " * 100_000, "f.yml:1:121", "nested too deeply"),
         (
             "a: &a [x, x]\n"
             + "".join(

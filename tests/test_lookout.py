@@ -340,10 +340,10 @@ def test_two_who_look_at_once_tell_once(put, ran, told, settings, workspace):
     now = TEN + HOUR + 11 * MINUTE
     code = f"""
 import sys
-from scflows.scheduler.housekeeping import keep_house
+from scflows.scheduler.housekeeping import run_housekeeping
 from scflows.settings import read_settings
 sys.stdin.read()
-keep_house(read_settings({str(workspace)!r}), {now!r})
+run_housekeeping(read_settings({str(workspace)!r}), {now!r})
 """
     processes = [
         subprocess.Popen([sys.executable, "-P", "-c", code], stdin=subprocess.PIPE, cwd=workspace) for _ in range(4)
@@ -417,7 +417,7 @@ def test_who_is_killed_while_telling_has_it_told_by_the_next(put, ran, told, set
     code = f"""
 import os, signal
 import scflows.execution.launch as launching
-from scflows.scheduler.housekeeping import keep_house
+from scflows.scheduler.housekeeping import run_housekeeping
 from scflows.settings import read_settings
 start = launching.start_hook
 def killed(*given):
@@ -425,7 +425,7 @@ def killed(*given):
         start(*given)
     os.kill(os.getpid(), signal.SIGKILL)
 launching.start_hook = killed
-keep_house(read_settings({str(workspace)!r}), {TEN + HOUR + 11 * MINUTE!r})
+run_housekeeping(read_settings({str(workspace)!r}), {TEN + HOUR + 11 * MINUTE!r})
 """
     assert subprocess.run([sys.executable, "-P", "-c", code], cwd=workspace, timeout=60).returncode == -9
     before = len(told())

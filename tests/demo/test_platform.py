@@ -197,6 +197,7 @@ def test_the_real_packages_load_process_post_and_patch(server, environment, tmp_
     assert not any(each["token"] for each in server.platform.requests if each["path"].startswith("/base/"))
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_the_demo_schedules_in_a_workspace_of_its_own(workspace: Path, environment: dict[str, str], tmp_path: Path):
     top = tmp_path / "demo"
     own = {"XDG_STATE_HOME", "XDG_CACHE_HOME", "CRONTAB_PROGRAM"}

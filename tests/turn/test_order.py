@@ -82,7 +82,7 @@ from pathlib import Path
 from scflows.execution import resources as admission
 from scflows.scheduler import worker as turn
 state, told = sys.argv[1:]
-taken = admission.take_place
+taken = admission.acquire_permit
 place = taken(state, 1)
 def take(*asked):
     if place.descriptor >= 0:
@@ -90,7 +90,7 @@ def take(*asked):
         Path(told).write_text(repr(time.time()))
         place.release()
     return taken(*asked)
-admission.take_place = take
+admission.acquire_permit = take
 turn.run_worker(state, lambda task, outcome: None, print)
 """
 

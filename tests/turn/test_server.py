@@ -134,7 +134,7 @@ import sys
 from scflows.scheduler import worker as turn
 def run(*given):
     raise RuntimeError("that cannot be")
-turn.run_in_turn = run
+turn.run_queued = run
 turn.run_worker(sys.argv[1], lambda task, outcome: None, print)
 """
 
