@@ -19,16 +19,18 @@ import pytest
 
 from scflows.cron.schedule.schedule import Schedule
 from scflows.cron.task import Task, TaskStore
+from scflows.cron.task_index import read_tasks
 from scflows.execution.launch import RunRequest, launch, start_hook
 from scflows.health.task_status import list_task_status
 from scflows.history.contract import Query
 from scflows.history.run import RUNNING, SKIPPED, SUCCESS, Run, new_run_id
 from scflows.history.store import open_store
+from scflows.history.task_groups import task_groups
 from scflows.locks import current_process
-from scflows.notifications.deadlines import deadlines_of
+from scflows.notifications.deadlines import deadlines_of, measured_runs
 from scflows.notifications.deliver import deliver_alerts
 from scflows.notifications.incidents import incident_of, incidents
-from scflows.notifications.problems import by_task, find_problems, watched
+from scflows.notifications.problems import by_task, find_problems
 from scflows.scheduler.housekeeping import run_housekeeping
 from scflows.scheduler.reconcile import open_reconciled_history
 from scflows.settings import Settings
@@ -222,7 +224,7 @@ def test_slots_from_before_a_task_was_scheduled_anew_are_not_counted(put, ran, m
     store = open_store(settings)
     files = TaskStore(settings)
     os.utime(files.path("hourly"), (now - 86400, now - 86400))
-    group = next(watched(settings, store))
+    group = next(task_groups(settings, store, read_tasks(settings)[0]))
 
     def found() -> list[str]:
         return [each.kind for each in find_problems(group, by_task(store.belated(now - 86400)), time.time() + 1)]
@@ -530,19 +532,20 @@ def test_what_was_stopped_in_the_midst_of_a_look_is_looked_for_again_within_a_qu
 def test_what_is_expected_comes_from_schedule_and_history_unless_it_is_said(put, ran, settings):
     task = put(every=86400, schedule=Schedule("0 4 * * *", 86400))
     store = open_store(settings)
-    assert deadlines_of(task, store, 600).to_dict() == {"start_within": 600.0, "end_within": 600.0}
+    assert deadlines_of(task, measured_runs(task, store), 600).to_dict() == {"start_within": 600.0, "end_within": 600.0}
     for number in range(20):
         ran(TEN + number * HOUR, took=40.0, started=TEN + number * HOUR + 120)
-    found = deadlines_of(task, store, 3600)
+    found = deadlines_of(task, measured_runs(task, store), 3600)
     assert (found.start_within, found.end_within) == (720.0, 120.0)
     # One that hung is no measure.
     ran(TEN + 30 * HOUR, took=3000.0)
-    assert deadlines_of(task, store, 3600).end_within == 120.0
-    assert deadlines_of(put(start_within=30.0, end_within=90.0), store, 3600).to_dict() == {
+    assert deadlines_of(task, measured_runs(task, store), 3600).end_within == 120.0
+    set_by_hand = put(start_within=30.0, end_within=90.0)
+    assert deadlines_of(set_by_hand, measured_runs(set_by_hand, store), 3600).to_dict() == {
         "start_within": 30.0,
         "end_within": 90.0,
     }
-    assert deadlines_of(put(every=60, schedule=Schedule("* * * * *", 60)), None, 600).start_within == 150.0
+    assert deadlines_of(put(every=60, schedule=Schedule("* * * * *", 60)), [], 600).start_within == 150.0
     store.close()
 
 

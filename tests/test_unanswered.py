@@ -10,14 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from scflows.cron.schedule.schedule import Schedule
+from scflows.cron.schedule.schedule import OVERDUE, Schedule
 from scflows.cron.scheduler_lock import acquire_scheduler_lock
 from scflows.cron.task import Task, TaskStore
 from scflows.history.contract import Query
 from scflows.history.run import SUCCESS, Run, new_run_id
 from scflows.history.store import open_store
 from scflows.scheduler.missed.detection import MOST_OF_A_TASK, CatchUpSlot, MissedSlots, record_missed
-from scflows.scheduler.missed.watermark import GRACE
 from scflows.settings import Settings
 
 TYPE_CHECKING = False
@@ -88,7 +87,7 @@ def test_three_hours_without_cron_are_three_missed_slots(put, look, store) -> No
     assert "nobody started it in time" in found.missed[0].message
     # The newest is within the grace, and cron starts it.
     ran(store, "hourly", SLOT + 5 * HOUR)
-    assert look(SLOT + 5 * HOUR + GRACE + 1).missed == []
+    assert look(SLOT + 5 * HOUR + OVERDUE + 1).missed == []
     assert len(missed(store)) == 3
 
 
@@ -181,13 +180,13 @@ def test_a_sub_minute_task_waits_for_the_first_full_minute(put, look, store, sin
     put("fine", Schedule("* * * * *", every=10), created="2026-06-01T12:00:03+00:00", since=since)
     first = NOON + (6 if since else 1) * MINUTE
     assert look(first + 30, is_scheduler=is_scheduler).missed == []
-    found = look(first + 20 + GRACE, is_scheduler=is_scheduler)
+    found = look(first + 20 + OVERDUE, is_scheduler=is_scheduler)
     assert [run.slot for run in found.missed] == [first, first + 10, first + 20]
 
 
 def test_a_sub_minute_task_made_just_before_a_minute_waits_for_the_one_after(put, look, store) -> None:
     put("fine", Schedule("* * * * *", every=10), created="2026-06-01T12:00:59+00:00")
-    found = look(NOON + 120 + GRACE)
+    found = look(NOON + 120 + OVERDUE)
     assert [run.slot for run in found.missed] == [NOON + 120]
 
 
@@ -304,7 +303,7 @@ def test_a_finer_line_still_comes_to_a_slot_of_an_odd_interval(put, look, store)
     assert look(NOON + 3 * HOUR).missed == []
     assert look(SLOT + 6 * HOUR - 1).missed == []
     # After the last look of its line the next slot has come.
-    assert [run.slot for run in look(SLOT + 6 * HOUR + GRACE).missed] == [SLOT]
+    assert [run.slot for run in look(SLOT + 6 * HOUR + OVERDUE).missed] == [SLOT]
 
 
 def test_a_clock_that_was_years_ahead_is_forgotten(put, look, store) -> None:
@@ -378,9 +377,9 @@ def test_a_broken_account_is_as_none(put, store, settings, broken) -> None:
     put("hourly")
     ran(store, "hourly", SLOT)
     account = Path(settings.state_path) / "slots"
-    account.write_text(json.dumps({"until": SLOT + GRACE, "open": {}, "behind": {}, "again": 0, **broken}))
+    account.write_text(json.dumps({"until": SLOT + OVERDUE, "open": {}, "behind": {}, "again": 0, **broken}))
     # Older slots may have been answered and pruned, and none of them is told.
     assert record_missed(store, settings, SLOT + 3 * HOUR) == MissedSlots()
-    assert json.loads(account.read_text())["until"] == SLOT + 3 * HOUR - GRACE
+    assert json.loads(account.read_text())["until"] == SLOT + 3 * HOUR - OVERDUE
     record_missed(store, settings, SLOT + 4 * HOUR, at_once=True)
     assert missed(store) == [SLOT + 3 * HOUR]

@@ -94,11 +94,8 @@ def _runs(settings: Settings) -> Iterable[str]:
 
     if not os.path.exists(sqlite_path(settings.database_url, settings.home)):
         return []
-    store = open_store(settings)
-    try:
+    with open_store(settings) as store:
         return [run.id for run in store.find(Query(limit=MOST_RUNS))]
-    finally:
-        store.close()
 
 
 def _locks(settings: Settings) -> Iterable[str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from scflows import command_line
 from scflows.errors import Busy, Refused
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def smartcitizen(
             settings = {**server.settings, **_own(top)}
             _write_settings(top, settings)
             out.say(f"the stand-in listens on {server.url}, its workspace is {top}")
-            command = [sys.executable, "-P", "-m", "scflows", "auto-schedule", "--source", "smartcitizen", "--once"]
+            command = command_line("auto-schedule", "--source", "smartcitizen", "--once")
             clean = {name: value for name, value in os.environ.items() if name not in settings}
             sys.stdout.flush()
             subprocess.run([*command, "--home", top], env=clean, check=False, stdin=subprocess.DEVNULL)

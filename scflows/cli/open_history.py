@@ -28,11 +28,8 @@ def opened_history(settings: Settings) -> Iterator[RunStore]:
     from scflows.scheduler.reconcile import open_reconciled_history
 
     try:
-        store = open_reconciled_history(settings)
-        try:
+        with open_reconciled_history(settings) as store:
             yield store
-        finally:
-            store.close()
     except PermissionError as error:
         raise Refused(f"history {_path(settings)}: {error.strerror}", "see whose file it is with: ls -l") from error
     except (sqlite3.Error, OSError) as error:

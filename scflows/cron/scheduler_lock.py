@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 LOCK = "scheduler"
 #: Who holds it: the scheduler in the foreground, or the one line of the crontab while its tasks run.
 CRON_RUN, TICK = "cron-run", "tick"
-#: A scheduler that beat longer ago than this many seconds hangs: it wakes every minute.
-STALE = 150.0
 
 
 @dataclass(frozen=True)

@@ -192,12 +192,14 @@ class TaskStore:
         return True
 
 
-def task_settings(task: Task) -> Settings:
-    """The settings that a task runs under: those in force when it was scheduled, over the environment.
+def task_settings(task: Task, state: str = "") -> Settings:
+    """Return the settings that a task runs under: those in force when it was scheduled, over the environment.
 
-    Raises UsageError for a workspace that is gone and an `.env` that cannot be read.
+    `state` is the state folder, if it is already known. Raises UsageError for a workspace that is gone and an `.env`
+    that cannot be read.
     """
-    return read_settings(task.workspace, {**os.environ, **task.settings})
+    known = {"XDG_STATE_HOME": os.path.dirname(state)} if state else {}
+    return read_settings(task.workspace, {**os.environ, **task.settings, **known})
 
 
 def _content(task: Task) -> bytes:

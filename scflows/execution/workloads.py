@@ -6,6 +6,7 @@ import os
 import sys
 import time
 
+from scflows import command_line
 from scflows.history.run import EXIT, RUNNING, SUCCESS
 
 TYPE_CHECKING = False
@@ -134,7 +135,7 @@ class CommandWorkload:
         self.ends = time.monotonic() + limit
 
     def run(self, log: TaskLog, send: Tell, dry_run: bool) -> int:
-        arguments = [sys.executable, "-P", "-m", "scflows", *self.command, "--home", self.settings.home]
+        arguments = command_line(*self.command, "--home", self.settings.home)
         if dry_run:
             arguments.append("--dry-run")
         os.execve(sys.executable, arguments, dict(self.settings.environment))

@@ -66,7 +66,7 @@ def checks() -> list[Callable[[Installation], Iterator[Finding]]]:
 
 def examine(installation: Installation) -> list[Finding]:
     """What all checks find. One that cannot do its work is a finding itself."""
-    from scflows.history.recorder import FAULTS
+    from scflows.history.store import FAULTS
 
     found: list[Finding] = []
     for check in checks():

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 
+from scflows import command_line
 from scflows.errors import FlowError, ScflowsError, UsageError
 from scflows.health import FAIL, OK, Finding, counted, some
 from scflows.health.cron_environment import PATIENCE, as_cron
@@ -19,6 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from scflows.cron.task import Task
     from scflows.health.installation import Installation
+    from scflows.history.contract import Query
     from scflows.history.run import Run
     from scflows.settings import Settings
 
@@ -145,7 +147,7 @@ def _try_flow(installation: Installation, path: str) -> Trial:
     load_flow(where, settings, keep=False)
     # What a task of this flow would remember of the settings.
     given = [f"{key}={shlex.quote(value)}" for key, value in settings.remembered().items()]
-    words = [sys.executable, "-P", "-m", "scflows", "run", where.file, "--home", settings.home, "--quiet"]
+    words = command_line("run", where.file, "--home", settings.home, "--quiet")
     command = " ".join([*given, shlex.join(words)])
     wanted = Query(task=task_name(where.file, where.folder), since=installation.now - 1, limit=1)
     return _tried(installation, settings, wanted.task or "", command, wanted, where.file)
@@ -156,13 +158,11 @@ def _tried(
     settings: Settings,
     name: str,
     command: str,
-    wanted: object,
+    wanted: Query,
     flow: str,
     trigger: str = "manual",
 ) -> Trial:
-    from scflows.history.contract import Query
-    from scflows.history.recorder import FAULTS
-    from scflows.history.store import open_store
+    from scflows.history.store import ask
     from scflows.history.task_log import log_path
 
     log = log_path(settings.tasks_path, name)
@@ -175,15 +175,9 @@ def _tried(
             trial.log = file.read().decode("utf-8", "replace")
     except OSError:
         pass  # It has said so itself, where cron would send a mail.
-    assert isinstance(wanted, Query)
-    try:
-        store = open_store(settings)
-        try:
-            trial.run = next((run for run in store.find(wanted) if run.trigger == trigger), None)
-        finally:
-            store.close()
-    except FAULTS:
-        pass  # The log has how it ended.
+    # If the history cannot be read, the log shows how it ended.
+    runs = ask(settings, lambda store: store.find(wanted), [])
+    trial.run = next((run for run in runs if run.trigger == trigger), None)
     if flow and (ended.code or trial.run is None) and not (trial.run is not None and trial.run.status == SKIPPED):
         trial.lacking = _lacking(flow, settings)
     return trial

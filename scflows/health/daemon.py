@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from scflows.cron.crontab.editor import block_left_alone
 from scflows.cron.crontab.program import implementation
-from scflows.cron.scheduler_lock import STALE, last_heartbeat
+from scflows.cron.schedule.schedule import OVERDUE
+from scflows.cron.scheduler_lock import last_heartbeat
 from scflows.errors import ScflowsError
 from scflows.health import FAIL, OK, SKIP, WARN, Finding, counted
-from scflows.history.run import RUNNING
 from scflows.history.task_log import timestamp
 
 TYPE_CHECKING = False
@@ -20,12 +20,11 @@ if TYPE_CHECKING:
     from scflows.cron.scheduler_lock import Heartbeat
     from scflows.cron.task import Task
     from scflows.health.installation import Installation
+    from scflows.history.contract import RunStore
     from scflows.history.run import Run
 
 RUN = "flows cron run"
 START_ONE = "start the system's cron (service cron start), or: flows cron run"
-#: Seconds after which a slot that was due is expected to have its run: cron itself takes up to two minutes.
-PATIENCE = 150
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,7 @@ def schedulers(installation: Installation) -> Iterator[Finding]:
         named = f"`{RUN}` (process {scheduler.pid})"
         beat = _heartbeat(installation)
         silent = now - (beat.tick if beat is not None else scheduler.since)
-        if silent > STALE:
+        if silent > OVERDUE:
             told = f"{named} has not looked at the clock for {silent / 60:.0f} min"
             yield Finding(FAIL, "cron", told, f"stop it and start it again: kill {scheduler.pid}")
         else:
@@ -137,14 +136,17 @@ def _tick(installation: Installation) -> Iterator[Finding]:
     beat = last_heartbeat(installation.settings)
     since = max(_changed(installation.settings.tabfile), installation.daemon.since if installation.daemon else 0.0)
     silent = installation.now - max(since, beat.tick if beat is not None else 0.0)
-    if silent > STALE:
+    if silent > OVERDUE:
         told = f"the one line for all tasks has not looked at the clock for {silent / 60:.0f} min"
         yield Finding(FAIL, "cron", told, "may cron start something? flows check --as-cron")
 
 
 def slots(installation: Installation) -> Iterator[Finding]:
-    """The newest slot that was due has been seen."""
+    """Check that the newest slot that was due has been seen."""
+    from scflows.cron.task import TaskStore
     from scflows.history.contract import Query
+    from scflows.history.store import ask, open_read_only
+    from scflows.notifications.problems import late
 
     expected = _expected(installation)
     if not expected:
@@ -153,36 +155,30 @@ def slots(installation: Installation) -> Iterator[Finding]:
             yield Finding(SKIP, "slots", told)
         return
     slot, newest = expected[-1]
-    store = installation.open_history()
-    runs: list[Run] = []
-    late: list[tuple[float, Task]] = []
-    if store is not None:
-        try:
-            runs = [
-                run for run in store.find(Query(since=slot - 60, limit=1000)) if run.trigger in ("cron", "scheduler")
-            ]
-            latest = store.latest(task.name for _, task in expected)
-        finally:
-            store.close()
-        late = [(due, task) for due, task in expected if _is_late(task, latest.get(task.name), installation.now)]
+    now = installation.now
+
+    def look(store: RunStore) -> tuple[list[Run], list[Task]]:
+        started = [
+            run for run in store.find(Query(since=slot - 60, limit=1000)) if run.trigger in ("cron", "scheduler")
+        ]
+        latest = store.latest(task.name for _, task in expected)
+        files = TaskStore(installation.settings)
+        return started, [task for _, task in expected if late(task, latest.get(task.name), store, now, files)]
+
+    runs, behind = ask(installation.settings, look, ([], []), open_read_only)
     if not runs:
         told = f"no slot seen for {_ago(installation.now - slot)}: {newest.name} was due {timestamp(slot)}"
         help = "is cron alive, and may it start something? flows check --as-cron"
         yield Finding(FAIL, "slots", f"{told} and nothing started", help)
         return
-    if late:
-        due, task = late[0]
-        told = f"{counted(len(late), 'task')} late while others start: {task.name} was due {timestamp(due)}"
+    if behind:
+        task = behind[0]
+        due = next(due for due, each in expected if each is task)
+        told = f"{counted(len(behind), 'task')} late while others start: {task.name} was due {timestamp(due)}"
         yield Finding(WARN, "slots", told, f"flows check --as-cron {task.name}")
         return
     last = runs[0].started
     yield Finding(OK, "slots", f"last start by cron {timestamp(last)}, {_ago(installation.now - last)} ago")
-
-
-def _is_late(task: Task, last: Run | None, now: float) -> bool:
-    from scflows.health.task_status import is_late
-
-    return (last is None or last.status != RUNNING) and is_late(task, last, now)
 
 
 def second_scheduler(installation: Installation) -> str:
@@ -227,7 +223,7 @@ def _expected(installation: Installation) -> list[tuple[float, Task]]:
     files = TaskStore(installation.settings)
     found = []
     for task in installation.scheduled:
-        slot = task.schedule.latest_epoch(installation.now - PATIENCE)
+        slot = task.schedule.latest_epoch(installation.now - OVERDUE)
         # A task that was changed is not asked for slots from before.
         if slot is not None and slot > max(since, _changed(files.path(task.name))):
             found.append((float(slot), task))

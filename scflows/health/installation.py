@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 import time
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from scflows.cron.task import Task
-    from scflows.history.contract import RunStore
     from scflows.locks import Holder
     from scflows.settings import Settings
 
@@ -176,18 +174,6 @@ class Installation:
         lines = _text(os.path.join(self.proc, "stat"), 1 << 20).splitlines()
         times = [line.split()[1] for line in lines if line.startswith("btime ")]
         return float(times[0]) if times else 0.0
-
-    def open_history(self) -> RunStore | None:
-        """The history to read from; None where there is none yet or it cannot be read. The caller closes it."""
-        from scflows.history.store import open_store
-        from scflows.storage import sqlite_path
-
-        try:
-            if not os.path.exists(sqlite_path(self.settings.database_url, self.settings.home)):
-                return None
-            return open_store(self.settings)
-        except (sqlite3.Error, OSError, ScflowsError):
-            return None
 
 
 def this_account() -> Account:

@@ -7,7 +7,7 @@ import stat
 
 from scflows.errors import ScflowsError
 from scflows.health import WARN, Finding, counted
-from scflows.history.recorder import FAULTS
+from scflows.history.store import FAULTS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from scflows.cron.task import TaskStore, no_such_task
 from scflows.cron.task_index import read_tasks
 from scflows.errors import NotFound, UsageError
 from scflows.history.contract import Query
-from scflows.history.recorder import FAULTS
 from scflows.history.run import CANCELLED, CRASHED, FAILED, RUNNING, SKIPPED
+from scflows.history.store import ask
 from scflows.history.task_log import log_path, scheduler_log, timestamp
 from scflows.notifications.incidents import TOO_LONG, incidents
 from scflows.notifications.problems import late
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 STATES = ("enabled", "paused", "running", "failing", "late", "broken")
 ORDERS = ("name", "next", "last")
-#: Seconds after its slot from which on a task without a run is late: cron itself takes up to two minutes.
-LATE_AFTER = 150.0
 #: How many failed runs in a row are counted at most.
 MOST_FAILURES = 100
 
@@ -84,19 +82,17 @@ def list_task_status(
         and (device is None or str(task.params.get("device")) == device)
     ]
     moment = time.time() if now is None else now
-    store: RunStore | None = None
-    try:
-        store = open_reconciled_history(settings)
-        latest = store.latest(task.name for task in chosen)
-    except FAULTS as error:
-        found.problems.append(f"history {settings.database_url}: {error}")
-        store, latest = None, {}
     files = TaskStore(settings)
     unanswered = _unanswered(settings)
-    views = [view_of(task, latest.get(task.name), moment, store, files, unanswered) for task in chosen]
-    if store is not None:
-        store.close()
-    found.views = _sorted([view for view in views if state is None or _is_in(view, state)], order)
+
+    def views(store: RunStore | None) -> list[TaskStatus]:
+        latest = {} if store is None else store.latest(task.name for task in chosen)
+        return [view_of(task, latest.get(task.name), moment, store, files, unanswered) for task in chosen]
+
+    known = ask(settings, views, None, open_reconciled_history, found.problems.append)
+    if known is None:
+        known = views(None)
+    found.views = _sorted([view for view in known if state is None or _is_in(view, state)], order)
     return found
 
 
@@ -138,19 +134,9 @@ def view_of(
     elif failures:
         state = "failing"
     else:
-        is_behind = is_late(task, last, now) if store is None else late(task, last, store, now, files) is not None
+        is_behind = store is not None and late(task, last, store, now, files) is not None
         state = "late" if is_behind or task.name in unanswered else "enabled"
     return TaskStatus(task, state, last, failures, upcoming)
-
-
-def is_late(task: Task, last: Run | None, now: float) -> bool:
-    """Whether a slot of a task was due and has no run."""
-    due = task.schedule.latest_epoch(now - LATE_AFTER)
-    if due is None or due <= task.begins:
-        return False
-    if last is None:
-        return True
-    return last.started < due and (last.slot is None or last.slot < due)
 
 
 def _failures(task: Task, store: RunStore) -> int:
@@ -189,18 +175,14 @@ def _number(name: str) -> int:
 def one_task(settings: Settings, name: str) -> tuple[TaskStatus, list[Run], str | None, str]:
     """A task's view, its last 20 runs, its line in the tabfile, the path of its log. Raises NotFound."""
     task = find_task(settings, name)
-    runs: list[Run] = []
-    last: Run | None = None
-    store: RunStore | None = None
-    try:
-        store = open_reconciled_history(settings)
-        runs = store.find(Query(task=name, limit=20))
-        last = store.latest([name]).get(name)
-    except FAULTS:
-        store = None  # `flows check` tells; the task itself can be shown.
-    view = view_of(task, last, time.time(), store, TaskStore(settings), _unanswered(settings))
-    if store is not None:
-        store.close()
+
+    def shown(store: RunStore | None) -> tuple[TaskStatus, list[Run]]:
+        runs = [] if store is None else store.find(Query(task=name, limit=20))
+        last = None if store is None else store.latest([name]).get(name)
+        return view_of(task, last, time.time(), store, TaskStore(settings), _unanswered(settings)), runs
+
+    # If the history cannot be used, the task itself can be shown; `flows check` says why.
+    view, runs = ask(settings, shown, None, open_reconciled_history) or shown(None)
     tabfile = Tabfile.read(settings.tabfile)
     line = tabfile.line(name) or (tabfile.line(TICK) if task.enabled else None)
     path = scheduler_log(settings.tasks_path) if task.command else log_path(settings.tasks_path, name)
@@ -209,16 +191,10 @@ def one_task(settings: Settings, name: str) -> tuple[TaskStatus, list[Run], str 
 
 def expected(settings: Settings, task: Task) -> Deadlines:
     """What is expected of a task, after its history as far as that can be read."""
-    from scflows.notifications.deadlines import deadlines_of
+    from scflows.notifications.deadlines import deadlines_of, measured_runs
 
-    try:
-        store = open_reconciled_history(settings)
-    except FAULTS:
-        return deadlines_of(task, None, settings.timeout_seconds)
-    try:
-        return deadlines_of(task, store, settings.timeout_seconds)
-    finally:
-        store.close()
+    runs = ask(settings, lambda store: measured_runs(task, store), [], open_reconciled_history)
+    return deadlines_of(task, runs, settings.timeout_seconds)
 
 
 def find_task(settings: Settings, name: str) -> Task:
@@ -248,14 +224,8 @@ def check_slot(settings: Settings, task: Task, slot: float) -> None:
 
 
 def _is_known(settings: Settings, task: Task, slot: float) -> bool:
-    try:
-        store = open_reconciled_history(settings)
-        try:
-            return bool(store.find(Query(task=task.name, slot=slot, limit=1)))
-        finally:
-            store.close()
-    except FAULTS:
-        return False
+    wanted = Query(task=task.name, slot=slot, limit=1)
+    return bool(ask(settings, lambda store: store.find(wanted), [], open_reconciled_history))
 
 
 def coming(tasks_read: Iterable[Task], after: float, until: float) -> Iterator[tuple[int, Task]]:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-from scflows.cron.scheduler_lock import STALE, last_heartbeat, scheduler
+from scflows.cron.schedule.schedule import OVERDUE
+from scflows.cron.scheduler_lock import last_heartbeat, scheduler
 from scflows.cron.task import TaskStore
 from scflows.health.ownership import foreign_files
 from scflows.health.queue import standstill
 from scflows.history.contract import Query
 from scflows.history.run import BAD, CANCELLED, CRASHED, QUEUED, RUNNING, SKIPPED
+from scflows.history.task_groups import task_groups
 from scflows.notifications.incidents import incidents
-from scflows.notifications.problems import LOOK_BACK, by_task, find_problems, watched
+from scflows.notifications.problems import LOOK_BACK, by_task, find_problems
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,7 +63,7 @@ def condition(settings: Settings, store: RunStore, now: float | None = None) -> 
     found = Condition(tasks=len(tasks) + len(broken), paused=sum(not task.enabled for task in tasks))
     known = {each.task: each for each in incidents(settings) if each.is_open}
     seen: set[str] = set()
-    for group in watched(settings, store):
+    for group in task_groups(settings, store, tasks):
         names = [task.name for task in group.tasks]
         for trouble in find_problems(group, by_task(group.store.belated(moment - LOOK_BACK)), moment):
             name = trouble.task.name
@@ -115,7 +117,7 @@ def _failing(last: Run, store: RunStore) -> Problem:
 def _hangs(settings: Settings, now: float) -> list[Problem]:
     found = []
     held, beat = scheduler(settings), last_heartbeat(settings)
-    if held is not None and beat is not None and now - beat.tick > STALE:
+    if held is not None and beat is not None and now - beat.tick > OVERDUE:
         told = "`flows cron run` did not look at the clock; stop it and start it again"
         found.append(Problem("", HANGS, beat.tick, told))
     still = standstill(settings.state_path, now)

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
             """All runs that are recorded as queued or running."""
 
         def belated(self, since: float) -> list[Run]:
-            """Runs recorded since a moment whose slots were missed or given up, or that began later than `BELATED`
+            """Runs recorded since a moment whose slots were missed or given up, or that began later than `OVERDUE`
             after them.
 
             The oldest first; those that somebody started by hand are no such.
@@ -87,9 +87,10 @@ if TYPE_CHECKING:
 
         def close(self) -> None: ...
 
+        def __enter__(self) -> RunStore: ...
 
-#: Seconds after its slot from which on a run may be late: cron itself takes up to two minutes.
-BELATED = 150.0
+        def __exit__(self, *error: object) -> None:
+            """Close the store."""
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import sqlite3
 import time
 from contextlib import suppress
 
-from scflows.errors import ScflowsError
 from scflows.history.run import FINAL, QUEUED, RUNNING, SKIPPED, Run, StepRecord
-from scflows.history.store import open_store
-from scflows.storage import BROKEN, checked_number, checked_seconds, checked_text, redacted_url, replace
+from scflows.history.store import FAULTS, open_store, problem_of
+from scflows.storage import BROKEN, checked_number, checked_seconds, checked_text, replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,8 +21,6 @@ if TYPE_CHECKING:
 
     Answer = TypeVar("Answer")
 
-#: A history that is broken, full, locked for too long, or not ours to write.
-FAULTS = (sqlite3.Error, OSError, ScflowsError)
 #: Seconds between two writes of the steps of a run that goes on.
 PROGRESS_EVERY = 2.0
 
@@ -129,7 +125,7 @@ class Recorder:
             action(self._store)
         except FAULTS as error:
             if not self.problem:
-                self.problem = f"history {redacted_url(self._settings.database_url)}: {error}"
+                self.problem = problem_of(self._settings, error)
             return False
         return True
 

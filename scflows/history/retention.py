@@ -36,14 +36,12 @@ class RetentionLimits:
         path = os.path.join(self._settings.state_path, "tasks", f"{task}.json")
         if "/" in task or not os.path.exists(path):
             return self.here.retention_of(task)
-        from scflows.cron.task import TaskStore
-        from scflows.settings import read_settings
+        from scflows.cron.task import TaskStore, task_settings
 
         try:
             found = TaskStore(self._settings).read(task)
             if found.workspace not in self._others:
-                used = read_settings(found.workspace, {**os.environ, **found.settings})
-                self._others[found.workspace] = read_config(used)
+                self._others[found.workspace] = read_config(task_settings(found))
             config = self._others[found.workspace]
         except ScflowsError:
             return None

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any, Protocol
 
     class Listener(Protocol):
@@ -107,3 +108,20 @@ def _encode(number: int, width: int) -> str:
         number, digit = divmod(number, 32)
         text = ALPHABET[digit] + text
     return text
+
+
+def quantile(values: Sequence[float], part: float) -> float:
+    """Return the value that `part` (0 to 1) of the distribution behind these values does not exceed.
+
+    Linear between the order statistics at `part * (n + 1/3) + 1/3`, which is unbiased for the median whatever
+    the distribution: type 8 of Hyndman and Fan, "Sample quantiles in statistical packages", The American
+    Statistician 50 (1996), pages 361 to 365, which they recommend. Raises ValueError without values.
+    """
+    if not values:
+        raise ValueError("no values")
+    ordered = sorted(values)
+    place = part * (len(ordered) + 1 / 3) + 1 / 3 - 1
+    lower = min(max(int(place // 1), 0), len(ordered) - 1)
+    upper = min(lower + 1, len(ordered) - 1)
+    share = min(max(place - lower, 0.0), 1.0)
+    return ordered[lower] + (ordered[upper] - ordered[lower]) * share

@@ -6,7 +6,7 @@ import json
 import os
 import sqlite3
 
-from scflows.history.contract import BELATED
+from scflows.cron.schedule.schedule import OVERDUE
 from scflows.history.rows import MIGRATIONS, RUN_COLUMNS, RUN_MARKS, row_of, run_of
 from scflows.history.run import FINAL, GOOD, QUEUED, RUNNING, SKIPPED, Run, StepRecord, first_id
 from scflows.storage import connect, connect_read_only, sqlite_path
@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from scflows.history.contract import Query
+    from scflows.history.contract import Query, RunStore
     from scflows.settings import Settings
 
 
@@ -171,7 +171,7 @@ class SqliteStore:
         rows = self._connection.execute(
             f"SELECT {RUN_COLUMNS} FROM runs WHERE id >= ? AND slot IS NOT NULL AND trigger != 'manual'"
             " AND (reason IN ('missed', 'queue_timeout') OR (status != ? AND started - slot > ?)) ORDER BY id",
-            (first_id(since), SKIPPED, BELATED),
+            (first_id(since), SKIPPED, OVERDUE),
         )
         return [run_of(row) for row in rows]
 
@@ -244,6 +244,12 @@ class SqliteStore:
 
     def close(self) -> None:
         self._connection.close()
+
+    def __enter__(self) -> RunStore:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
     def _insert(self, run: Run, claims: bool) -> None:
         self._connection.execute(

@@ -1,104 +1,64 @@
-"""Open the history that the settings name."""
+"""Open the history that the settings name, or do without it."""
 
 from __future__ import annotations
 
-from scflows.history.contract import Query
+import sqlite3
+
+from scflows.errors import ScflowsError
+from scflows.storage import SQLITE, redacted_url, sqlite_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-    from typing import Protocol
+    from collections.abc import Callable
+    from typing import TypeVar
 
-    from scflows.history.run import Run
+    from scflows.history.contract import RunStore
     from scflows.settings import Settings
 
-    class RunStore(Protocol):
-        """Every implementation keeps these promises; `tests/history` holds each to them."""
+    Answer = TypeVar("Answer")
+    Default = TypeVar("Default")
 
-        def claim(self, run: Run, again: bool = False) -> Run | None:
-            """Record a run as it starts.
-
-            One that answers for a slot claims it. If the slot is taken, nothing is recorded and the run that
-            has it comes back. A run that does a slot `again` claims nothing.
-            """
-
-        def skip(self, runs: Sequence[Run]) -> list[Run]:
-            """Record runs that were skipped, all or none, but for slots that have an answer by now; those recorded.
-
-            They claim no slot.
-            """
-
-        def begin(self, run: Run) -> bool | None:
-            """Record that a queued run starts; False when it is queued no more, None when nobody knows it."""
-
-        def finish(self, run: Run) -> bool:
-            """Record how a run ended, with its steps; False when a final status was there already."""
-
-        def progress(self, run: Run) -> None:
-            """Record the steps so far of a run that goes on."""
-
-        def run(self, id: str) -> Run | None:
-            """One run with its steps, by its id or a beginning of it that only one has."""
-
-        def find(self, wanted: Query) -> list[Run]:
-            """Runs without their steps, the newest first."""
-
-        def slots(self, task: str, after: float, until: float) -> set[float]:
-            """The slots of a task later than `after`, up to and including `until`, that any run answers for."""
-
-        def latest(self, tasks: Iterable[str]) -> dict[str, Run]:
-            """The newest run of each task that was not skipped, nor by hand and refused or dry."""
-
-        def unfinished(self) -> Iterator[Run]:
-            """All runs that are recorded as queued or running."""
-
-        def belated(self, since: float) -> list[Run]:
-            """Runs recorded since a moment whose slots were missed or given up, or that began later than `BELATED`
-            after them.
-
-            The oldest first; those that somebody started by hand are no such.
-            """
-
-        def tasks(self) -> list[str]:
-            """The names of all tasks that have runs."""
-
-        def durations(self, keep: int) -> dict[str, list[float]]:
-            """For each task how many seconds its newest `keep` good runs took, the newest first.
-
-            Good are those that ended with `success` or `exit` and were not dry.
-            """
-
-        def spans(self, since: float, until: float) -> list[tuple[float, float]]:
-            """When the runs that went on in a span started and ended; one that goes on yet ends with it.
-
-            Skipped and queued ones did not run. In seconds since the epoch, by their starts.
-            """
-
-        def excess(self, task: str, before: float | None = None, keep: int | None = None) -> list[str]:
-            """The ids of a task's finished runs that started before a moment, or are not among the newest `keep`."""
-
-        def remove(self, ids: Sequence[str]) -> int:
-            """Remove runs with their steps, some at a time, so that nobody waits for long; how many."""
-
-        def known(self, ids: Iterable[str]) -> set[str]:
-            """Those of the ids that runs have."""
-
-        def compact(self) -> None:
-            """Give back the room of removed runs, if it is worth it."""
-
-        def close(self) -> None: ...
+#: What opening or asking a history raises that is damaged, full, locked for too long, or not ours to use.
+FAULTS = (sqlite3.Error, OSError, ScflowsError)
 
 
 def open_store(settings: Settings, read_only: bool = False) -> RunStore:
-    """The store that `database_url` names. Raises UsageError, or whatever the database raises."""
+    """Open the store that `database_url` names; a context manager. Raises one of `FAULTS`, as does each call of it."""
     from scflows.history.sqlite import SqliteStore
 
     return SqliteStore(settings, read_only)
 
 
-def history_place(settings: Settings) -> str:
-    """What tells two histories apart: a relative path is one in the workspace."""
-    from scflows.storage import SQLITE, sqlite_path
+def open_read_only(settings: Settings) -> RunStore:
+    """Open the store without making one where there is none, and without changing it."""
+    return open_store(settings, read_only=True)
 
+
+def ask(
+    settings: Settings,
+    question: Callable[[RunStore], Answer],
+    default: Default,
+    opener: Callable[[Settings], RunStore] = open_store,
+    report: Callable[[str], object] = lambda problem: None,
+) -> Answer | Default:
+    """Return the history's answer to a question, or `default` if the history cannot be used.
+
+    `report` is called with the problem. Most callers ignore it: each run and `flows check` report it anyway.
+    """
+    try:
+        with opener(settings) as store:
+            return question(store)
+    except FAULTS as error:
+        report(problem_of(settings, error))
+        return default
+
+
+def problem_of(settings: Settings, error: Exception) -> str:
+    """Return what to say about a history that cannot be used."""
+    return f"history {redacted_url(settings.database_url)}: {error}"
+
+
+def history_place(settings: Settings) -> str:
+    """Return what tells two histories apart: a relative path is one in the workspace."""
     url = settings.database_url
     return sqlite_path(url, settings.home) if url.startswith(SQLITE) else url

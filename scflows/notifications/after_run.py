@@ -11,7 +11,7 @@ from scflows.settings import RUN_LOG_BYTES
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from typing import Any
+    from typing import Any, Literal
 
     from scflows.config import Config
     from scflows.flows.loader import FlowPath
@@ -173,36 +173,24 @@ class RunNotifier:
 def record_crashes_and_notify(settings: Settings, start: Start) -> None:
     """End runs whose process died, and call the hooks of those that nobody called them for."""
     from scflows.history.crashes import record_crashes
-    from scflows.history.recorder import FAULTS
-    from scflows.history.store import open_store
+    from scflows.history.store import ask
 
-    try:
-        store = open_store(settings)
-        try:
-            record_crashes(store, settings)
-        finally:
-            store.close()
-    except FAULTS:
-        return  # Whoever can read the history next does it.
-    notify_crashed_runs(settings, start)
+    if ask(settings, lambda store: record_crashes(store, settings), None) is not None:
+        notify_crashed_runs(settings, start)
 
 
 def notify_crashed_runs(settings: Settings, start: Start) -> list[str]:
     """Call the hooks of runs that were found crashed; what went wrong with them."""
+    from operator import methodcaller
+
     from scflows.history.crashes import runs_with_pending_hooks
-    from scflows.history.recorder import FAULTS
-    from scflows.history.store import open_store
+    from scflows.history.store import ask
 
     problems = []
     for id in runs_with_pending_hooks(settings):
-        try:
-            store = open_store(settings)
-            try:
-                run = store.run(id)
-            finally:
-                store.close()
-        except FAULTS:
-            break  # They stay owed until the history can be read.
+        run: Run | Literal[False] | None = ask(settings, methodcaller("run", id), False)
+        if run is False:
+            break  # The hooks stay pending until the history can be read.
         if run is None:
             continue
         where, flow, used = _flow_of(run, settings)
@@ -214,10 +202,9 @@ def notify_crashed_runs(settings: Settings, start: Start) -> list[str]:
 
 def _flow_of(run: Run, settings: Settings) -> tuple[FlowPath | None, Flow | None, Settings]:
     """The flow that a run of some time ago ran, and its settings; no flow where it cannot be found for sure."""
-    from scflows.cron.task import TaskStore
+    from scflows.cron.task import TaskStore, task_settings
     from scflows.flows.loader import find_flow, load_flow
     from scflows.locks import holders, lock_name
-    from scflows.settings import read_settings
 
     path = run.flow
     used = settings
@@ -225,7 +212,7 @@ def _flow_of(run: Run, settings: Settings) -> tuple[FlowPath | None, Flow | None
         if os.path.exists(os.path.join(settings.state_path, "tasks", f"{run.task}.json")):
             task = TaskStore(settings).read(run.task)
             path = task.flow
-            used = read_settings(task.workspace, {**os.environ, **task.settings})
+            used = task_settings(task)
         if not path:
             return None, None, used
         where = find_flow(path, used)

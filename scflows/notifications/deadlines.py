@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from scflows.history.contract import BELATED, Query
-from scflows.history.run import GOOD
+from scflows.cron.schedule.schedule import OVERDUE
+from scflows.history.contract import Query
+from scflows.history.run import GOOD, quantile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from scflows.history.contract import RunStore
     from scflows.history.run import Run
 
-LEAST_START = BELATED
 #: A run that has not begun by then is late, whatever the interval.
 MOST_START = 600.0
 #: The longest that waiting for a place is taken for usual, in seconds.
@@ -24,7 +24,7 @@ MOST_WAITING = 900.0
 LEAST_END = 60.0
 #: So many times as long as nearly all runs took is too long.
 FACTOR = 3.0
-QUANTILE = 0.95
+QUANTILE = 0.9
 #: Of how many runs, the newest, and of how many at least.
 RUNS = 100
 FEWEST = 5
@@ -41,9 +41,8 @@ class Deadlines:
         return {"start_within": round(self.start_within, 3), "end_within": round(self.end_within, 3)}
 
 
-def deadlines_of(task: Task, store: RunStore | None, limit: float) -> Deadlines:
-    """What is expected of a task, after the runs in its history; `limit` is how long a run may take at most."""
-    runs = [] if store is None else measured_runs(task, store)
+def deadlines_of(task: Task, runs: Sequence[Run], limit: float) -> Deadlines:
+    """Return what is expected of a task, given its `measured_runs`; `limit` is how long a run may take at most."""
     start = task.start_within
     if start is None:
         start = least_start(task) + usual_waiting(runs)
@@ -59,7 +58,7 @@ def least_start(task: Task) -> float:
         from scflows.cron.schedule.fields import values
 
         every = 3600 / len(values(task.schedule.cron.split(" ")[0], 0))
-    return max(LEAST_START, min(MOST_START, every / 2))
+    return max(OVERDUE, min(MOST_START, every / 2))
 
 
 def usual_waiting(runs: Sequence[Run]) -> float:
@@ -77,12 +76,6 @@ def end_within(task: Task, runs: Sequence[Run], limit: float) -> float:
     if len(took) < FEWEST:
         return most
     return min(most, max(LEAST_END, FACTOR * quantile(took, QUANTILE)))
-
-
-def quantile(values: Sequence[float], part: float) -> float:
-    """The value that a part of the others does not exceed: the nearest rank."""
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(part * len(ordered)))]
 
 
 def measured_runs(task: Task, store: RunStore) -> list[Run]:

@@ -10,7 +10,6 @@ from dataclasses import replace
 
 from scflows.cron.task import TaskStore, task_settings
 from scflows.errors import NotFound, ScflowsError
-from scflows.history.recorder import FAULTS
 from scflows.history.run import BAD, GOOD, RUNNING, SKIPPED, SUCCESS, Run
 from scflows.history.task_log import TaskLog, log_path, scheduler_log
 from scflows.notifications.after_run import RunNotifier
@@ -130,16 +129,9 @@ def _stand_in(incident: Incident, task: Task, settings: Settings) -> Run:
 
 
 def _stored(id: str, settings: Settings) -> Run | None:
-    from scflows.history.store import open_store
+    from scflows.history.store import ask
 
-    try:
-        store = open_store(settings)
-        try:
-            return store.run(id)
-        finally:
-            store.close()
-    except FAULTS:
-        return None
+    return ask(settings, lambda store: store.run(id), None)
 
 
 def _flow_of(task: Task, settings: Settings) -> tuple[FlowPath | None, Flow | None]:

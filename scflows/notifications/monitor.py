@@ -6,10 +6,11 @@ from dataclasses import replace
 from functools import partial
 
 from scflows.cron.task import TaskStore
-from scflows.cron.task_index import gc_paused
+from scflows.cron.task_index import gc_paused, read_tasks
 from scflows.errors import NotFound, ScflowsError
 from scflows.history.contract import Query
 from scflows.history.run import GOOD
+from scflows.history.task_groups import task_groups
 from scflows.notifications.incidents import KEPT, MISSED, MOST_SLOTS, Incident, change_incident, incident_of, incidents
 from scflows.notifications.problems import (
     LOOK_BACK,
@@ -19,7 +20,6 @@ from scflows.notifications.problems import (
     find_problems,
     missed_words,
     to_make_up,
-    watched,
 )
 
 TYPE_CHECKING = False
@@ -53,7 +53,7 @@ def _look_out(
     unanswered: dict[str, list[float]] = {}
     for name, slot in owed:
         unanswered.setdefault(name, []).append(slot)
-    for group in watched(settings, store, all_tasks):
+    for group in task_groups(settings, store, read_tasks(settings)[0] if all_tasks is None else all_tasks):
         tasks = {task.name: task for task in group.tasks}
         belated = by_task(group.store.belated(now - LOOK_BACK))
         # First what was missed and is caught up or past: nobody may have noticed while it was so.

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import Any
 
+    from scflows.history.contract import RunStore
     from scflows.notifications.incidents import Incident
     from scflows.settings import Settings
 
@@ -54,28 +55,23 @@ def named(wanted: Iterable[tuple[str, bool]], own: Mapping[str, str], shared: Ma
 
 
 def previous_run(run: Run, settings: Settings) -> Run | None:
-    """The run of the same task before this one that ended well or badly; None where that cannot be known."""
+    """Return the task's previous run that ended well or badly; None if that cannot be known."""
     from scflows.history.contract import Query
-    from scflows.history.recorder import FAULTS
-    from scflows.history.store import open_store
+    from scflows.history.store import ask
 
-    until = run.started
-    try:
-        store = open_store(settings)
-        try:
-            while True:
-                found = store.find(Query(task=run.task, statuses=(*GOOD, *BAD), until=until, limit=100))
-                for each in found:
-                    if each.is_told and each.id != run.id:
-                        return each
-                if len(found) < 100:
-                    return None
-                # Runs that told nothing new may stand in a long row.
-                until = found[-1].started
-        finally:
-            store.close()
-    except FAULTS:
-        return None
+    def previous(store: RunStore) -> Run | None:
+        until = run.started
+        while True:
+            found = store.find(Query(task=run.task, statuses=(*GOOD, *BAD), until=until, limit=100))
+            for each in found:
+                if each.is_told and each.id != run.id:
+                    return each
+            if len(found) < 100:
+                return None
+            # Many runs in a row may have had nothing to report.
+            until = found[-1].started
+
+    return ask(settings, previous, None)
 
 
 def hook_input(run: Run, previous: Run | None, hook: str, settings: Settings) -> dict[str, Any]:

@@ -5,12 +5,9 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from scflows.cron.task import TaskStore, task_settings
-from scflows.cron.task_index import read_tasks
+from scflows.cron.task import TaskStore
 from scflows.history.contract import Query
-from scflows.history.recorder import FAULTS
 from scflows.history.run import QUEUED, RUNNING
-from scflows.history.store import history_place, open_store
 from scflows.history.task_log import timestamp
 from scflows.notifications.deadlines import MOST_WAITING, end_within, least_start, measured_runs, usual_waiting
 from scflows.notifications.incidents import LATE, MISSED, MOST_SLOTS, TOO_LONG
@@ -22,7 +19,7 @@ if TYPE_CHECKING:
     from scflows.cron.task import Task
     from scflows.history.contract import RunStore
     from scflows.history.run import Run
-    from scflows.settings import Settings
+    from scflows.history.task_groups import TaskGroup
 
 #: How far back missed slots are looked for, in seconds.
 LOOK_BACK = 86400.0
@@ -43,41 +40,7 @@ class Problem:
     run: Run | None = None
 
 
-@dataclass(frozen=True)
-class Watched:
-    """Tasks that have their runs in one store, under the same settings."""
-
-    settings: Settings
-    store: RunStore
-    tasks: list[Task]
-
-
-def watched(settings: Settings, store: RunStore, tasks: Iterable[Task] | None = None) -> Iterator[Watched]:
-    """All enabled tasks; `store` is that of `settings`, others are opened and closed again.
-
-    `tasks` are all there are, for who has read them. Those whose workspace or history cannot be read are left out:
-    their starts fail, and tell so.
-    """
-    groups: dict[tuple[str, tuple[tuple[str, str], ...]], list[Task]] = {}
-    for task in read_tasks(settings)[0] if tasks is None else tasks:
-        if task.enabled:
-            groups.setdefault((task.workspace, tuple(task.settings.items())), []).append(task)
-    for group in groups.values():
-        try:
-            used = task_settings(group[0])
-            if history_place(used) == history_place(settings):
-                yield Watched(used, store, group)
-                continue
-            other = open_store(used)
-        except FAULTS:
-            continue
-        try:
-            yield Watched(used, other, group)
-        finally:
-            other.close()
-
-
-def find_problems(group: Watched, belated: Mapping[str, Sequence[Run]], now: float) -> Iterator[Problem]:
+def find_problems(group: TaskGroup, belated: Mapping[str, Sequence[Run]], now: float) -> Iterator[Problem]:
     """What is wrong now with tasks of a group; `belated` are the runs that the store calls so."""
     latest = group.store.latest(task.name for task in group.tasks)
     files = TaskStore(group.settings)

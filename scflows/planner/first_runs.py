@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 
+from scflows import command_line
 from scflows.history.run import EXIT
 
 TYPE_CHECKING = False
@@ -67,7 +67,7 @@ def first_runs(
 def _run(task: Task, settings: Settings, dry_run: bool) -> FirstRun:
     import json
 
-    command = [sys.executable, "-P", "-m", "scflows", "run"]
+    command = command_line("run")
     if dry_run:
         command += [task.flow, "--dry-run"]
         for name, value in task.params.items():

@@ -6,8 +6,7 @@ import time
 from dataclasses import dataclass
 
 from scflows.cron.task_index import read_tasks
-from scflows.history.recorder import FAULTS
-from scflows.history.store import open_store
+from scflows.history.store import ask, open_read_only
 from scflows.planner.load.durations import measured_durations
 from scflows.planner.load.load import load_of
 
@@ -41,15 +40,8 @@ def load_view(settings: Settings, by: str, now: float | None = None) -> LoadView
     until = time.time() if now is None else now
     was: list[int] | None = None
     mean: float | None = None
-    try:
-        store = open_store(settings, read_only=True)
-        try:
-            spans = store.spans(until - DAY, until)
-        finally:
-            store.close()
-    except FAULTS:
-        pass  # Nothing ran yet, or `flows check` tells of it: the plan can be shown all the same.
-    else:
+    spans = ask(settings, lambda store: store.spans(until - DAY, until), None, open_read_only)
+    if spans is not None:
         peaks = at_once(spans, until - DAY, until)
         if by == "minute":
             was = [max(peaks[minute::60]) for minute in range(60)]

@@ -11,6 +11,7 @@ import fcntl
 import json
 import os
 
+from scflows import command_line
 from scflows.locks import FallbackLock, FileLock, holder, is_alive
 from scflows.queue.entries import parse_entry_name, parse_queued_run
 from scflows.queue.permits import QUEUE_FOLDER, has_free_permit
@@ -271,7 +272,7 @@ def ensure_worker(state: str) -> None:
     kept = ("HOME", "LOGNAME", "USER", "LANG", "LC_ALL", "TZ", "XDG_CACHE_HOME", "PYTHONPATH")
     bare = {name: os.environ[name] for name in kept if name in os.environ}
     nothing = [(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) for number in range(3)]
-    command = [sys.executable, "-P", "-m", "scflows", *WORKER_COMMAND, "--state", state]
+    command = command_line(*WORKER_COMMAND, "--state", state)
     try:
         os.posix_spawn(sys.executable, command, {"PATH": "/usr/bin:/bin", **bare}, file_actions=nothing, setsid=True)
     except OSError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from scflows.history.recorder import FAULTS
+from scflows.history.store import FAULTS
 from scflows.history.task_log import warn_in_scheduler_log
 from scflows.scheduler.housekeeping import run_housekeeping
 from scflows.scheduler.missed.catch_up import catch_up

@@ -9,9 +9,9 @@ from scflows.cron.task import TaskStore, task_settings
 from scflows.errors import NotFound, ScflowsError
 from scflows.execution.admission import ENQUEUE
 from scflows.execution.launch import RunOutcome, RunRequest, launch
-from scflows.history.recorder import FAULTS, Recorder, claimed_by_file
+from scflows.history.recorder import Recorder, claimed_by_file
 from scflows.history.run import CATCH_UP, CHECK, CRASHED, FAILED, Run, new_run_id
-from scflows.history.store import open_store
+from scflows.history.store import FAULTS, ask
 from scflows.history.task_log import TaskLog, log_path
 from scflows.locks import current_process
 from scflows.queue.permits import inherited_permit
@@ -121,11 +121,5 @@ def _is_due(task: Task, slot: float, settings: Settings, now: float) -> bool:
         return False
     if claimed_by_file(settings, task.name, slot):
         return False
-    try:
-        history = open_store(settings)
-        try:
-            return slot not in history.slots(task.name, slot - 1, slot)
-        finally:
-            history.close()
-    except FAULTS:
-        return True  # The claim file decides, or nothing does.
+    # Without a history the claim file decides, or nothing does.
+    return ask(settings, lambda history: slot not in history.slots(task.name, slot - 1, slot), True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 
 from scflows.cron.crontab.tabfile import Tabfile
+from scflows.cron.schedule.schedule import STARTABLE
 from scflows.cron.task import TaskStore
 from scflows.errors import ScflowsError
 
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from scflows.cron.task import Task
     from scflows.settings import Settings
 
-#: Slots that are at most this many seconds old are made up; older ones were missed.
-MADE_UP = 300
 #: A clock set back by more than this many seconds was wrong before; by less, it is waited for.
 SET_BACK = 3 * 3600
 
@@ -95,7 +94,7 @@ class DueSlots:
             return [], []
         due: list[Slot] = []
         missed: list[Slot] = []
-        edge = minute - MADE_UP
+        edge = minute - STARTABLE
         while self._heap and self._heap[0].due <= minute:
             slot = heappop(self._heap)
             task = self.tasks[slot.name]

@@ -9,8 +9,9 @@ from __future__ import annotations
 import fcntl
 import os
 import time
+from contextlib import suppress
 
-from scflows.history.recorder import FAULTS
+from scflows.history.store import FAULTS, ask
 from scflows.storage import BROKEN, checked_seconds
 
 TYPE_CHECKING = False
@@ -77,29 +78,30 @@ def run_housekeeping(settings: Settings, now: float | None = None, aside: bool =
 
 
 def _look_after(settings: Settings, now: float) -> None:
-    """What needs the history; one part that cannot be done keeps no other from it."""
+    """Do what needs the history. A part that fails does not stop the others."""
     from scflows.cron.task_index import read_tasks
     from scflows.notifications.monitor import update_incidents
     from scflows.scheduler.missed.detection import record_missed
     from scflows.scheduler.reconcile import open_reconciled_history
 
     owed: list[CatchUpSlot] = []
-    try:
-        # Takes in records that waited, and ends runs whose process died.
-        store = open_reconciled_history(settings, looks_at_slots=False)
-    except FAULTS:
-        return
-    try:
+
+    def look_after(store: RunStore) -> None:
         tasks = read_tasks(settings)[0]
-        _try(lambda: owed.extend(record_missed(store, settings, now, tasks=tasks).owed))
-        _try(lambda: update_incidents(settings, store, now, [(each.task, each.slot) for each in owed], tasks))
-        _try(lambda: _prune_daily(store, settings, now))
-    finally:
-        store.close()
+        with suppress(*FAULTS):
+            owed.extend(record_missed(store, settings, now, tasks=tasks).owed)
+        with suppress(*FAULTS):
+            update_incidents(settings, store, now, [(each.task, each.slot) for each in owed], tasks)
+        with suppress(*FAULTS):
+            _prune_daily(store, settings, now)
+
+    # Opening it takes in records that could not be written, and ends runs whose process died.
+    ask(settings, look_after, None, lambda settings: open_reconciled_history(settings, looks_at_slots=False))
     if owed:
         from scflows.scheduler.missed.catch_up import begin
 
-        _try(lambda: begin(settings))
+        with suppress(*FAULTS):
+            begin(settings)
 
 
 def _prune_daily(store: RunStore, settings: Settings, now: float) -> None:
@@ -124,20 +126,15 @@ def _tell(settings: Settings, aside: bool) -> None:
     from scflows.notifications.deliver import deliver_alerts
 
     def tell() -> None:
-        _try(lambda: notify_crashed_runs(settings, start_hook))
-        _try(lambda: deliver_alerts(settings, start_hook))
+        with suppress(*FAULTS):
+            notify_crashed_runs(settings, start_hook)
+        with suppress(*FAULTS):
+            deliver_alerts(settings, start_hook)
 
     if aside:
         _start_aside(tell)
     else:
         tell()
-
-
-def _try(action: Callable[[], object]) -> None:
-    try:
-        action()
-    except FAULTS:
-        pass  # A history that cannot be written is told by the runs themselves.
 
 
 def _start_aside(action: Callable[[], object]) -> None:

@@ -6,10 +6,11 @@ import os
 import sqlite3
 
 from scflows.cron.crontab.tabfile import Tabfile
+from scflows.cron.schedule.schedule import STARTABLE
 from scflows.cron.scheduler_lock import last_heartbeat
 from scflows.cron.task_index import TaskIndex, index_path
 from scflows.errors import ScflowsError
-from scflows.scheduler.due_slots import MADE_UP, DueSlots, Loaded, Slot
+from scflows.scheduler.due_slots import DueSlots, Loaded, Slot
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class IndexedDueSlots(DueSlots):
         self._minute = int(now) // 60 * 60  #: the last one that was looked at
         self._last = self._minute if only_now else self._never
         #: Of a task that is new here no slot is asked for that is older.
-        self._oldest = self._minute - MADE_UP
+        self._oldest = self._minute - STARTABLE
         self._path = index_path(settings)
         self._index: TaskIndex | None = None
         try:

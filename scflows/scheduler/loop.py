@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 
+from scflows.cron.schedule.schedule import STARTABLE
 from scflows.cron.scheduler_lock import Heartbeat, last_heartbeat, write_heartbeat
 from scflows.history.task_log import timestamp
 from scflows.scheduler.capacity import Capacity
 from scflows.scheduler.child_runs import ChildRuns, WorkerProcess
 from scflows.scheduler.dispatcher import Dispatcher
-from scflows.scheduler.due_slots import MADE_UP, DueSlots
+from scflows.scheduler.due_slots import DueSlots
 from scflows.scheduler.missed.catch_up_queue import CatchUpQueue
 from scflows.scheduler.missed.skipped import SkippedSlots
 
@@ -120,7 +121,7 @@ class Scheduler:
     def _after(self) -> float:
         """From where on slots are ours: a scheduler that was away for minutes only makes up for them."""
         before = last_heartbeat(self.settings)
-        if before is not None and 0 <= self._began - before.until <= MADE_UP:
+        if before is not None and 0 <= self._began - before.until <= STARTABLE:
             return before.until
         return self._began
 

@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 
+from scflows import command_line
 from scflows.queue.permits import PERMIT_VARIABLE
 
 TYPE_CHECKING = False
@@ -82,7 +83,7 @@ class ProcessHost:
             os.set_inheritable(place.descriptor, True)
         return os.posix_spawn(
             sys.executable,
-            [sys.executable, "-P", "-m", "scflows", *arguments],
+            command_line(*arguments),
             environment,
             file_actions=[(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)],
             # So that an interruption typed at our terminal reaches us alone.

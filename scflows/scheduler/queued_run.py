@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-
-from scflows.cron.task import TaskStore
+from scflows.cron.task import TaskStore, task_settings
 from scflows.errors import NotFound, ScflowsError
 from scflows.execution.admission import CANCEL, ENQUEUE, SKIP, dequeue
 from scflows.execution.resources import RunResources
@@ -12,7 +10,7 @@ from scflows.history.recorder import Recorder
 from scflows.history.run import CANCELLED, CATCH_UP, FAILED, QUEUED, SKIPPED
 from scflows.locks import FileLock
 from scflows.queue import files as backlog
-from scflows.settings import bare_settings, read_settings
+from scflows.settings import bare_settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,7 +60,7 @@ def run_queued(state: str, ticket: QueueEntry, what: QueuedRun, turn: Grant, tel
 def task_of(state: str, name: str) -> tuple[Task, Settings]:
     """A task and the settings it runs under. Raises ScflowsError."""
     task = TaskStore(bare_settings(state)).read(name)
-    return task, read_settings(task.workspace, {**os.environ, **task.settings})
+    return task, task_settings(task)
 
 
 def recorder_for(state: str, task: str) -> Recorder:

@@ -52,8 +52,5 @@ def catch_up_slots(settings: Settings) -> list[CatchUpSlot]:
     """The slots that are to be made up, the oldest first; those that were missed are recorded on the way."""
     from scflows.scheduler.missed.detection import record_missed as settle_slots
 
-    store = open_reconciled_history(settings, looks_at_slots=False)
-    try:
+    with open_reconciled_history(settings, looks_at_slots=False) as store:
         return settle_slots(store, settings, at_once=True).owed
-    finally:
-        store.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scflows.cron.schedule.schedule import MINUTE
+from scflows.cron.schedule.schedule import MINUTE, STARTABLE
 from scflows.execution.admission import ENQUEUE
 from scflows.execution.launch import RunOutcome, RunRequest, launch
 from scflows.history.recorder import Recorder
@@ -14,9 +14,6 @@ if TYPE_CHECKING:
 
     from scflows.cron.task import Task
     from scflows.settings import Settings
-
-#: A slot that is older than this many seconds is left to whoever records what was missed.
-LATE = 300
 
 
 def run_subminute_slots(
@@ -35,7 +32,7 @@ def run_subminute_slots(
     begun = ended = 0.0
     told: RunOutcome | None = None
     for slot in task.schedule.within(minute):
-        if slot < task.begins <= now() or now() - slot > LATE:
+        if slot < task.begins <= now() or now() - slot > STARTABLE:
             continue
         if begun < slot < ended and task.overlap == "skip":
             _skip(task, slot, trigger, begun, ended, settings)

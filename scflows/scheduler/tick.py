@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from scflows.cron.schedule.schedule import OVERDUE
 from scflows.cron.scheduler_lock import acquire_scheduler_lock, last_heartbeat, try_scheduler_lock
 from scflows.history.task_log import warn_in_scheduler_log
 from scflows.scheduler.housekeeping import EVERY, run_housekeeping
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from scflows.scheduler.process_host import Host
     from scflows.settings import Settings
 
-#: A tick after more than so many seconds without one finds slots that nobody started.
-AWAY = 150.0
 #: Seconds between two times that a tick looks after the house, if nobody else did.
 QUIET = 900.0
 #: A tick that stays for its minute goes so many seconds before its end: the next one is to find the lock free.
@@ -54,7 +53,7 @@ def tick(
     """
     with ProcessHost() as world:
         before = last_heartbeat(settings)
-        was_away = before is None or not 0 <= world.now() - before.tick < AWAY
+        was_away = before is None or not 0 <= world.now() - before.tick < OVERDUE
         looked = -1
         while int(world.now()) // 60 != looked:
             lock = try_scheduler_lock(settings, warn)

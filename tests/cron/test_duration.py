@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scflows.planner.load.durations import DEFAULT, Durations, expected, quantile
+from scflows.history.run import quantile
+from scflows.planner.load.durations import DEFAULT, Durations, expected
 
 NUMBERS = st.lists(st.floats(0, 1e6), min_size=1, max_size=50)
 

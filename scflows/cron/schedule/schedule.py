@@ -21,6 +21,10 @@ MINUTE = 60
 HOUR = 3600
 DAY = 86400
 WEEK = 7 * DAY
+#: Seconds after a slot by which its run has begun, or something is wrong: cron itself takes up to two minutes.
+OVERDUE = 150.0
+#: Seconds after a slot in which the run is still started; later, the slot was missed.
+STARTABLE = 300
 #: No task file's interval is longer: ten years, in seconds.
 LONGEST = 3660 * DAY
 

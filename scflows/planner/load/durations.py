@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from scflows.history.recorder import FAULTS
-from scflows.history.store import open_store
+from scflows.history.run import quantile
+from scflows.history.store import ask, open_read_only
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,23 +33,6 @@ ENOUGH = 3
 HIGH = 0.8
 #: Seconds, for a task of which nothing is known, nor of any of its kind.
 DEFAULT = 30.0
-
-
-def quantile(values: Sequence[float], part: float) -> float:
-    """The value that `part` (0 to 1) of the distribution behind these values does not exceed.
-
-    Linear between the order statistics at `part * (n + 1/3) + 1/3`, which is unbiased for the median whatever
-    the distribution: type 8 of Hyndman and Fan, "Sample quantiles in statistical packages", The American
-    Statistician 50 (1996), pages 361 to 365, which they recommend. Raises ValueError without values.
-    """
-    if not values:
-        raise ValueError("no values")
-    ordered = sorted(values)
-    place = part * (len(ordered) + 1 / 3) + 1 / 3 - 1
-    lower = min(max(int(place // 1), 0), len(ordered) - 1)
-    upper = min(lower + 1, len(ordered) - 1)
-    share = min(max(place - lower, 0.0), 1.0)
-    return ordered[lower] + (ordered[upper] - ordered[lower]) * share
 
 
 def expected(runs: Sequence[float]) -> float | None:
@@ -85,15 +68,6 @@ class Durations:
 
 
 def measured_durations(settings: Settings, tasks: Iterable[Kind]) -> Durations:
-    """The expected durations of tasks; without a history that can be read, those of tasks that never ran."""
-    try:
-        # To read only: a plan makes no history where there is none.
-        store = open_store(settings, read_only=True)
-    except FAULTS:
-        return Durations(tasks, {})
-    try:
-        return Durations(tasks, store.durations(KEEP))
-    except FAULTS:
-        return Durations(tasks, {})
-    finally:
-        store.close()
+    """Return the expected durations of tasks; if the history cannot be read, those of tasks that never ran."""
+    # Read only: a plan does not create a history.
+    return Durations(tasks, ask(settings, lambda store: store.durations(KEEP), {}, open_read_only))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
+from scflows import command_line
 from scflows.cron.scheduler_lock import is_scheduler_busy
 from scflows.cron.task import TaskStore, task_settings
 from scflows.errors import ScflowsError, UsageError
@@ -34,7 +35,7 @@ def begin(settings: Settings) -> None:
     # A session of its own: it goes on when whoever noticed it has ended.
     os.posix_spawn(
         sys.executable,
-        [sys.executable, "-P", "-m", "scflows", "cron", "catch-up", "--home", settings.home],
+        command_line("cron", "catch-up", "--home", settings.home),
         {**os.environ, "XDG_STATE_HOME": os.path.dirname(settings.state_path)},
         file_actions=null,
         setsid=True,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from scflows.history.recorder import FAULTS
-from scflows.history.store import open_store
+from scflows.history.store import ask
 from scflows.history.task_log import timestamp
 from scflows.queue.permits import is_queue_empty
 from scflows.scheduler.due_slots import Slot
@@ -56,14 +55,13 @@ class CatchUpQueue:
                 else [slot.due]
             )
         }
-        try:
-            store = open_store(self._settings)
-            try:
-                found = record_missed(store, self._settings, now, pending, is_scheduler=True)
-            finally:
-                store.close()
-        except FAULTS as error:
-            found = MissedSlots(problems=[str(error)])
+        problems: list[str] = []
+        found = ask(
+            self._settings,
+            lambda store: record_missed(store, self._settings, now, pending, is_scheduler=True),
+            MissedSlots(problems=problems),
+            report=problems.append,
+        )
         for problem in found.problems:
             self._say(f"cannot look for missed slots: {problem}")
         if found.missed:

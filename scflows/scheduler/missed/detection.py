@@ -9,17 +9,16 @@ import os
 import time
 from dataclasses import dataclass, field
 
-from scflows.cron.schedule.schedule import Schedule
+from scflows.cron.schedule.schedule import OVERDUE, Schedule
 from scflows.cron.scheduler_lock import is_scheduler_busy
 from scflows.cron.task_index import gc_paused, read_tasks
-from scflows.history.recorder import FAULTS
 from scflows.history.run import SKIPPED, Run, new_run_id
-from scflows.history.store import history_place, open_store
+from scflows.history.store import FAULTS
+from scflows.history.task_groups import task_groups
 from scflows.history.task_log import timestamp
 from scflows.locks import FileLock
 from scflows.scheduler.missed.lost_claims import claimed_tasks, record_unrecorded
-from scflows.scheduler.missed.watermark import GRACE, Watermark, read_watermark, write_watermark
-from scflows.settings import read_settings
+from scflows.scheduler.missed.watermark import Watermark, read_watermark, write_watermark
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
 
     from scflows.cron.task import Task
     from scflows.history.contract import RunStore
+    from scflows.history.task_groups import TaskGroup
     from scflows.settings import Settings
 
 #: How many missed slots of a task get a record of their own, the newest; one more record tells of all others.
@@ -113,7 +113,7 @@ class _Look:
         self.is_scheduler = is_scheduler
         # Read anew, now that nobody else writes it.
         self.before = read_watermark(settings, now, store)
-        self.after = Watermark(max(now - GRACE, self.before.until), former=self.before.former)
+        self.after = Watermark(max(now - OVERDUE, self.before.until), former=self.before.former)
         self.most = MOST_OF_A_TASK
         self.trigger = "scheduler" if is_scheduler else "housekeeping"
         self.found = MissedSlots()
@@ -127,39 +127,19 @@ class _Look:
         began = time.perf_counter()
         tasks = [task for task in all_tasks if task.enabled]
         self.most = min(MOST_OF_A_TASK, max(1, MOST // max(1, len(tasks))))
-        for place, (theirs, group) in self._by_history(tasks).items():
-            if place == history_place(self.settings):
-                self._account_all(group, self.store, theirs)
+        for group in task_groups(self.settings, self.store, tasks, self._give_up):
+            if group.store is self.store:
+                self._account_all(group)
                 continue
-            # Other workspaces' trouble is none of those whose history is in order.
+            # A history of another workspace that cannot be used must not stop the others.
             try:
-                other = open_store(theirs)
-                try:
-                    self._account_all(group, other, theirs)
-                finally:
-                    other.close()
+                self._account_all(group)
             except FAULTS as error:
-                self._give_up(group, error)
+                self._give_up(group.tasks, error)
         self.found.owed.sort()
         self.after.again = self.now + PAUSE * (time.perf_counter() - began)
         write_watermark(self.settings, self.after)
         return self.found
-
-    def _by_history(self, tasks: list[Task]) -> dict[str, tuple[Settings, list[Task]]]:
-        """The tasks by the histories that they are recorded in."""
-        same: dict[tuple[str, tuple[tuple[str, str], ...]], list[Task]] = {}
-        for task in tasks:
-            same.setdefault((task.workspace, tuple(task.settings.items())), []).append(task)
-        # Whatever the environment is here, this is the state that their files lie in.
-        state = {"XDG_STATE_HOME": os.path.dirname(self.settings.state_path)}
-        found: dict[str, tuple[Settings, list[Task]]] = {}
-        for group in same.values():
-            try:
-                theirs = read_settings(group[0].workspace, {**os.environ, **group[0].settings, **state})
-                found.setdefault(history_place(theirs), (theirs, []))[1].extend(group)
-            except FAULTS as error:
-                self._give_up(group, error)
-        return found
 
     def _give_up(self, group: list[Task], error: Exception) -> None:
         """Come back to these tasks later."""
@@ -174,18 +154,18 @@ class _Look:
         """Up to when the task's slots are accounted for, or are none of its."""
         known = self.before.behind.get(task.name, self.before.until)
         if not known and not task.begins:
-            return self.now - GRACE  # Nobody knows how long it has been there.
+            return self.now - OVERDUE  # Nobody knows how long it has been there.
         return max(known, _first(task), self.now - LONGEST)
 
-    def _account_all(self, tasks: list[Task], history: RunStore, theirs: Settings) -> None:
-        for task in tasks:
-            self._account(task, history)
+    def _account_all(self, group: TaskGroup) -> None:
+        for task in group.tasks:
+            self._account(task, group.store)
             if len(self.unrecorded) >= AT_ONCE:
-                self._record(history)
+                self._record(group.store)
             if task.name in self.claimed:
-                record_unrecorded(task, history, theirs, self.now, self.trigger)
+                record_unrecorded(task, group.store, group.settings, self.now, self.trigger)
 
-        self._record(history)
+        self._record(group.store)
 
     def _record(self, history: RunStore) -> None:
         if self.unrecorded:
@@ -193,7 +173,7 @@ class _Look:
             self.unrecorded = []
 
     def _account(self, task: Task, history: RunStore) -> None:
-        after, until = self._since(task), self.now - GRACE
+        after, until = self._since(task), self.now - OVERDUE
         earlier = [slot for slot in self.before.open.get(task.name, ()) if slot > _first(task)]
         following = task.schedule.next_epoch(after)
         if not earlier and (following is None or following > until):

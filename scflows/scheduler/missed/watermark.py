@@ -6,6 +6,7 @@ import json
 import os
 from dataclasses import dataclass, field
 
+from scflows.cron.schedule.schedule import OVERDUE
 from scflows.history.contract import Query
 from scflows.storage import BROKEN, checked_seconds, replace
 
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from scflows.history.contract import RunStore
     from scflows.settings import Settings
 
-#: Seconds after its slot from which on nobody is expected any more: cron itself takes up to two minutes.
-GRACE = 150.0
 #: A clock that was ahead by more than so many seconds was wrong: what was accounted for then counts no more, unless it
 #: leaps there again.
 SET_BACK = 3 * 3600.0
@@ -65,10 +64,10 @@ def read_watermark(settings: Settings, now: float, store: RunStore) -> Watermark
     except (*BROKEN, AttributeError):
         # Where runs were started before anybody kept account, older slots may have been answered and pruned.
         known = any(run.trigger in ("cron", "scheduler") for run in store.find(Query(limit=50)))
-        return Watermark(until=now - GRACE if known else 0.0)
+        return Watermark(until=now - OVERDUE if known else 0.0)
     if account.until > now + SET_BACK:
         former, account.former = account.former, []
-        return Watermark(until=now - GRACE, former=[*former, account][-FORMER:])
+        return Watermark(until=now - OVERDUE, former=[*former, account][-FORMER:])
     account = _by_now(account, now)
     account.again = min(account.again, now + 3600)
     return account

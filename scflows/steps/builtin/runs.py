@@ -47,8 +47,7 @@ class RunsStep(Step):
 
     def run(self, ctx: Context) -> Any:
         from scflows.history.contract import Query
-        from scflows.history.recorder import FAULTS
-        from scflows.history.store import open_store
+        from scflows.history.store import ask
 
         back = None if not self.since else _seconds(self.since)
         if self.since and back is None:
@@ -59,14 +58,15 @@ class RunsStep(Step):
             since=None if back is None else time.time() - back,
             limit=self.limit,
         )
-        try:
-            store = open_store(ctx.settings)
-            try:
-                found = [store.run(run.id) or run for run in store.find(wanted)]
-            finally:
-                store.close()
-        except FAULTS as error:
-            raise StepError(f"the history cannot be read: {error}") from error
+        problems: list[str] = []
+        found = ask(
+            ctx.settings,
+            lambda store: [store.run(run.id) or run for run in store.find(wanted)],
+            [],
+            report=problems.append,
+        )
+        if problems:
+            raise StepError(f"the history cannot be read: {problems[0]}")
         from scflows.history.run_values import run_values
 
         return [run_values(run, ctx.settings.timezone) for run in found]

@@ -1,0 +1,54 @@
+"""Tasks by the settings that they run under, each group with its history."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from scflows.cron.task import task_settings
+from scflows.history.store import FAULTS, history_place, open_store
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from scflows.cron.task import Task
+    from scflows.history.contract import RunStore
+    from scflows.settings import Settings
+
+
+@dataclass(frozen=True)
+class TaskGroup:
+    """Tasks of one workspace that run under the same settings, and so have the same history."""
+
+    settings: Settings
+    store: RunStore
+    tasks: list[Task]
+
+
+def task_groups(
+    settings: Settings,
+    store: RunStore,
+    tasks: Iterable[Task],
+    give_up: Callable[[list[Task], Exception], object] = lambda tasks, error: None,
+) -> Iterator[TaskGroup]:
+    """Yield the enabled tasks in groups.
+
+    `store` is the history of `settings`; those of other workspaces are opened, and closed after their group.
+    `give_up` is called with the tasks whose workspace or history cannot be used; their runs report that.
+    """
+    groups: dict[tuple[str, tuple[tuple[str, str], ...]], list[Task]] = {}
+    for task in tasks:
+        if task.enabled:
+            groups.setdefault((task.workspace, tuple(task.settings.items())), []).append(task)
+    for group in groups.values():
+        try:
+            used = task_settings(group[0], settings.state_path)
+            if history_place(used) == history_place(settings):
+                yield TaskGroup(used, store, group)
+                continue
+            other = open_store(used)
+        except FAULTS as error:
+            give_up(group, error)
+            continue
+        with other:
+            yield TaskGroup(used, other, group)
