@@ -9,11 +9,11 @@ from itertools import pairwise
 
 import pytest
 
-from scflows.history.log_trim import cut_log, cut_share
+from scflows.history.log_trim import trim_log, trim_run
 from scflows.history.task_log import TaskLog, timestamp
 
 LEFT_OUT = re.compile(
-    r"WARNING (\d+) lines of this run are left out here, (\d+) bytes: it wrote more than run_log_bytes"
+    r"WARNING (\d+) lines of this run are omitted here, (\d+) bytes: the output exceeds run_log_bytes"
 )
 
 
@@ -27,7 +27,7 @@ def test_of_a_long_run_head_and_tail_are_kept_and_the_rest_is_counted(tmp_path):
     log = TaskLog(str(path), limit=200_000)
     for number in range(20_000):
         log.info(f"line {number}")
-    log.keep_within()
+    log.enforce_limit()
     log.close()
     assert path.stat().st_size - start <= 200_000
     lines = path.read_text().splitlines()
@@ -46,7 +46,7 @@ def test_of_a_long_run_head_and_tail_are_kept_and_the_rest_is_counted(tmp_path):
 def test_a_short_run_is_left_as_it_is(tmp_path):
     path = tmp_path / "t.log"
     path.write_bytes(b"x\n" * 100)
-    cut_share(str(path), 0, 200)
+    trim_run(str(path), 0, 200)
     assert path.read_bytes() == b"x\n" * 100
 
 
@@ -55,15 +55,15 @@ def test_lines_of_any_length_are_cut(tmp_path, content):
     path = tmp_path / "t.log"
     path.write_bytes(content)
     for _ in range(3):
-        cut_share(str(path), 0, 20_000)
+        trim_run(str(path), 0, 20_000)
         assert path.stat().st_size <= 20_000
         with path.open("ab") as file:
             file.write(b"z" * 30_000 + b"\nend\n")
-    cut_share(str(path), 0, 20_000)
+    trim_run(str(path), 0, 20_000)
     kept = path.read_bytes()
     assert len(kept) <= 20_000
     assert kept.endswith(b"\nend\n")
-    assert kept.count(b"left out here") == 1
+    assert kept.count(b"omitted here") == 1
 
 
 def test_what_a_program_prints_into_the_log_counts_as_well(run_flow, workspace, settings):
@@ -87,11 +87,11 @@ def test_what_a_program_prints_into_the_log_counts_as_well(run_flow, workspace, 
 def test_a_tasks_log_keeps_its_newer_half(tmp_path):
     path = tmp_path / "t.log"
     path.write_text("".join(f"{number:09}\n" for number in range(1000)))
-    assert cut_log(str(path), 4000)
+    assert trim_log(str(path), 4000)
     lines = path.read_text().splitlines()
     assert lines[-1] == "000000999"
     assert 150 <= len(lines) <= 200
-    assert not cut_log(str(path), 4000)
+    assert not trim_log(str(path), 4000)
 
 
 def test_lines_that_are_too_old_go(tmp_path):
@@ -99,10 +99,10 @@ def test_lines_that_are_too_old_go(tmp_path):
     now = time.time()
     days = [timestamp(now - day * 86400) for day in (200, 150, 95, 10, 0)]
     path.write_text("".join(f"{stamp} INFO    {number}\n  more of it\n" for number, stamp in enumerate(days)))
-    assert cut_log(str(path), 10**6, now - 100 * 86400)
+    assert trim_log(str(path), 10**6, now - 100 * 86400)
     assert path.read_text().splitlines()[0] == f"{days[2]} INFO    2"
-    assert not cut_log(str(path), 10**6, now - 90 * 86400)
-    assert cut_log(str(path), 10**6, now - 5 * 86400)
+    assert not trim_log(str(path), 10**6, now - 90 * 86400)
+    assert trim_log(str(path), 10**6, now - 5 * 86400)
     assert path.read_text() == f"{days[4]} INFO    4\n  more of it\n"
 
 
@@ -111,7 +111,7 @@ def test_who_has_the_log_open_goes_on_at_its_new_end(tmp_path):
     log = TaskLog(str(path))
     for number in range(1000):
         log.info(str(number))
-    cut_log(str(path), 1000)
+    trim_log(str(path), 1000)
     log.info("after")
     log.close()
     assert path.read_bytes().count(b"\0") == 0

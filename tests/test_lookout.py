@@ -227,7 +227,7 @@ def test_slots_from_before_a_task_was_scheduled_anew_are_not_counted(put, ran, m
     group = next(task_groups(settings, store, read_tasks(settings)[0]))
 
     def found() -> list[str]:
-        return [each.kind for each in find_problems(group, by_task(store.belated(now - 86400)), time.time() + 1)]
+        return [each.kind for each in find_problems(group, by_task(store.late_runs(now - 86400)), time.time() + 1)]
 
     assert found() == ["missed"]
     files.write(task)

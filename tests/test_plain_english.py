@@ -45,8 +45,6 @@ NOT_YET = (
     #
     "scflows/flows/",
     #
-    "scflows/history/",
-    #
     "scflows/integrations/",
     #
     "scflows/locks.py",
@@ -63,7 +61,6 @@ NOT_YET = (
     #
     "scflows/steps/",
     #
-    "scflows/validation.py",
 )
 
 #: A phrase as a regular expression (a space stands for any white space), and what to write instead.

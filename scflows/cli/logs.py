@@ -47,7 +47,7 @@ def logs(
     With --follow a run is watched to its end, and the command ends as the run did.
     """
     from scflows.cli.times import parse_since
-    from scflows.history.log_reader import newest, of_run
+    from scflows.history.log_reader import last_lines, lines_of_run
 
     out: Output = ctx.obj
     file, run = _found(name, out)
@@ -63,9 +63,9 @@ def logs(
         # What comes later than this belongs to --follow.
         end = os.path.getsize(file)
         if run is None:
-            shown = newest(file, LINES if lines is None and start is None else lines, start, chosen, end)
+            shown = last_lines(file, LINES if lines is None and start is None else lines, start, chosen, end)
         else:
-            of_it = of_run(file, run, end)
+            of_it = lines_of_run(file, run, end)
             if not of_it and not follow:
                 raise NotFound(f"what run {run.id} wrote is no longer in {file}", f"flows runs show {run.id}")
             shown = [line for line in of_it if chosen(line)]
@@ -144,15 +144,15 @@ def _print(lines: list[str], out: Output) -> None:
 
 
 def _follow(file: str, start: int, run: Run | None, chosen: Callable[[str], bool], out: Output) -> int:
-    from scflows.history.log_reader import ends, followed
+    from scflows.history.log_reader import follow, is_last_line
 
     if run is not None and run.ended is not None:
         return _code(run)
     watch = _Watch(run, out)
-    for lines in followed(file, start, watch.goes_on):
+    for lines in follow(file, start, watch.goes_on):
         mine = lines
         for number, line in enumerate(lines):
-            if run is not None and ends(line, run.id):
+            if run is not None and is_last_line(line, run.id):
                 mine, watch.is_over = lines[: number + 1], True
                 break
         _print([line for line in mine if chosen(line)], out)
@@ -162,7 +162,7 @@ def _follow(file: str, start: int, run: Run | None, chosen: Callable[[str], bool
 
 
 class _Watch:
-    """Knows when a run that is followed is over, also when it died without a word."""
+    """A watch that knows when the followed run has ended or died."""
 
     def __init__(self, run: Run | None, out: Output) -> None:
         self.run = run

@@ -88,7 +88,7 @@ class FlowSession:
         if flow.params:
             data["params"] = _params(flow, given)
         log = ctx.log.branch()
-        log.within(flow.name if loop_index is None else f"{flow.name} {loop_index}")
+        log.add_prefix(flow.name if loop_index is None else f"{flow.name} {loop_index}")
         child = Context(self._settings, data, self.expressions(flow), log, flow.file, ctx.dry_run, line.remaining)
         child.line, child.depth, child.kept = line, ctx.depth + 1, ctx.kept
         was_blocked, line.blocked = line.blocked, True

@@ -141,7 +141,7 @@ class _Launch:
                 if admission.problem:
                     self.log.warning(admission.problem)
                 self._log_end()
-                self.log.keep_within()
+                self.log.enforce_limit()
                 self.recorder.finish(self.record)
             finally:
                 if admission.problem:

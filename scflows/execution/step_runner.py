@@ -91,13 +91,13 @@ class StepRunner:
     def performed(self, spec: StepSpec, ctx: Context, evaluate: bool = True) -> StepResult:
         """What becomes of a step; may be called in any thread."""
         begun = time.time()
-        ctx.log.at_step(spec.name)
+        ctx.log.set_step(spec.name)
         if ctx.depth == 0 and ctx.line is not None:
             ctx.line.step = spec.name
         ended = perform(spec, ctx, self.shared.classes, evaluate, self.shared.force)
         if ended.status == SUCCESS:
             ctx.log.info(f"done in {time.time() - begun:.2f} s", echo=ctx.depth > 0)
-        ctx.log.at_step("")
+        ctx.log.set_step("")
         return ended
 
     def settled(self, spec: StepSpec, at: int, record: StepRecord, ended: StepResult) -> tuple[Exit | str | None, str]:
@@ -165,7 +165,7 @@ class StepRunner:
         self.ctx.data["__errors__"].append(entry)
         record.message = message
         log = self.ctx.log
-        log.at_step(spec.name)
+        log.set_step(spec.name)
         try:
             if ended.interrupted is None:
                 pattern = _ignored_by(spec.ignore_errors, message, ended.details)
@@ -183,7 +183,7 @@ class StepRunner:
             self.failure_reason = ended.error.reason if ended.error is not None else "error"
             log.error(message)
         finally:
-            log.at_step("")
+            log.set_step("")
         return None, message
 
 

@@ -247,7 +247,7 @@ class _Watch:
 
                 ends = max(ends, time.monotonic() + FINAL_SECONDS + GRACE)
                 self._final = False
-            self.child.log.keep_within()
+            self.child.log.enforce_limit()
             if self.child.stop_signal and self._asked != STOPPED:
                 self._ask(STOPPED)
                 ends = time.monotonic() + GRACE

@@ -65,7 +65,7 @@ def condition(settings: Settings, store: RunStore, now: float | None = None) -> 
     seen: set[str] = set()
     for group in task_groups(settings, store, tasks):
         names = [task.name for task in group.tasks]
-        for trouble in find_problems(group, by_task(group.store.belated(moment - LOOK_BACK)), moment):
+        for trouble in find_problems(group, by_task(group.store.late_runs(moment - LOOK_BACK)), moment):
             name = trouble.task.name
             incident = known.get(name)
             # What began earlier is told from its beginning: three slots, not the newest.

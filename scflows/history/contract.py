@@ -1,4 +1,4 @@
-"""What every store of runs promises: claim a slot, record, ask."""
+"""The contract of every store of runs: claim a slot, record a run, query runs."""
 
 from __future__ import annotations
 
@@ -12,78 +12,77 @@ if TYPE_CHECKING:
     from scflows.history.run import Run
 
     class RunStore(Protocol):
-        """Every implementation keeps these promises; `tests/history` holds each to them."""
+        """A store of runs; `tests/history` runs one suite against every implementation."""
 
         def claim(self, run: Run, again: bool = False) -> Run | None:
             """Record a run as it starts.
 
-            One that answers for a slot claims it. If the slot is taken, nothing is recorded and the run that
-            has it comes back. A run that does a slot `again` claims nothing.
+            A run for a slot claims the slot. If the slot is taken, record nothing and return the run that has it.
+            A run that repeats a slot (`again`) claims nothing.
             """
 
         def skip(self, runs: Sequence[Run]) -> list[Run]:
-            """Record runs that were skipped, all or none, but for slots that have an answer by now; those recorded.
+            """Record skipped runs, all or none, and return those recorded.
 
-            They claim no slot.
+            Runs whose slot has a run by now are omitted. Skipped runs do not claim their slot.
             """
 
         def begin(self, run: Run) -> bool | None:
-            """Record that a queued run starts; False when it is queued no more, None when nobody knows it."""
+            """Record that a queued run starts. Return False if it is no longer queued, None if it is unknown."""
 
         def finish(self, run: Run) -> bool:
-            """Record how a run ended, with its steps; False when a final status was there already."""
+            """Record how a run ended, with its steps. Return False if it already had a final status."""
 
         def progress(self, run: Run) -> None:
-            """Record the steps so far of a run that goes on."""
+            """Record the steps so far of a running run."""
 
         def run(self, id: str) -> Run | None:
-            """One run with its steps, by its id or a beginning of it that only one has."""
+            """Return a run with its steps, by its id or a unique prefix of it."""
 
         def find(self, wanted: Query) -> list[Run]:
-            """Runs without their steps, the newest first."""
+            """Return matching runs without their steps, the newest first."""
 
         def slots(self, task: str, after: float, until: float) -> set[float]:
-            """The slots of a task later than `after`, up to and including `until`, that any run answers for."""
+            """Return the slots of a task after `after`, up to and including `until`, that have a run."""
 
         def latest(self, tasks: Iterable[str]) -> dict[str, Run]:
-            """The newest run of each task that was not skipped, nor by hand and refused or dry."""
+            """Return each task's newest run, except skipped runs and manual runs that were refused or dry."""
 
         def unfinished(self) -> Iterator[Run]:
-            """All runs that are recorded as queued or running."""
+            """Yield all runs that are recorded as queued or running."""
 
-        def belated(self, since: float) -> list[Run]:
-            """Runs recorded since a moment whose slots were missed or given up, or that began later than `OVERDUE`
-            after them.
+        def late_runs(self, since: float) -> list[Run]:
+            """Return runs since a moment whose slot was missed or given up, or that started late; oldest first.
 
-            The oldest first; those that somebody started by hand are no such.
+            Late is more than `OVERDUE` seconds after the slot. Manual runs are omitted.
             """
 
         def tasks(self) -> list[str]:
-            """The names of all tasks that have runs."""
+            """Return the names of all tasks that have runs."""
 
         def durations(self, keep: int) -> dict[str, list[float]]:
-            """For each task how many seconds its newest `keep` good runs took, the newest first.
+            """Return how many seconds each task's newest `keep` good runs took, the newest first.
 
-            Good are those that ended with `success` or `exit` and were not dry.
+            A run is good if it ended with `success` or `exit` and was not dry.
             """
 
         def spans(self, since: float, until: float) -> list[tuple[float, float]]:
-            """When the runs that went on in a span started and ended; one that goes on yet ends with it.
+            """Return start and end of each run that ran within a period, in seconds since the epoch, by start.
 
-            Skipped and queued ones did not run. In seconds since the epoch, by their starts.
+            Skipped and queued runs are omitted. A run that is still running ends with the period.
             """
 
         def excess(self, task: str, before: float | None = None, keep: int | None = None) -> list[str]:
-            """The ids of a task's finished runs that started before a moment, or are not among the newest `keep`."""
+            """Return the ids of a task's finished runs that started before a moment, or exceed the newest `keep`."""
 
         def remove(self, ids: Sequence[str]) -> int:
-            """Remove runs with their steps, some at a time, so that nobody waits for long; how many."""
+            """Remove runs with their steps and return how many; in batches, so that other writers wait briefly."""
 
         def known(self, ids: Iterable[str]) -> set[str]:
-            """Those of the ids that runs have."""
+            """Return those of the ids that exist."""
 
         def compact(self) -> None:
-            """Give back the room of removed runs, if it is worth it."""
+            """Free the disk space of removed runs, if there is enough of it."""
 
         def close(self) -> None: ...
 
@@ -95,11 +94,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Query:
-    """Which runs are asked for. Times are seconds since the epoch; None does not restrict."""
+    """A filter for runs. Times are seconds since the epoch; None matches any run."""
 
     task: str | None = None
     statuses: tuple[str, ...] = ()
     since: float | None = None
     until: float | None = None
     slot: float | None = None
-    limit: int = 50  #: 0 for all
+    limit: int = 50  #: 0: no limit

@@ -1,4 +1,4 @@
-"""Runs whose process died without a word: they are ended in the history, and what follows on that is noted."""
+"""Runs whose process died: they are recorded as crashed, and their hooks wait in a folder until called."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def record_crashes(store: RunStore, settings: Settings) -> list[Run]:
-    """End the runs whose process died; those runs. Their hooks are owed from then on, see `owed`."""
+    """Record unfinished runs whose process died as crashed and return them; their hooks are then pending."""
     locks = None
     crashed = []
     for run in store.unfinished():
@@ -26,35 +26,35 @@ def record_crashes(store: RunStore, settings: Settings) -> list[Run]:
             continue
         alive = is_alive(run.holder)
         if alive is None:
-            # Its process lives in another container or on another host: only its lock can tell.
+            # The process is in another container or on another host, so only its lock shows whether it is alive.
             locks = holders(settings.lock_path) if locks is None else locks
             alive = not any(lock.run == run.id and not lock.alive for lock in locks)
         if alive:
             continue
         run.status, run.ended = CRASHED, time.time()
-        run.reason, run.message = "died", "its process died without a word"
+        run.reason, run.message = "died", "its process died before the run ended"
         if store.finish(run):
-            _owe(run, settings)
+            _add_pending_hooks(run, settings)
             crashed.append(run)
     return crashed
 
 
 def _is_lost(run: Run, store: RunStore, settings: Settings) -> bool:
-    """Whether a run is recorded as waiting, and waits nowhere: neither its process nor its file is there."""
+    """Return whether a run is recorded as queued but has neither a process nor a queue entry."""
     from scflows.queue.files import contains
 
     if is_alive(run.holder) or contains(settings.state_path, run.id):
         return False
-    # One that began meanwhile lost its file only after it was recorded as running.
+    # A run that started meanwhile lost its queue entry only after it was recorded as running.
     now = store.run(run.id)
     return now is not None and now.status == QUEUED
 
 
 def runs_with_pending_hooks(settings: Settings) -> Iterator[str]:
-    """The ids of settled runs whose hooks nobody called yet, the oldest first.
+    """Yield the ids of crashed runs whose hooks have not been called yet, the oldest first.
 
-    Each is given out to one who asks at a time, and forgotten once the next is asked for: if that one is killed
-    in between, somebody else is given it again.
+    Each id is locked while the caller handles it and removed when the caller asks for the next one. If the caller
+    is killed in between, another process gets the id.
     """
     folder = _folder(settings)
     try:
@@ -65,7 +65,7 @@ def runs_with_pending_hooks(settings: Settings) -> Iterator[str]:
         try:
             descriptor = os.open(os.path.join(folder, name), os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
-            continue  # Somebody else was quicker.
+            continue  # Another process has handled it.
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.fstat(descriptor).st_nlink:
@@ -78,21 +78,21 @@ def runs_with_pending_hooks(settings: Settings) -> Iterator[str]:
 
 
 def has_pending_hooks(settings: Settings) -> bool:
-    """Whether there are runs whose hooks nobody called yet."""
+    """Return whether there are crashed runs whose hooks have not been called yet."""
     try:
         return bool(os.listdir(_folder(settings)))
     except OSError:
         return False
 
 
-def _owe(run: Run, settings: Settings) -> None:
+def _add_pending_hooks(run: Run, settings: Settings) -> None:
     folder = _folder(settings)
     try:
         os.makedirs(folder, mode=0o700, exist_ok=True)
         with open(os.path.join(folder, run.id), "wb"):
             pass
     except OSError:
-        pass  # The history has its crash; only its hooks stay away.
+        pass  # The crash is recorded; only its hooks are lost.
 
 
 def _folder(settings: Settings) -> str:

@@ -1,4 +1,4 @@
-"""Logs stay within their size: of what one run wrote, head and tail are kept; of a task's log, what is newest."""
+"""Limiting the size of logs: a run keeps the head and tail of its output, a task's log keeps its newest lines."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 BLOCK = 1 << 16
-LEFT_OUT = " lines of this run are left out here, "
+OMITTED = " lines of this run are omitted here, "
 
 
-def cut_share(path: str, start: int, limit: int) -> None:
-    """Keep the first half of what a run wrote, from `start` to the log's end, and what it wrote last.
+def trim_run(path: str, start: int, limit: int) -> None:
+    """Trim what a run wrote, from `start` to the log's end, to `limit` bytes: its first half and its last lines.
 
-    Never more than `limit` bytes stay, with a line that says how much was left out. It goes by the file's size, so
-    what others write there for the run, such as a program, counts as well. Raises OSError.
+    A line between them says how much was omitted. The file's size decides, so output of the run's programs counts
+    too. Raises OSError.
     """
-    with _alone(path) as descriptor:
+    with _Exclusive(path) as descriptor:
         if descriptor < 0:
             return
         size = os.fstat(descriptor).st_size
@@ -30,34 +30,37 @@ def cut_share(path: str, start: int, limit: int) -> None:
         head = _line_after(descriptor, middle, min(last, middle + limit // 5))
         separator = b""
         if head is None:
-            head, separator = middle, b"\n"  # One endless line.
-        lines, left, begin = _counted(descriptor, head)
+            head, separator = middle, b"\n"  # A line longer than the limit.
+        lines, omitted, begin = _read_note(descriptor, head)
         tail = _line_after(descriptor, last, size) or last
         lines += sum(block.count(b"\n") for block in _blocks(descriptor, begin, tail))
-        left += tail - begin
+        omitted += tail - begin
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime())
         note = (
-            f"{stamp[:-2]}:{stamp[-2:]} WARNING {lines}{LEFT_OUT}{left} bytes: "
-            f"it wrote more than run_log_bytes ({limit})\n"
+            f"{stamp[:-2]}:{stamp[-2:]} WARNING {lines}{OMITTED}{omitted} bytes: "
+            f"the output exceeds run_log_bytes ({limit})\n"
         )
         content = separator + note.encode()
         if tail - head > len(content):
             _close_gap(descriptor, head, content, tail)
 
 
-def cut_log(path: str, limit: int, before: float | None = None) -> bool:
-    """Keep the newer half of a log that is larger than `limit` bytes, and no lines from before a moment.
+def trim_log(path: str, limit: int, before: float | None = None) -> bool:
+    """Trim a log to its newer half if it exceeds `limit` bytes, and remove lines from before a moment.
 
-    The lines that are too old go once there is a tenth more than that. Raises OSError.
+    Old lines are removed once a tenth of the period has passed, at least a day. Return whether the log was trimmed.
+    Raises OSError.
     """
-    with _alone(path) as descriptor:
+    with _Exclusive(path) as descriptor:
         if descriptor < 0:
             return False
         size = os.fstat(descriptor).st_size
         begin = 0
         if size > limit:
             begin = _line_after(descriptor, size - limit // 2, size) or size - limit // 2
-        elif before is not None and _is_older(_first(descriptor), before - max(86400, (time.time() - before) / 10)):
+        elif before is not None and _is_older(
+            os.pread(descriptor, 32, 0), before - max(86400, (time.time() - before) / 10)
+        ):
             begin = _first_since(descriptor, before)
         if begin == 0:
             return False
@@ -65,8 +68,8 @@ def cut_log(path: str, limit: int, before: float | None = None) -> bool:
     return True
 
 
-class _alone:
-    """A log opened to be made smaller: its descriptor, or -1 while somebody else does that."""
+class _Exclusive:
+    """A log opened for trimming: its descriptor, or -1 while another process trims it."""
 
     def __init__(self, path: str) -> None:
         self._descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
@@ -82,19 +85,19 @@ class _alone:
         os.close(self._descriptor)
 
 
-def _close_gap(descriptor: int, place: int, note: bytes, begin: int) -> None:
-    """Move what stands from `begin` on to `place`, a note before it.
+def _close_gap(descriptor: int, start: int, note: bytes, begin: int) -> None:
+    """Replace the bytes from `start` to `begin` by a note.
 
-    In place, for who has the file open: appending goes on at the new end.
+    The file is changed in place, because other processes have it open: they continue to append at its new end.
     """
-    end = place
+    end = start
     content = note
     while True:
         while content:
             written = os.pwrite(descriptor, content, end)
             end += written
             content = content[written:]
-        # Also what was appended meanwhile.
+        # This includes lines that are appended meanwhile.
         content = os.pread(descriptor, BLOCK, begin)
         if not content:
             os.ftruncate(descriptor, end)
@@ -112,7 +115,7 @@ def _blocks(descriptor: int, begin: int, end: int) -> Iterator[bytes]:
 
 
 def _line_after(descriptor: int, begin: int, end: int) -> int | None:
-    """Where the first line begins behind a place, if that is before `end`."""
+    """Return where the first line after `begin` starts, or None if that is not before `end`."""
     for block in _blocks(descriptor, begin, end):
         found = block.find(b"\n")
         if found >= 0:
@@ -121,22 +124,18 @@ def _line_after(descriptor: int, begin: int, end: int) -> int | None:
     return None
 
 
-def _counted(descriptor: int, head: int) -> tuple[int, int, int]:
-    """(lines, bytes) left out before, as the note at a place says, and where the note ends."""
+def _read_note(descriptor: int, head: int) -> tuple[int, int, int]:
+    """Return the lines and bytes omitted so far, from the note at `head` if there is one, and where it ends."""
     line, newline, _ = os.pread(descriptor, 300, head).partition(b"\n")
-    words = line.decode("utf-8", "replace").partition(LEFT_OUT)
-    lines, left = words[0].rpartition(" ")[2], words[2].partition(" ")[0]
-    if newline and lines.isdigit() and left.isdigit():
-        return int(lines), int(left), head + len(line) + 1
+    words = line.decode("utf-8", "replace").partition(OMITTED)
+    lines, omitted = words[0].rpartition(" ")[2], words[2].partition(" ")[0]
+    if newline and lines.isdigit() and omitted.isdigit():
+        return int(lines), int(omitted), head + len(line) + 1
     return 0, 0, head
 
 
-def _first(descriptor: int) -> bytes:
-    return os.pread(descriptor, 32, 0)
-
-
 def _is_older(line: bytes, before: float) -> bool:
-    """Whether a line says that it was written before a moment; one without a time does not."""
+    """Return whether a line starts with a time before a moment; False if it has no time."""
     from datetime import datetime
 
     try:
@@ -146,14 +145,14 @@ def _is_older(line: bytes, before: float) -> bool:
 
 
 def _first_since(descriptor: int, before: float) -> int:
-    """Where the first line with a time not before a moment begins; the end where there is none."""
-    place = 0
+    """Return where the first line that is not older than a moment starts; the end if there is none."""
+    position = 0
     rest = b""
     size = os.fstat(descriptor).st_size
     for block in _blocks(descriptor, 0, size):
         *lines, rest = (rest + block).split(b"\n")
         for line in lines:
             if line[:2] == b"20" and not _is_older(line, before):
-                return place
-            place += len(line) + 1
+                return position
+            position += len(line) + 1
     return size

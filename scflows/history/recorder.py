@@ -1,4 +1,4 @@
-"""Records a run whatever happens: in the history; where that cannot be written, in files that it takes in later."""
+"""Recording a run even if the history cannot be written: in files, which are imported into the history later."""
 
 from __future__ import annotations
 
@@ -14,19 +14,17 @@ from scflows.storage import BROKEN, checked_number, checked_seconds, checked_tex
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from typing import Any, TypeVar
+    from typing import Any
 
     from scflows.history.contract import RunStore
     from scflows.settings import Settings
 
-    Answer = TypeVar("Answer")
-
-#: Seconds between two writes of the steps of a run that goes on.
+#: Seconds between two records of the steps of a running run.
 PROGRESS_EVERY = 2.0
 
 
 class Recorder:
-    """One run's way into the history. It never raises: `problem` says what went wrong, once."""
+    """The writer of one run's record. It never raises; `problem` is the first error."""
 
     def __init__(self, settings: Settings) -> None:
         self.problem = ""
@@ -35,44 +33,46 @@ class Recorder:
         self._written = 0.0
 
     def claim(self, run: Run, again: bool = False) -> str | None:
-        """Record a run as it starts; the id of the run that has its slot already, if one has.
+        """Record a run as it starts. Return the id of the run that already has its slot, or None.
 
-        When the history cannot be written, an exclusive file claims the slot; when that cannot be made either,
-        the run goes on, marked `unclaimed`. Such a file counts also when the history can be written again.
+        If the history cannot be written, an exclusive file claims the slot; it stays valid when the history can be
+        written again. If that file cannot be created either, the run continues, marked `unclaimed`.
         """
         claims = run.slot is not None and run.status != SKIPPED and not again
         if claims and run.slot is not None:
             if next(_pending(self._settings), None) is not None:
-                self._try(lambda store: take_in_pending(self._settings, store, run.task))
-            holder = claimed_by_file(self._settings, run.task, run.slot)
-            if holder not in ("", run.id):
-                return holder
-        answer: list[Run | None] = []
-        if self._try(lambda store: answer.append(store.claim(run, again))):
-            taken = answer[0]
-            return taken.id if taken is not None else None
+                self._try(lambda store: import_pending(self._settings, store, run.task))
+            owner = claimed_by_file(self._settings, run.task, run.slot)
+            if owner not in ("", run.id):
+                return owner
+        result: list[Run | None] = []
+        if self._try(lambda store: result.append(store.claim(run, again))):
+            return None if result[0] is None else result[0].id
         if not claims or run.slot is None:
             return None
         return self._claim_by_file(run, run.slot)
 
     def begin(self, run: Run) -> str | None:
-        """Record that a queued run starts; why it may not: it was ended meanwhile, or another has its slot."""
-        answer: list[bool | None] = []
-        if not self._try(lambda store: answer.append(store.begin(run))) or answer[0]:
-            # Its slot is claimed, be it by a file: who queued it saw to that.
+        """Record that a queued run starts. Return why it may not start, or None.
+
+        It may not if it was ended meanwhile or if another run has its slot.
+        """
+        result: list[bool | None] = []
+        if not self._try(lambda store: result.append(store.begin(run))) or result[0]:
+            # The slot was claimed when the run was enqueued, in the history or by a file.
             return None
-        if answer[0] is None:
-            taken = self.claim(run)
-            return None if taken in (None, run.id) else f"run {taken} has answered for this slot"
-        return "it was ended while it waited"
+        if result[0] is None:
+            owner = self.claim(run)
+            return None if owner in (None, run.id) else f"this slot was already run ({owner})"
+        return "it was ended while it was queued"
 
     def skip(self, run: Run) -> None:
-        """Record a run that did not take place."""
+        """Record a run that was skipped."""
         if not self._try(lambda store: store.claim(run)):
-            self._put_aside(run)
+            self._write_pending(run)
 
     def progress(self, run: Run) -> None:
-        """Record the steps so far, when some time has passed since the last time."""
+        """Record the steps so far, at most every `PROGRESS_EVERY` seconds."""
         now = time.monotonic()
         if now - self._written >= PROGRESS_EVERY:
             self._written = now
@@ -81,24 +81,24 @@ class Recorder:
     def finish(self, run: Run) -> None:
         """Record how a run ended."""
         if not self._try(lambda store: store.finish(run)):
-            self._put_aside(run)
+            self._write_pending(run)
             if run.status != SKIPPED:
                 return
-        # The history has the slot now, or it is free for another.
-        _give_up_claim(self._settings, run)
+        # Now the history has the slot, or a skipped run frees it.
+        _remove_claim(self._settings, run)
 
     def close(self) -> None:
-        """Close the connection, so that a child process does not inherit it."""
+        """Close the connection, so that child processes do not inherit it."""
         if self._store is not None:
             self._store.close()
             self._store = None
 
-    def _put_aside(self, run: Run) -> None:
+    def _write_pending(self, run: Run) -> None:
         try:
             path = os.path.join(pending_folder(self._settings), f"{run.id}.json")
             replace(path, json.dumps(run_to_dict(run)).encode(), mode=0o600)
         except OSError:
-            pass  # Nothing can be written any more; the log and stderr have said so.
+            pass  # Nothing can be written; the log and stderr have reported it.
 
     def _claim_by_file(self, run: Run, slot: float) -> str | None:
         path = _claim_path(self._settings, run.task, slot)
@@ -106,8 +106,8 @@ class Recorder:
             os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         except FileExistsError:
-            holder = claimed_by_file(self._settings, run.task, slot) or "another run"
-            return None if holder == run.id else holder
+            owner = claimed_by_file(self._settings, run.task, slot) or "another run"
+            return None if owner == run.id else owner
         except OSError:
             run.unclaimed = True
             return None
@@ -131,24 +131,24 @@ class Recorder:
 
 
 def pending_folder(settings: Settings) -> str:
-    """Where records wait that could not be written into the history."""
+    """Return the folder of records that could not be written to the history yet."""
     return os.path.join(settings.state_path, "pending")
 
 
-def take_in_pending(settings: Settings, store: RunStore, task: str | None = None) -> int:
-    """Write the records that wait into the history; how many. Raises what the store raises.
+def import_pending(settings: Settings, store: RunStore, task: str | None = None) -> int:
+    """Write pending records to the history and return how many. Raises errors of the store.
 
-    With `task` only those of a task whose history this is; the slots that they claimed by files are claimed there then.
+    With `task`, import only the records of that task and move its file claims to the history as well.
     """
-    taken = 0
+    imported = 0
     for path in _pending(settings):
         try:
             with open(path, encoding="utf-8") as file:
                 run = run_from_dict(json.load(file))
         except FileNotFoundError:
-            continue  # Somebody else took it in meanwhile.
+            continue  # Another process has imported it.
         except BROKEN:
-            # Half of a record, from a disk that was full: kept aside for whoever wants to look.
+            # A truncated record, for example of a full disk, is renamed and kept for inspection.
             with suppress(FileNotFoundError):
                 os.replace(path, path + ".broken")
             continue
@@ -158,13 +158,13 @@ def take_in_pending(settings: Settings, store: RunStore, task: str | None = None
         with suppress(FileNotFoundError):
             os.unlink(path)
         if task is not None:
-            _give_up_claim(settings, run)
-        taken += 1
-    return taken
+            _remove_claim(settings, run)
+        imported += 1
+    return imported
 
 
 def claimed_by_file(settings: Settings, task: str, slot: float) -> str:
-    """The run that claimed a slot by a file, as the history could not be written; empty when none did."""
+    """Return the id of the run that claimed a slot by a file, empty if there is no such file."""
     try:
         with open(_claim_path(settings, task, slot), encoding="ascii") as file:
             return file.read() or "another run"
@@ -178,23 +178,23 @@ def _claim_path(settings: Settings, task: str, slot: float) -> str:
     return os.path.join(settings.state_path, "claims", task, f"{slot:.0f}")
 
 
-def _give_up_claim(settings: Settings, run: Run) -> None:
-    """Remove the file by which a run claimed its slot, if it did."""
+def _remove_claim(settings: Settings, run: Run) -> None:
+    """Remove the file by which a run claimed its slot, if there is one."""
     if run.slot is not None and claimed_by_file(settings, run.task, run.slot) == run.id:
         with suppress(OSError):
             os.unlink(_claim_path(settings, run.task, run.slot))
 
 
 def run_to_dict(run: Run) -> dict[str, Any]:
-    """A run as JSON values."""
+    """Return a run as JSON values."""
     return {**run.__dict__, "steps": [step.__dict__ for step in run.steps]}
 
 
 def run_from_dict(values: dict[str, Any]) -> Run:
-    """The run that `run_to_dict` made values of. Raises one of `BROKEN` for others, which no store would take."""
+    """Return the run of such values. Raises one of `BROKEN` if they are invalid."""
     run = Run(**{**values, "steps": [StepRecord(**step) for step in values["steps"]]})
     for name in ("id", "flow", "task", "trigger", "reason", "message", "holder", "log", "waited_for"):
-        checked_text(getattr(run, name)).encode()  # With half of a character no database takes it.
+        checked_text(getattr(run, name)).encode()  # No database accepts a lone surrogate.
     for step in run.steps:
         checked_number(step.position)
         for text in (step.name, step.type, step.status, step.message):
@@ -203,7 +203,7 @@ def run_from_dict(values: dict[str, Any]) -> Run:
     for seconds in (run.started, run.waited, *(step.started for step in run.steps), *filter(None, times)):
         checked_seconds(seconds)
     if run.status not in (QUEUED, RUNNING, *FINAL) or not isinstance(run.params, dict):
-        raise ValueError("no record of a run")
+        raise ValueError("not the record of a run")
     json.dumps(run.params).encode()
     run.dry_run = bool(run.dry_run)
     return run

@@ -1,4 +1,4 @@
-"""What is kept and what is not: runs, logs and run folders, by age, number and size."""
+"""Retention: remove old runs, logs and run folders by age, number and size."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 
 from scflows.config import Config, Retention, read_config
 from scflows.errors import ScflowsError
-from scflows.history.log_trim import cut_log
+from scflows.history.log_trim import trim_log
 from scflows.history.task_log import log_files, scheduler_log
 
 TYPE_CHECKING = False
@@ -18,56 +18,56 @@ if TYPE_CHECKING:
     from scflows.settings import Settings
 
 DAY = 24 * 3600.0
-#: A run folder that is younger than this may belong to a run whose record is still on its way, in seconds.
-SURELY_RECORDED = 3600.0
+#: Seconds after which a run folder without a record is removed; a younger one may belong to a run not recorded yet.
+RECORDING_SECONDS = 3600.0
 
 
 class RetentionLimits:
-    """How much is kept of each task: what the settings of its own workspace say."""
+    """The retention of each task, from the settings of its own workspace."""
 
     def __init__(self, settings: Settings) -> None:
-        """Raises UsageError for settings that cannot be read: then nothing may be removed."""
+        """Read the settings of this workspace. Raises UsageError if they are invalid: then nothing may be removed."""
         self._settings = settings
         self.here = read_config(settings)
         self._others: dict[str, Config | None] = {settings.home: self.here}
 
     def of(self, task: str) -> Retention | None:
-        """None where the task's workspace cannot be asked."""
+        """Return the retention of a task, or None if its workspace's settings cannot be read."""
         path = os.path.join(self._settings.state_path, "tasks", f"{task}.json")
         if "/" in task or not os.path.exists(path):
             return self.here.retention_of(task)
         from scflows.cron.task import TaskStore, task_settings
 
         try:
-            found = TaskStore(self._settings).read(task)
-            if found.workspace not in self._others:
-                self._others[found.workspace] = read_config(task_settings(found))
-            config = self._others[found.workspace]
+            stored = TaskStore(self._settings).read(task)
+            if stored.workspace not in self._others:
+                self._others[stored.workspace] = read_config(task_settings(stored))
+            config = self._others[stored.workspace]
         except ScflowsError:
             return None
         return None if config is None else config.retention_of(task)
 
 
 def excess(store: RunStore, settings: Settings, before: float | None = None, now: float | None = None) -> list[str]:
-    """The ids of the runs that are not kept: those from before a moment, else those beyond what the settings keep.
+    """Return the ids of the runs to remove: those before a moment or, without one, those beyond the retention.
 
-    Raises UsageError for settings that cannot be read.
+    Raises UsageError if the settings are invalid.
     """
     limits = RetentionLimits(settings)
-    found: list[str] = []
+    ids: list[str] = []
     for task in store.tasks():
-        kept = limits.of(task)
+        retention = limits.of(task)
         if before is not None:
-            found += store.excess(task, before)
-        elif kept is not None:
-            found += store.excess(task, (time.time() if now is None else now) - kept.days * DAY, kept.runs)
-    return found
+            ids += store.excess(task, before)
+        elif retention is not None:
+            ids += store.excess(task, (time.time() if now is None else now) - retention.days * DAY, retention.runs)
+    return ids
 
 
 def prune(store: RunStore, settings: Settings, before: float | None = None) -> int:
-    """Remove what is not kept, see `excess`, with the logs and run folders that belong to it; how many runs.
+    """Remove the runs that `excess` returns, with their logs and run folders; return how many runs.
 
-    Raises UsageError for settings that cannot be read, and what the history raises.
+    Raises UsageError if the settings are invalid, and errors of the history.
     """
     limits = RetentionLimits(settings)
     now = time.time()
@@ -88,47 +88,47 @@ def prune(store: RunStore, settings: Settings, before: float | None = None) -> i
 def _prune_logs(limits: RetentionLimits, settings: Settings, before: float | None, now: float) -> None:
     for path in log_files(settings.tasks_path):
         folder, name = os.path.split(path)
-        kept = limits.of(name.removesuffix(".log"))
-        if kept is None:
+        retention = limits.of(name.removesuffix(".log"))
+        if retention is None:
             continue
-        oldest = now - kept.days * DAY if before is None else before
+        oldest = now - retention.days * DAY if before is None else before
         try:
             if _remove_older(path, oldest):
                 os.rmdir(folder)
             else:
-                cut_log(path, kept.log_bytes, oldest)
+                trim_log(path, retention.log_bytes, oldest)
         except OSError:
-            continue  # A log that cannot be cut is as good as before; a folder with other things in it stays.
+            continue  # The log cannot be trimmed, or its folder holds other files.
     try:
-        cut_log(scheduler_log(settings.tasks_path), limits.here.retention.log_bytes)
+        trim_log(scheduler_log(settings.tasks_path), limits.here.retention.log_bytes)
     except OSError:
-        pass  # Nothing was scheduled yet.
+        pass  # The log does not exist yet.
 
 
 def _prune_folders(store: RunStore, settings: Settings, total: int) -> None:
-    """Remove the folders of runs that are gone, and the oldest ones while all together are too large."""
+    """Remove the folders of removed runs, then the oldest folders until their total size is within the limit."""
     top = os.path.join(settings.state_path, "runs")
     try:
         names = sorted(name for name in os.listdir(top) if os.path.isdir(os.path.join(top, name)))
     except OSError:
         return
     known = store.known(names)
-    going_on = {run.id for run in store.unfinished()}
-    kept: list[tuple[str, int]] = []
+    unfinished = {run.id for run in store.unfinished()}
+    folders: list[tuple[str, int]] = []
     for name in names:
         path = os.path.join(top, name)
-        if name not in known and _is_older(path, time.time() - SURELY_RECORDED):
+        if name not in known and _is_older(path, time.time() - RECORDING_SECONDS):
             _remove_folder(path)
         else:
-            kept.append((name, sum(_size(each) for each in _files(path))))
-    left = sum(size for _, size in kept)
-    # The oldest first: a run's id begins with its time.
-    for name, size in kept:
-        if left <= total:
+            folders.append((name, sum(_size(each) for each in _files(path))))
+    size_of_all = sum(size for _, size in folders)
+    # Run ids sort by time, so the oldest folder is first.
+    for name, size in folders:
+        if size_of_all <= total:
             return
-        if name not in going_on:
+        if name not in unfinished:
             _remove_folder(os.path.join(top, name))
-            left -= size
+            size_of_all -= size
 
 
 def _remove_folder(path: str) -> None:
@@ -138,9 +138,9 @@ def _remove_folder(path: str) -> None:
 
 
 def _files(folder: str) -> Iterator[str]:
-    for place, _, names in os.walk(folder):
+    for parent, _, names in os.walk(folder):
         for name in names:
-            yield os.path.join(place, name)
+            yield os.path.join(parent, name)
 
 
 def _remove_older(path: str, before: float) -> bool:
@@ -149,7 +149,7 @@ def _remove_older(path: str, before: float) -> bool:
     try:
         os.unlink(path)
     except OSError:
-        return False  # Somebody else was quicker, or it is not ours.
+        return False  # Another process removed it, or we may not.
     return True
 
 

@@ -1,4 +1,4 @@
-"""A run as a row of a table, and back; the tables of SQLite."""
+"""Runs as rows of a table and back; the tables of SQLite."""
 
 from __future__ import annotations
 
@@ -55,14 +55,14 @@ RUN_COLUMNS = (
     "id, task, flow, trigger, slot, claimed, status, reason, message, started, ended, dry_run, params, holder, log,"
     " waited, waited_for"
 )
-#: As many marks as a row has values.
+#: One placeholder for each value of a row.
 RUN_MARKS = ", ".join("?" * len(RUN_COLUMNS.split(",")))
 NUMBER = (int, float)
 NUMBER_OR_NONE = (int, float, type(None))
 
 
 def row_of(run: Run, claims: bool) -> tuple[Any, ...]:
-    """The values of `RUN_COLUMNS`; `claims` is whether its slot is its own."""
+    """Return the values of `RUN_COLUMNS`; `claims` says whether the run owns its slot."""
     return (
         run.id,
         run.task,
@@ -85,7 +85,7 @@ def row_of(run: Run, claims: bool) -> tuple[Any, ...]:
 
 
 def run_of(row: tuple[Any, ...]) -> Run:
-    """The run of such a row. Raises sqlite3.DatabaseError for one that is damaged."""
+    """Return the run of a row. Raises sqlite3.DatabaseError if the row is damaged."""
     (
         id,
         task,
@@ -106,12 +106,12 @@ def run_of(row: tuple[Any, ...]) -> Run:
         waited_for,
     ) = row
     try:
-        # Most have none, and many rows are read at once.
-        given = {} if params == "{}" else json.loads(params)
+        # Most runs have no parameters, and queries read many rows.
+        parameters = {} if params == "{}" else json.loads(params)
     except (TypeError, ValueError):
-        given = None
+        parameters = None
     is_sound = isinstance(started, NUMBER) and isinstance(ended, NUMBER_OR_NONE) and isinstance(slot, NUMBER_OR_NONE)
-    if not isinstance(given, dict) or not is_sound:
+    if not isinstance(parameters, dict) or not is_sound:
         raise sqlite3.DatabaseError(f"malformed: the record of run {id} is damaged")
     return Run(
         id=id,
@@ -125,7 +125,7 @@ def run_of(row: tuple[Any, ...]) -> Run:
         started=started,
         ended=ended,
         dry_run=bool(dry),
-        params=given,
+        params=parameters,
         holder=holder,
         log=log,
         waited=waited,

@@ -1,4 +1,4 @@
-"""Runs in an SQLite file: write-ahead log, short transactions."""
+"""A store of runs in an SQLite file: write-ahead log, short transactions."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ STEP_COLUMNS = "position, name, type, status, started, ended, message"
 
 FINAL_MARKS = ", ".join("?" * len(FINAL))
 #: Runs that are removed in one transaction.
-AT_ONCE = 500
-#: So many free pages (4 KiB each) are worth giving back.
-WORTH_PAGES = 1000
-#: The word of SQLite for a file that can be made smaller a few pages at a time.
+REMOVAL_BATCH = 500
+#: Free pages (4 KiB each) from which the file is made smaller.
+MIN_FREE_PAGES = 1000
+#: The `auto_vacuum` mode of a file that can shrink a few pages at a time.
 INCREMENTAL = 2
 
 
 class SqliteStore:
-    """See `RunStore`."""
+    """The implementation of `RunStore` in SQLite."""
 
     def __init__(self, settings: Settings, read_only: bool = False) -> None:
         self.path = sqlite_path(settings.database_url, settings.home)
@@ -53,11 +53,11 @@ class SqliteStore:
 
     def skip(self, runs: Sequence[Run]) -> list[Run]:
         recorded = []
-        # Each in a transaction of its own would write all the pages that it touches.
+        # One transaction for all: otherwise each run would write every page that it touches.
         with self._transaction() as connection:
             for run in runs:
-                asked = "SELECT 1 FROM runs WHERE task = ? AND slot = ? LIMIT 1"
-                if connection.execute(asked, (run.task, run.slot)).fetchone() is None:
+                query = "SELECT 1 FROM runs WHERE task = ? AND slot = ? LIMIT 1"
+                if connection.execute(query, (run.task, run.slot)).fetchone() is None:
                     self._insert(run, claims=False)
                     recorded.append(run)
         return recorded
@@ -80,7 +80,7 @@ class SqliteStore:
             changed = connection.execute(
                 "UPDATE runs SET status = ?, reason = ?, message = ?, ended = ?, params = ?,"
                 " log = coalesce(nullif(?, ''), log),"
-                # A slot whose run was skipped while it waited is free for another.
+                # If a queued run is skipped, its slot is free for another run.
                 " waited = ?, waited_for = ?, claimed = claimed AND ?"
                 " WHERE id = ? AND status IN (?, ?)",
                 (
@@ -150,11 +150,11 @@ class SqliteStore:
         return {row[0] for row in rows}
 
     def latest(self, tasks: Iterable[str]) -> dict[str, Run]:
-        # One question for all: of many tasks, asking for each took twice as long.
+        # One query for all tasks: with many tasks, one query each took twice as long.
         rows = self._connection.execute(
             f"SELECT {RUN_COLUMNS} FROM runs WHERE id IN"
             " (SELECT (SELECT id FROM runs WHERE task = wanted.value AND status != ?"
-            # A typing error and a rehearsal say nothing of how the task does.
+            # A refused manual run or a dry run does not change the state of the task.
             " AND NOT (trigger = 'manual' AND (dry_run OR reason = 'refused')) ORDER BY id DESC LIMIT 1)"
             " FROM json_each(?) AS wanted)",
             (SKIPPED, json.dumps(list(tasks))),
@@ -167,7 +167,7 @@ class SqliteStore:
         ).fetchall()
         return (run_of(row) for row in rows)
 
-    def belated(self, since: float) -> list[Run]:
+    def late_runs(self, since: float) -> list[Run]:
         rows = self._connection.execute(
             f"SELECT {RUN_COLUMNS} FROM runs WHERE id >= ? AND slot IS NOT NULL AND trigger != 'manual'"
             " AND (reason IN ('missed', 'queue_timeout') OR (status != ? AND started - slot > ?)) ORDER BY id",
@@ -181,9 +181,9 @@ class SqliteStore:
     def durations(self, keep: int) -> dict[str, list[float]]:
         rows = self._connection.execute(
             "SELECT task, ended - started FROM"
-            " (SELECT task, started, ended, row_number() OVER (PARTITION BY task ORDER BY id DESC) AS place"
+            " (SELECT task, started, ended, row_number() OVER (PARTITION BY task ORDER BY id DESC) AS rank"
             f" FROM runs WHERE status IN ({', '.join('?' * len(GOOD))}) AND NOT dry_run AND ended IS NOT NULL) AS good"
-            " WHERE place <= ? ORDER BY task, place",
+            " WHERE rank <= ? ORDER BY task, rank",
             (*GOOD, keep),
         )
         found: dict[str, list[float]] = {}
@@ -215,12 +215,12 @@ class SqliteStore:
 
     def remove(self, ids: Sequence[str]) -> int:
         removed = 0
-        for place in range(0, len(ids), AT_ONCE):
-            some = ids[place : place + AT_ONCE]
-            marks = ", ".join("?" * len(some))
+        for start in range(0, len(ids), REMOVAL_BATCH):
+            batch = ids[start : start + REMOVAL_BATCH]
+            marks = ", ".join("?" * len(batch))
             with self._transaction() as connection:
-                connection.execute(f"DELETE FROM steps WHERE run IN ({marks})", some)
-                removed += connection.execute(f"DELETE FROM runs WHERE id IN ({marks})", some).rowcount
+                connection.execute(f"DELETE FROM steps WHERE run IN ({marks})", batch)
+                removed += connection.execute(f"DELETE FROM runs WHERE id IN ({marks})", batch).rowcount
         return removed
 
     def known(self, ids: Iterable[str]) -> set[str]:
@@ -229,12 +229,12 @@ class SqliteStore:
 
     def compact(self) -> None:
         free, pages = self._number("freelist_count"), self._number("page_count")
-        if free < WORTH_PAGES or free < pages / 10:
+        if free < MIN_FREE_PAGES or free < pages / 10:
             return
         if self._number("auto_vacuum") == INCREMENTAL:
-            # Some pages at a time: runs that start meanwhile wait for one of these steps at most.
+            # A few pages at a time, so that a run that starts meanwhile waits for one of these steps at most.
             while self._number("freelist_count"):
-                self._connection.execute(f"PRAGMA incremental_vacuum({WORTH_PAGES})").fetchall()
+                self._connection.execute(f"PRAGMA incremental_vacuum({MIN_FREE_PAGES})").fetchall()
         else:
             self._connection.execute("VACUUM")
         self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
@@ -258,7 +258,7 @@ class SqliteStore:
         )
 
     def _insert_late(self, run: Run) -> None:
-        """Record a run that could not be recorded when it started; its slot is its own unless another has it."""
+        """Record a run that could not be recorded when it started; it claims its slot unless another run has it."""
         try:
             self._insert(run, claims=run.slot is not None and run.status != SKIPPED)
         except sqlite3.IntegrityError:
@@ -287,7 +287,7 @@ class SqliteStore:
 
 
 class _Transaction:
-    """Takes the write lock at its start, so that it never has to be upgraded while another waits for it."""
+    """A transaction that takes the write lock when it begins, so that the lock never has to be upgraded."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -311,20 +311,19 @@ DAMAGED = (11, 26)
 
 
 def advice(path: str, error: Exception) -> str:
-    """What helps against an error of SQLite's, or of the system's, with the file at `path`."""
+    """Return what to do about an error of SQLite or the system for the file at `path`."""
     from shlex import quote
 
     folder = os.path.dirname(path)
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    told = str(error)
-    if code in DAMAGED or told.startswith("malformed"):
-        # A log of SQLite's that stays behind would be played into the new file.
-        aside = quote(os.path.join(folder, "broken-history"))
-        return f"put it away, a new one is begun: mkdir -p {aside}; mv {quote(path)}* {aside}"
+    if code in DAMAGED or str(error).startswith("malformed"):
+        # All files of the database, because SQLite would apply a remaining write-ahead log to the new file.
+        target = quote(os.path.join(folder, "broken-history"))
+        return f"move it away, a new one will be created: mkdir -p {target}; mv {quote(path)}* {target}"
     if code in NO_ROOM or getattr(error, "errno", 0) == 28:
-        return f"make room, or see whether the disk is sound: df -h {quote(folder)}"
+        return f"free disk space, or check the disk: df -h {quote(folder)}"
     if code in BUSY:
-        return f"another program holds it; see who: fuser {quote(path)}"
+        return f"another program is using it: fuser {quote(path)}"
     if code in NOT_OURS or isinstance(error, PermissionError):
-        return f"see who owns it and its folder: ls -ld {quote(folder)} {quote(path)}"
-    return "see: flows check"
+        return f"check the owner of the file and its folder: ls -ld {quote(folder)} {quote(path)}"
+    return "run: flows check"

@@ -1,4 +1,4 @@
-"""Open the history that the settings name, or do without it."""
+"""Opening the history that the settings name, and handling one that cannot be used."""
 
 from __future__ import annotations
 
@@ -15,50 +15,50 @@ if TYPE_CHECKING:
     from scflows.history.contract import RunStore
     from scflows.settings import Settings
 
-    Answer = TypeVar("Answer")
+    Result = TypeVar("Result")
     Default = TypeVar("Default")
 
-#: What opening or asking a history raises that is damaged, full, locked for too long, or not ours to use.
+#: Errors of a history that is damaged, full, locked for too long, or not accessible.
 FAULTS = (sqlite3.Error, OSError, ScflowsError)
 
 
 def open_store(settings: Settings, read_only: bool = False) -> RunStore:
-    """Open the store that `database_url` names; a context manager. Raises one of `FAULTS`, as does each call of it."""
+    """Open the store that `database_url` names, a context manager. It and each of its methods may raise `FAULTS`."""
     from scflows.history.sqlite import SqliteStore
 
     return SqliteStore(settings, read_only)
 
 
 def open_read_only(settings: Settings) -> RunStore:
-    """Open the store without making one where there is none, and without changing it."""
+    """Open the store for reading; do not create or change it."""
     return open_store(settings, read_only=True)
 
 
 def ask(
     settings: Settings,
-    question: Callable[[RunStore], Answer],
+    query: Callable[[RunStore], Result],
     default: Default,
     opener: Callable[[Settings], RunStore] = open_store,
     report: Callable[[str], object] = lambda problem: None,
-) -> Answer | Default:
-    """Return the history's answer to a question, or `default` if the history cannot be used.
+) -> Result | Default:
+    """Return the result of a query, or `default` if the history cannot be used.
 
     `report` is called with the problem. Most callers ignore it: each run and `flows check` report it anyway.
     """
     try:
         with opener(settings) as store:
-            return question(store)
+            return query(store)
     except FAULTS as error:
         report(problem_of(settings, error))
         return default
 
 
 def problem_of(settings: Settings, error: Exception) -> str:
-    """Return what to say about a history that cannot be used."""
+    """Return the message about a history that cannot be used."""
     return f"history {redacted_url(settings.database_url)}: {error}"
 
 
-def history_place(settings: Settings) -> str:
-    """Return what tells two histories apart: a relative path is one in the workspace."""
+def history_location(settings: Settings) -> str:
+    """Return a key that identifies a history; a relative path is relative to the workspace."""
     url = settings.database_url
     return sqlite_path(url, settings.home) if url.startswith(SQLITE) else url

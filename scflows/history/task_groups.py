@@ -1,11 +1,11 @@
-"""Tasks by the settings that they run under, each group with its history."""
+"""Tasks grouped by the settings under which they run, each group with its history."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from scflows.cron.task import task_settings
-from scflows.history.store import FAULTS, history_place, open_store
+from scflows.history.store import FAULTS, history_location, open_store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TaskGroup:
-    """Tasks of one workspace that run under the same settings, and so have the same history."""
+    """Tasks of one workspace that run under the same settings and therefore have the same history."""
 
     settings: Settings
     store: RunStore
@@ -42,13 +42,13 @@ def task_groups(
             groups.setdefault((task.workspace, tuple(task.settings.items())), []).append(task)
     for group in groups.values():
         try:
-            used = task_settings(group[0], settings.state_path)
-            if history_place(used) == history_place(settings):
-                yield TaskGroup(used, store, group)
+            of_group = task_settings(group[0], settings.state_path)
+            if history_location(of_group) == history_location(settings):
+                yield TaskGroup(of_group, store, group)
                 continue
-            other = open_store(used)
+            other = open_store(of_group)
         except FAULTS as error:
             give_up(group, error)
             continue
         with other:
-            yield TaskGroup(used, other, group)
+            yield TaskGroup(of_group, other, group)

@@ -59,7 +59,7 @@ class RunNotifier:
     def began(self, where: FlowPath | None = None, flow: Flow | None = None) -> None:
         """The run is about to begin with this flow; without one it is a command, or was refused."""
         self._know(where, flow)
-        if self._ping.get("start") and self.run.is_told:
+        if self._ping.get("start") and self.run.is_reported:
             from scflows.notifications.pings import ping_aside
 
             try:
@@ -72,7 +72,7 @@ class RunNotifier:
 
         `is_known`: it was told before that something is wrong with the task.
         """
-        if self.run.is_told and (self._own or self._shared):
+        if self.run.is_reported and (self._own or self._shared):
             # First what happened first: a task that crashed before it went well again has failed, then recovered.
             record_crashes_and_notify(self.settings, self._start)
         self._tell(is_known)
@@ -103,7 +103,7 @@ class RunNotifier:
             self._call(call, {**hook_input(self.run, None, hook, self.settings), **nothing, "incident": about})
 
     def _tell(self, is_known: bool) -> None:
-        if not self.run.is_told or self.run.status not in (*GOOD, *BAD):
+        if not self.run.is_reported or self.run.status not in (*GOOD, *BAD):
             return
         if self._pinging:
             from scflows.notifications.pings import wait_for

@@ -30,7 +30,7 @@ MOST_TRIES = 5
 
 def run_ended(run: Run, settings: Settings, start: Start) -> bool:
     """End the incident of a run's task, if the run shows that all is well again; whether there was an open one."""
-    if not run.is_told or run.status not in (*GOOD, *BAD):
+    if not run.is_reported or run.status not in (*GOOD, *BAD):
         return False
     found = incident_of(settings, run.task)
     if found is None or not found.is_open:

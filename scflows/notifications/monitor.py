@@ -55,18 +55,18 @@ def _look_out(
         unanswered.setdefault(name, []).append(slot)
     for group in task_groups(settings, store, read_tasks(settings)[0] if all_tasks is None else all_tasks):
         tasks = {task.name: task for task in group.tasks}
-        belated = by_task(group.store.belated(now - LOOK_BACK))
+        late_runs = by_task(group.store.late_runs(now - LOOK_BACK))
         # First what was missed and is caught up or past: nobody may have noticed while it was so.
-        for name in sorted(tasks.keys() & (belated.keys() | unanswered.keys())):
+        for name in sorted(tasks.keys() & (late_runs.keys() | unanswered.keys())):
             before = incident_of(settings, name)
             known = before.until if before is not None else 0.0
             for found in (
-                behind(tasks[name], belated.get(name, ()), group.store, known),
+                behind(tasks[name], late_runs.get(name, ()), group.store, known),
                 to_make_up(tasks[name], unanswered.get(name, ()), known),
             ):
                 if found is not None:
                     _note(settings, found, now)
-        for trouble in find_problems(group, belated, now):
+        for trouble in find_problems(group, late_runs, now):
             _note(settings, trouble, now)
         for incident in incidents(settings):
             if incident.task in tasks and incident.is_open and not incident.recovery:
@@ -109,7 +109,7 @@ def noted(before: Incident | None, trouble: Problem, now: float) -> Incident | N
 def _end(settings: Settings, incident: Incident, store: RunStore) -> None:
     """End an incident, if a run did so before it was noted."""
     for run in store.find(Query(task=incident.task, statuses=GOOD, limit=10)):
-        if run.is_told and incident.ended_by(run):
+        if run.is_reported and incident.ended_by(run):
 
             def over(before: Incident | None, run: Run = run) -> Incident | None:
                 return before.over(run) if before == incident else before

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from scflows.history.run import BAD, GOOD, Run
-from scflows.history.run_values import _moments, log_tail, run_values
+from scflows.history.run_values import log_tail, run_values, time_formatter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def previous_run(run: Run, settings: Settings) -> Run | None:
         while True:
             found = store.find(Query(task=run.task, statuses=(*GOOD, *BAD), until=until, limit=100))
             for each in found:
-                if each.is_told and each.id != run.id:
+                if each.is_reported and each.id != run.id:
                     return each
             if len(found) < 100:
                 return None
@@ -91,7 +91,7 @@ def hook_input(run: Run, previous: Run | None, hook: str, settings: Settings) ->
 
 def incident_values(incident: Incident, zone: str) -> dict[str, Any]:
     """What is wrong with a task as JSON values, times as ISO 8601 text in a zone."""
-    moment = _moments(zone)
+    moment = time_formatter(zone)
     return {
         "kind": incident.kind,
         "message": incident.message,

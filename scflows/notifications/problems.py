@@ -40,8 +40,8 @@ class Problem:
     run: Run | None = None
 
 
-def find_problems(group: TaskGroup, belated: Mapping[str, Sequence[Run]], now: float) -> Iterator[Problem]:
-    """What is wrong now with tasks of a group; `belated` are the runs that the store calls so."""
+def find_problems(group: TaskGroup, late_runs: Mapping[str, Sequence[Run]], now: float) -> Iterator[Problem]:
+    """What is wrong now with tasks of a group; `late_runs` are the runs that the store calls so."""
     latest = group.store.latest(task.name for task in group.tasks)
     files = TaskStore(group.settings)
     for task in group.tasks:
@@ -50,7 +50,7 @@ def find_problems(group: TaskGroup, belated: Mapping[str, Sequence[Run]], now: f
         changed = _changed(task, files, now)
         missed = [
             run
-            for run in belated.get(task.name, ())
+            for run in late_runs.get(task.name, ())
             if run.reason in UNANSWERED and run.slot is not None and run.slot > changed
         ]
         trouble = (
@@ -104,7 +104,7 @@ def too_long(task: Task, last: Run | None, store: RunStore, now: float, limit: f
 
 
 def behind(task: Task, runs: Sequence[Run], store: RunStore, after: float) -> Problem | None:
-    """The slots later than `after` that were missed, or whose runs began too late; `runs` are `belated` ones."""
+    """The slots later than `after` that were missed, or whose runs began too late; `runs` are `late_runs` ones."""
     found = [run for run in runs if (run.slot or 0.0) > after]
     if any(run.reason not in UNANSWERED for run in found):
         usual = least_start(task)

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from scflows.history import log_reader as log_lines
-from scflows.history.log_reader import backwards, cut, followed, newest
-from scflows.history.log_trim import cut_log
+from scflows.history.log_reader import extract_run, follow, last_lines, read_backwards
+from scflows.history.log_trim import trim_log
 
 Flows = Callable[..., Any]
 FIRST, SECOND, THIRD = (letter * 16 for letter in "ABC")
@@ -29,7 +29,7 @@ def test_a_file_is_read_backwards_in_blocks_of_any_size(
 ) -> None:
     monkeypatch.setattr(log_lines, "BLOCK", block)
     (tmp_path / "log").write_text(text)
-    assert list(backwards(str(tmp_path / "log"))) == text.splitlines()[::-1]
+    assert list(read_backwards(str(tmp_path / "log"))) == text.splitlines()[::-1]
 
 
 def test_the_end_of_a_large_log_is_read_without_the_rest(tmp_path: Path) -> None:
@@ -38,17 +38,17 @@ def test_the_end_of_a_large_log_is_read_without_the_rest(tmp_path: Path) -> None
         file.truncate(1 << 32)  # Four gigabytes of nothing; only the end is ever looked at.
         file.seek(1 << 32)
         file.write("".join(f"\n{line(str(number))}" for number in range(300)) + "\n")
-    assert newest(str(path), 2) == [line("298"), line("299")]
+    assert last_lines(str(path), 2) == [line("298"), line("299")]
 
 
 def test_the_last_lines_are_chosen_by_pattern_and_time(tmp_path: Path) -> None:
     path = tmp_path / "log"
     lines = [line("old", 1), "printed", line("new", 5), "printed too", line("newest", 9)]
     path.write_text("\n".join(lines) + "\n")
-    since = log_lines.written(lines[2])
-    assert newest(str(path), None, since) == lines[2:]
-    assert newest(str(path), 1, since, lambda each: "print" in each) == ["printed too"]
-    assert newest(str(path), 0) == []
+    since = log_lines.written_at(lines[2])
+    assert last_lines(str(path), None, since) == lines[2:]
+    assert last_lines(str(path), 1, since, lambda each: "print" in each) == ["printed too"]
+    assert last_lines(str(path), 0) == []
 
 
 def test_the_lines_of_a_run_are_told_from_those_of_others() -> None:
@@ -56,19 +56,19 @@ def test_the_lines_of_a_run_are_told_from_those_of_others() -> None:
     refused = [line("a.yml:1:1: error: x", level="ERROR"), line(f"run {SECOND} failed after 0.0 s: x", level="ERROR")]
     skipped = [line(f"run {THIRD} skipped: it is already running (run {FIRST})")]
     mixed = [*first[:2], *skipped, first[2], *refused]
-    assert cut(mixed, FIRST) == first
-    assert cut(mixed, SECOND) == refused
-    assert cut(mixed, THIRD)[-1:] == skipped
+    assert extract_run(mixed, FIRST) == first
+    assert extract_run(mixed, SECOND) == refused
+    assert extract_run(mixed, THIRD)[-1:] == skipped
     killed = [*first[:2], line(f"run {SECOND} started: flow a.yml"), line("step: two")]
-    assert cut(killed, FIRST) == first[:2]
-    assert cut(killed, SECOND) == killed[2:]
-    assert cut(killed, THIRD) == []
+    assert extract_run(killed, FIRST) == first[:2]
+    assert extract_run(killed, SECOND) == killed[2:]
+    assert extract_run(killed, THIRD) == []
 
 
 def test_following_goes_on_when_the_log_is_cut_replaced_or_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log_lines, "LOOK_EVERY", 0)
+    monkeypatch.setattr(log_lines, "POLL_SECONDS", 0)
     path = tmp_path / "log"
-    seen = followed(str(path), 0)
+    seen = follow(str(path), 0)
     assert next(seen) == []
     path.write_text("".join(f"{line(str(number))}\n" for number in range(100)))
     assert len(next(seen)) == 100
@@ -78,7 +78,7 @@ def test_following_goes_on_when_the_log_is_cut_replaced_or_new(tmp_path: Path, m
     with open(path, "a") as file:
         file.write("line\n")
     assert next(seen) == ["half a line"]
-    assert cut_log(str(path), limit=1000)
+    assert trim_log(str(path), limit=1000)
     with open(path, "a") as file:
         file.write("after the cut\n")
     assert next(seen) == ["after the cut"]

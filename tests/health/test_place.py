@@ -93,7 +93,7 @@ def test_a_history_that_is_damaged_is_told_with_what_to_do(machine, one) -> None
     path.write_bytes(b"no database at all, but long enough to be taken for one" * 100)
     finding = one(place.history)
     assert finding.level == FAIL
-    assert "put it away, a new one is begun" in finding.help
+    assert "move it away, a new one will be created" in finding.help
     # It is advice that works.
     subprocess.run(["/bin/sh", "-ec", finding.help.partition(": ")[2]], check=True)
     assert not path.exists()
