@@ -19,12 +19,16 @@ if TYPE_CHECKING:
 def show(ctx: typer.Context) -> None:
     """Print the crontab as cron has it: our block between its marks, and all that is not ours."""
     from scflows.cron.crontab.install import find_crontab, taken_apart
+    from scflows.cron.crontab.recovery import lost_lines
 
     out: Output = ctx.obj
     crontab = find_crontab(out.settings.environment)
     if crontab is None:
         raise Refused("there is no crontab program here", "see the tasks with: flows list-tasks")
     raw = crontab.read()
+    lost = lost_lines(raw, out.settings)
+    if lost is not None:
+        out.warn(f"{lost}; {lost.help}")
     if out.json:
         text = raw.decode("utf-8", "replace")
         block = taken_apart(raw, out.settings).lines
@@ -81,13 +85,13 @@ def restore(
     with planning(out.settings, dry_run, whole=True) as planner:
         found = restoration(planner, find_backup(out.settings, backup))
         if dry_run or not found.changes:
-            return _tell(out, found, [], dry_run, exit_code)
+            return _tell(out, found, planner.custody.notes, dry_run, exit_code)
         if not out.json and not yes:
             _show_diff(out, found)
         if not out.confirm(1, f"put back the crontab of {_made(out, found)}", yes):
             out.say("nothing was changed")
             return 0
-        notes = planner.custody.replace(found.crontab, found.tabfile)
+        notes = planner.custody.notes + planner.custody.replace(found.crontab, found.tabfile)
     return _tell(out, found, notes, dry_run, exit_code)
 
 

@@ -53,7 +53,7 @@ def run_program(
     """
     lifeline, lifeline_in = os.pipe2(os.O_CLOEXEC)
     try:
-        with _source(given) as source:
+        with complete_input(given) as source:
             # A group of its own can be ended as a whole without ending anything else, not even a step that
             # runs at the same time.
             process = subprocess.Popen(
@@ -79,12 +79,16 @@ def run_program(
         os.close(lifeline_in)
 
 
-def _source(given: bytes | None) -> BinaryIO:
-    if given is None:
+def complete_input(content: bytes | None) -> BinaryIO:
+    """Return a file that holds all of `content` (None: nothing), to be the stdin of a program.
+
+    A program reads the end of a pipe when its writer is killed, and takes the beginning for the whole: `crontab -`
+    would install it. A file in memory is complete before the program starts, and needs no room on a disk.
+    """
+    if content is None:
         return open(os.devnull, "rb")
-    # Memory that looks like a file: nobody has to feed a pipe while the outputs are read.
     file = os.fdopen(os.memfd_create("stdin", os.MFD_CLOEXEC), "w+b")
-    file.write(given)
+    file.write(content)
     file.seek(0)
     return file
 

@@ -7,6 +7,7 @@ from collections import Counter
 
 from scflows.cron.crontab.block import drift
 from scflows.cron.crontab.owner import not_ours
+from scflows.cron.crontab.recovery import lost_lines
 from scflows.errors import Refused
 from scflows.health import FAIL, OK, SKIP, WARN, Finding, counted, some
 
@@ -29,6 +30,9 @@ def block(installation: Installation) -> Iterator[Finding]:
     """Our block in the crontab against the tabfile."""
     if installation.crontab is None or installation.crontab_error is not None:
         return
+    lost = lost_lines(installation.raw, installation.settings)
+    if lost is not None:
+        yield Finding(FAIL, "crontab", str(lost), lost.help or "")
     parts = installation.parts
     lines = installation.tabfile.lines
     foreign = sum(bool(line.strip()) for line in parts.foreign.split(b"\n")) - len(parts.strays)

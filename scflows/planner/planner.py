@@ -26,6 +26,7 @@ from scflows.planner.write_intent import WriteIntent, forget, unfinished_write
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from typing import Any
 
     from scflows.cron.crontab.line import CrontabEntry
     from scflows.cron.schedule.spec import ScheduleSpec
@@ -49,7 +50,7 @@ class Planner:
         if not dry_run:
             for name in self.left_over.removed:
                 self.store.remove(name)
-        self.custody = CrontabEditor(settings, whole)
+        self.custody = CrontabEditor(settings, whole, dry_run)
         if one_line is not None:
             self.custody.one_line = one_line
         self.standing = TaskInventory(
@@ -111,7 +112,12 @@ class Planner:
         for name in names:
             if is_name(name):
                 self.before.get(name)
-        return Plan(TaskChanges(self.before), problems=list(self.standing.broken), peak_before=self.standing.load.peak)
+        return Plan(
+            TaskChanges(self.before),
+            problems=list(self.standing.broken),
+            notes=list(self.custody.notes),
+            peak_before=self.standing.load.peak,
+        )
 
     def change(self, changes: Iterable[Change]) -> Plan:
         """A plan that replaces and removes tasks."""
@@ -306,14 +312,30 @@ def _now() -> str:
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Have signals that would end the process wait until all is written; also for the program crontab."""
+    """Postpone the signals that would end the process until everything is written.
+
+    They are blocked for the program crontab, which inherits the mask. A mask alone does not protect this process:
+    libraries such as numpy start threads, which do not block the signals, and the kernel delivers a signal to any
+    thread that takes it. So they have a handler as well, and are sent again at the end.
+    """
     import signal
 
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGHUP, signal.SIGINT})
+    postponed = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
+    received: list[int] = []
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, postponed)
+    handlers: dict[signal.Signals, Any] = {}
     try:
+        for number in postponed:
+            if signal.getsignal(number) not in (None, signal.SIG_IGN):
+                handlers[number] = signal.signal(number, lambda sent, _: received.append(sent))
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        # First the mask, so that the handlers see what was blocked.
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for sent in received:
+            os.kill(os.getpid(), sent)
 
 
 def _refused(error: OSError, folder: str) -> Refused:

@@ -10,7 +10,17 @@ from dataclasses import replace as replaced
 
 import scflows
 from scflows.cron.crontab.block import live_lines
-from scflows.cron.crontab.install import Parts, difference, drift, find_crontab, install, plan, reinstall, taken_apart
+from scflows.cron.crontab.install import (
+    Parts,
+    difference,
+    drift,
+    find_crontab,
+    install,
+    plan,
+    read_and_recover,
+    reinstall,
+    taken_apart,
+)
 from scflows.cron.crontab.limits import check_limits, takes_boot_line
 from scflows.cron.crontab.line import ALL, BOOT, TICK, boot_line, line, tick_line
 from scflows.cron.crontab.owner import check_user, lines_of_others, not_ours, of_others, usual_state
@@ -36,7 +46,7 @@ class CrontabEditor:
     which is for whoever replaces it as a whole, not for one whose marks are no pair.
     """
 
-    def __init__(self, settings: Settings, whole: bool = False) -> None:
+    def __init__(self, settings: Settings, whole: bool = False, dry_run: bool = False) -> None:
         self.settings = settings
         self.tabfile = Tabfile.read(settings.tabfile)
         #: Whether one line stands for all tasks; kept from command to command.
@@ -44,7 +54,11 @@ class CrontabEditor:
         self.crontab = find_crontab(settings.environment)
         if self.crontab is not None:
             check_user(self.crontab, settings.state_path)
-        self.raw = b"" if self.crontab is None else self.crontab.read()
+        self.raw = b""
+        #: What became of lines that an earlier write lost.
+        self.notes: list[str] = []
+        if self.crontab is not None:
+            self.raw, self.notes = read_and_recover(self.crontab, settings, dry_run)
         try:
             self.parts = taken_apart(self.raw, settings)
         except Refused:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 
 from scflows.cron.crontab.block import Parts, difference, drift, plan, split
+from scflows.cron.crontab.copies import backups, keep, way_back
 from scflows.cron.crontab.limits import check_limits
 from scflows.cron.crontab.program import MAKE_ROOM, Crontab, find_crontab
+from scflows.cron.crontab.recovery import Unchanged, lost_lines, read_and_recover, write_noted
 from scflows.errors import Busy, Refused, Unreachable
-from scflows.storage import open_regular, replace
+from scflows.storage import open_regular
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,14 +28,14 @@ __all__ = [
     "drift",
     "find_crontab",
     "install",
+    "lost_lines",
     "plan",
+    "read_and_recover",
     "reinstall",
     "split",
     "taken_apart",
 ]
 
-#: How many copies of old crontabs are kept.
-KEPT = 20
 #: How often a crontab may change under our hands before we give up.
 TRIES = 5
 
@@ -69,7 +70,7 @@ def install(
         if new == raw:
             return Installed(False)
         check_limits(crontab, raw, new)
-        backup = _keep(raw, settings)
+        backup = keep(raw, settings)
         # Editors take no lock of ours: look again right before writing.
         now = crontab.read()
         if now == raw:
@@ -79,7 +80,7 @@ def install(
         raw = now
     else:
         raise Busy("the crontab is being changed all the time", "try again in a moment")
-    return _put(crontab, raw, new, backup)
+    return _put(crontab, raw, new, backup, settings)
 
 
 def reinstall(crontab: Crontab, raw: bytes, new: bytes, settings: Settings) -> Installed:
@@ -87,30 +88,31 @@ def reinstall(crontab: Crontab, raw: bytes, new: bytes, settings: Settings) -> I
     if new == raw:
         return Installed(False)
     check_limits(crontab, raw, new)
-    backup = _keep(raw, settings)
+    backup = keep(raw, settings)
     if crontab.read() != raw:
         raise Busy("the crontab was changed just now by somebody else", "look at it and try again")
-    return _put(crontab, raw, new, backup)
+    return _put(crontab, raw, new, backup, settings)
 
 
-def _put(crontab: Crontab, raw: bytes, new: bytes, backup: str) -> Installed:
+def _put(crontab: Crontab, raw: bytes, new: bytes, backup: str, settings: Settings) -> Installed:
+    with write_noted(settings, backup, new) as descriptor:
+        return _put_either(crontab, raw, new, backup, descriptor)
+
+
+def _put_either(crontab: Crontab, raw: bytes, new: bytes, backup: str, descriptor: int) -> Installed:
     try:
-        return _put_whole(crontab, raw, new, backup)
-    except _Unchanged:
+        return _put_whole(crontab, raw, new, backup, descriptor)
+    except Unchanged:
         if not new or new.endswith(b"\n"):
             raise
         # Most crons insist on a newline at the end.
-        done = _put_whole(crontab, raw, new + b"\n", backup)
+        done = _put_whole(crontab, raw, new + b"\n", backup, descriptor)
         return Installed(True, backup, True, done.problem)
 
 
-class _Unchanged(Refused):
-    """The program failed, and the crontab is as it was."""
-
-
-def _put_whole(crontab: Crontab, raw: bytes, new: bytes, backup: str) -> Installed:
+def _put_whole(crontab: Crontab, raw: bytes, new: bytes, backup: str, descriptor: int) -> Installed:
     try:
-        crontab.write(new)
+        crontab.write(new, [descriptor])
     except (Refused, Unreachable) as error:
         # It may have failed when all or half of it was written already.
         found = _found(crontab, backup, error)
@@ -118,13 +120,11 @@ def _put_whole(crontab: Crontab, raw: bytes, new: bytes, backup: str) -> Install
             return Installed(True, backup, problem=str(error))
         if found == raw:
             if isinstance(error, Refused):
-                raise _Unchanged(str(error), error.help) from error
+                raise Unchanged(str(error), error.help) from error
             raise
         if _put_back(crontab, raw, new, found):
             raise Refused(f"{error}; and wrote but a part of it: the crontab is as it was again", MAKE_ROOM) from error
-        raise Refused(
-            f"{error}; and the crontab is neither as it was nor as it was to be", _way_back(backup)
-        ) from error
+        raise Refused(f"{error}; and the crontab is neither as it was nor as it was to be", way_back(backup)) from error
     _compare(crontab, raw, new, backup)
     return Installed(True, backup)
 
@@ -150,23 +150,7 @@ def _found(crontab: Crontab, backup: str, error: ScflowsError) -> bytes:
     try:
         return crontab.read()
     except (Refused, Unreachable) as unread:
-        raise Refused(f"{error}; and how it is now cannot be read: {unread}", _way_back(backup)) from error
-
-
-def _way_back(backup: str) -> str:
-    # By its name: the next change of the crontab has it be the newest no more.
-    name = os.path.basename(backup).removesuffix(".tab")
-    return f"compare crontab -l with the copy of the old one, {backup}; put it back with: flows crontab restore {name}"
-
-
-def backups(settings: Settings) -> list[str]:
-    """The paths of the copies of old crontabs, the newest first."""
-    folder = os.path.join(settings.state_path, "crontab-backups")
-    try:
-        names = os.listdir(folder)
-    except OSError:
-        return []
-    return [os.path.join(folder, name) for name in sorted(names, reverse=True) if name.endswith(".tab")]
+        raise Refused(f"{error}; and how it is now cannot be read: {unread}", way_back(backup)) from error
 
 
 def taken_apart(raw: bytes, settings: Settings) -> Parts:
@@ -193,26 +177,6 @@ def _newest_sound(settings: Settings) -> int:
     return 0
 
 
-def _keep(raw: bytes, settings: Settings) -> str:
-    from datetime import UTC, datetime
-
-    folder = os.path.join(settings.state_path, "crontab-backups")
-    path = os.path.join(folder, f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}.tab")
-    try:
-        replace(path, raw, mode=0o600)
-    except OSError as error:
-        raise Refused(
-            f"{path}: no copy of the crontab can be kept: {error.strerror}; the crontab is unchanged",
-            f"make room, or see who owns {folder}",
-        ) from error
-    for old in backups(settings)[KEPT:]:
-        try:
-            os.unlink(old)
-        except OSError:
-            pass  # one copy too many harms nobody
-    return path
-
-
 def _compare(crontab: Crontab, old: bytes, new: bytes, backup: str) -> None:
     """Refuse to believe a program that says all is well."""
     found = crontab.read()
@@ -231,5 +195,5 @@ def _compare(crontab: Crontab, old: bytes, new: bytes, backup: str) -> None:
     where = f"from line {first} on" if first else "at its end"
     raise Refused(
         f"the crontab is not as it was written: it differs {where}",
-        _way_back(backup),
+        way_back(backup),
     )

@@ -11,7 +11,7 @@ from scflows.errors import Refused, Unreachable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
 DEBIAN, CRONIE, BUSYBOX, UNKNOWN = "Debian cron", "cronie", "busybox", "unknown"
 #: Where it is looked for besides PATH, which cron and containers keep short.
@@ -57,27 +57,37 @@ class Crontab:
             return b""
         raise self._refused("read", code, told)
 
-    def write(self, content: bytes) -> None:
-        """Replace the crontab. Raises Refused with what the program says; it may have written all the same."""
+    def write(self, content: bytes, inherited: Collection[int] = ()) -> None:
+        """Replace the crontab. Raises Refused with what the program says; it may have written all the same.
+
+        The program gets `content` as a complete file, never as a pipe: if this process is killed, the program
+        installs all of it. It keeps the descriptors `inherited` open until it ends.
+        """
         # bcron's takes nothing but files.
         is_bcron = os.path.basename(os.path.realpath(self.program)) == "bcrontab"
-        code, _, errors = self._run("/dev/stdin" if is_bcron else "-", content)
+        code, _, errors = self._run("/dev/stdin" if is_bcron else "-", content, inherited)
         if code != 0:
             raise self._refused("written", code, errors.decode("utf-8", "replace").strip())
 
-    def _run(self, argument: str, content: bytes = b"") -> tuple[int, bytes, bytes]:
+    def _run(
+        self, argument: str, content: bytes | None = None, inherited: Collection[int] = ()
+    ) -> tuple[int, bytes, bytes]:
         import subprocess
+
+        from scflows.connectors.process import complete_input
 
         # The messages are read, so they must be English; the header is shown, so that it can be told apart.
         environment = {**os.environ, "LC_ALL": "C", "CRONTAB_NOHEADER": "N"}
         try:
-            done = subprocess.run(
-                [self.program, argument],
-                input=content,
-                capture_output=True,
-                timeout=LIMIT,
-                env=environment,
-            )
+            with complete_input(content) as source:
+                done = subprocess.run(
+                    [self.program, argument],
+                    stdin=source,
+                    capture_output=True,
+                    timeout=LIMIT,
+                    env=environment,
+                    pass_fds=tuple(inherited),
+                )
         except subprocess.TimeoutExpired as error:
             raise Unreachable(f"{self.program} did not end within {LIMIT} s", "try: crontab -l") from error
         except OSError as error:
