@@ -370,7 +370,7 @@ def test_the_first_run_shows_tasks_a_log_and_a_result_and_can_be_repeated(
 
 def test_the_hour_of_a_new_user_goes_as_it_is_told(tmp_path: Path, environment: dict[str, str]) -> None:
     page = DOCS / "getting-started.md"
-    titles = ("A flow of your own", "Put it on the crontab", "Look at it", "Change, pause, remove")
+    titles = ("A flow of your own", "Put it on the crontab", "Look at your tasks", "Change, pause, remove")
     text = "\n".join("\n".join(blocks(section(page, f"## {title}"), "bash")) for title in titles)
     # What goes on until it is stopped, and what tells that no cron is alive here.
     lines = [line for line in text.splitlines() if not line.endswith(" -f") and line != "flows check"]

@@ -74,7 +74,7 @@ def test_it_is_listed_with_its_package(flows: Flows) -> None:
     rows = [line.split("\t") for line in flows("steps").out.splitlines()]
     assert ["slugify", "slugify-step", "Turn a text into lower-case words with a separator between."] in rows
     shown = flows("steps", "slugify").out
-    assert "separator\ttext\t-\tno\t- _\twhat stands between the words" in shown
+    assert "separator\ttext\t-\tno\t- _\twhat to put between the words" in shown
     assert shown.endswith('slugify: {text: "Air & Noise!", separator: "_"}\n')
 
 
