@@ -150,7 +150,7 @@ def test_what_is_told_says_which_slots_and_since_when(put, ran, told, settings, 
     (given,) = inputs(workspace)
     due = time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(TEN + HOUR))
     assert (given["task"], given["status"], given["reason"], given["slot"]) == ("hourly", "late", "late", due)
-    assert given["message"].endswith("and not started 11 min later")
+    assert given["message"].endswith("not started 11 min later")
     assert given["incident"] == {"kind": "late", "message": given["message"], "since": due, "slots": [due]}
     assert (given["id"], given["started"], given["flow"]) == (None, None, "hourly.yml")
     answer(settings, "hourly", TEN + 2 * HOUR)
@@ -210,7 +210,7 @@ def test_slots_that_were_given_up_while_they_waited_are_one_alert_and_one_recove
     assert told() == [("on_failure", "missed")]
     found = incident_of(settings, "hourly")
     assert found is not None
-    assert found.message.endswith("given up after waiting for longer than MAX_WAIT_SECONDS")
+    assert found.message.endswith("given up after waiting longer than MAX_WAIT_SECONDS")
     assert [view.state for view in list_task_status(settings, now=TEN + 2 * HOUR + 56 * MINUTE).views] == ["late"]
     assert answer(settings, "hourly", TEN + 3 * HOUR) == "success"
     assert told() == [("on_failure", "missed"), ("on_recovery", "missed")]
@@ -409,7 +409,7 @@ def test_a_hook_that_hangs_keeps_back_the_alerts_of_its_own_task_alone(put, ran,
     thread.join()
     deliver_alerts(settings, start)
     assert begun == ["first", "second", "third"]
-    assert [each.told for each in incidents(settings)] == [True] * 3
+    assert [each.delivered for each in incidents(settings)] == [True] * 3
 
 
 @pytest.mark.parametrize("when", ["before the hook", "after the hook"])
@@ -606,7 +606,7 @@ def test_a_hook_is_started_once_with_the_real_one_too(put, ran, told, settings):
         {"message": 5},
         {"run": []},
         {"recovery": 7},
-        {"told": "no"},
+        {"delivered": "no"},
         {"is_open": 1},
         {"more": 1},
     ],
@@ -615,7 +615,7 @@ def test_a_broken_incident_is_none_and_a_run_goes_on(put, settings: Settings, br
     task = put()
     whole = {
         "task": "hourly", "kind": "late", "since": TEN, "until": TEN, "found": TEN, "message": "x", "slots": [TEN],
-        "run": "", "told": True, "tries": 0, "recovery": "", "is_open": True,
+        "run": "", "delivered": True, "attempts": 0, "recovery": "", "is_open": True,
     }  # fmt: skip
     path = Path(settings.state_path) / "incidents/hourly.json"
     path.parent.mkdir(parents=True, exist_ok=True)

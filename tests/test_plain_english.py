@@ -48,8 +48,6 @@ NOT_YET = (
     #
     "scflows/locks.py",
     #
-    "scflows/notifications/",
-    #
     "scflows/planner/",
     #
     "scflows/queue/",

@@ -150,7 +150,7 @@ class _Launch:
                 signal.pthread_sigmask(signal.SIG_SETMASK, before)
             self.recorder.close()
             # Hooks go on in the place of the run they tell of.
-            self.follow_up.ended(self._end_incident())
+            self.follow_up.notify_end(self._end_incident())
         finally:
             admission.leave()
         for problem in self.follow_up.problems:
@@ -162,9 +162,9 @@ class _Launch:
         """Whether it was told already that something is wrong with the task; if the run ends that, it is told now."""
         if not os.path.exists(os.path.join(self.settings.state_path, "incidents", f"{self.record.task}.json")):
             return False
-        from scflows.notifications.deliver import run_ended
+        from scflows.notifications.deliver import resolve_incident
 
-        return run_ended(self.record, self.settings, start_hook)
+        return resolve_incident(self.record, self.settings, start_hook)
 
     def _load(self, where: FlowPath | None) -> None:
         """Find and check the flow; what is wrong with it is told once the run has begun."""
@@ -228,7 +228,7 @@ class _Launch:
             body = self._body()
         except (FlowError, UsageError) as error:
             self.mistakes = error
-            self.follow_up.began()
+            self.follow_up.notify_start()
             self._end(FAILED, "refused", str(error))
             self.log.error(str(error))
             return
@@ -244,7 +244,7 @@ class _Launch:
         task, where, flow = self.request.task, self.where, self.flow
         if task is not None and task.command:
             self._log_start(" ".join(task.command))
-            self.follow_up.began()
+            self.follow_up.notify_start()
             limit = self.request.timeout or task.timeout or self.settings.timeout_seconds
             return CommandWorkload(task.command, self.settings, limit)
         assert where is not None
@@ -265,7 +265,7 @@ class _Launch:
         self.journal = begin_journal(self.settings, self.record, where, name, params, data, is_kept, earlier)
         going_on = f", going on from run {earlier.run}" if earlier is not None else ""
         self._log_start(f"flow {where.written}{going_on}")
-        self.follow_up.began(where, flow)
+        self.follow_up.notify_start(where, flow)
         given = self.request.timeout or (task.timeout if task is not None else None)
         # What is given bounds the whole run, what the flow says bounds the flow; the setting is for who says nothing.
         limit = min(given or flow.timeout or self.settings.timeout_seconds, flow.timeout or float("inf"))

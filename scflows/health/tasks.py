@@ -28,7 +28,7 @@ WAITING = "waiting"
 HANGS = "hangs"
 UNUSABLE = "unusable"
 #: Seconds after which a run that waits for its turn is told.
-MOST_WAITING = 900.0
+MAX_USUAL_WAIT = 900.0
 #: How far back the first of failures in a row is looked for, in runs.
 MOST_FAILURES = 100
 
@@ -73,7 +73,7 @@ def condition(settings: Settings, store: RunStore, now: float | None = None) -> 
             many = incident is not None and len(incident.slots) > len(trouble.slots)
             message = incident.message if incident is not None and many else trouble.message
             run = "" if trouble.run is None else trouble.run.id
-            told = None if trouble.task.dry else incident is not None and incident.told
+            told = None if trouble.task.dry else incident is not None and incident.delivered
             found.problems.append(Problem(name, trouble.kind, since, message, run, told))
             seen.add(name)
         latest = group.store.latest(names)
@@ -83,14 +83,16 @@ def condition(settings: Settings, store: RunStore, now: float | None = None) -> 
                 found.problems.append(_failing(last, group.store))
         for name in sorted((set(names) & set(known)) - seen):
             incident = known[name]
-            is_over = incident.recovery or (name in latest and incident.ended_by(latest[name]))
+            is_over = incident.recovery or (name in latest and incident.is_resolved_by(latest[name]))
             if not is_over:
-                problem = Problem(name, incident.kind, incident.since, incident.message, incident.run, incident.told)
+                problem = Problem(
+                    name, incident.kind, incident.since, incident.message, incident.run, incident.delivered
+                )
                 found.problems.append(problem)
         queued = [each for each in group.store.unfinished() if each.status == QUEUED]
         found.waiting += len(queued)
         for each in queued:
-            if moment - each.started > MOST_WAITING and each.task not in seen:
+            if moment - each.started > MAX_USUAL_WAIT and each.task not in seen:
                 found.problems.append(Problem(each.task, WAITING, each.started, "waits for its turn", each.id))
     found.problems += [Problem("", BROKEN, None, str(each)) for each in broken]
     found.problems += _hangs(settings, moment)

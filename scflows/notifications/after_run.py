@@ -1,4 +1,4 @@
-"""After a run: its pings are sent, its hooks called, also those of runs that were found to have crashed."""
+"""What follows a run: its pings and hooks, also for runs that were found to have crashed."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from scflows.notifications.payload import HookCall
     from scflows.settings import Settings
 
-    #: Runs a hook: (path of the flow, its input, the task it is about, settings); what went wrong.
+    #: Run a hook: (path of the flow, its input, the task it concerns, settings). Return what went wrong.
     Start = Callable[[str, dict[str, Any], str, Settings], str]
 
 
 class RunNotifier:
-    """What follows on one run. Nothing here raises or changes the run: `problems` says what went wrong."""
+    """The pings and hooks of one run. It never raises or changes the run; `problems` says what went wrong."""
 
     def __init__(self, run: Run, settings: Settings, start: Start) -> None:
         self.run = run
@@ -40,44 +40,44 @@ class RunNotifier:
         self._config = self._read_config()
         self._shared: Mapping[str, str] = {} if self._config is None else self._config.hooks
 
-    def settled(self, where: FlowPath | None, flow: Flow | None) -> None:
-        """The run was found to have ended long ago; with the flow it ran, where that is known."""
-        self._know(where, flow)
-        self._tell(self._is_known())
+    def notify_crash(self, where: FlowPath | None, flow: Flow | None) -> None:
+        """Report a run that was found to have crashed earlier; `flow` is the one it ran, if known."""
+        self._configure(where, flow)
+        self._notify(self._has_open_incident())
 
-    def alerted(self, where: FlowPath | None, flow: Flow | None, incident: Incident) -> None:
-        """Something is wrong with the task that no run tells; the run stands for it, and may never have been."""
-        self._know(where, flow)
+    def notify_problem(self, where: FlowPath | None, flow: Flow | None, incident: Incident) -> None:
+        """Report a problem of the task that no run reports; the notifier's run may never have existed."""
+        self._configure(where, flow)
         self._send_ping("failure", f"{self.run.task} {incident.kind}: {incident.message}")
-        self._tell_of("on_failure", incident)
+        self._call_incident_hooks("on_failure", incident)
 
-    def recovered(self, where: FlowPath | None, flow: Flow | None, incident: Incident) -> None:
-        """That is over, as the run shows."""
-        self._know(where, flow)
-        self._tell_of("on_recovery", incident)
+    def notify_recovery(self, where: FlowPath | None, flow: Flow | None, incident: Incident) -> None:
+        """Report that the run resolved an incident."""
+        self._configure(where, flow)
+        self._call_incident_hooks("on_recovery", incident)
 
-    def began(self, where: FlowPath | None = None, flow: Flow | None = None) -> None:
-        """The run is about to begin with this flow; without one it is a command, or was refused."""
-        self._know(where, flow)
+    def notify_start(self, where: FlowPath | None = None, flow: Flow | None = None) -> None:
+        """Report that the run is about to start; without a flow it is a command, or was refused."""
+        self._configure(where, flow)
         if self._ping.get("start") and self.run.is_reported:
-            from scflows.notifications.pings import ping_aside
+            from scflows.notifications.pings import ping_in_background
 
             try:
-                self._pinging = ping_aside(self._ping["start"], self.run.id, self.run.task)
+                self._pinging = ping_in_background(self._ping["start"], self.run.id, self.run.task)
             except OSError as error:
                 self.problems.append(f"ping at the start: {error.strerror}")
 
-    def ended(self, is_known: bool = False) -> None:
-        """The run has ended, is recorded, and its lock is free.
+    def notify_end(self, has_incident: bool = False) -> None:
+        """Report the end of the run, which is recorded and has released its lock.
 
-        `is_known`: it was told before that something is wrong with the task.
+        `has_incident`: a problem of the task was reported before.
         """
         if self.run.is_reported and (self._own or self._shared):
-            # First what happened first: a task that crashed before it went well again has failed, then recovered.
+            # In the order of events: a task that crashed and then succeeded has failed, then recovered.
             record_crashes_and_notify(self.settings, self._start)
-        self._tell(is_known)
+        self._notify(has_incident)
 
-    def _know(self, where: FlowPath | None, flow: Flow | None) -> None:
+    def _configure(self, where: FlowPath | None, flow: Flow | None) -> None:
         if where is not None and flow is not None:
             self._own, self._folder = flow.hooks, where.folder
         self._ping = {
@@ -85,24 +85,24 @@ class RunNotifier:
             **({} if flow is None else flow.ping),
         }
 
-    def _is_known(self) -> bool:
+    def _has_open_incident(self) -> bool:
         from scflows.notifications.incidents import incident_of
 
         found = incident_of(self.settings, self.run.task)
         return found is not None and found.is_open
 
-    def _tell_of(self, hook: str, incident: Incident) -> None:
+    def _call_incident_hooks(self, hook: str, incident: Incident) -> None:
         if not self._own and not self._shared:
             return
-        from scflows.notifications.payload import hook_input, incident_values, named
+        from scflows.notifications.payload import configured_calls, hook_input, incident_values
 
-        about = incident_values(incident, self.settings.timezone)
-        # Where there was no run, there is none to name.
-        nothing = {} if self.run.id else {"id": None, "started": None}
-        for call in named([(hook, False), (hook, True)], self._own, self._shared):
-            self._call(call, {**hook_input(self.run, None, hook, self.settings), **nothing, "incident": about})
+        values = incident_values(incident, self.settings.timezone)
+        # Without a run, there is no id or start to report.
+        without_run = {} if self.run.id else {"id": None, "started": None}
+        for call in configured_calls([(hook, False), (hook, True)], self._own, self._shared):
+            self._call(call, {**hook_input(self.run, None, hook, self.settings), **without_run, "incident": values})
 
-    def _tell(self, is_known: bool) -> None:
+    def _notify(self, has_incident: bool) -> None:
         if not self.run.is_reported or self.run.status not in (*GOOD, *BAD):
             return
         if self._pinging:
@@ -118,18 +118,18 @@ class RunNotifier:
         from scflows.notifications.payload import hook_input, hooks_to_call, previous_run
 
         previous = previous_run(self.run, self.settings)
-        for call in hooks_to_call(self.run, previous, self._own, self._shared, is_known):
+        for call in hooks_to_call(self.run, previous, self._own, self._shared, has_incident):
             self._call(call, hook_input(self.run, previous, call.hook, self.settings))
 
-    def _call(self, call: HookCall, told: dict[str, Any]) -> None:
+    def _call(self, call: HookCall, values: dict[str, Any]) -> None:
         try:
             path = call.path
             if not call.shared:
                 from scflows.storage import inside
 
-                # As for the flows that a flow runs, there is no way out of their folder.
+                # Like the flows that a flow runs, its hooks must be in its folder.
                 path = inside(self._folder, path)
-            problem = self._start(path, told, self.run.task, self.settings)
+            problem = self._start(path, values, self.run.task, self.settings)
         except (ScflowsError, OSError) as error:
             problem = str(error)
         if problem:
@@ -154,11 +154,11 @@ class RunNotifier:
 
     @property
     def run_log_bytes(self) -> int:
-        """How much the run may write into its log."""
+        """How much the run may write to its log."""
         return RUN_LOG_BYTES if self._config is None else self._config.retention_of(self.run.task).run_log_bytes
 
     def _read_config(self) -> Config | None:
-        """The settings of the workspace; None where there are none, or they are broken, which is told."""
+        """Return the settings of the workspace; None if there are none or they are invalid, which is reported."""
         if not os.path.exists(self.settings.config_file):
             return None
         from scflows.config import read_config
@@ -171,7 +171,7 @@ class RunNotifier:
 
 
 def record_crashes_and_notify(settings: Settings, start: Start) -> None:
-    """End runs whose process died, and call the hooks of those that nobody called them for."""
+    """Record runs whose process died as crashed, and call all pending hooks."""
     from scflows.history.crashes import record_crashes
     from scflows.history.store import ask
 
@@ -180,7 +180,7 @@ def record_crashes_and_notify(settings: Settings, start: Start) -> None:
 
 
 def notify_crashed_runs(settings: Settings, start: Start) -> list[str]:
-    """Call the hooks of runs that were found crashed; what went wrong with them."""
+    """Call the pending hooks of crashed runs and return what went wrong."""
     from operator import methodcaller
 
     from scflows.history.crashes import runs_with_pending_hooks
@@ -193,33 +193,33 @@ def notify_crashed_runs(settings: Settings, start: Start) -> list[str]:
             break  # The hooks stay pending until the history can be read.
         if run is None:
             continue
-        where, flow, used = _flow_of(run, settings)
-        late = RunNotifier(run, used, start)
-        late.settled(where, flow)
-        problems += late.problems
+        where, flow, task_settings = _flow_of(run, settings)
+        notifier = RunNotifier(run, task_settings, start)
+        notifier.notify_crash(where, flow)
+        problems += notifier.problems
     return problems
 
 
 def _flow_of(run: Run, settings: Settings) -> tuple[FlowPath | None, Flow | None, Settings]:
-    """The flow that a run of some time ago ran, and its settings; no flow where it cannot be found for sure."""
+    """Return the flow that an earlier run ran, and its settings; no flow if it cannot be identified for certain."""
     from scflows.cron.task import TaskStore, task_settings
     from scflows.flows.loader import find_flow, load_flow
     from scflows.locks import holders, lock_name
 
     path = run.flow
-    used = settings
+    own_settings = settings
     try:
         if os.path.exists(os.path.join(settings.state_path, "tasks", f"{run.task}.json")):
             task = TaskStore(settings).read(run.task)
             path = task.flow
-            used = task_settings(task)
+            own_settings = task_settings(task)
         if not path:
-            return None, None, used
-        where = find_flow(path, used)
-        # Another workspace may have a flow of that name; the lock that was left behind knows which it was.
-        left = [lock.name for lock in holders(used.lock_path) if lock.run == run.id]
-        if left and left[0] not in (lock_name(where.file), run.task):
-            return None, None, used
-        return where, load_flow(where, used), used
+            return None, None, own_settings
+        where = find_flow(path, own_settings)
+        # Another workspace may have a flow of that name; the lock that the run left behind identifies it.
+        names = [lock.name for lock in holders(own_settings.lock_path) if lock.run == run.id]
+        if names and names[0] not in (lock_name(where.file), run.task):
+            return None, None, own_settings
+        return where, load_flow(where, own_settings), own_settings
     except (ScflowsError, OSError):
-        return None, None, used
+        return None, None, own_settings

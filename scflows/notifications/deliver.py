@@ -1,7 +1,7 @@
-"""Tell of incidents: that something is wrong with a task, once, and that it is over, once.
+"""Delivering alerts: call the hooks for an incident once when it is found and once when it is over.
 
-An incident is noted before it is told, and marked as told afterwards. Who is killed in between has it told again
-by whoever comes next.
+An incident is stored before its alert and marked as delivered afterwards. If the process is killed in between, the
+next process delivers the alert again.
 """
 
 from __future__ import annotations
@@ -13,7 +13,15 @@ from scflows.errors import NotFound, ScflowsError
 from scflows.history.run import BAD, GOOD, RUNNING, SKIPPED, SUCCESS, Run
 from scflows.history.task_log import TaskLog, log_path, scheduler_log
 from scflows.notifications.after_run import RunNotifier
-from scflows.notifications.incidents import LATE, MISSED, Incident, change_incident, incident_of, incidents, only_teller
+from scflows.notifications.incidents import (
+    LATE,
+    MISSED,
+    Incident,
+    change_incident,
+    delivery_lock,
+    incident_of,
+    incidents,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,53 +32,55 @@ if TYPE_CHECKING:
     from scflows.settings import Settings
 
 
-#: How often telling is begun anew when whoever did it was killed meanwhile.
-MOST_TRIES = 5
+#: How often a delivery is attempted if each time the process is killed.
+MAX_ATTEMPTS = 5
 
 
-def run_ended(run: Run, settings: Settings, start: Start) -> bool:
-    """End the incident of a run's task, if the run shows that all is well again; whether there was an open one."""
+def resolve_incident(run: Run, settings: Settings, start: Start) -> bool:
+    """Resolve the incident of a run's task if the run shows that it works again; return whether one was open."""
     if not run.is_reported or run.status not in (*GOOD, *BAD):
         return False
     found = incident_of(settings, run.task)
     if found is None or not found.is_open:
         return False
 
-    def ended(before: Incident | None) -> Incident | None:
-        return before.over(run) if before is not None and not before.recovery and before.ended_by(run) else before
+    def resolved(before: Incident | None) -> Incident | None:
+        if before is None or before.recovery or not before.is_resolved_by(run):
+            return before
+        return before.resolve(run)
 
     try:
-        change_incident(settings, run.task, ended)
+        change_incident(settings, run.task, resolved)
     except OSError:
-        return True  # It stays open, since nothing can be written; whoever can, ends it.
+        return True  # Nothing can be written, so it stays open until a process can resolve it.
     deliver_alerts(settings, start, run.task)
     return True
 
 
 def has_undelivered(settings: Settings) -> bool:
-    """Whether there is something to tell."""
-    return any(_is_untold(each) for each in incidents(settings))
+    """Return whether there are alerts to deliver."""
+    return any(_is_undelivered(each) for each in incidents(settings))
 
 
 def deliver_alerts(settings: Settings, start: Start, task: str = "") -> None:
-    """Call the hooks for what is untold, of one task or of all.
+    """Call the hooks for all undelivered incidents, of one task or of all.
 
-    What another tells just now is left to that one, so that a hook which hangs keeps back its own task's alone.
+    Tasks whose alerts another process is delivering are skipped, so that a hook that hangs only delays its own task.
     """
     done: set[Incident] = set()
     while True:
-        wanted = [each for each in incidents(settings) if _is_untold(each) and task in ("", each.task)]
-        wanted = [each for each in wanted if each not in done]
-        if not wanted:
+        pending = [each for each in incidents(settings) if _is_undelivered(each) and task in ("", each.task)]
+        pending = [each for each in pending if each not in done]
+        if not pending:
             return
-        for each in wanted:
+        for each in pending:
             done.add(each)
             try:
-                with only_teller(settings, each.task):
-                    # What was read before the lock was taken, another may have told.
+                with delivery_lock(settings, each.task):
+                    # Read it again: another process may have delivered it before the lock was taken.
                     current = incident_of(settings, each.task)
-                    if current is not None and _is_untold(current):
-                        _tell(current, settings, start)
+                    if current is not None and _is_undelivered(current):
+                        _deliver(current, settings, start)
                         done.add(current)
             except BlockingIOError:
                 continue
@@ -78,40 +88,40 @@ def deliver_alerts(settings: Settings, start: Start, task: str = "") -> None:
                 return
 
 
-def _is_untold(incident: Incident) -> bool:
-    return incident.is_open and incident.tries < MOST_TRIES and (not incident.told or bool(incident.recovery))
+def _is_undelivered(incident: Incident) -> bool:
+    return incident.is_open and incident.attempts < MAX_ATTEMPTS and (not incident.delivered or bool(incident.recovery))
 
 
-def _tell(incident: Incident, settings: Settings, start: Start) -> None:
+def _deliver(incident: Incident, settings: Settings, start: Start) -> None:
     try:
         task = TaskStore(settings).read(incident.task)
-        used = task_settings(task)
+        own_settings = task_settings(task)
     except NotFound:
         change_incident(settings, incident.task, lambda before: None)
         return
     except (ScflowsError, OSError):
-        return  # Nobody knows whom to tell; `flows health` shows it all the same.
-    where, flow = _flow_of(task, used)
-    # What cannot be marked as told is not told, or it would be each minute.
-    change_incident(settings, task.name, lambda before: before and replace(before, tries=before.tries + 1))
-    if not incident.told:
-        run = _stand_in(incident, task, used)
+        return  # The hooks are unknown; `flows health` still shows the incident.
+    where, flow = _flow_of(task, own_settings)
+    # Written before the alert: if it cannot be written, the alert would be delivered every minute.
+    change_incident(settings, task.name, lambda before: before and replace(before, attempts=before.attempts + 1))
+    if not incident.delivered:
+        run = _run_of(incident, task, own_settings)
         if where is not None:
             run.flow = where.written
-        follow_up = RunNotifier(run, used, start)
-        follow_up.alerted(where, flow, incident)
-        _log(task, used, f"{incident.kind}: {incident.message}", follow_up.problems)
-        change_incident(settings, task.name, lambda before: before and replace(before, told=True, tries=0))
+        notifier = RunNotifier(run, own_settings, start)
+        notifier.notify_problem(where, flow, incident)
+        _log(task, own_settings, f"{incident.kind}: {incident.message}", notifier.problems)
+        change_incident(settings, task.name, lambda before: before and replace(before, delivered=True, attempts=0))
     if incident.recovery:
-        run = _stored(incident.recovery, used) or Run(incident.recovery, task.flow, task.name, status=SUCCESS)
-        follow_up = RunNotifier(run, used, start)
-        follow_up.recovered(where, flow, incident)
-        _log(task, used, f"works again: run {run.id} {run.status}", follow_up.problems)
+        run = _stored(incident.recovery, own_settings) or Run(incident.recovery, task.flow, task.name, status=SUCCESS)
+        notifier = RunNotifier(run, own_settings, start)
+        notifier.notify_recovery(where, flow, incident)
+        _log(task, own_settings, f"works again: run {run.id} {run.status}", notifier.problems)
         change_incident(settings, task.name, lambda before: before and replace(before, is_open=False))
 
 
-def _stand_in(incident: Incident, task: Task, settings: Settings) -> Run:
-    """The run that it is about; else what such a run would be."""
+def _run_of(incident: Incident, task: Task, settings: Settings) -> Run:
+    """Return the run that the incident concerns; if there is none, a run that represents it."""
     run = _stored(incident.run, settings) if incident.run else None
     if run is None:
         statuses = {LATE: "late", MISSED: SKIPPED}
@@ -135,7 +145,7 @@ def _stored(id: str, settings: Settings) -> Run | None:
 
 
 def _flow_of(task: Task, settings: Settings) -> tuple[FlowPath | None, Flow | None]:
-    """The flow of a task, for its own hooks; none where it has mistakes, or is no flow."""
+    """Return the flow of a task, for its own hooks; None if it is invalid or the task is a command."""
     if not task.flow:
         return None, None
     from scflows.flows.loader import find_flow, load_flow

@@ -1,7 +1,7 @@
-"""What is wrong with a task that no run of it can tell: kept until it is over, so that it is told once.
+"""Incidents: problems of tasks that no run can report, stored until they are over so that each is reported once.
 
-One file for each task, in the folder `incidents` of the state. A change is made under a lock that is held for a
-moment only; the telling, which may take its time, has one for each task that nobody waits for.
+Each task has one file in the folder `incidents` of the state. A lock that is held briefly guards changes. Delivering
+alerts may take long, so it has a lock for each task, for which no process waits.
 """
 
 from __future__ import annotations
@@ -24,52 +24,52 @@ if TYPE_CHECKING:
     from scflows.history.run import Run
     from scflows.settings import Settings
 
-LATE = "late"  #: a slot was due, and its run has not begun in time
-MISSED = "missed"  #: slots have no run, and will have none
-TOO_LONG = "too_long"  #: a run goes on for longer than it should
-#: How many slots are kept, the newest.
-MOST_SLOTS = 24
-#: Seconds for which one that is over is kept: what is found out late must not be told again.
-KEPT = 2 * 86400.0
+LATE = "late"  #: the run of a due slot has not started in time
+MISSED = "missed"  #: slots have no run and will not get one
+TOO_LONG = "too_long"  #: a run takes longer than expected
+#: How many slots are stored, the newest.
+MAX_SLOTS = 24
+#: Seconds for which a closed incident is stored, so that late findings do not report it again.
+RETENTION_SECONDS = 2 * 86400.0
 
 
 @dataclass(frozen=True)
 class Incident:
-    """Times are seconds since the epoch."""
+    """An incident of a task. Times are seconds since the epoch."""
 
     task: str
     kind: str  #: LATE, MISSED or TOO_LONG
     since: float  #: the first slot that has no run, or the start of the run that takes too long
-    until: float  #: the newest slot that it is about; what is not newer is no news
+    until: float  #: the newest slot that it concerns; a problem that is not newer is already known
     found: float
     message: str = ""
-    slots: tuple[float, ...] = ()  #: those without a run, in order
-    run: str = ""  #: the one that takes too long
-    told: bool = False
-    tries: int = 0  #: how often somebody began to tell
-    recovery: str = ""  #: the run that ended it, from when it is known
-    is_open: bool = True  #: until its recovery was told
+    slots: tuple[float, ...] = ()  #: the slots without a run, in order
+    run: str = ""  #: the run that takes too long
+    delivered: bool = False  #: whether the alert was delivered
+    attempts: int = 0  #: how often a delivery was started
+    recovery: str = ""  #: the run that resolved it, once there is one
+    is_open: bool = True  #: until its recovery was reported
 
-    def ended_by(self, run: Run) -> bool:
-        """Whether a run shows that all is well again."""
+    def is_resolved_by(self, run: Run) -> bool:
+        """Return whether a run shows that the task works again."""
         if run.status not in GOOD:
             return False
         if self.kind == TOO_LONG:
             return run.started >= self.since
-        # One that was started by hand says nothing of the scheduler.
+        # A manual run does not show that the scheduler works.
         return run.slot is not None and run.slot >= self.until
 
-    def over(self, run: Run) -> Incident:
-        """The same, ended by a run."""
+    def resolve(self, run: Run) -> Incident:
+        """Return the incident, resolved by a run."""
         return replace(self, recovery=run.id, until=max(self.until, run.slot or 0.0))
 
     def values(self) -> dict[str, Any]:
-        """As JSON values."""
+        """Return the incident as JSON values."""
         return {**self.__dict__, "slots": list(self.slots)}
 
 
 def incident_of(settings: Settings, task: str) -> Incident | None:
-    """What is, or was lately, wrong with a task; None also when its file is broken."""
+    """Return the open or latest incident of a task; None if there is none or its file is damaged."""
     try:
         with open(_path(settings, task), "rb") as file:
             values = json.loads(file.read())
@@ -80,19 +80,23 @@ def incident_of(settings: Settings, task: str) -> Incident | None:
 
 
 def _checked(found: Incident) -> Incident:
-    """The same. Raises ValueError for values that nobody here writes."""
+    """Return the incident. Raises ValueError if its values are invalid."""
     for text in (found.task, found.message, found.run, found.recovery):
         checked_text(text)
     for moment in (found.since, found.until, found.found, *found.slots):
         checked_seconds(moment)
-    checked_number(found.tries)
-    if found.kind not in (LATE, MISSED, TOO_LONG) or type(found.told) is not bool or type(found.is_open) is not bool:
-        raise ValueError(f"kind {found.kind!r}, told {found.told!r}, is_open {found.is_open!r}")
+    checked_number(found.attempts)
+    if (
+        found.kind not in (LATE, MISSED, TOO_LONG)
+        or type(found.delivered) is not bool
+        or type(found.is_open) is not bool
+    ):
+        raise ValueError(f"kind {found.kind!r}, delivered {found.delivered!r}, is_open {found.is_open!r}")
     return found
 
 
 def incidents(settings: Settings) -> list[Incident]:
-    """All that are open, and those that were lately."""
+    """Return all open incidents and those closed recently."""
     try:
         names = sorted(os.listdir(_folder(settings)))
     except OSError:
@@ -104,7 +108,7 @@ def incidents(settings: Settings) -> list[Incident]:
 def change_incident(
     settings: Settings, task: str, change: Callable[[Incident | None], Incident | None]
 ) -> Incident | None:
-    """Change what is known of a task, nobody else meanwhile; what it is then. None forgets it. Raises OSError."""
+    """Change a task's incident under the lock and return the result; None removes it. Raises OSError."""
     with _locked(settings, ".lock", wait=True):
         before = incident_of(settings, task)
         after = change(before)
@@ -120,12 +124,12 @@ def change_incident(
 
 
 @contextmanager
-def only_teller(settings: Settings, task: str) -> Iterator[None]:
-    """Have the telling of a task's for oneself. Raises BlockingIOError when another is at it, OSError if it cannot be.
+def delivery_lock(settings: Settings, task: str) -> Iterator[None]:
+    """Hold the lock for delivering a task's alerts. Raises BlockingIOError if another process holds it, or OSError.
 
-    The file stays: who removed it would have others lock one that nobody else finds.
+    The lock file is never removed: otherwise a process could lock a removed file while another locks a new one.
     """
-    with _locked(settings, f".telling-{task}", wait=False):
+    with _locked(settings, f".delivering-{task}", wait=False):
         yield
 
 

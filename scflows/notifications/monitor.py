@@ -1,4 +1,4 @@
-"""Look over all tasks, and note what is wrong and what is well again."""
+"""Monitoring: find problems of all tasks, record them as incidents, and resolve incidents that are over."""
 
 from __future__ import annotations
 
@@ -11,15 +11,23 @@ from scflows.errors import NotFound, ScflowsError
 from scflows.history.contract import Query
 from scflows.history.run import GOOD
 from scflows.history.task_groups import task_groups
-from scflows.notifications.incidents import KEPT, MISSED, MOST_SLOTS, Incident, change_incident, incident_of, incidents
+from scflows.notifications.incidents import (
+    MAX_SLOTS,
+    MISSED,
+    RETENTION_SECONDS,
+    Incident,
+    change_incident,
+    incident_of,
+    incidents,
+)
 from scflows.notifications.problems import (
     LOOK_BACK,
     Problem,
-    behind,
+    awaiting_catch_up,
     by_task,
     find_problems,
-    missed_words,
-    to_make_up,
+    late_or_missed,
+    missed_message,
 )
 
 TYPE_CHECKING = False
@@ -36,93 +44,97 @@ def update_incidents(
     settings: Settings,
     store: RunStore,
     now: float,
-    owed: Iterable[tuple[str, float]] = (),
+    catch_up: Iterable[tuple[str, float]] = (),
     tasks: Iterable[Task] | None = None,
 ) -> None:
-    """Note what is wrong with tasks as incidents, and which of these are over. Raises what the store raises.
+    """Record problems of tasks as incidents, and resolve incidents that are over. Raises errors of the store.
 
-    `owed` are (task, slot) that are about to be made up; `tasks` are all there are, for who has read them.
+    `catch_up`: the (task, slot) pairs that will be caught up. `tasks`: all tasks, if the caller has read them.
     """
     with gc_paused():
-        _look_out(settings, store, now, owed, tasks)
+        _update(settings, store, now, catch_up, tasks)
 
 
-def _look_out(
-    settings: Settings, store: RunStore, now: float, owed: Iterable[tuple[str, float]], all_tasks: Iterable[Task] | None
+def _update(
+    settings: Settings,
+    store: RunStore,
+    now: float,
+    catch_up: Iterable[tuple[str, float]],
+    all_tasks: Iterable[Task] | None,
 ) -> None:
-    unanswered: dict[str, list[float]] = {}
-    for name, slot in owed:
-        unanswered.setdefault(name, []).append(slot)
+    pending: dict[str, list[float]] = {}
+    for name, slot in catch_up:
+        pending.setdefault(name, []).append(slot)
     for group in task_groups(settings, store, read_tasks(settings)[0] if all_tasks is None else all_tasks):
         tasks = {task.name: task for task in group.tasks}
         late_runs = by_task(group.store.late_runs(now - LOOK_BACK))
-        # First what was missed and is caught up or past: nobody may have noticed while it was so.
-        for name in sorted(tasks.keys() & (late_runs.keys() | unanswered.keys())):
+        # Slots that were late or missed may have passed unnoticed, so they come first.
+        for name in sorted(tasks.keys() & (late_runs.keys() | pending.keys())):
             before = incident_of(settings, name)
             known = before.until if before is not None else 0.0
-            for found in (
-                behind(tasks[name], late_runs.get(name, ()), group.store, known),
-                to_make_up(tasks[name], unanswered.get(name, ()), known),
+            for problem in (
+                late_or_missed(tasks[name], late_runs.get(name, ()), group.store, known),
+                awaiting_catch_up(tasks[name], pending.get(name, ()), known),
             ):
-                if found is not None:
-                    _note(settings, found, now)
-        for trouble in find_problems(group, late_runs, now):
-            _note(settings, trouble, now)
+                if problem is not None:
+                    _record(settings, problem, now)
+        for problem in find_problems(group, late_runs, now):
+            _record(settings, problem, now)
         for incident in incidents(settings):
             if incident.task in tasks and incident.is_open and not incident.recovery:
-                _end(settings, incident, group.store)
-    _forget(settings, now)
+                _resolve(settings, incident, group.store)
+    _remove_obsolete(settings, now)
 
 
-def _note(settings: Settings, trouble: Problem, now: float) -> None:
-    task = trouble.task
+def _record(settings: Settings, problem: Problem, now: float) -> None:
+    task = problem.task
     if task.dry:
-        return  # As of its runs, nobody is told.
-    change_incident(settings, task.name, lambda before: noted(before, trouble, now))
+        return  # Dry tasks are never reported.
+    change_incident(settings, task.name, lambda before: _updated(before, problem, now))
 
 
-def noted(before: Incident | None, trouble: Problem, now: float) -> Incident | None:
-    """What is known of a task once a trouble was found, after what was known before."""
-    run = "" if trouble.run is None else trouble.run.id
+def _updated(before: Incident | None, problem: Problem, now: float) -> Incident | None:
+    """Return the incident of a task after a problem was found, given the incident before."""
+    run = "" if problem.run is None else problem.run.id
     if before is not None:
-        is_same_run = trouble.kind == before.kind and run == before.run
-        if is_same_run and trouble.until <= before.until:
+        is_same_run = problem.kind == before.kind and run == before.run
+        if is_same_run and problem.until <= before.until:
             return before
-        if trouble.slots and trouble.until <= before.until:
-            # Late has become missed: it was told.
-            is_worse = before.is_open and trouble.kind == MISSED != before.kind and before.slots
-            return replace(before, kind=MISSED, message=missed_words(before.slots)) if is_worse else before
+        if problem.slots and problem.until <= before.until:
+            # A late slot has become a missed one, which was already reported.
+            is_worse = before.is_open and problem.kind == MISSED != before.kind and before.slots
+            return replace(before, kind=MISSED, message=missed_message(before.slots)) if is_worse else before
         if before.recovery and before.is_open:
-            return before  # First the end of the one before is told.
-    new = Incident(trouble.task.name, trouble.kind, trouble.since, trouble.until, now, trouble.message, trouble.slots)
-    new = replace(new, run=run if not trouble.slots else "")
+            return before  # The recovery of the previous incident must be reported first.
+    new = Incident(problem.task.name, problem.kind, problem.since, problem.until, now, problem.message, problem.slots)
+    new = replace(new, run=run if not problem.slots else "")
     if before is None or not before.is_open:
         return new
-    # One goes over into another, and is told once.
+    # The incident changes into another one and is reported only once.
     new = replace(new, since=min(before.since, new.since), until=max(before.until, new.until), found=before.found)
-    slots = tuple(sorted({*before.slots, *trouble.slots}))[-MOST_SLOTS:]
-    kind = MISSED if before.kind == MISSED and trouble.slots else trouble.kind
-    message = missed_words(slots) if kind == MISSED else trouble.message
-    return replace(new, kind=kind, message=message, slots=slots, told=before.told, tries=before.tries)
+    slots = tuple(sorted({*before.slots, *problem.slots}))[-MAX_SLOTS:]
+    kind = MISSED if before.kind == MISSED and problem.slots else problem.kind
+    message = missed_message(slots) if kind == MISSED else problem.message
+    return replace(new, kind=kind, message=message, slots=slots, delivered=before.delivered, attempts=before.attempts)
 
 
-def _end(settings: Settings, incident: Incident, store: RunStore) -> None:
-    """End an incident, if a run did so before it was noted."""
+def _resolve(settings: Settings, incident: Incident, store: RunStore) -> None:
+    """Resolve an incident if a run did so before the incident was recorded."""
     for run in store.find(Query(task=incident.task, statuses=GOOD, limit=10)):
-        if run.is_reported and incident.ended_by(run):
+        if run.is_reported and incident.is_resolved_by(run):
 
-            def over(before: Incident | None, run: Run = run) -> Incident | None:
-                return before.over(run) if before == incident else before
+            def resolved(before: Incident | None, run: Run = run) -> Incident | None:
+                return before.resolve(run) if before == incident else before
 
-            change_incident(settings, incident.task, over)
+            change_incident(settings, incident.task, resolved)
             return
 
 
-def _forget(settings: Settings, now: float) -> None:
-    """Forget what is over for long, and what is wrong with tasks that are gone or paused."""
+def _remove_obsolete(settings: Settings, now: float) -> None:
+    """Remove old closed incidents, and those of removed or paused tasks."""
     files = TaskStore(settings)
     for incident in incidents(settings):
-        if not incident.is_open and now - incident.until < KEPT:
+        if not incident.is_open and now - incident.until < RETENTION_SECONDS:
             continue
         if incident.is_open and _is_watched(files, incident.task):
             continue

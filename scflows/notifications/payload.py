@@ -1,4 +1,4 @@
-"""What is told of a run once it has ended: which hooks are called, and what they are given."""
+"""Which hooks to call after a run, and their input."""
 
 from __future__ import annotations
 
@@ -19,39 +19,41 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class HookCall:
-    """One hook that is to be called."""
+    """A hook to call."""
 
     hook: str  #: `on_failure`, `on_success` or `on_recovery`
-    path: str  #: of the flow, as written
-    shared: bool  #: whether it is the settings' or the flow's own
+    path: str  #: path of the flow, as written
+    shared: bool  #: whether it comes from the settings, not from the flow
 
 
 def hooks_to_call(
-    run: Run, previous: Run | None, own: Mapping[str, str], shared: Mapping[str, str], is_known: bool = False
+    run: Run, previous: Run | None, own: Mapping[str, str], shared: Mapping[str, str], has_incident: bool = False
 ) -> list[HookCall]:
-    """The hooks to call for a run, after the one before it.
+    """Return the hooks to call for a run, given the previous one.
 
-    A flow's own `on_failure` hears of each failure, that of the settings of the first in a row. `is_known`: that
-    something is wrong with the task was told before the run ended, and its recovery is told apart.
+    A flow's own `on_failure` is called for each failure, that of the settings only for the first in a row.
+    `has_incident`: a problem of the task was reported before the run ended; its recovery is reported separately.
     """
     was_bad = previous is not None and previous.status in BAD
     wanted: list[tuple[str, bool]] = []
     if run.status in BAD:
-        wanted = [("on_failure", False)] + ([] if was_bad or is_known else [("on_failure", True)])
+        wanted = [("on_failure", False)] + ([] if was_bad or has_incident else [("on_failure", True)])
     elif run.status in GOOD:
-        recovered = [("on_recovery", False), ("on_recovery", True)] if was_bad and not is_known else []
+        recovered = [("on_recovery", False), ("on_recovery", True)] if was_bad and not has_incident else []
         wanted = [*recovered, ("on_success", False), ("on_success", True)]
-    return named(wanted, own, shared)
+    return configured_calls(wanted, own, shared)
 
 
-def named(wanted: Iterable[tuple[str, bool]], own: Mapping[str, str], shared: Mapping[str, str]) -> list[HookCall]:
-    """The hooks that are wanted, as (its name, whether it is the settings'), as far as there are such."""
-    found: list[HookCall] = []
+def configured_calls(
+    wanted: Iterable[tuple[str, bool]], own: Mapping[str, str], shared: Mapping[str, str]
+) -> list[HookCall]:
+    """Return the calls for those of the wanted hooks, as (name, whether from the settings), that are configured."""
+    calls: list[HookCall] = []
     for hook, is_shared in wanted:
         path = (shared if is_shared else own).get(hook)
-        if path is not None and not any(call.hook == hook and call.path == path for call in found):
-            found.append(HookCall(hook, path, is_shared))
-    return found
+        if path is not None and not any(call.hook == hook and call.path == path for call in calls):
+            calls.append(HookCall(hook, path, is_shared))
+    return calls
 
 
 def previous_run(run: Run, settings: Settings) -> Run | None:
@@ -75,7 +77,7 @@ def previous_run(run: Run, settings: Settings) -> Run | None:
 
 
 def hook_input(run: Run, previous: Run | None, hook: str, settings: Settings) -> dict[str, Any]:
-    """A run as the input of a hook: JSON values, times as ISO 8601 text."""
+    """Return a run as the input of a hook: JSON values, times as ISO 8601 text."""
     import socket
 
     return {
@@ -90,7 +92,7 @@ def hook_input(run: Run, previous: Run | None, hook: str, settings: Settings) ->
 
 
 def incident_values(incident: Incident, zone: str) -> dict[str, Any]:
-    """What is wrong with a task as JSON values, times as ISO 8601 text in a zone."""
+    """Return an incident as JSON values, with times as ISO 8601 text in a zone."""
     moment = time_formatter(zone)
     return {
         "kind": incident.kind,

@@ -1,4 +1,4 @@
-"""Pings: short calls to a dead-man service, which tells when they stay away or say that something failed."""
+"""Pings: short calls to a dead man's switch service, which alerts when pings stop or report a failure."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import time
 
 from scflows import __version__
 
-#: Seconds that one try may take, and how often it is tried.
+#: Seconds that an attempt may take, and how many attempts are made.
 TIMEOUT = 5.0
-TRIES = 2
-#: How much of a failed run is told along, in bytes; such services cut what is longer.
+ATTEMPTS = 2
+#: How much of a failed run's log is sent, in bytes; such services truncate longer bodies.
 BODY_BYTES = 10_000
 
 
 def ping(address: str, run: str, task: str, body: str = "") -> str:
-    """Call an address, with a body if there is one; what went wrong, or nothing.
+    """Call an address, with a body if there is one. Return what went wrong, or an empty text.
 
-    `{task}` in it stands for the task's name. The parameter `rid` ties start and end of a run together: such
-    services want a UUID, so it is one made of the run's id.
+    `{task}` in the address stands for the task's name. The parameter `rid` connects the pings of a run; such services
+    expect a UUID, so it is derived from the run's id.
     """
     from http.client import HTTPException
     from urllib.error import HTTPError
@@ -31,9 +31,9 @@ def ping(address: str, run: str, task: str, body: str = "") -> str:
     if data is not None:
         headers["Content-Type"] = "text/plain; charset=utf-8"
     problem = ""
-    for _ in range(TRIES):
+    for _ in range(ATTEMPTS):
         try:
-            # The scheme was checked to be http or https when the address was read.
+            # The scheme is http or https, checked when the address was read.
             with urlopen(Request(url, data, headers), timeout=TIMEOUT):
                 return ""
         except HTTPError as error:
@@ -46,16 +46,16 @@ def ping(address: str, run: str, task: str, body: str = "") -> str:
     return f"ping {_shown(url)}: {' '.join(problem.split())[:200]}"
 
 
-def ping_aside(address: str, run: str, task: str) -> int:
-    """The same from a process of its own, so that nobody waits for it; its number, for `wait_for`."""
+def ping_in_background(address: str, run: str, task: str) -> int:
+    """Call an address from a separate process and return its process id, for `wait_for`."""
     from scflows.connectors.process import run_detached
 
     return run_detached(lambda: ping(address, run, task))
 
 
 def wait_for(pid: int) -> None:
-    """Wait until a ping that was sent aside is over, so that a run's end is not told before its start."""
-    ends = time.monotonic() + TIMEOUT * TRIES + 1
+    """Wait for a ping in the background, so that a run's end is not reported before its start."""
+    ends = time.monotonic() + TIMEOUT * ATTEMPTS + 1
     try:
         while not os.waitpid(pid, os.WNOHANG)[0]:
             if time.monotonic() > ends:
@@ -64,7 +64,7 @@ def wait_for(pid: int) -> None:
                 return
             time.sleep(0.01)
     except OSError:
-        pass  # It is gone.
+        pass  # The process has ended.
 
 
 def _address(address: str, run: str, task: str) -> str:
@@ -77,7 +77,7 @@ def _address(address: str, run: str, task: str) -> str:
 
 
 def _shown(url: str) -> str:
-    """The address without what may be secret: its path is often the key."""
+    """Return the address without its path, which is often a key."""
     from urllib.parse import urlsplit
 
     parts = urlsplit(url)
