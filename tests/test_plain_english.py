@@ -29,8 +29,6 @@ NOT_YET = (
     "docs/commands.md",
     "docs/how-it-is-built.md",
     #
-    "tasks/",
-    #
     "scflows/cli/",
     "scflows/health/",
     "scflows/settings.py",

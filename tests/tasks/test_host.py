@@ -132,7 +132,7 @@ def test_without_finished_hours_the_summary_ends_early(run_task, samples, host):
     samples("2026-11", [("2026-11-21T02:10:00", 1, 50, 50)])
     run = run_task(SUMMARY, "2026-11-21T02:30")
     assert run.status == "exit"
-    assert "host/sample.yml takes them" in run.message
+    assert "host/sample.yml collects them" in run.message
     assert not (host / "hours.csv").exists()
 
 

@@ -45,7 +45,7 @@ def test_without_an_address_nobody_is_told(run_task, fail, sent):
     fail("a.yml")
     run = run_task(DIGEST)
     assert run.status == "exit"
-    assert "nobody to tell" in run.message
+    assert "no recipient" in run.message
     assert sent() == []
 
 

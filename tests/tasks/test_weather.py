@@ -107,7 +107,7 @@ def test_the_results_stand_for_the_newest_slot_unless_told_to_go_back(run_task, 
     newest = contents(data / "weather")
     late = run_task(SUMMARY, "2026-01-20T05:00")
     assert late.status == "exit"
-    assert "stand for 2026-01-21T05:00" in late.message
+    assert "already those of 2026-01-21T05:00" in late.message
     assert contents(data / "weather") == newest
     assert run_task(SUMMARY, "2026-01-20T05:00", rewind="yes").status == "success"
     assert contents(data / "weather") == earlier
@@ -186,7 +186,7 @@ def test_what_is_plausible_is_a_parameter(run_task):
         (b"date,temp\n2010/01/01 00:00,39.4\n2010/01/01 01:00,warm\n", "row 3, column 'temp': 'warm' is no number"),
         (b"date,temp\n2010/01/01 00:00,39.4\n2010/02/30 01:00,39\n", "row 3, column 'date'"),
         (b"date,temp\n2010/01/01 00:00\n", "row 2 has 1 cells, the header 2"),
-        (b"date,temp\n2010/01/01 00:00,\n2010/01/01 01:00,\n", "no more than 0 of 2 rows can be used"),
+        (b"date,temp\n2010/01/01 00:00,\n2010/01/01 01:00,\n", "only 0 of 2 rows are valid"),
         (b"date,temp\n\xff\xfe,1\n", "not UTF-8"),
     ],
 )
