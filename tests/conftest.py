@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -21,6 +22,7 @@ from typing import Any
 import hypothesis
 import pytest
 
+from scflows.cron.crontab.install import Crontab, find_crontab
 from scflows.execution.launch import RunOutcome, RunRequest, launch
 from scflows.integrations.smartcitizen.demo.kinds import OPERATOR
 from scflows.integrations.smartcitizen.demo.platform import Platform
@@ -33,8 +35,37 @@ KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "TMPDIR", "COVERAGE_PROCESS_START", 
 hypothesis.settings.register_profile("the same each time", derandomize=True)
 hypothesis.settings.load_profile("the same each time")
 
+#: A stand-in for the program `crontab` that can also refuse, lie or be edited meanwhile.
+FAKE_CRONTAB = Path(__file__).parent / "cron/crontab/fake_crontab"
+
 #: Seconds after which a command is taken to hang.
 PATIENCE = 120
+
+
+@dataclass
+class FakeCrontab:
+    """The stand-in and what it holds."""
+
+    folder: Path
+
+    @property
+    def program(self) -> Crontab:
+        found = find_crontab({"PATH": str(self.folder)})
+        assert found is not None
+        return found
+
+    @property
+    def tab(self) -> bytes:
+        return (self.folder / "tab").read_bytes()
+
+    def holds(self, content: bytes) -> None:
+        (self.folder / "tab").write_bytes(content)
+
+    def behaves(self, mode: str) -> None:
+        (self.folder / "mode").write_text(f"{mode}\n")
+
+    def calls(self) -> list[str]:
+        return (self.folder / "calls").read_text().split()
 
 
 @pytest.hookimpl(trylast=True)
@@ -107,10 +138,19 @@ def crontab(tmp_path: Path, environment: dict[str, str]) -> Path:
     folder = tmp_path / "bin"
     folder.mkdir()
     program = folder / "crontab"
-    program.write_bytes((Path(__file__).parent / "cron" / "crontab").read_bytes())
+    program.write_bytes(FAKE_CRONTAB.read_bytes())
     program.chmod(0o755)
     environment["CRONTAB_PROGRAM"] = str(program)
     return folder / "tab"
+
+
+@pytest.fixture
+def fake(tmp_path: Path) -> FakeCrontab:
+    """A `crontab` program of the test's own, without a tab yet."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    shutil.copy(FAKE_CRONTAB, folder / "crontab")
+    return FakeCrontab(folder)
 
 
 @pytest.fixture

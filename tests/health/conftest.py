@@ -21,6 +21,7 @@ from scflows.health.installation import Account, Installation
 from scflows.history.run import SUCCESS, Run
 from scflows.history.store import open_store
 from scflows.settings import Settings
+from tests.conftest import FAKE_CRONTAB
 
 HOURLY = Schedule("30 * * * *", every=3600)
 SOUND = "steps: [{name: one, type: set_fact, set_fact: {value: 1}}]\n"
@@ -35,7 +36,7 @@ class Machine:
         self.folder = folder
         self.bin = folder / "bin"
         self.bin.mkdir()
-        shutil.copy(Path(__file__).parent.parent / "cron" / "crontab", self.bin / "crontab")
+        shutil.copy(FAKE_CRONTAB, self.bin / "crontab")
         self.environment = {**environment, "CRONTAB_PROGRAM": str(self.bin / "crontab")}
         self.proc = folder / "proc"
         self.proc.mkdir()

@@ -1,0 +1,141 @@
+"""What a schema may say; every mistake has its line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+
+from scflows.errors import FlowError, UsageError
+from scflows.expressions import Expressions
+from scflows.integrations.forward.payload import from_kit, shape_by_jq
+from scflows.integrations.forward.schema import read_schema
+from scflows.integrations.forward.topic import TopicTemplate
+
+GOOD = """\
+from: {url: "mqtt://a", topic: "in/<token>"}
+to: {url: "mqtt://b", topic: "out/<token>"}
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("from: [1]\n", ":1:1: error: from must be a mapping"),
+        (GOOD.replace("mqtt://b", "ftp://b"), "only mqtt://"),
+        (
+            GOOD.replace("out/<token>", "out/<tokn>"),
+            ":2:23: error: topic 'out/<tokn>': nothing gives <tokn>; there are token",
+        ),
+        (GOOD.replace("in/<token>", "in/a<token>"), "a name must be a level of its own"),
+        (GOOD.replace("in/<token>", "in/#/x"), "'#' may stand at the end only"),
+        (GOOD + "names: {type: cvs, path: x, key: token}\n", ":3:9: error: names: type is one of csv, rest, platform"),
+        (GOOD + "names: {type: csv, path: x, key: other}\n", "no topic has <other>, the key of the names"),
+        (GOOD + "names: {type: csv, key: token}\n", "names: path is missing"),
+        (GOOD + "only: {tags: [a]}\n", "say where `names` come from"),
+        (GOOD + "payload: {jq: '.a['}\n", ":3:11: error: payload: jq"),
+        (GOOD + "payload: {template: '{% if %}'}\n", ":3:11: error: payload: template"),
+        (GOOD + "spool: {max_bytes: lots}\n", "must be a size such as 500 MiB"),
+        (GOOD + "speed: 3\n", ":3:1: error: unknown property 'speed'"),
+        (GOOD.replace("mqtt://a", "mqtt://u:secret-word@a"), "a password may not stand here"),
+        ("- 1\n", "a forwarding is a mapping"),
+        ("from: {\n", "error: YAML"),
+    ],
+)
+def test_a_mistake_is_told_with_its_place(flows: Callable[..., Any], tmp_path: Path, text: str, told: str) -> None:
+    path = tmp_path / "s.yml"
+    path.write_text(text)
+    ended = flows("forward", "mqtt", "--schema-file", "s.yml", "--dry-run", "--count", "1")
+    assert ended.returncode == 2, ended.stderr
+    assert told in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert "secret-word" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            GOOD[:-2] + ', status_topic: "st/#"}\n',
+            "s.yml:2:45: error: to: status_topic 'st/#': nothing can be sent to a",
+        ),
+        (
+            GOOD[:-2] + ', status_topic: "st/<token>"}\n',
+            "s.yml:2:45: error: to: status_topic 'st/<token>': nothing gives",
+        ),
+        (GOOD[:-2] + ", keepalive: 0}\n", "s.yml:2:45: error: to: keepalive is 1 to 65535 seconds"),
+        (GOOD[:-2] + ", keepalive: 65536}\n", "s.yml:2:45: error: to: keepalive is 1 to 65535 seconds"),
+        (GOOD[:-2] + f", client_id: {'x' * 65536}}}\n", "s.yml:2:45: error: to: client_id may have 65535 bytes"),
+        (GOOD[:-2] + ', client_id: "a\\0"}\n', "s.yml:2:45: error: to: client_id has a NUL in it"),
+        (GOOD[:-2] + ', tls: {ca: "a\\0"}}\n', "s.yml:2:51: error: to: tls: ca has a NUL in it"),
+        (
+            (GOOD[:-2] + ", client_id: scflows-s}\n").replace("mqtt://b", "mqtt://a:1883"),
+            "to: client_id is that of the other end at the same broker",
+        ),
+        (
+            GOOD.replace("mqtt://b", "mqtt://a").replace("out/<token>", "in/<token>"),
+            "s.yml:2:23: error: to: what is sent to 'in/<token>' would be taken again by 'in/<token>'",
+        ),
+        (
+            GOOD.replace("mqtt://b", "mqtt://a").replace("in/<token>", "#").replace("out/<token>", "copy/all"),
+            "would be taken again by '#', and go round for ever",
+        ),
+        (GOOD + 'names: {type: csv, path: "a\\0", key: token}\n', "s.yml:3:20: error: names: path has a NUL in it"),
+    ],
+)
+def test_what_no_broker_would_take_is_told_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, told: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "s.yml").write_text(text)
+    with pytest.raises(FlowError) as raised:
+        read_schema("s.yml")
+    assert any(told in str(mistake) for mistake in raised.value.mistakes), raised.value.mistakes
+
+
+def test_a_schema_that_is_not_there_is_told(flows: Callable[..., Any]) -> None:
+    assert flows("forward", "mqtt", "--schema-file", "none.yml").returncode == 4
+
+
+LEVEL = some.text(
+    some.characters(exclude_characters="/+#<>\0", exclude_categories=("Cs", "Cc")), min_size=1, max_size=8
+)
+
+
+@given(some.lists(some.tuples(some.booleans(), LEVEL), min_size=1, max_size=6))
+def test_what_a_template_found_fills_it_again(levels: list[tuple[bool, str]]) -> None:
+    template = TopicTemplate("/".join(f"<n{i}>" if named else level for i, (named, level) in enumerate(levels)))
+    topic = "/".join(level for _, level in levels)
+    names = template.match(topic)
+    assert names == {f"n{i}": level for i, (named, level) in enumerate(levels) if named}
+    assert template.fill(names) == topic
+
+
+@given(LEVEL, some.sampled_from(["/", "+", "#", "\0", "\n"]))
+def test_no_name_brings_a_level_or_a_wildcard_into_a_topic(level: str, sign: str) -> None:
+    with pytest.raises(ValueError, match="cannot stand in a topic"):
+        TopicTemplate("to/<name>").fill({"name": level + sign})
+
+
+@pytest.mark.parametrize("topic", ["", "a\0b", "a/<b", "a/<b>/<b>", "a+/b", "a/b#"])
+def test_a_topic_that_cannot_be_is_refused(topic: str) -> None:
+    with pytest.raises(UsageError):
+        TopicTemplate(topic)
+
+
+@pytest.mark.parametrize("name", ["smartcitizen", "shaped", "observations", "kafka"])
+def test_the_shipped_schemas_are_sound(name: str) -> None:
+    schema = read_schema(str(Path(__file__).parents[3] / "tasks" / "forward" / f"{name}.forward.yml"))
+    assert schema.name == name
+
+
+def test_the_shipped_example_shapes_a_reading() -> None:
+    schema = read_schema(str(Path(__file__).parents[3] / "tasks" / "forward" / "shaped.forward.yml"))
+    shape = shape_by_jq(schema.payload["jq"], Expressions(), from_kit)
+    shaped = shape(b"{t:2026-03-01T10:00:23Z,55:21.5,56:40}", "device/a1b2c3/readings", {})
+    assert json.loads(shaped or b"") == {"at": "2026-03-01T10:00:23Z", "s55": 21.5, "s56": 40.0}
