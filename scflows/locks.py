@@ -1,7 +1,7 @@
-"""One run per flow or task at a time: who holds the lock, and is the holder alive.
+"""Locks of the kernel, which releases them when their holder dies; who holds one, and whether that process is alive.
 
-A process is named by its boot, its PID namespace, its number and its start time, so that a number that was given
-out again is not mistaken for the process that had it.
+A process is identified by its boot, its PID namespace, its number and its start time, because the kernel gives out
+numbers again.
 """
 
 from __future__ import annotations
@@ -9,20 +9,21 @@ from __future__ import annotations
 import fcntl
 import os
 import time
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator
 
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds a lock, as its file says."""
+    """The holder of a lock, as its file says."""
 
     name: str  #: of the lock: a task, or a flow's path
     run: str
-    process: str  #: see `me`
+    process: str  #: see `current_process`
     since: float  #: seconds since the epoch
     alive: bool  #: whether the kernel says that the lock is held
 
@@ -33,13 +34,13 @@ class Holder:
 
 
 def current_process() -> str:
-    """This process: `BOOT:NAMESPACE:PID:START`, START in clock ticks since the boot."""
+    """Return this process as `BOOT:NAMESPACE:PID:START`, START in clock ticks since the boot."""
     pid = os.getpid()
     return f"{_boot()}:{_namespace()}:{pid}:{_start(pid)}"
 
 
 def is_alive(process: str) -> bool | None:
-    """Whether a process named by `me` still runs; None when it cannot be told from here."""
+    """Return whether a process still runs; None if that cannot be seen from here, as in another container."""
     parts = process.split(":")
     if len(parts) != 4 or not parts[2].isdigit():
         return None
@@ -52,7 +53,7 @@ def is_alive(process: str) -> bool | None:
 
 
 def lock_name(path: str) -> str:
-    """A flow's real path as the name of a lock; file names have at most 255 bytes."""
+    """Return the name of a flow's lock, made of its real path; file names have at most 255 bytes."""
     name = path.strip("/").replace("%", "%25").replace("/", "%2F")
     encoded = os.fsencode(name)
     if len(encoded) <= 200:
@@ -84,115 +85,155 @@ def _start(pid: int) -> str:
             fields = file.read().rpartition(b")")[2].split()
     except OSError:
         return ""
-    # A zombie runs no more.
+    # A zombie does not run.
     return "" if fields[0] in (b"Z", b"X") else fields[19].decode()
 
 
 SUFFIX = ".lock"
+#: How a file or a folder is opened to be locked.
+FILE = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+EXISTING = os.O_RDWR | os.O_CLOEXEC
+FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+#: A process that looks at a lock holds it for a moment; this many times, another one tries again a moment later.
+TRIES = 3
+MOMENT = 0.001
 
 
-class FileLock:
-    """A lock in a folder. A lock file that is left behind means nothing; only the kernel's word counts."""
+def open_locked(path: str, wait: bool = True, how: int = FILE, mode: int = 0o600) -> int:
+    """Return a descriptor that holds the lock of the file or folder at `path` until it is closed.
 
-    def __init__(self, folder: str, name: str) -> None:
+    `how` is FILE (made if it is missing), EXISTING or FOLDER. Raises BlockingIOError if another process holds the lock
+    and `wait` is false, OSError if it cannot be opened or locked.
+    """
+    while True:
+        descriptor = os.open(path, how, mode)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            # Between opening and locking, the file may have been removed or replaced.
+            if _is_at(descriptor, path):
+                return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+
+
+@contextmanager
+def locked(path: str, wait: bool = True, how: int = FILE, mode: int = 0o600) -> Iterator[int]:
+    """Hold the lock of the file or folder at `path`, as `open_locked` does; yields the descriptor."""
+    descriptor = open_locked(path, wait, how, mode)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+class Lock:
+    """A lock that names its holder in the file `NAME.lock`. A file that is left behind means nothing.
+
+    The file itself is locked, or `instead` an existing folder: to lock a folder needs no writing, so that it works on
+    a full disk and beside a file of another user. Its holder is then named if the file can be written.
+    """
+
+    def __init__(self, folder: str, name: str, instead: str = "") -> None:
         self.folder = folder
         self.name = name
         self.path = os.path.join(folder, name + SUFFIX)
+        self._instead = instead
         self._descriptor = -1
 
     @property
     def is_held(self) -> bool:
-        """Whether this process has it."""
+        """Whether this process holds it."""
         return self._descriptor >= 0
 
     def acquire(self, run: str) -> bool:
-        """Take the lock for a run; False when another holds it. Raises OSError for a folder that cannot be used."""
-        os.makedirs(self.folder, mode=0o700, exist_ok=True)
-        while True:
-            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        """Take the lock for a run; False if another process holds it. Raises OSError if it cannot be locked."""
+        os.makedirs(self._instead or self.folder, mode=0o700, exist_ok=True)
+        for attempt in range(TRIES):
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                # Between opening and locking, the file may have been removed by who held or cleared it.
-                if _is_at(descriptor, self.path):
-                    break
+                self._descriptor = open_locked(self._instead or self.path, False, FOLDER if self._instead else FILE)
             except BlockingIOError:
-                os.close(descriptor)
-                return False
-            except BaseException:
-                os.close(descriptor)
-                raise
-            os.close(descriptor)
-        self._descriptor = descriptor
+                if attempt + 1 == TRIES or self.holder() is not None:
+                    return False
+                time.sleep(MOMENT)
+            else:
+                break
         self.name_holder(run)
         return True
 
     def name_holder(self, run: str) -> None:
-        """Write down that this process has the lock, which it took or was handed by the one that forked it."""
+        """Write down that this process holds the lock, which it took or got from the process that forked it."""
+        content = f"{run}\n{current_process()}\n{time.time():.3f}\n".encode()
         try:
-            os.ftruncate(self._descriptor, 0)
-            os.pwrite(self._descriptor, f"{run}\n{current_process()}\n{time.time():.3f}\n".encode(), 0)
+            if not self._instead:
+                os.ftruncate(self._descriptor, 0)
+                os.pwrite(self._descriptor, content, 0)
+                return
+            # It may be another user's.
+            with suppress(FileNotFoundError):
+                os.unlink(self.path)
+            descriptor = os.open(self.path, FILE | os.O_EXCL, 0o600)
+            try:
+                os.write(descriptor, content)
+            finally:
+                os.close(descriptor)
         except OSError:
-            pass  # A full disk: the lock holds all the same, only its holder cannot be named.
+            pass  # As on a full disk: the lock is held all the same, only its holder cannot be named.
+
+    def holder(self) -> Holder | None:
+        """Return its holder; None if no process holds it, or the one that does cannot be named."""
+        found = _holder(self.path, self._instead)
+        return found if found is not None and found.alive else None
 
     def say_alive(self) -> None:
-        """That the process which has the lock is at work."""
-        try:
-            os.utime(self._descriptor)
-        except OSError:
-            pass
+        """Note that the process that holds the lock is at work."""
+        with suppress(OSError):
+            os.utime(self.path)
 
     def release(self) -> None:
-        """Give the lock back and remove its file; does nothing when it is not held."""
+        """Release the lock and remove its file; does nothing if it is not held."""
         if self._descriptor < 0:
             return
-        if _is_at(self._descriptor, self.path):
-            try:
+        if self._instead or _is_at(self._descriptor, self.path):
+            with suppress(OSError):
                 os.unlink(self.path)
-            except OSError:
-                pass
-        os.close(self._descriptor)
-        self._descriptor = -1
+        self.disown()
 
     def disown(self) -> None:
-        """Close this process's hold without giving the lock back: for a child that shares it."""
+        """Close this process's hold without releasing the lock for a child that shares it."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
 
 
 def holders(folder: str) -> list[Holder]:
-    """All locks of a folder that are held or were left behind, by name."""
+    """Return all locks of a folder that are held or were left behind, by name."""
     try:
         names = sorted(os.listdir(folder))
     except OSError:
         return []
-    found = []
-    for name in names:
-        if name.endswith(SUFFIX):
-            holder = _holder(folder, name)
-            if holder is not None:
-                found.append(holder)
-    return found
+    found = (_holder(os.path.join(folder, name)) for name in names if name.endswith(SUFFIX))
+    return [holder for holder in found if holder is not None]
 
 
 def holder(folder: str, name: str) -> Holder | None:
-    """Who holds a lock, or None when nobody does."""
-    found = _holder(folder, name + SUFFIX)
-    return found if found is not None and found.alive else None
+    """Return the holder of a lock that is a file; None if no process holds it."""
+    return Lock(folder, name).holder()
 
 
 def held(folder: str, names: Collection[str]) -> set[str]:
-    """Those of some locks that are held."""
+    """Return those of some locks that are held."""
     try:
         files = os.listdir(folder)
     except OSError:
         return set()
-    there = {file.removesuffix(SUFFIX) for file in files if file.endswith(SUFFIX)}
-    return {name for name in names if name in there and holder(folder, name) is not None}
+    existing = {file.removesuffix(SUFFIX) for file in files if file.endswith(SUFFIX)}
+    return {name for name in names if name in existing and holder(folder, name) is not None}
 
 
 def clear(folder: str, name: str) -> bool:
-    """Remove a lock's file: the next run is let in, one that runs goes on. False when there is none."""
+    """Remove a lock's file: the next run may start, the one that holds it goes on. False if there is none."""
     try:
         os.unlink(os.path.join(folder, name + SUFFIX))
     except FileNotFoundError:
@@ -200,97 +241,35 @@ def clear(folder: str, name: str) -> bool:
     return True
 
 
-def _holder(folder: str, name: str) -> Holder | None:
+def is_locked(path: str, how: int = os.O_RDONLY | os.O_CLOEXEC) -> bool:
+    """Return whether a process holds the lock of a file or folder. Raises OSError if it cannot be opened or locked."""
+    descriptor = os.open(path, how)
     try:
-        descriptor = os.open(os.path.join(folder, name), os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        lines = os.read(descriptor, 4096).decode("utf-8", "replace").splitlines()
-        try:
-            # Shared, so that two who look at once do not see each other.
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            alive = False
-        except BlockingIOError:
-            alive = True
-        run, process, since = (*lines, "", "", "")[:3]
-        started = float(since) if since.replace(".", "", 1).isdigit() else os.fstat(descriptor).st_mtime
-        return Holder(name.removesuffix(SUFFIX), run, process, started, alive)
-    except OSError:
-        return None  # Such as a folder of that name: nobody can lock it.
+        # Shared, so that two processes that look at the same time do not see each other.
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return False
+    except BlockingIOError:
+        return True
     finally:
         os.close(descriptor)
 
 
+def _holder(path: str, instead: str = "") -> Holder | None:
+    try:
+        # Only where a holder is named: to look at a lock that is free would disturb a process that takes it.
+        with open(path, "rb") as file:
+            lines = file.read(4096).decode("utf-8", "replace").splitlines()
+            changed = os.fstat(file.fileno()).st_mtime
+        alive = is_locked(instead, FOLDER) if instead else is_locked(path)
+    except OSError:
+        return None  # Such as a folder of that name, which no process can lock.
+    run, process, since = (*lines, "", "", "")[:3]
+    started = float(since) if since.replace(".", "", 1).isdigit() else changed
+    return Holder(os.path.basename(path).removesuffix(SUFFIX), run, process, started, alive)
+
+
 def _is_at(descriptor: int, path: str) -> bool:
     try:
-        there = os.stat(path)
+        return os.path.samestat(os.stat(path), os.fstat(descriptor))
     except FileNotFoundError:
         return False
-    mine = os.fstat(descriptor)
-    return (there.st_ino, there.st_dev) == (mine.st_ino, mine.st_dev)
-
-
-class FallbackLock(FileLock):
-    """A lock in a folder, or instead, where its file can be neither made nor opened, on a folder."""
-
-    def __init__(self, folder: str, name: str, instead: str) -> None:
-        super().__init__(folder, name)
-        self.problem: OSError | None = None  #: why the file cannot be used, where it cannot
-        self._instead = instead
-
-    def acquire(self, run: str) -> bool:
-        """Take the lock for a run; False when another holds it. Raises OSError when the folder is none to lock."""
-        self.problem = None
-        try:
-            if not super().acquire(run):
-                return False
-        except OSError as error:
-            # Somebody may hold the file since a time when it could be used; or since a moment ago.
-            if holder(self.folder, self.name) is not None or not self._acquire_folder(error):
-                return False
-            self.problem = error
-            if holder(self.folder, self.name) is None:
-                return True
-        else:
-            # Somebody may hold the folder since a time when the file could not be used.
-            if not self._is_folder_held():
-                return True
-        self.release()
-        return False
-
-    def say_alive(self) -> None:
-        # A folder's time says when its files changed.
-        if self.problem is None:
-            super().say_alive()
-
-    def _is_folder_held(self) -> bool:
-        try:
-            descriptor = os.open(self._instead, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except OSError:
-            return False
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            return False
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
-        finally:
-            os.close(descriptor)
-
-    def _acquire_folder(self, error: OSError) -> bool:
-        try:
-            descriptor = os.open(self._instead, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except OSError:
-            raise error from None
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            return False
-        except OSError:
-            os.close(descriptor)
-            raise error from None  # As on some network drives.
-        self._descriptor = descriptor
-        return True

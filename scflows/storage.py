@@ -251,12 +251,10 @@ def _file_exists(path: str) -> bool:
 
 
 def _migrate(connection: sqlite3.Connection, path: str, migrations: tuple[str, ...]) -> None:
-    # Unlike other statements, the change to WAL fails if the database is busy, so a lock of our own guards it.
-    import fcntl
+    from scflows.locks import locked
 
-    descriptor = os.open(path + ".migration", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    # Unlike other statements, the change to WAL fails if the database is busy, so a lock of our own guards it.
+    with locked(path + ".migration"):
         version = _version(connection)
         if version > len(migrations):
             raise UsageError(
@@ -272,8 +270,6 @@ def _migrate(connection: sqlite3.Connection, path: str, migrations: tuple[str, .
         connection.execute("PRAGMA journal_mode=WAL")
         for number, script in enumerate(migrations[version:], version + 1):
             connection.executescript(f"BEGIN IMMEDIATE; {script}; PRAGMA user_version={number}; COMMIT;")
-    finally:
-        os.close(descriptor)
 
 
 def _version(connection: sqlite3.Connection) -> int:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from dataclasses import dataclass
 
 from scflows.errors import Busy, Refused
-from scflows.locks import FallbackLock, holder
+from scflows.locks import Lock
 from scflows.storage import BROKEN, checked_number, checked_seconds, checked_text, open_regular, replace
 
 TYPE_CHECKING = False
@@ -33,26 +34,25 @@ class Heartbeat:
     waiting: int  #: slots that wait for a place
 
 
-def acquire_scheduler_lock(settings: Settings, warn: Callable[[str], None] = lambda text: None) -> FallbackLock:
-    """The lock of the one scheduler, taken. Raises Busy, naming who has it, and Refused in the folder of another user.
+def acquire_scheduler_lock(settings: Settings, warn: Callable[[str], None] = lambda text: None) -> Lock:
+    """Take the lock of the one scheduler. Raises Busy with its holder, and Refused in the folder of another user.
 
-    Where it cannot be made for another reason, as on a full disk, `warn` is told so: tasks must start all the same.
+    If it cannot be locked for another reason, `warn` is called: tasks must start all the same.
     """
-    lock = _lock(settings)
+    lock = scheduler_lock(settings)
     try:
-        taken = lock.acquire(CRON_RUN)
+        is_taken = lock.acquire(CRON_RUN)
+        if os.geteuid() and os.stat(settings.state_path).st_uid != os.geteuid():
+            lock.release()
+            raise PermissionError(errno.EPERM, "it belongs to another user")
+    except PermissionError as error:
+        told = f"{settings.state_path}: cannot be locked: {error.strerror}"
+        raise Refused(told, "see whose it is: flows check") from error
     except OSError as error:
-        if not isinstance(error, PermissionError):
-            warn(_without(lock, error))
-            return lock
-        raise _not_ours(lock, error) from error
-    if isinstance(lock.problem, PermissionError):
-        lock.release()
-        raise _not_ours(lock, lock.problem)
-    if lock.problem is not None:
-        warn(_without(lock, lock.problem))
-    if not taken:
-        other = holder(settings.state_path, LOCK)
+        warn(_without(settings, error))
+        return lock
+    if not is_taken:
+        other = lock.holder()
         named = f" (process {other.pid})" if other is not None and other.pid else ""
         if other is not None and other.run == TICK:
             told = f"the crontab's one line for all tasks is at work{named}"
@@ -61,48 +61,41 @@ def acquire_scheduler_lock(settings: Settings, warn: Callable[[str], None] = lam
     return lock
 
 
+def try_scheduler_lock(settings: Settings, warn: Callable[[str], None] = lambda text: None) -> Lock | None:
+    """Take the same lock for one look at the clock; None if a scheduler is at work.
+
+    If it cannot be locked, `warn` is called, and the lock is not held.
+    """
+    lock = scheduler_lock(settings)
+    try:
+        return lock if lock.acquire(TICK) else None
+    except OSError as error:
+        warn(_without(settings, error))
+        return lock
+
+
+def scheduler_lock(settings: Settings) -> Lock:
+    """Return the lock of the one scheduler: the state folder itself."""
+    return Lock(settings.state_path, LOCK, instead=settings.state_path)
+
+
 def scheduler(settings: Settings) -> Holder | None:
-    """The scheduler in the foreground, by the lock it holds; None when it does not run."""
-    found = holder(settings.state_path, LOCK)
+    """Return the scheduler in the foreground, by the lock that it holds; None if it does not run."""
+    found = scheduler_lock(settings).holder()
     return found if found is not None and found.run != TICK else None
 
 
 def is_scheduler_busy(settings: Settings) -> bool:
-    """Whether somebody else knows better which slots are still to be started: they wait for a place with it."""
-    found = holder(settings.state_path, LOCK)
+    """Return whether another process knows better which slots are still to be started: they wait with it."""
+    found = scheduler_lock(settings).holder()
     if found is None:
         return False
     before = last_heartbeat(settings)
     return found.run != TICK or (before is not None and before.waiting > 0)
 
 
-def try_scheduler_lock(settings: Settings, warn: Callable[[str], None] = lambda text: None) -> FallbackLock | None:
-    """The same lock, taken for one look at the clock; None when a scheduler is at work.
-
-    Where its file cannot be made, `warn` is told so; where nothing else can be locked either, it is not held.
-    """
-    lock = _lock(settings)
-    try:
-        if not lock.acquire(TICK):
-            return None
-    except OSError as error:
-        warn(_without(lock, error))
-        return lock
-    if lock.problem is not None:
-        warn(_without(lock, lock.problem))
-    return lock
-
-
-def _lock(settings: Settings) -> FallbackLock:
-    return FallbackLock(settings.state_path, LOCK, settings.state_path)
-
-
-def _not_ours(lock: FallbackLock, error: OSError) -> Refused:
-    return Refused(f"{lock.path}: cannot be locked: {error.strerror}", "see whose it is: flows check")
-
-
-def _without(lock: FallbackLock, error: OSError) -> str:
-    return f"{lock.path}: cannot be locked: {error.strerror}; going on without it"
+def _without(settings: Settings, error: OSError) -> str:
+    return f"{settings.state_path}: cannot be locked: {error.strerror}; going on without it"
 
 
 def write_heartbeat(settings: Settings, heartbeat: Heartbeat) -> None:

@@ -20,7 +20,7 @@ from scflows.flows.loader import FlowPath, find_flow, load_flow
 from scflows.history.recorder import Recorder
 from scflows.history.run import CANCELLED, CATCH_UP, EXIT, FAILED, GOOD, HOOK, SUCCESS, Run, new_run_id
 from scflows.history.task_log import TaskLog, log_path, scheduler_log, timestamp
-from scflows.locks import FileLock, current_process, lock_name
+from scflows.locks import Lock, current_process, lock_name
 from scflows.notifications.after_run import RunNotifier
 
 TYPE_CHECKING = False
@@ -182,7 +182,7 @@ class _Launch:
 
     def _admission(self, where: FlowPath | None) -> RunResources:
         request, settings = self.request, self.settings
-        lock = FileLock(settings.lock_path, self._lock_name(where))
+        lock = Lock(settings.lock_path, self._lock_name(where))
         admission = RunResources(self.record.id, lock, settings.state_path, self._setting("max_runs", 1))
         # A command only starts others, a hook tells of a run that has a place: they would wait for themselves.
         admission.needs_place = self.record.trigger != HOOK and not (request.task is not None and request.task.command)

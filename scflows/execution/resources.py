@@ -7,7 +7,7 @@ import signal
 import time
 
 from scflows.history.task_log import timestamp
-from scflows.locks import FileLock, holder, is_alive
+from scflows.locks import Lock, holder, is_alive
 from scflows.queue.permits import acquire_permit, is_queue_empty, wake_worker
 
 TYPE_CHECKING = False
@@ -31,7 +31,7 @@ class Grant:
         self.held = held
         self.since = since  #: from when on it waited, in seconds since the epoch
         self.why = why  #: what it waited for
-        self.mutexes: list[FileLock] = []
+        self.mutexes: list[Lock] = []
         self.place: Permit | None = None
         self.is_beside = False  #: whether it starts without a place, since none can be looked at
         self.problem = ""  #: what could not be looked at; the run goes on without
@@ -40,9 +40,9 @@ class Grant:
     def take_mutexes(self, folder: str, names: list[str]) -> bool:
         """Lock the mutexes of the run; False when one is taken by now."""
         for name in names:
-            mutex = FileLock(folder, name)
+            mutex = Lock(folder, name)
             try:
-                if not take_mutex(mutex, self.run):
+                if not mutex.acquire(self.run):
                     return False
             except OSError as error:
                 self.problem = _without_mutex(mutex, error)
@@ -71,9 +71,9 @@ class Grant:
 class RunResources:
     """What a run holds; all of it, or nothing: a run that waits keeps nobody else from starting."""
 
-    def __init__(self, run: str, lock: FileLock, state: str, most: int) -> None:
+    def __init__(self, run: str, lock: Lock, state: str, most: int) -> None:
         self.lock = lock
-        self.mutexes: list[FileLock] = []
+        self.mutexes: list[Lock] = []
         self.place: Permit | None = None
         self.needs_place = True
         self.must_wait = True  #: whether it starts only when there is a place
@@ -169,9 +169,9 @@ class RunResources:
         from scflows.queue.files import mutex_folder
 
         for name in names:
-            mutex = FileLock(mutex_folder(self.lock.folder), name)
+            mutex = Lock(mutex_folder(self.lock.folder), name)
             try:
-                if not take_mutex(mutex, self._run):
+                if not mutex.acquire(self._run):
                     other = holder(mutex.folder, name)
                     by = f" (run {other.run})" if other is not None and other.run else ""
                     return f"the mutex {name}{by}"
@@ -226,15 +226,7 @@ class RunResources:
         return False
 
 
-def take_mutex(mutex: FileLock, run: str) -> bool:
-    """Lock a mutex. Raises OSError."""
-    if mutex.acquire(run):
-        return True
-    # Whoever merely looks at it holds it for a moment.
-    return holder(mutex.folder, mutex.name) is None and mutex.acquire(run)
-
-
-def _without_mutex(mutex: FileLock, error: OSError) -> str:
+def _without_mutex(mutex: Lock, error: OSError) -> str:
     return f"mutex {mutex.path}: {error.strerror}; running without it"
 
 

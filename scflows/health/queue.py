@@ -8,7 +8,7 @@ from shlex import quote
 
 from scflows.health import FAIL, OK, Finding, counted
 from scflows.history.task_log import timestamp
-from scflows.locks import holder, is_alive
+from scflows.locks import is_alive
 from scflows.queue import files as backlog
 from scflows.queue.entries import QueueEntry
 from scflows.queue.permits import has_free_permit
@@ -68,8 +68,9 @@ def turns(installation: Installation) -> Iterator[Finding]:
 def standstill(state: str, now: float) -> Standstill | None:
     """Whether runs could start that wait, and the process that is to start them has said nothing for a minute."""
     due = [ticket for ticket in backlog.entries(state) if not ticket.is_own and now - ticket.at > backlog.ASLEEP]
-    path = backlog.worker_lock(state).path
-    found = holder(state, backlog.LOCK) if due else None
+    lock = backlog.worker_lock(state)
+    path = lock.path
+    found = lock.holder() if due else None
     if found is None:
         return None
     try:

@@ -98,14 +98,14 @@ def _is_left_behind(folder: str, name: str, now: float) -> bool:
 
 
 def _locks(installation: Installation, dry_run: bool) -> Iterator[Finding]:
-    from scflows.locks import FileLock, holders
+    from scflows.locks import Lock, holders
 
     folder = installation.settings.lock_path
     dead = [holder.name for holder in holders(folder) if not holder.alive]
 
     def remove() -> None:
         for name in dead:
-            lock = FileLock(folder, name)
+            lock = Lock(folder, name)
             if lock.acquire("check"):
                 lock.release()
 

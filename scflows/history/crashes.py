@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
+from contextlib import suppress
 
 from scflows.history.run import CRASHED, QUEUED, Run
-from scflows.locks import holders, is_alive
+from scflows.locks import EXISTING, holders, is_alive, locked
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,19 +62,10 @@ def runs_with_pending_hooks(settings: Settings) -> Iterator[str]:
     except OSError:
         return
     for name in names:
-        try:
-            descriptor = os.open(os.path.join(folder, name), os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            continue  # Another process has handled it.
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.fstat(descriptor).st_nlink:
-                yield name
-                os.unlink(os.path.join(folder, name))
-        except OSError:
-            continue
-        finally:
-            os.close(descriptor)
+        path = os.path.join(folder, name)
+        with suppress(OSError), locked(path, wait=False, how=EXISTING):
+            yield name
+            os.unlink(path)
 
 
 def has_pending_hooks(settings: Settings) -> bool:

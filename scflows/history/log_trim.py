@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
+from contextlib import suppress
+
+from scflows.locks import EXISTING, locked
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,9 +22,8 @@ def trim_run(path: str, start: int, limit: int) -> None:
     A line between them says how much was omitted. The file's size decides, so output of the run's programs counts
     too. Raises OSError.
     """
-    with _Exclusive(path) as descriptor:
-        if descriptor < 0:
-            return
+    # While another process makes it smaller, there is nothing to do.
+    with suppress(BlockingIOError), locked(path, wait=False, how=EXISTING) as descriptor:
         size = os.fstat(descriptor).st_size
         if size - start <= limit:
             return
@@ -51,38 +52,21 @@ def trim_log(path: str, limit: int, before: float | None = None) -> bool:
     Old lines are removed once a tenth of the period has passed, at least a day. Return whether the log was trimmed.
     Raises OSError.
     """
-    with _Exclusive(path) as descriptor:
-        if descriptor < 0:
-            return False
-        size = os.fstat(descriptor).st_size
-        begin = 0
-        if size > limit:
-            begin = _line_after(descriptor, size - limit // 2, size) or size - limit // 2
-        elif before is not None and _is_older(
-            os.pread(descriptor, 32, 0), before - max(86400, (time.time() - before) / 10)
-        ):
-            begin = _first_since(descriptor, before)
-        if begin == 0:
-            return False
-        _close_gap(descriptor, 0, b"", begin)
-    return True
-
-
-class _Exclusive:
-    """A log opened for trimming: its descriptor, or -1 while another process trims it."""
-
-    def __init__(self, path: str) -> None:
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-
-    def __enter__(self) -> int:
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return -1
-        return self._descriptor
-
-    def __exit__(self, *error: object) -> None:
-        os.close(self._descriptor)
+    try:
+        with locked(path, wait=False, how=EXISTING) as descriptor:
+            size = os.fstat(descriptor).st_size
+            begin = 0
+            if size > limit:
+                begin = _line_after(descriptor, size - limit // 2, size) or size - limit // 2
+            elif before is not None and _is_older(
+                os.pread(descriptor, 32, 0), before - max(86400, (time.time() - before) / 10)
+            ):
+                begin = _first_since(descriptor, before)
+            if begin:
+                _close_gap(descriptor, 0, b"", begin)
+            return begin > 0
+    except BlockingIOError:
+        return False  # Another process trims it.
 
 
 def _close_gap(descriptor: int, start: int, note: bytes, begin: int) -> None:

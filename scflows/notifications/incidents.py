@@ -6,19 +6,19 @@ alerts may take long, so it has a lock for each task, for which no process waits
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from scflows.history.run import GOOD
+from scflows.locks import locked
 from scflows.storage import BROKEN, checked_number, checked_seconds, checked_text
 from scflows.storage import replace as replace_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
     from typing import Any
 
     from scflows.history.run import Run
@@ -123,26 +123,14 @@ def change_incident(
         return after
 
 
-@contextmanager
-def delivery_lock(settings: Settings, task: str) -> Iterator[None]:
-    """Hold the lock for delivering a task's alerts. Raises BlockingIOError if another process holds it, or OSError.
-
-    The lock file is never removed: otherwise a process could lock a removed file while another locks a new one.
-    """
-    with _locked(settings, f".delivering-{task}", wait=False):
-        yield
+def delivery_lock(settings: Settings, task: str) -> AbstractContextManager[int]:
+    """Hold the lock for delivering a task's alerts. Raises BlockingIOError if another process holds it, or OSError."""
+    return _locked(settings, f".delivering-{task}", wait=False)
 
 
-@contextmanager
-def _locked(settings: Settings, name: str, wait: bool) -> Iterator[None]:
-    folder = _folder(settings)
-    os.makedirs(folder, mode=0o700, exist_ok=True)
-    descriptor = os.open(os.path.join(folder, name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        yield
-    finally:
-        os.close(descriptor)
+def _locked(settings: Settings, name: str, wait: bool) -> AbstractContextManager[int]:
+    os.makedirs(_folder(settings), mode=0o700, exist_ok=True)
+    return locked(os.path.join(_folder(settings), name), wait)
 
 
 def _path(settings: Settings, task: str) -> str:

@@ -12,7 +12,7 @@ import json
 import os
 
 from scflows import command_line
-from scflows.locks import FallbackLock, FileLock, holder, is_alive
+from scflows.locks import EXISTING, Lock, holder, is_alive, is_locked, open_locked
 from scflows.queue.entries import parse_entry_name, parse_queued_run
 from scflows.queue.permits import QUEUE_FOLDER, has_free_permit
 
@@ -112,17 +112,9 @@ def claim(state: str, ticket: QueueEntry) -> HeldEntry | None:
     """Have a ticket for oneself; None when somebody else has it, or it is gone."""
     path = _path(state, ticket)
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        return HeldEntry(path, open_locked(path, wait=False, how=EXISTING))
     except OSError:
         return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.fstat(descriptor).st_nlink:
-            return HeldEntry(path, descriptor)
-    except OSError:
-        pass
-    os.close(descriptor)
-    return None
 
 
 def permits_reserved_for_earlier(state: str, now: float, before: QueueEntry, most: int) -> int:
@@ -240,10 +232,9 @@ def needs_worker(state: str) -> bool:
     return True
 
 
-def worker_lock(state: str) -> FallbackLock:
-    """The lock of whoever hands out turns. Where its file is of no use, as another user's, the backlog itself is:
-    turns are handed out all the same, and by one process."""
-    return FallbackLock(state, LOCK, os.path.join(state, QUEUE_FOLDER))
+def worker_lock(state: str) -> Lock:
+    """Return the lock of the queue worker: the folder of the queue."""
+    return Lock(state, LOCK, instead=os.path.join(state, QUEUE_FOLDER))
 
 
 def resume_worker(state: str) -> None:
@@ -252,8 +243,9 @@ def resume_worker(state: str) -> None:
     import time
 
     try:
-        silent = time.time() - os.stat(FileLock(state, LOCK).path).st_mtime
-        found = holder(state, LOCK) if silent > ASLEEP else None
+        lock = worker_lock(state)
+        silent = time.time() - os.stat(lock.path).st_mtime
+        found = lock.holder() if silent > ASLEEP else None
         if found is not None and is_alive(found.process):
             os.kill(found.pid, signal.SIGCONT)
     except OSError:
@@ -265,7 +257,7 @@ def ensure_worker(state: str) -> None:
 
     What waits was started by cron and must not see the environment of whoever sits at a terminal.
     """
-    if holder(state, "scheduler") is not None or not needs_worker(state):
+    if Lock(state, "scheduler", instead=state).holder() is not None or not needs_worker(state):
         return
     import sys
 
@@ -289,18 +281,11 @@ def _path(state: str, ticket: QueueEntry) -> str:
 
 
 def _is_held(path: str) -> bool:
-    """Whether the process that made the file lives. It holds the lock for as long, so that looking disturbs nobody."""
+    """Return whether the process that made the file lives, which holds its lock for as long."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        return is_locked(path)
     except OSError:
         return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        return False
-    except OSError:
-        return True
-    finally:
-        os.close(descriptor)
 
 
 def _looks(path: str) -> bool:

@@ -11,6 +11,8 @@ import fcntl
 import os
 import stat
 
+from scflows.locks import is_locked
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
@@ -67,16 +69,10 @@ def has_free_permit(state: str, most: int, above: int = 0) -> bool:
     cannot be used, since runs go on without."""
     for number in range(above + 1, most + 1):
         try:
-            descriptor = os.open(os.path.join(state, FOLDER, str(number)), os.O_RDONLY | KIND)
+            if not is_locked(os.path.join(state, FOLDER, str(number)), os.O_RDONLY | KIND):
+                return True
         except OSError:
             return True  # Nobody has had it yet, or it is of no use, and runs go on without.
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            return True
-        except OSError:
-            continue
-        finally:
-            os.close(descriptor)
     return not most
 
 

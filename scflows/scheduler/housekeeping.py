@@ -6,12 +6,12 @@ nobody waits for. What it needs is imported once it is its turn: most starts by 
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
 from contextlib import suppress
 
 from scflows.history.store import FAULTS, ask
+from scflows.locks import locked
 from scflows.storage import BROKEN, checked_seconds
 
 TYPE_CHECKING = False
@@ -53,22 +53,16 @@ def run_housekeeping(settings: Settings, now: float | None = None, aside: bool =
             _start_aside(lambda: run_housekeeping(settings, now, every=every))
             return
     try:
-        descriptor = os.open(stamp, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with locked(stamp, wait=False) as descriptor:
+            if _read_stamp(stamp) != (last, took):
+                return  # Another process was quicker, and is done already.
+            began = time.monotonic()
+            # Before the work: what goes wrong in it must not be tried again by each run that ends.
+            _write_stamp(descriptor, moment, took)
+            _look_after(settings, moment)
+            _write_stamp(descriptor, moment, time.monotonic() - began)
     except OSError:
         return
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if _read_stamp(stamp) != (last, took):
-            return  # Somebody was quicker, and is done already.
-        began = time.monotonic()
-        # Before the work: what goes wrong in it must not be tried again by each run that ends.
-        _write_stamp(descriptor, moment, took)
-        _look_after(settings, moment)
-        _write_stamp(descriptor, moment, time.monotonic() - began)
-    except OSError:
-        return
-    finally:
-        os.close(descriptor)
     # Without the lock: what is called here may take its time.
     from scflows.history.crashes import has_pending_hooks
     from scflows.notifications.deliver import has_undelivered
@@ -111,11 +105,8 @@ def _prune_daily(store: RunStore, settings: Settings, now: float) -> None:
         return
     from scflows.history.retention import prune
 
-    descriptor = os.open(stamp, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
+    with locked(stamp) as descriptor:
         _write_stamp(descriptor, now, 0.0)
-    finally:
-        os.close(descriptor)
     if not last or now - last < LEAP:
         prune(store, settings)
 

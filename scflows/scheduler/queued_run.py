@@ -8,7 +8,7 @@ from scflows.execution.admission import CANCEL, ENQUEUE, SKIP, dequeue
 from scflows.execution.resources import RunResources
 from scflows.history.recorder import Recorder
 from scflows.history.run import CANCELLED, CATCH_UP, FAILED, QUEUED, SKIPPED
-from scflows.locks import FileLock
+from scflows.locks import Lock
 from scflows.queue import files as backlog
 from scflows.settings import bare_settings
 
@@ -100,7 +100,7 @@ def meet(
     `before` are those of its task that waited already. With `cancel` these are recorded as cancelled, and a run that
     goes on is told to stop.
     """
-    admission = RunResources(ticket.run, FileLock(waiting.lock_path, waiting.lock), state, waiting.most)
+    admission = RunResources(ticket.run, Lock(waiting.lock_path, waiting.lock), state, waiting.most)
     goes_on = admission.other_in_words()
     if goes_on and overlap == SKIP:
         dequeue(state, ticket, recorder, SKIPPED, "locked", goes_on)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
-    from scflows.locks import FallbackLock
+    from scflows.locks import Lock
     from scflows.queue.entries import QueuedRun, QueueEntry
     from scflows.scheduler.queued_run import Tell
 
@@ -81,11 +81,9 @@ def run_worker(state: str, tell: Tell, warn: Callable[[str], None]) -> None:
         work_until_empty(state, lock, tell, warn)
 
 
-def work_until_empty(state: str, lock: FallbackLock, tell: Tell, warn: Callable[[str], None]) -> None:
+def work_until_empty(state: str, lock: Lock, tell: Tell, warn: Callable[[str], None]) -> None:
     """Start what waits until nothing does."""
     lock.name_holder("")
-    if lock.problem is not None:
-        _complain(state, lock.problem, "turns are handed out without it", warn)
     server = Worker(state, lock, tell, warn)
     while True:
         server.serve()
@@ -98,7 +96,7 @@ def work_until_empty(state: str, lock: FallbackLock, tell: Tell, warn: Callable[
 
 
 class Worker:
-    def __init__(self, state: str, lock: FallbackLock, tell: Tell, warn: Callable[[str], None]) -> None:
+    def __init__(self, state: str, lock: Lock, tell: Tell, warn: Callable[[str], None]) -> None:
         self.state = state
         self._lock = lock
         self._tell = tell
@@ -320,7 +318,7 @@ class Worker:
             return -1
 
 
-def _taken(lock: FallbackLock, warn: Callable[[str], None]) -> bool:
+def _taken(lock: Lock, warn: Callable[[str], None]) -> bool:
     try:
         return lock.acquire("")
     except OSError as error:

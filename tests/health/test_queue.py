@@ -62,7 +62,7 @@ def test_it_is_no_standstill_where_nothing_could_be_started(machine, waits, one)
     assert place is not None
     assert one(turns.turns).level == OK
     place.release()
-    mutex = backlog.FileLock(backlog.mutex_folder(machine.settings.lock_path), "db")
+    mutex = backlog.Lock(backlog.mutex_folder(machine.settings.lock_path), "db")
     assert mutex.acquire("other")
     assert one(turns.turns).level == OK
     mutex.release()

@@ -6,7 +6,7 @@ import json
 import time
 from pathlib import Path
 
-from scflows.locks import FileLock
+from scflows.locks import Lock
 from scflows.queue import files as backlog
 from scflows.queue.entries import QueuedRun, QueueEntry
 from scflows.queue.permits import acquire_permit
@@ -34,9 +34,9 @@ COMES_FREE = """
 import sys
 from scflows.queue import files as backlog
 from scflows.scheduler import worker as turn
-from scflows.locks import FileLock, holder
+from scflows.locks import Lock, holder
 state, locks = sys.argv[1:]
-mutex = FileLock(backlog.mutex_folder(locks), "db")
+mutex = Lock(backlog.mutex_folder(locks), "db")
 assert mutex.acquire("other")
 def look(folder, name):
     found = holder(folder, name)
@@ -51,10 +51,8 @@ turn.run_worker(state, lambda task, outcome: None, print)
 def test_who_waits_for_a_mutex_is_not_passed_when_it_comes_free_between_two_looks(machine: Machine) -> None:
     machine.environment["MAX_RUNS"] = "4"
     settings = machine.settings
-    turns, mutex = (
-        FileLock(folder, name)
-        for folder, name in ((settings.state_path, "turn"), (backlog.mutex_folder(settings.lock_path), "db"))
-    )
+    turns = backlog.worker_lock(settings.state_path)
+    mutex = Lock(backlog.mutex_folder(settings.lock_path), "db")
     assert turns.acquire("")
     assert mutex.acquire("other")
     for name in ("a", "b", "c"):
@@ -69,8 +67,8 @@ def test_who_waits_for_a_mutex_is_not_passed_when_it_comes_free_between_two_look
 def test_a_newcomer_does_not_pass_who_waits_for_a_mutex_that_is_free_by_now(machine: Machine) -> None:
     machine.environment["MAX_RUNS"] = "4"
     settings = machine.settings
-    turns = FileLock(settings.state_path, "turn")
-    mutex = FileLock(backlog.mutex_folder(settings.lock_path), "db")
+    turns = backlog.worker_lock(settings.state_path)
+    mutex = Lock(backlog.mutex_folder(settings.lock_path), "db")
     assert turns.acquire("")
     assert mutex.acquire("other")
     machine.task("a", "mutex: db\n" + QUICK)
@@ -94,8 +92,8 @@ def test_who_waits_for_long_for_two_mutexes_has_both_kept_free(machine: Machine)
     machine.environment["MAX_RUNS"] = "4"
     settings = machine.settings
     state = settings.state_path
-    turns = FileLock(state, "turn")
-    mutex = FileLock(backlog.mutex_folder(settings.lock_path), "net")
+    turns = backlog.worker_lock(state)
+    mutex = Lock(backlog.mutex_folder(settings.lock_path), "net")
     assert turns.acquire("")
     assert mutex.acquire("other")
     machine.task("both", "mutex: [db, net]\n" + QUICK)
@@ -122,7 +120,7 @@ def test_who_waits_for_long_for_two_mutexes_has_both_kept_free(machine: Machine)
 def test_who_has_no_place_yet_keeps_no_mutex_from_who_has_one(machine: Machine) -> None:
     narrow = {**machine.settings.remembered(), "MAX_RUNS": "1"}
     wide = {**narrow, "MAX_RUNS": "4"}
-    turns = FileLock(machine.settings.state_path, "turn")
+    turns = backlog.worker_lock(machine.settings.state_path)
     assert turns.acquire("")
     place = acquire_permit(machine.settings.state_path, 1)
     assert place is not None
@@ -140,7 +138,7 @@ def test_who_has_no_place_yet_keeps_no_mutex_from_who_has_one(machine: Machine) 
 def test_a_newcomer_does_not_pass_the_run_of_its_own_task_that_waits(machine: Machine) -> None:
     machine.environment["MAX_RUNS"] = "4"
     settings = machine.settings
-    turns, lock = FileLock(settings.state_path, "turn"), FileLock(settings.lock_path, "often")
+    turns, lock = backlog.worker_lock(settings.state_path), Lock(settings.lock_path, "often")
     assert turns.acquire("")
     assert lock.acquire("other")
     machine.task("often", overlap="wait")
@@ -178,8 +176,8 @@ turn.run_worker(state, lambda task, outcome: None, print)
 def test_whoever_hands_out_turns_leaves_its_mutex_to_who_waits_by_itself(machine: Machine, tmp_path: Path) -> None:
     machine.environment["MAX_RUNS"] = "8"
     settings = machine.settings
-    turns = FileLock(settings.state_path, "turn")
-    mutex = FileLock(backlog.mutex_folder(settings.lock_path), "db")
+    turns = backlog.worker_lock(settings.state_path)
+    mutex = Lock(backlog.mutex_folder(settings.lock_path), "db")
     assert turns.acquire("")
     assert mutex.acquire("other")
     own = QueueEntry(0, float(SLOT), "by-hand", "0" * 16, is_own=True)

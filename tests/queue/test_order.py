@@ -15,7 +15,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scflows.cron.schedule.schedule import Schedule
-from scflows.locks import FileLock
 from scflows.queue import files as backlog
 from scflows.queue.entries import QueueEntry
 from scflows.queue.permits import acquire_permit
@@ -96,7 +95,7 @@ turn.run_worker(state, lambda task, outcome: None, print)
 
 
 def test_a_run_that_waited_is_recorded_from_when_it_has_its_place(machine: Machine, tmp_path: Path) -> None:
-    turns = FileLock(machine.settings.state_path, "turn")
+    turns = backlog.worker_lock(machine.settings.state_path)
     assert turns.acquire("")
     place = acquire_permit(machine.settings.state_path, 1)
     assert place is not None

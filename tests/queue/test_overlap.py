@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from scflows.history.run import FINAL
-from scflows.locks import FileLock
 from scflows.queue import files as backlog
 from tests.queue.conftest import HOLD, QUICK, RARELY, SLOT, Machine
 
@@ -59,7 +58,7 @@ def start_early(machine: Machine, *names: str) -> None:
 
 def test_a_slot_whose_second_comes_while_an_earlier_one_waits_goes_by_the_overlap(machine: Machine) -> None:
     machine.hold("first")
-    turns = FileLock(machine.settings.state_path, "turn")
+    turns = backlog.worker_lock(machine.settings.state_path)
     assert turns.acquire("")
     names = ("skip", "wait", "cancel")
     for name in names:
@@ -89,7 +88,7 @@ def test_a_slot_whose_second_comes_while_its_task_runs_goes_by_the_overlap(machi
         machine.task(name, HOLD, overlap=name, schedule=LATE_SECOND)
         machine.start(name)
     machine.until(lambda: [machine.statuses().get(name) for name in names] == ["running"] * 3)
-    turns = FileLock(machine.settings.state_path, "turn")
+    turns = backlog.worker_lock(machine.settings.state_path)
     assert turns.acquire("")
     start_early(machine, *names)
     turns.release()

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from scflows.cron.task import TaskStore
-from scflows.locks import FileLock
 from scflows.queue import files as backlog
 from scflows.queue.permits import acquire_permit
 from tests.queue.conftest import HOLD, QUICK, SLOT, Machine, most_at_once
@@ -141,7 +140,7 @@ turn.run_worker(sys.argv[1], lambda task, outcome: None, print)
 
 def test_a_bug_at_the_start_of_a_run_ends_it_and_is_in_the_log(machine: Machine) -> None:
     state = machine.settings.state_path
-    turns = FileLock(state, "turn")
+    turns = backlog.worker_lock(state)
     place = acquire_permit(state, 1)
     assert turns.acquire("")
     assert place is not None

@@ -16,7 +16,7 @@ import pytest
 
 from scflows.cron.schedule.schedule import Schedule
 from scflows.cron.task import Task, TaskStore
-from scflows.locks import FileLock, holder
+from scflows.locks import Lock, holder
 from scflows.queue.files import entries, mutex_folder
 from scflows.scheduler.cron_entry import run_task_from_cron
 from scflows.settings import Settings
@@ -126,7 +126,7 @@ def test_missed_slots_are_made_up_one_after_another_though_they_wait_for_a_mutex
 ) -> None:
     slots = slots_before(task(catch_up="all"), 3.5)
     (workspace / "tasks/one.yml").write_text("mutex: m\n" + NOTE)
-    mutex = FileLock(mutex_folder(settings.lock_path), "m")
+    mutex = Lock(mutex_folder(settings.lock_path), "m")
     assert mutex.acquire("another")
     try:
         with ThreadPoolExecutor(1) as pool:

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import os
 
+from scflows.locks import FILE, locked
 from scflows.storage import replace
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from types import TracebackType
 
 #: Up to this size a file is replaced by a longer copy, so that even `kill -9` leaves the old one or the new one.
 #: Beyond it the copy costs too much and the addition is written in place: an error takes it back, but a kill in
@@ -25,32 +22,21 @@ class Appending:
         self._descriptor = -1
 
     def __enter__(self) -> Appending:
-        """Waits until it is alone. Raises OSError."""
-        import fcntl
+        """Wait until no other process has it open. Raises OSError."""
+        os.makedirs(os.path.dirname(self.path), exist_ok=True)
+        self._made = not os.path.exists(self.path)
+        self._lock = locked(self.path, how=FILE | os.O_APPEND, mode=0o666)
+        self._descriptor = self._lock.__enter__()
+        return self
 
-        folder = os.path.dirname(self.path)
-        os.makedirs(folder, exist_ok=True)
-        while True:
-            self._made = not os.path.exists(self.path)
-            self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
-            try:
-                fcntl.flock(self._descriptor, fcntl.LOCK_EX)
-                if self._is_current():
-                    return self
-            except BaseException:
-                os.close(self._descriptor)
-                raise
-            # Whoever held the lock has put a longer copy in its place.
-            os.close(self._descriptor)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         try:
-            if self._made and self.size == 0 and self._is_current():
+            if self._made and self.size == 0 and os.stat(self.path).st_ino == os.fstat(self._descriptor).st_ino:
                 os.unlink(self.path)
+        except FileNotFoundError:
+            pass  # Another process removed it.
         finally:
-            os.close(self._descriptor)
+            self._lock.__exit__(None, None, None)
 
     @property
     def size(self) -> int:
@@ -87,9 +73,3 @@ class Appending:
     def put(self, content: bytes) -> None:
         """Replace the whole file in one move. Raises OSError; then the file is as it was. At most once."""
         replace(self.path, content)
-
-    def _is_current(self) -> bool:
-        try:
-            return os.path.samestat(os.stat(self.path), os.fstat(self._descriptor))
-        except FileNotFoundError:
-            return False

@@ -13,7 +13,7 @@ from scflows.integrations.forward import status
 from scflows.integrations.forward.bridge import MOST_BYTES, Bridge
 from scflows.integrations.forward.factory import Opener
 from scflows.integrations.forward.spool import Spool
-from scflows.locks import FileLock, current_process, holder
+from scflows.locks import Lock, current_process, holder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ IDLE = 0.5
 def serve(schema: Schema, settings: Settings, tell: Callable[[str], None]) -> None:
     """Forward until SIGTERM or SIGINT. Raises Busy for a second one of that name, UsageError, Refused."""
     log = TaskLog(log_path(settings.tasks_path, f"forward-{schema.name}"), settings.log_level, tell)
-    lock = FileLock(status.folder(settings), schema.name)
+    lock = Lock(status.folder(settings), schema.name)
     try:
         if not lock.acquire(schema.name):
             other = holder(status.folder(settings), schema.name)

@@ -10,7 +10,7 @@ from scflows.cron.scheduler_lock import is_scheduler_busy
 from scflows.cron.task import TaskStore, task_settings
 from scflows.errors import ScflowsError, UsageError
 from scflows.history.task_log import timestamp
-from scflows.locks import FileLock, holder
+from scflows.locks import Lock, holder
 from scflows.queue.permits import acquire_permit, is_queue_empty
 
 TYPE_CHECKING = False
@@ -61,7 +61,7 @@ def catch_up(
     Nothing else waits for it: a slot is made up when there is a place that no other run waits for. `tell` is told of
     each start, `warn` of those that cannot be.
     """
-    lock = FileLock(settings.state_path, LOCK)
+    lock = Lock(settings.state_path, LOCK)
     if not lock.acquire(""):
         return 0
     try:

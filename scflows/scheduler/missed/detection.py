@@ -16,7 +16,7 @@ from scflows.history.run import SKIPPED, Run, new_run_id
 from scflows.history.store import FAULTS
 from scflows.history.task_groups import task_groups
 from scflows.history.task_log import timestamp
-from scflows.locks import FileLock
+from scflows.locks import Lock
 from scflows.scheduler.missed.lost_claims import claimed_tasks, record_unrecorded
 from scflows.scheduler.missed.watermark import Watermark, read_watermark, write_watermark
 
@@ -84,7 +84,7 @@ def record_missed(
         return MissedSlots()
     if not at_once and moment < read_watermark(settings, moment, store).again:
         return MissedSlots()
-    lock = FileLock(settings.state_path, "slots")
+    lock = Lock(settings.state_path, "slots")
     if not lock.acquire(""):
         return MissedSlots()
     try:

@@ -6,11 +6,12 @@ what stands in `.env` of its cache. Here it finds everything in place, and nothi
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+
+from scflows.locks import FOLDER, locked
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,19 +53,17 @@ VARIABLES = (
 
 @contextmanager
 def private_folder(state_path: str) -> Iterator[str]:
-    """An empty folder for one process, gone at the end of the block; so are those whose makers died."""
+    """Make an empty folder for one process, removed at the end of the block; so are those whose processes died."""
     above = os.path.join(state_path, "device")
     os.makedirs(above, mode=0o700, exist_ok=True)
     folder = os.path.join(above, f"{os.getpid()}-{os.urandom(4).hex()}")
-    with _locked(os.path.join(above, ".lock")):
-        _sweep(above)
-        os.mkdir(folder, 0o700)
-        held = _try_lock(folder)
-    try:
+    with ExitStack() as stack:
+        with locked(os.path.join(above, ".lock")):
+            _sweep(above)
+            os.mkdir(folder, 0o700)
+            stack.enter_context(locked(folder, how=FOLDER))
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
         yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        os.close(held)
 
 
 def variables_of(folder: str, access: Access, around: Mapping[str, str]) -> dict[str, str]:
@@ -129,34 +128,9 @@ def _mapping(content: bytes, name: str) -> dict[str, Any]:
 
 
 def _sweep(above: str) -> None:
-    """Remove the folders of processes that were killed: the kernel has given up their locks."""
+    """Remove the folders of processes that were killed: the kernel has released their locks."""
     for name in os.listdir(above):
         folder = os.path.join(above, name)
-        if name.startswith(".") or (held := _try_lock(folder)) < 0:
-            continue
-        shutil.rmtree(folder, ignore_errors=True)
-        os.close(held)
-
-
-def _try_lock(folder: str) -> int:
-    """A descriptor that holds the lock of a folder; -1 when somebody else has it."""
-    try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError:
-        return -1
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        return -1
-    return descriptor
-
-
-@contextmanager
-def _locked(path: str) -> Iterator[None]:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
+        if not name.startswith("."):
+            with suppress(OSError), locked(folder, wait=False, how=FOLDER):
+                shutil.rmtree(folder, ignore_errors=True)

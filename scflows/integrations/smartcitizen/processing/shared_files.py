@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
 import time
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
 from scflows.errors import NotFound, Refused, ScflowsError, Unreachable
+from scflows.locks import locked
 from scflows.storage import replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from scflows.integrations.smartcitizen.access import Access
 
@@ -73,7 +72,8 @@ class SharedFiles:
         entry = self._known(path, url)
         if self._is_fresh(entry):
             return _content(entry)
-        with _locked(path + ".lock"):
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        with locked(path + ".lock"):
             # Somebody else may have asked while we waited.
             entry = self._known(path, url)
             now = self.clock()
@@ -183,14 +183,3 @@ class _Passing(ScflowsError):
 def _content(entry: Entry) -> bytes:
     assert entry.content is not None
     return entry.content.encode()
-
-
-@contextmanager
-def _locked(path: str) -> Iterator[None]:
-    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
