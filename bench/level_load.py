@@ -3,7 +3,7 @@
 Durations are lognormal (median 30 s, sigma 1), and a jitter (lognormal, sigma 0.3) changes them from run to run.
 "known": every run takes what the rows of the history say, to the millisecond. "history": the rows have the jitter,
 and so have the simulated runs, each its own, which no scheduler can know. The planner is the product's own: it reads
-a history, plans a list of wishes, and its tasks are simulated.
+a history, plans a list of task requests, and its tasks are simulated.
 "changes": the planned peak against that of a plan from scratch of the same tasks: placed one by one, after 1 % of the
 tasks were replaced 50 times over, and after half of them were removed and the rest rebalanced. Medians of five seeds:
 a single run more or less is 7 to 15 % of such small peaks.
@@ -153,13 +153,13 @@ def planner_for(folder: str, jobs: Sequence[Job], seeded: random.Random, sigma: 
 
 
 def ours(planner: Planner, jobs: Sequence[Job], in_order: bool = False) -> dict[str, Schedule]:
-    wishes = [TaskRequest(name, ScheduleSpec(every=period), command=("check",)) for name, period, _ in jobs]
+    requests = [TaskRequest(name, ScheduleSpec(every=period), command=("check",)) for name, period, _ in jobs]
     if not in_order:
-        tasks = planner.wish(wishes).tasks
+        tasks = planner.wish(requests).tasks
         return {name: tasks[name].schedule for name, _, _ in jobs}
     schedules = {}
-    for wish in wishes:
-        schedules[wish.name] = planner.place(wish)
+    for request in requests:
+        schedules[request.name] = planner.place(request)
     return schedules
 
 
@@ -238,8 +238,8 @@ def changed(case: str, seed: int) -> tuple[bool, float, float, float]:
                 new = f"new-{turn}-{name}"
                 periods[new] = periods[name]
                 single.standing.durations.own[new] = 30 * math.exp(seeded.gauss(0, 1))
-                wish = TaskRequest(new, ScheduleSpec(every=periods[new]), command=("check",))
-                schedules[new] = single.place(wish)
+                request = TaskRequest(new, ScheduleSpec(every=periods[new]), command=("check",))
+                schedules[new] = single.place(request)
         tasks = [Weighed(name, each, single.standing.durations.own[name]) for name, each in schedules.items()]
         again = fresh(tasks).peak
         half = seeded.sample(tasks, len(tasks) // 2)

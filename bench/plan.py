@@ -47,13 +47,13 @@ def main(count: int) -> None:
         planner.standing.durations.own = {
             f"task-{number}": 30 * math.exp(seeded.gauss(0, 1)) for number in range(count)
         }
-        wishes = [
+        requests = [
             TaskRequest(
                 f"task-{number}", ScheduleSpec(every=EVERY[number % len(EVERY)]), flow=f"{folder}/tasks/one.yml"
             )
             for number in range(count)
         ]
-        plan = planner.wish(wishes)
+        plan = planner.wish(requests)
         planned = time.process_time() - begun
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         begun = time.process_time()
@@ -62,7 +62,7 @@ def main(count: int) -> None:
         wrote = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         at_once = plan.peak_after
         # So that what is measured next is alone, as in a command.
-        del planner, plan, wishes
+        del planner, plan, requests
         with planning(settings, one_line=True) as planner:
             planner.write(planner.repaired())
         begun = time.process_time()

@@ -11,8 +11,8 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from scflows.cli import authoring as writers
 from scflows.cli import (
+    authoring,
     change,
     check,
     check_devices,
@@ -90,9 +90,9 @@ PANELS: dict[str, dict[str, Command | Group]] = {
     "FLOWS": {
         "validate": flow.validate,
         "list-flows": flow.list_flows,
-        "steps": writers.steps,
-        "schema": writers.schema,
-        "graph": writers.graph,
+        "steps": authoring.steps,
+        "schema": authoring.schema,
+        "graph": authoring.graph,
     },
     "DEVICES": {
         "devices": Group(

@@ -135,9 +135,9 @@ def _default(option: Option) -> str | None:
         return "required"
     if option.default is None:
         return None
-    from scflows import documents as document
+    from scflows import documents
 
-    return option.default if isinstance(option.default, str) else document.json_text(option.default)
+    return option.default if isinstance(option.default, str) else documents.json_text(option.default)
 
 
 def _words(row: dict[str, Any]) -> str:

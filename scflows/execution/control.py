@@ -17,7 +17,6 @@ from scflows.settings import Settings, read_settings
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from scflows.history.run import Run
-    from scflows.settings import Settings
 
 
 def request_again(run: Run, settings: Settings, resume: bool) -> tuple[RunRequest, Settings]:

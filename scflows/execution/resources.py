@@ -51,7 +51,7 @@ class Grant:
         return True
 
     def take_place(self, state: str, most: int, above: int) -> bool:
-        """Have a place for the run, as `scflows.queue.permits.take_place` does; False when there is none."""
+        """Have a place for the run, as `scflows.queue.permits.acquire_permit` does; False when there is none."""
         try:
             self.place = acquire_permit(state, most, above)
         except OSError as error:

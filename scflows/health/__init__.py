@@ -36,20 +36,18 @@ class Finding:
 
 def checks() -> list[Callable[[Installation], Iterator[Finding]]]:
     """All checks, in the order in which they are told."""
-    from scflows.health import clock, daemon, entries, flows, ownership
-    from scflows.health import folders as place
-    from scflows.health import queue as turns
+    from scflows.health import clock, daemon, entries, flows, folders, ownership, queue
 
     return [
-        place.env_file,
-        place.values,
-        place.config,
-        place.folders,
+        folders.env_file,
+        folders.values,
+        folders.config,
+        folders.folders,
         ownership.files,
-        place.logs,
-        place.disk,
-        place.history,
-        place.pending,
+        folders.logs,
+        folders.disk,
+        folders.history,
+        folders.pending,
         daemon.program,
         entries.block,
         entries.task_files,
@@ -57,7 +55,7 @@ def checks() -> list[Callable[[Installation], Iterator[Finding]]]:
         entries.interpreters,
         daemon.schedulers,
         daemon.slots,
-        turns.turns,
+        queue.turns,
         flows.flows,
         flows.programs,
         clock.changes,

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     #: Says of a run that was started here how it ended: (task, outcome).
     Tell = Callable[[str, RunOutcome], None]
 
-    from scflows.history.recorder import Recorder
-
 
 def run_queued(state: str, ticket: QueueEntry, what: QueuedRun, turn: Grant, tell: Tell) -> int:
     """Run it in this process, which has what was taken for it; the exit status."""

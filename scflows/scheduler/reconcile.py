@@ -34,10 +34,10 @@ def open_reconciled_history(settings: Settings, looks_at_slots: bool = True) -> 
             ensure_worker(settings.state_path)
         if looks_at_slots:
             from scflows.cron.task_index import are_very_many
-            from scflows.scheduler.missed.detection import record_missed as settle_slots
+            from scflows.scheduler.missed.detection import record_missed
 
             if not are_very_many(settings):
-                settle_slots(store, settings)
+                record_missed(store, settings)
         return store
     except (sqlite3.OperationalError, OSError) as error:
         if store is not None:
@@ -50,7 +50,7 @@ def open_reconciled_history(settings: Settings, looks_at_slots: bool = True) -> 
 
 def catch_up_slots(settings: Settings) -> list[CatchUpSlot]:
     """The slots that are to be made up, the oldest first; those that were missed are recorded on the way."""
-    from scflows.scheduler.missed.detection import record_missed as settle_slots
+    from scflows.scheduler.missed.detection import record_missed
 
     with open_reconciled_history(settings, looks_at_slots=False) as store:
-        return settle_slots(store, settings, at_once=True).owed
+        return record_missed(store, settings, at_once=True).owed

@@ -68,11 +68,11 @@ class Vault:
     def _ask(self, uri: str, where: str) -> Any:
         import requests
 
-        from scflows.connectors.http import session as connection
+        from scflows.connectors.http import session
 
         headers = {"X-Vault-Token": self._token().encode("utf-8", "surrogatepass")}
         try:
-            with connection.call("GET", uri, headers, secret_headers=tuple(headers), timeout=WAIT) as response:
+            with session.call("GET", uri, headers, secret_headers=tuple(headers), timeout=WAIT) as response:
                 content, status, reason = bytearray(), response.status_code, response.reason
                 for chunk in response.iter_content(LARGEST):
                     content.extend(chunk)
@@ -83,9 +83,9 @@ class Vault:
             raise StepError(f"{where}: {told}") from error
         if status != 200:
             raise StepError(f"{where}: the vault answered {status} {reason}")
-        from scflows import documents as document
+        from scflows import documents
 
-        return document.parse_json(document.decode(bytes(content), where), where)
+        return documents.parse_json(documents.decode(bytes(content), where), where)
 
     def _token(self) -> str:
         from scflows.secrets.env import from_file
@@ -114,9 +114,9 @@ def _text(value: Any) -> str | None:
         return None
     if isinstance(value, str):
         return value
-    from scflows import documents as document
+    from scflows import documents
 
-    return document.json_text(value)
+    return documents.json_text(value)
 
 
 def _texts(value: Any) -> list[str]:

@@ -19,7 +19,7 @@ def wrong_variables(env: Mapping[str, Any] | None) -> Iterator[str]:
 
 def as_texts(env: Mapping[str, Any] | None) -> dict[str, str]:
     """The variables that have a value, each as a text; what is none as JSON."""
-    from scflows import documents as document
+    from scflows import documents
 
     values = {name: value for name, value in (env or {}).items() if value is not None}
-    return {name: value if isinstance(value, str) else document.json_text(value) for name, value in values.items()}
+    return {name: value if isinstance(value, str) else documents.json_text(value) for name, value in values.items()}

@@ -7,19 +7,6 @@ from functools import cache
 
 from scflows.errors import UsageError
 from scflows.steps import Step
-from scflows.steps.context import ChildEnd as ChildEnd
-from scflows.steps.context import Context as Context
-from scflows.steps.context import Promise as Promise
-from scflows.steps.options import Option as Option
-from scflows.steps.options import option as option
-from scflows.steps.options import options_of as options_of
-from scflows.steps.values import json_copy as json_copy
-from scflows.steps.values import json_value as json_value
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    pass
-
 
 ENTRY_POINTS = "scflows.steps"
 _BUILTIN = os.path.join(os.path.dirname(__file__), "builtin")

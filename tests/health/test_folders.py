@@ -9,14 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from scflows.health import FAIL, OK, WARN
-from scflows.health import folders as place
+from scflows.health import FAIL, OK, WARN, folders
 
 
 def test_an_env_file_that_others_can_read_is_told(machine, workspace, one) -> None:
     (workspace / ".env").write_text("TIMEZONE=UTC\n")
     (workspace / ".env").chmod(0o644)
-    finding = one(place.env_file)
+    finding = one(folders.env_file)
     assert (finding.level, finding.help) == (WARN, f"chmod 600 {workspace}/.env")
     assert "mode 0644" in finding.text
 
@@ -37,7 +36,7 @@ def test_an_env_file_that_others_can_read_is_told(machine, workspace, one) -> No
 def test_lines_that_others_read_otherwise_are_told_with_their_place(machine, workspace, text, what, one) -> None:
     (workspace / ".env").write_text(f"# a comment\nGOOD=sqlite:////var/a,b-c@d?e=f\n\n{text}\n")
     (workspace / ".env").chmod(0o600)
-    finding = one(place.env_file)
+    finding = one(folders.env_file)
     assert finding.level == WARN
     assert f".env:4: a {what}" in finding.text or f".env:4: `{what}" in finding.text
 
@@ -47,7 +46,7 @@ def test_lines_that_others_read_otherwise_are_told_with_their_place(machine, wor
 )
 def test_settings_that_cannot_be_are_failures(machine, name, value, one) -> None:
     machine.environment[name] = value
-    finding = one(place.values)
+    finding = one(folders.values)
     assert finding.level == FAIL
     assert name in finding.text
     assert value.upper() in finding.text.upper()
@@ -56,7 +55,7 @@ def test_settings_that_cannot_be_are_failures(machine, name, value, one) -> None
 def test_a_file_in_the_place_of_the_log_folder_is_a_failure(machine, one) -> None:
     Path(machine.settings.tasks_path).parent.mkdir(parents=True)
     Path(machine.settings.tasks_path).write_text("")
-    finding = one(place.folders)
+    finding = one(folders.folders)
     assert finding.level == FAIL
     assert f"log folder {machine.settings.tasks_path}" in finding.text
 
@@ -67,7 +66,7 @@ def test_a_log_folder_that_cannot_be_written_is_a_failure(machine, one, monkeypa
     may = os.access
     # Root may write everything, and tests may be run by root.
     monkeypatch.setattr(os, "access", lambda path, mode: path != folder and may(path, mode))
-    finding = one(place.folders)
+    finding = one(folders.folders)
     assert finding.level == FAIL
     assert finding.text == f"log folder {folder}: {folder} cannot be written"
 
@@ -75,7 +74,7 @@ def test_a_log_folder_that_cannot_be_written_is_a_failure(machine, one, monkeypa
 def test_a_folder_in_the_place_of_a_log_is_a_failure(machine, one) -> None:
     machine.task("report")
     (Path(machine.settings.tasks_path) / "report" / "report.log").mkdir(parents=True)
-    assert one(place.logs).level == FAIL
+    assert one(folders.logs).level == FAIL
 
 
 @pytest.mark.parametrize(("free", "level"), [(1, FAIL), (100, WARN), (10_000, OK)])
@@ -84,14 +83,14 @@ def test_a_disk_that_is_nearly_full_is_told(machine, monkeypatch, free, level, o
         f_bavail, f_frsize, f_files, f_favail = free * 1024, 1024, 100, 100
 
     monkeypatch.setattr(os, "statvfs", lambda path: Space)
-    assert one(place.disk).level == level
+    assert one(folders.disk).level == level
 
 
 def test_a_history_that_is_damaged_is_told_with_what_to_do(machine, one) -> None:
     path = Path(machine.settings.state_path) / "history.sqlite"
     path.parent.mkdir(parents=True)
     path.write_bytes(b"no database at all, but long enough to be taken for one" * 100)
-    finding = one(place.history)
+    finding = one(folders.history)
     assert finding.level == FAIL
     assert "move it away, a new one will be created" in finding.help
     # It is advice that works.
@@ -101,11 +100,11 @@ def test_a_history_that_is_damaged_is_told_with_what_to_do(machine, one) -> None
 
 def test_a_history_that_somebody_holds_is_a_warning(machine, monkeypatch, one) -> None:
     machine.ran(0.0)
-    monkeypatch.setattr(place, "PATIENCE", 0.05)
+    monkeypatch.setattr(folders, "PATIENCE", 0.05)
     other = sqlite3.connect(Path(machine.settings.state_path) / "history.sqlite", isolation_level=None)
     try:
         other.execute("BEGIN EXCLUSIVE")
-        finding = one(place.history)
+        finding = one(folders.history)
     finally:
         other.close()
     assert finding.level == WARN
@@ -117,7 +116,7 @@ def test_a_history_of_a_later_version_is_a_failure(machine, one) -> None:
     with sqlite3.connect(Path(machine.settings.state_path) / "history.sqlite") as connection:
         connection.execute("PRAGMA user_version=99")
     connection.close()
-    assert "later version" in one(place.history).text
+    assert "later version" in one(folders.history).text
 
 
 def test_records_that_wait_are_told(machine) -> None:
@@ -125,7 +124,7 @@ def test_records_that_wait_are_told(machine) -> None:
     folder.mkdir(parents=True)
     (folder / "A.json").write_text("{}")
     (folder / "B.json.broken").write_text("{")
-    findings = list(place.pending(machine.installation()))
+    findings = list(folders.pending(machine.installation()))
     assert [finding.level for finding in findings] == [WARN, WARN]
 
 
@@ -133,15 +132,15 @@ def test_mistakes_in_the_settings_file_are_told(machine, workspace, one) -> None
     path = workspace / "data/config.yml"
     path.parent.mkdir(exist_ok=True)
     path.write_text("allow: 5\n")
-    finding = one(place.config)
+    finding = one(folders.config)
     assert finding.level == FAIL
     assert f"{path}:1:1: error: allow must be a list" in finding.text
     path.write_text("on_failur: x.yml\n")
-    finding = one(place.config)
+    finding = one(folders.config)
     assert finding.level == WARN
     assert "did you mean 'on_failure'?" in finding.text
     path.write_text("on_failure: gone.yml\n")
-    finding = one(place.config)
+    finding = one(folders.config)
     assert finding.level == FAIL
     assert "on_failure in " in finding.text
     assert "gone.yml: error: there is no such flow file" in finding.text

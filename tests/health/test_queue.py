@@ -7,8 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from scflows.health import FAIL, OK
-from scflows.health import queue as turns
+from scflows.health import FAIL, OK, queue
 from scflows.health.tasks import condition
 from scflows.history.store import open_store
 from scflows.queue import files as backlog
@@ -37,10 +36,10 @@ def waits(machine) -> Iterator[QueueEntry]:
 
 
 def test_whoever_hands_out_turns_and_does_nothing_is_named(machine, waits, one) -> None:
-    assert one(turns.turns).level == OK
+    assert one(queue.turns).level == OK
     silent = os.stat(os.path.join(machine.settings.state_path, "turn.lock")).st_mtime
     machine.now = silent + LATER
-    finding = one(turns.turns)
+    finding = one(queue.turns)
     assert finding.level == FAIL
     assert finding.text.startswith(f"process {os.getpid()} hands out turns, and has not looked since 20")
     assert finding.text.endswith("; 1 run waits, though there is a place")
@@ -57,14 +56,14 @@ def test_whoever_hands_out_turns_and_does_nothing_is_named(machine, waits, one) 
 def test_it_is_no_standstill_where_nothing_could_be_started(machine, waits, one) -> None:
     state = machine.settings.state_path
     machine.now += LATER
-    assert one(turns.turns).level == FAIL
+    assert one(queue.turns).level == FAIL
     place = acquire_permit(state, 1)
     assert place is not None
-    assert one(turns.turns).level == OK
+    assert one(queue.turns).level == OK
     place.release()
     mutex = backlog.Lock(backlog.mutex_folder(machine.settings.lock_path), "db")
     assert mutex.acquire("other")
-    assert one(turns.turns).level == OK
+    assert one(queue.turns).level == OK
     mutex.release()
     os.unlink(os.path.join(state, "backlog", waits.name))
-    assert list(turns.turns(machine.installation())) == []
+    assert list(queue.turns(machine.installation())) == []

@@ -59,7 +59,7 @@ class HttpRequest:
     def _send(self, uri: str, parameters: list[tuple[str, str]]) -> Response:
         import requests
 
-        from scflows.connectors.http import session as connection
+        from scflows.connectors.http import session
         from scflows.connectors.http.response import reason_of
 
         self._check(uri)
@@ -67,7 +67,7 @@ class HttpRequest:
         wait = WAIT if limit is None else max(0.001, min(WAIT, limit))
         try:
             headers, secret = self._headers(uri)
-            return connection.call(
+            return session.call(
                 self.method,
                 uri,
                 {name: self._encoded(uri, name, value) for name, value in headers.items()},
@@ -97,7 +97,7 @@ class HttpRequest:
 
     def _headers(self, uri: str) -> tuple[dict[str, str], list[str]]:
         """The headers for a uri, and the names of those that are for the first uri's server alone."""
-        from scflows.connectors.http import session as connection
+        from scflows.connectors.http import session
 
         headers = {"User-Agent": f"scflows/{__version__}"}
         if self.body is not None:
@@ -108,7 +108,7 @@ class HttpRequest:
             name, value = self.authorization
             headers = _over(headers, {name: value})
             secret.append(name)
-        if uri != self.uri and not connection.is_same_server(self.uri, uri):
+        if uri != self.uri and not session.is_same_server(self.uri, uri):
             private = {name.lower() for name in (*secret, "Authorization")}
             headers = {name: value for name, value in headers.items() if name.lower() not in private}
         return headers, secret

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scflows import documents as document
+from scflows import documents
 from scflows.errors import StepError
 
 TYPE_CHECKING = False
@@ -18,7 +18,7 @@ def answered(content: bytes, response: Response) -> Any:
     if not content:
         return None
     try:
-        return document.parse_json(document.decode(content, ""), "")
+        return documents.parse_json(documents.decode(content, ""), "")
     except StepError:
         return _decoded(content, response)
 

@@ -6,7 +6,7 @@ import csv
 import os
 from contextlib import contextmanager
 
-from scflows import documents as document
+from scflows import documents
 from scflows.connectors.tables import Format, OpenTable, check_names
 from scflows.errors import StepError
 
@@ -62,7 +62,7 @@ def cell_text(value: Any) -> str:
     """A value as it stands in a cell: null is empty, lists and mappings are JSON."""
     if value is None:
         return ""
-    return value if isinstance(value, str) else document.json_text(value)
+    return value if isinstance(value, str) else documents.json_text(value)
 
 
 def _rows(reader: Any, shown: str) -> Iterator[tuple[int, list[str]]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 
-from scflows import documents as document
+from scflows import documents
 from scflows.connectors.tables import Format, OpenTable
 from scflows.errors import StepError
 
@@ -26,7 +26,7 @@ class JsonLines(Format):
             yield OpenTable(None, _rows(file, shown))
 
     def content(self, names: Sequence[str], rows: Sequence[Row], kinds: Mapping[str, str]) -> bytes:
-        return b"".join(document.json_bytes(row) + b"\n" for row in rows)
+        return b"".join(documents.json_bytes(row) + b"\n" for row in rows)
 
     def addition(self, names: Sequence[str], rows: Sequence[Row]) -> bytes:
         return self.content(names, rows, {})
@@ -35,7 +35,7 @@ class JsonLines(Format):
 def _rows(lines: Iterable[str], shown: str) -> Iterator[tuple[int, Row]]:
     for number, line in enumerate(lines, 1):
         if line.strip():
-            row = document.parse_json(line, f"{shown}: row {number}")
+            row = documents.parse_json(line, f"{shown}: row {number}")
             if not isinstance(row, dict):
                 raise StepError(f"{shown}: row {number} is no mapping")
             yield number, row

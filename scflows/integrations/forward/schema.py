@@ -179,13 +179,13 @@ def _names(document: Located, given: dict[str, Any] | None) -> dict[str, Any] | 
         found["collect"] = section(document, found["collect"], COLLECT, ("names", "collect"), tuple(COLLECT))
     if found.get("unknown") not in (None, "drop", "keep"):
         document.mistake("names: unknown is drop or keep", "names", "unknown")
-    from scflows.connectors.http import pagination as pages
+    from scflows.connectors.http import pagination
     from scflows.expressions import compile_filter
-    from scflows.secrets import http_auth as authentication
+    from scflows.secrets import http_auth
 
-    for name, check in (("authentication", authentication.mistakes_of), ("paginate", None)):
+    for name, check in (("authentication", http_auth.mistakes_of), ("paginate", None)):
         if name in found:
-            mistakes = check(found[name]) if check else pages.mistakes_of(found[name], compile_filter)
+            mistakes = check(found[name]) if check else pagination.mistakes_of(found[name], compile_filter)
             for mistake in mistakes:
                 document.mistake(f"names: {name}: {mistake}", "names", name)
     return found

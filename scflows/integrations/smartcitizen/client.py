@@ -117,14 +117,14 @@ class Client:
         import requests
 
         from scflows import __version__
-        from scflows.connectors.http import session as connection
+        from scflows.connectors.http import session
         from scflows.connectors.http.response import reason_of
 
         headers = {"User-Agent": f"scflows/{__version__}".encode(), "Accept": b"application/json"}
         if token:
             headers["Authorization"] = f"Bearer {token}".encode()
         try:
-            response = connection.call(
+            response = session.call(
                 "GET", url, headers, parameters=query, timeout=WAIT, may_follow=self._may_follow(url)
             )
             try:
@@ -144,7 +144,7 @@ class Client:
 
     def _judge(self, url: str, response: Response, token: str) -> None:
         """Raises what an error of the server means."""
-        from scflows.connectors.http import session as connection
+        from scflows.connectors.http import session
         from scflows.connectors.http.response import retry_after
 
         status = response.status_code
@@ -155,7 +155,7 @@ class Client:
             raise Refused(f"{_shown(url)}: {status} {response.reason}", help)
         if status == 404:
             raise NotFound(f"{_shown(url)}: 404 Not Found")
-        if elsewhere := connection.redirect_host(response):
+        if elsewhere := session.redirect_host(response):
             raise _NotJson(f"{status}: it leads to {elsewhere}, which is not followed")
         if status != 200:
             raise Refused(f"{_shown(url)}: {status} {response.reason}", "it does not take this question")

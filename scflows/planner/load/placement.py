@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from scflows.cron.schedule.spec import ScheduleSpec
-    from scflows.planner.load.load import Load, Numbers
+    from scflows.planner.load.load import Numbers
     from scflows.planner.load.other_crontabs import BusyMinutes
 
 

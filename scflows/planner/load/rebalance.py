@@ -21,8 +21,7 @@ from scflows.planner.load.placement import nominal, placed
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from scflows.cron.schedule.schedule import Schedule
-    from scflows.planner.load.load import Load, Numbers, Rhythm
+    from scflows.planner.load.load import Numbers
     from scflows.planner.load.other_crontabs import BusyMinutes
 
 

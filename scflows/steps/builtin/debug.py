@@ -41,14 +41,14 @@ class DebugStep(Step):
         return {} if self.data_key == "." else value
 
     def _text(self, value: Any) -> str:
-        from scflows import documents as document
+        from scflows import documents
 
         if self.type == "text" and isinstance(value, str):
             return value
         if self.type == "yaml":
             try:
-                return document.yaml_text(value)
+                return documents.yaml_text(value)
             except StepError:
                 # Half a surrogate pair is beyond YAML, not beyond JSON.
-                return document.json_text(value)
-        return document.json_text(value)
+                return documents.json_text(value)
+        return documents.json_text(value)

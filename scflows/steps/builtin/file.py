@@ -61,7 +61,7 @@ class FileStep(Step):
         return {}
 
     def _read(self, path: str) -> Any:
-        from scflows import documents as document
+        from scflows import documents
 
         with open(path, "rb") as file:
             content = file.read()
@@ -70,18 +70,18 @@ class FileStep(Step):
                 return content.decode()
             except UnicodeDecodeError:
                 raise StepError(f"{self.path}: not UTF-8") from None
-        text = document.decode(content, self.path)
+        text = documents.decode(content, self.path)
         if self.type == "json":
-            return document.parse_json_lines(text, self.path)
-        return json_value(document.parse_yaml(text, self.path))
+            return documents.parse_json_lines(text, self.path)
+        return json_value(documents.parse_yaml(text, self.path))
 
     def _content(self, value: Any) -> bytes:
-        from scflows import documents as document
+        from scflows import documents
 
         if self.type == "json":
-            return document.json_bytes(value) + b"\n"
+            return documents.json_bytes(value) + b"\n"
         if self.type == "yaml":
-            return document.yaml_text(value).encode()
+            return documents.yaml_text(value).encode()
         if not isinstance(value, str):
             raise StepError(f"{self.data_key!r} is no text; write it as yaml or json")
         try:
@@ -104,25 +104,25 @@ class FileStep(Step):
 
     def _append_items(self, file: Any, items: list[Any], content: bytes) -> None:
         """Add items to the list that the last document of a YAML file is."""
-        from scflows import documents as document
+        from scflows import documents
 
         if file.size == 0:
             file.add(content)
             return
-        text = document.decode(file.read(), self.path)
+        text = documents.decode(file.read(), self.path)
         start, first, closed = _last_document(text)
         ended = b"" if file.ends_a_line else b"\n"
         if first.startswith("- ") and not closed:
             # A list as we write it: what is added to the text is added to the list.
             file.add(ended + content if items else b"")
             return
-        last = json_value(document.parse_yaml(text[start:], self.path))
+        last = json_value(documents.parse_yaml(text[start:], self.path))
         if last is None and not first:
             file.add(ended + content)
         elif isinstance(last, list):
             # Written another way, such as `[1, 2]`, which nothing can be added to as text.
             mark = "---\n" if first.startswith("---") else ""
-            file.put((text[:start] + mark + document.yaml_text(last + items)).encode())
+            file.put((text[:start] + mark + documents.yaml_text(last + items)).encode())
         else:
             file.add(ended + b"---\n" + content)
 

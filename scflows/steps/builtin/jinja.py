@@ -34,9 +34,9 @@ class JinjaStep(Step):
         text = ctx.expressions.render_file(self.path, self._names(ctx))
         if self.parse is None:
             return text
-        from scflows import documents as document
+        from scflows import documents
 
-        read = document.parse_json if self.parse == "json" else document.parse_yaml
+        read = documents.parse_json if self.parse == "json" else documents.parse_yaml
         return json_value(read(text, f"what {self.path} gives"))
 
     def _names(self, ctx: Context) -> dict[str, Any]:

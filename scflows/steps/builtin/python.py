@@ -54,9 +54,9 @@ class PythonStep(Step):
     def run(self, ctx: Context) -> Any:
         import sys
 
-        from scflows import documents as document
+        from scflows import documents
         from scflows.connectors.process import run_program
-        from scflows.steps import python_call as function_call
+        from scflows.steps import python_call
         from scflows.steps.allow_list import require
 
         require("python", ctx.settings, ctx.flow_file)
@@ -65,9 +65,9 @@ class PythonStep(Step):
             raise StepError(f"{self.path}: there is no such file")
         # Who may write the file decides what runs, as for the flow's own.
         require("python", ctx.settings, file, self.path)
-        words = [sys.executable, "-P", function_call.__file__, file, self.function]
+        words = [sys.executable, "-P", python_call.__file__, file, self.function]
         folder = ctx.settings.data_path
-        given = document.json_bytes(ctx.look(self.data_key))
+        given = documents.json_bytes(ctx.look(self.data_key))
         try:
             os.makedirs(folder, exist_ok=True)
             ended = run_program(words, folder, self._environment(ctx), given, self.max_bytes)
@@ -80,7 +80,7 @@ class PythonStep(Step):
         if not ended.output:
             told = f"killed by signal {-ended.code}" if ended.code < 0 else f"ended with exit status {ended.code}"
             raise StepError(f"{self._shown()}: {told} before it answered")
-        answer = document.parse_json(document.decode(ended.output, self._shown()), self._shown())
+        answer = documents.parse_json(documents.decode(ended.output, self._shown()), self._shown())
         if "error" in answer:
             raise StepError(f"{self._shown()}: {answer['error']}", exception=answer["exception"])
         return answer["result"]

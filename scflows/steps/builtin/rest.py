@@ -78,17 +78,17 @@ class RestStep(Step):
                 yield "query", f"the parameter {name!r} must be a text, a number, true or false, or a list of those"
 
         if options.get("authentication") is not None:
-            from scflows.secrets import http_auth as authentication
+            from scflows.secrets import http_auth
 
-            for message in authentication.mistakes_of(options["authentication"]):
+            for message in http_auth.mistakes_of(options["authentication"]):
                 yield "authentication", f"authentication: {message}"
         if options.get("verify") == "":
             yield "verify", "'verify' is true, false or the path of a file"
         if options.get("paginate") is not None:
-            from scflows.connectors.http import pagination as pages
+            from scflows.connectors.http import pagination
             from scflows.expressions import compile_filter
 
-            for message in pages.mistakes_of(options["paginate"], compile_filter):
+            for message in pagination.mistakes_of(options["paginate"], compile_filter):
                 yield "paginate", f"paginate: {message}"
 
     def writes(self) -> bool:
@@ -146,7 +146,7 @@ class RestStep(Step):
         return path
 
     def _body(self, ctx: Context) -> bytes | None:
-        from scflows import documents as document
+        from scflows import documents
 
         method = self.method.upper()
         if method == "GET" or (method == "DELETE" and self.body is None and self.data_key is None):
@@ -156,7 +156,7 @@ class RestStep(Step):
             value = {}
         if not isinstance(value, dict | list):
             raise StepError(f"the body must be a mapping or a list; parse {self.data_key!r} first")
-        return document.json_bytes(value)
+        return documents.json_bytes(value)
 
     def _parameters(self) -> Iterator[tuple[str, str]]:
         for name, value in (self.query or {}).items():

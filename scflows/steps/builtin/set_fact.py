@@ -38,7 +38,7 @@ class SetFactStep(Step):
     def run(self, ctx: Context) -> Any:
         if self.parse is None:
             return self.value
-        from scflows import documents as document
+        from scflows import documents
 
-        read = document.parse_json if self.parse == "json" else document.parse_yaml
+        read = documents.parse_json if self.parse == "json" else documents.parse_yaml
         return json_value(read(self.value, "the value"))

@@ -93,11 +93,11 @@ class ShellStep(Step):
         return self._parsed(ended.output)
 
     def _parsed(self, output: bytes) -> Any:
-        from scflows import documents as document
+        from scflows import documents
 
         where = f"the output of {self._shown()}"
         if self.parse == "json":
-            return document.parse_json(document.decode(output, where), where)
+            return documents.parse_json(documents.decode(output, where), where)
         try:
             text = output.decode()
         except UnicodeDecodeError:
@@ -122,9 +122,9 @@ class ShellStep(Step):
 def _stdin(value: Any) -> bytes:
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace")
-    from scflows import documents as document
+    from scflows import documents
 
-    return document.json_bytes(value)
+    return documents.json_bytes(value)
 
 
 def _last_line(said: str) -> str:

@@ -45,7 +45,7 @@ def call(
     """
     from importlib.util import find_spec
 
-    from scflows import documents as document
+    from scflows import documents
     from scflows.connectors.process import run_program
     from scflows.integrations.smartcitizen.processing import child
     from scflows.integrations.smartcitizen.processing.folders import private_folder, variables_of
@@ -73,7 +73,7 @@ def call(
         around = {**variables_of(folder, access, settings.environment), **(variables or {})}
         try:
             words = [sys.executable, "-P", child.__file__]
-            ended = run_program(words, folder, around, document.json_bytes(request), MOST_ANSWER, hear)
+            ended = run_program(words, folder, around, documents.json_bytes(request), MOST_ANSWER, hear)
         except (OSError, ValueError) as error:
             raise StepError(f"the device's process cannot be started: {error}") from error
         finally:
@@ -82,7 +82,7 @@ def call(
         told = f"was killed by signal {-ended.code}" if ended.code < 0 else f"ended with exit status {ended.code}"
         hint = "; out of memory?" if ended.code == -9 else ""
         raise StepError(f"the device's process {told} before it answered{hint}")
-    answer = document.parse_json(document.decode(ended.output, "the answer"), "the answer")
+    answer = documents.parse_json(documents.decode(ended.output, "the answer"), "the answer")
     if "error" in answer:
         raise StepError(answer["error"], exception=answer["exception"])
     return answer["result"]

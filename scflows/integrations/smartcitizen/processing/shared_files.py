@@ -123,7 +123,7 @@ class SharedFiles:
         import requests
 
         from scflows import __version__
-        from scflows.connectors.http import session as connection
+        from scflows.connectors.http import session
         from scflows.connectors.http.response import reason_of, retry_after
 
         headers = {"User-Agent": f"scflows/{__version__}", "Accept": "application/json"}
@@ -133,7 +133,7 @@ class SharedFiles:
             if entry.modified:
                 headers["If-Modified-Since"] = entry.modified
         try:
-            response = connection.call(
+            response = session.call(
                 "GET",
                 entry.url,
                 {name: value.encode("latin-1") for name, value in headers.items()},
@@ -149,7 +149,7 @@ class SharedFiles:
                     return
                 if status == 404:
                     raise NotFound(f"{entry.url}: 404 Not Found")
-                if elsewhere := connection.redirect_host(response):
+                if elsewhere := session.redirect_host(response):
                     raise Refused(f"{entry.url}: {status}: it leads to {elsewhere}, which is not followed")
                 if status != 200:
                     raise Refused(f"{entry.url}: {status} {response.reason or ''}".rstrip())
