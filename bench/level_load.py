@@ -27,7 +27,7 @@ from scflows.cron.schedule.schedule import DAY, HOUR, Schedule
 from scflows.cron.schedule.spec import ScheduleSpec
 from scflows.history.store import open_store
 from scflows.planner.load.load import rhythm
-from scflows.planner.load.rebalance import Weighed, fresh, rebalance
+from scflows.planner.load.rebalance import PlannedTask, load_from_scratch, rebalance
 from scflows.planner.planner import Planner
 from scflows.planner.sources.base import TaskRequest
 from scflows.settings import read_settings
@@ -155,7 +155,7 @@ def planner_for(folder: str, jobs: Sequence[Job], seeded: random.Random, sigma: 
 def ours(planner: Planner, jobs: Sequence[Job], in_order: bool = False) -> dict[str, Schedule]:
     requests = [TaskRequest(name, ScheduleSpec(every=period), command=("check",)) for name, period, _ in jobs]
     if not in_order:
-        tasks = planner.wish(requests).tasks
+        tasks = planner.plan_requests(requests).tasks
         return {name: tasks[name].schedule for name, _, _ in jobs}
     schedules = {}
     for request in requests:
@@ -225,34 +225,34 @@ def changed(case: str, seed: int) -> tuple[bool, float, float, float]:
     with tempfile.TemporaryDirectory() as folder:
         planner = planner_for(folder, jobs, random.Random(seed + 1000), 0.0)
         ours(planner, jobs)
-        whole = planner.standing.load.peak
+        whole = planner.inventory.load.peak
         shuffled = seeded.sample(jobs, len(jobs))
         single = Planner(planner.settings, dry_run=True)
         schedules = ours(single, shuffled, in_order=True)
-        one_by_one = single.standing.load.peak
+        one_by_one = single.inventory.load.peak
         periods = {name: period for name, period, _ in jobs}
         for turn in range(50):
             for name in seeded.sample(sorted(schedules), len(jobs) // 100):
-                seconds = single.standing.durations.own[name]
-                single.standing.load.count(schedules.pop(name), seconds, -1)
+                seconds = single.inventory.durations.own[name]
+                single.inventory.load.count(schedules.pop(name), seconds, -1)
                 new = f"new-{turn}-{name}"
                 periods[new] = periods[name]
-                single.standing.durations.own[new] = 30 * math.exp(seeded.gauss(0, 1))
+                single.inventory.durations.own[new] = 30 * math.exp(seeded.gauss(0, 1))
                 request = TaskRequest(new, ScheduleSpec(every=periods[new]), command=("check",))
                 schedules[new] = single.place(request)
-        tasks = [Weighed(name, each, single.standing.durations.own[name]) for name, each in schedules.items()]
-        again = fresh(tasks).peak
+        tasks = [PlannedTask(name, each, single.inventory.durations.own[name]) for name, each in schedules.items()]
+        again = load_from_scratch(tasks).peak
         half = seeded.sample(tasks, len(tasks) // 2)
         found = rebalance(half, int(len(half) * MOVED))
     moved = len(found.moved) / len(half)
     print(
         f"{case:>15} seed {seed}: all at once {whole:.0f}, one by one {one_by_one:.0f}; after 50 times 1 %:"
-        f" {single.standing.load.peak:.0f}, from scratch {again:.0f}; half removed: {found.before:.0f}, rebalanced"
+        f" {single.inventory.load.peak:.0f}, from scratch {again:.0f}; half removed: {found.before:.0f}, rebalanced"
         f" {found.after:.0f} by moving {moved:.1%}, from scratch {found.fresh:.0f}",
         flush=True,
     )
     order = one_by_one > max(whole * (1 + LOSS), whole + 1)
-    return order, single.standing.load.peak / again, found.after / found.fresh, moved
+    return order, single.inventory.load.peak / again, found.after / found.fresh, moved
 
 
 def main() -> None:

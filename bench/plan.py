@@ -44,7 +44,7 @@ def main(count: int) -> None:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         begun = time.process_time()
         planner = Planner(settings, dry_run=False)
-        planner.standing.durations.own = {
+        planner.inventory.durations.own = {
             f"task-{number}": 30 * math.exp(seeded.gauss(0, 1)) for number in range(count)
         }
         requests = [
@@ -53,7 +53,7 @@ def main(count: int) -> None:
             )
             for number in range(count)
         ]
-        plan = planner.wish(requests)
+        plan = planner.plan_requests(requests)
         planned = time.process_time() - begun
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         begun = time.process_time()
@@ -64,11 +64,13 @@ def main(count: int) -> None:
         # So that what is measured next is alone, as in a command.
         del planner, plan, requests
         with planning(settings, one_line=True) as planner:
-            planner.write(planner.repaired())
+            planner.write(planner.plan_repair())
         begun = time.process_time()
         with planning(settings) as planner:
             planner.write(
-                planner.wish([TaskRequest("one-more", ScheduleSpec(every=3 * 3600), flow=f"{folder}/tasks/one.yml")])
+                planner.plan_requests(
+                    [TaskRequest("one-more", ScheduleSpec(every=3 * 3600), flow=f"{folder}/tasks/one.yml")]
+                )
             )
         alone = time.process_time() - begun
         known = [command(folder, environment, f"n{number}") for number in range(3)]

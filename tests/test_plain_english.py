@@ -46,8 +46,6 @@ NOT_YET = (
     #
     "scflows/locks.py",
     #
-    "scflows/planner/",
-    #
     "scflows/queue/",
     #
     "scflows/scheduler/",

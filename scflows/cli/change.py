@@ -88,11 +88,11 @@ def rebalance(
 
     Nothing else ever moves a task. Those of a cron expression stay, and those that were put at full hours.
     """
-    from scflows.planner.planner import MOST_MOVED, planning
+    from scflows.planner.planner import MAX_MOVED_SHARE, planning
 
     out: Output = ctx.obj
     with planning(out.settings, dry_run) as planner:
-        plan, found = planner.rebalanced(_moves(max_moves, len(planner.before)))
+        plan, found = planner.plan_rebalance(_moves(max_moves, len(planner.before)))
         gain = f"at most {found.before:.3g} → {found.after:.3g} runs at once (on average {found.mean:.3g};"
         gain += f" a plan from scratch: {found.fresh:.3g})"
         item = {name: round(getattr(found, name), 3) for name in ("before", "after", "mean", "fresh")}
@@ -100,7 +100,9 @@ def rebalance(
         if not found.moved:
             empty = {"schema": 1, "dry_run": dry_run, "rebalanced": item, "items": [], "diff": []}
             few = _moves(max_moves, len(planner.before))
-            is_bound = few is not None and few < len(planner.before) * MOST_MOVED and found.before - found.fresh >= 1
+            is_bound = (
+                few is not None and few < len(planner.before) * MAX_MOVED_SHARE and found.before - found.fresh >= 1
+            )
             told = f"so few moves gain nothing, and none is made; more might, see --max-moves: {gain}"
             out.say(told if is_bound else f"nothing to move: {gain}", empty)
             return 0
@@ -130,7 +132,7 @@ def repair(ctx: typer.Context, one_line: OneLine = None, dry_run: DryRun = False
     from scflows.planner.planner import planning
 
     with planning(ctx.obj.settings, dry_run, one_line) as planner:
-        plan = planner.repaired()
+        plan = planner.plan_repair()
         carry_out(planner, plan, dry_run, overwrite=True)
     return tell_plan(ctx.obj, plan, dry_run, exit_code)
 
@@ -155,7 +157,7 @@ def _remove(
         if not dry_run and not out.confirm(count, what, yes):
             out.say("nothing was removed")
             return 0
-        plan = planner.change(removed)
+        plan = planner.plan_changes(removed)
         carry_out(planner, plan, dry_run, overwrite)
     return tell_plan(out, plan, dry_run, exit_code)
 
@@ -164,6 +166,6 @@ def _switch(out: Output, names: Iterable[str], enabled: bool, overwrite: bool, d
     from scflows.planner.planner import planning
 
     with planning(out.settings, dry_run) as planner:
-        plan = planner.change([planner.switched(name, enabled) for name in dict.fromkeys(names)])
+        plan = planner.plan_changes([planner.switch(name, enabled) for name in dict.fromkeys(names)])
         carry_out(planner, plan, dry_run, overwrite)
     return tell_plan(out, plan, dry_run, exit_code)

@@ -79,19 +79,19 @@ def restore(
     were removed since do not come back by this. The crontab as it is now is kept as a backup before.
     """
     from scflows.planner.planner import planning
-    from scflows.planner.restore import find_backup, restoration
+    from scflows.planner.restore import find_backup, plan_restore
 
     out: Output = ctx.obj
     with planning(out.settings, dry_run, whole=True) as planner:
-        found = restoration(planner, find_backup(out.settings, backup))
+        found = plan_restore(planner, find_backup(out.settings, backup))
         if dry_run or not found.changes:
-            return _tell(out, found, planner.custody.notes, dry_run, exit_code)
+            return _tell(out, found, planner.editor.notes, dry_run, exit_code)
         if not out.json and not yes:
             _show_diff(out, found)
         if not out.confirm(1, f"put back the crontab of {_made(out, found)}", yes):
             out.say("nothing was changed")
             return 0
-        notes = planner.custody.notes + planner.custody.replace(found.crontab, found.tabfile)
+        notes = planner.editor.notes + planner.editor.replace(found.crontab, found.tabfile)
     return _tell(out, found, notes, dry_run, exit_code)
 
 

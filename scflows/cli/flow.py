@@ -195,10 +195,10 @@ def _item(where: FlowPath, settings: Settings) -> dict[str, Any]:
 def _words(schedule: dict[str, Any]) -> str:
     """A schedule that has no slot yet, in words."""
     from scflows.cron.schedule.describe import duration
-    from scflows.cron.schedule.schedule import Schedule, asked
+    from scflows.cron.schedule.schedule import Schedule, parse_schedule
 
     try:
-        wanted = asked(schedule)
+        wanted = parse_schedule(schedule)
     except ScflowsError as error:
         return str(error)  # Such as a time zone that this machine no longer knows.
     if wanted.cron is not None:

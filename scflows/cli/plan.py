@@ -24,9 +24,9 @@ def carry_out(planner: Planner, plan: Plan, dry_run: bool, overwrite: bool) -> N
     if not dry_run:
         planner.write(plan, overwrite)
         return
-    if not overwrite and planner.custody.drift():
+    if not overwrite and planner.editor.drift():
         plan.notes.append("the block in the crontab was changed by hand: without --overwrite this would end with 6")
-    refused = planner.custody.refused(plan.tabfile, plan.rewritten)
+    refused = planner.editor.refused(plan.tabfile, plan.rewritten)
     if refused is not None:
         plan.notes.append(f"this would be refused: {refused}" + (f"; {refused.help}" if refused.help else ""))
 
@@ -123,10 +123,10 @@ def _item(change: Change) -> dict[str, Any]:
 
 def note_plan(out: Output, plan: Plan, dry_run: bool) -> None:
     """What was scheduled belongs into the scheduler's log, whoever did it."""
-    from scflows.planner.plan import note_in_log
+    from scflows.planner.plan import log_plan
 
     if not dry_run:
-        note_in_log(out.settings, plan)
+        log_plan(out.settings, plan)
 
 
 def run_first(out: Output, plan: Plan, dry_run: bool) -> int:
@@ -143,7 +143,7 @@ def run_first(out: Output, plan: Plan, dry_run: bool) -> int:
             progress.clear()
             if first.code != 0:
                 failed.append(first)
-            out.say(f"first run of {first.task}: {first.told or f'exit status {first.code}'}")
+            out.say(f"first run of {first.task}: {first.message or f'exit status {first.code}'}")
             progress.show(f"first runs: {ended} of {count}")
 
         first_runs(tasks, out.settings, dry_run, tell)

@@ -125,7 +125,7 @@ def manual_schedule(
     choose; every 3, 6 or 3 hours unless told otherwise.
     """
     from scflows.cli.times import parse_duration
-    from scflows.planner.manual_schedule import Order, manual_schedule, with_numbers
+    from scflows.planner.manual_schedule import Order, manual_schedule, resolve_devices
     from scflows.planner.planner import planning
 
     out: Output = ctx.obj
@@ -148,7 +148,7 @@ def manual_schedule(
         dry_tasks=dry_tasks,
         balance=not no_balance,
     )
-    order = with_numbers(order, out.settings)
+    order = resolve_devices(order, out.settings)
     with planning(out.settings, dry_run, one_line) as planner:
         plan = manual_schedule(planner, order)
         carry_out(planner, plan, dry_run, overwrite)
@@ -178,7 +178,7 @@ def edit(
 ) -> int:
     """Change a task's schedule, parameters or limits."""
     from scflows.cli.times import parse_duration
-    from scflows.planner.manual_schedule import Order, edited
+    from scflows.planner.manual_schedule import Order, edit_task
     from scflows.planner.planner import planning
 
     out: Output = ctx.obj
@@ -196,8 +196,8 @@ def edit(
         end_within=end_within,
     )
     with planning(out.settings, dry_run) as planner:
-        change = edited(planner, task, order)
-        plan = planner.change([change])
+        change = edit_task(planner, task, order)
+        plan = planner.plan_changes([change])
         carry_out(planner, plan, dry_run, overwrite)
     return tell_plan(out, plan, dry_run, exit_code)
 

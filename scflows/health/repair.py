@@ -117,14 +117,14 @@ def _crontab(installation: Installation, dry_run: bool) -> Iterator[Finding]:
     from scflows.planner.planner import planning
 
     with planning(installation.settings, dry_run) as planner:
-        plan = planner.repaired()
-        custody = planner.custody
-        is_sound = custody.tabfile.lines == plan.tabfile.lines and not custody.parts.strays
-        if custody.crontab is not None and (custody.parts.lines or []) != plan.tabfile.lines:
+        plan = planner.plan_repair()
+        editor = planner.editor
+        is_sound = editor.tabfile.lines == plan.tabfile.lines and not editor.parts.strays
+        if editor.crontab is not None and (editor.parts.lines or []) != plan.tabfile.lines:
             is_sound = False
-        if is_sound and not planner.left_over.names:
+        if is_sound and not planner.unfinished.names:
             return
-        strays = ", ".join(dict.fromkeys(entry.name for entry in custody.parts.strays))
+        strays = ", ".join(dict.fromkeys(entry.name for entry in editor.parts.strays))
         what = "write tabfile and crontab as the tasks say" + (
             f"; take in the lines outside: {strays}" if strays else ""
         )

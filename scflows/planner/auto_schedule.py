@@ -1,4 +1,4 @@
-"""Schedule what the sources ask for, and the search itself."""
+"""Automatic scheduling: schedule the tasks that the sources request, and the search itself."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from scflows.cron.task import task_name
 from scflows.errors import Refused, Unreachable
 from scflows.planner.plan import KEEP, REMOVE, Change, Plan
 from scflows.planner.planner import Planner
-from scflows.planner.sources.base import Found, TaskRequest
+from scflows.planner.sources.base import SourceResult, TaskRequest
 from scflows.planner.sources.registry import find_source, sources
 from scflows.storage import is_below
 
@@ -21,34 +21,34 @@ if TYPE_CHECKING:
     from scflows.cron.task import Task
     from scflows.settings import Settings
 
-#: The name of the task that searches again, and its source: nobody else's searches touch it.
+#: The name of the task that repeats the search, and its source.
 NAME = "auto-schedule"
 DAY = 86400
 HOUR = 3600
-#: So many tasks, and more than a third of all, are not removed at once because a search does not find them.
+#: If a search misses this many tasks, and more than a third of all, they are not removed.
 MANY = 10
 
 
 @dataclass(frozen=True)
 class Search:
-    """How to search and what to make of it."""
+    """The options of a search."""
 
-    sources: tuple[str, ...] = ()  #: none named: all that are set up
-    kind: str = "process"  #: what kind of tasks to make
-    interval_days: int = 1  #: how often to search again
-    once: bool = False  #: do not search again
-    task_interval_hours: int | None = None  #: over what each flow asks for
+    sources: tuple[str, ...] = ()  #: empty: all that are set up
+    kind: str = "process"  #: the kind of tasks to create
+    interval_days: int = 1  #: how often the search is repeated
+    once: bool = False  #: whether the search is not repeated
+    task_interval_hours: int | None = None  #: takes precedence over the schedules of the flows
     overwrite: bool = False
     dry_tasks: bool = False  #: the tasks publish nothing
     balance: bool = True
 
     @property
     def name(self) -> str:
-        """The name of the task that searches again: one for each kind."""
+        """The name of the task that repeats the search: one for each kind."""
         return NAME if self.kind == "process" else f"{NAME}-{self.kind}"
 
     def command(self) -> tuple[str, ...]:
-        """The command line that does the same search again."""
+        """Return the command line that repeats the search."""
         words = [NAME]
         for name in self.sources:
             words += ["--source", name]
@@ -65,142 +65,140 @@ class Search:
 
 
 @dataclass
-class Answers:
-    """What the sources said."""
+class SearchResult:
+    """The results of the sources."""
 
-    found: dict[str, Found] = field(default_factory=dict)
-    away: list[tuple[str, Unreachable | Refused]] = field(default_factory=list)  #: those that did not answer
+    results: dict[str, SourceResult] = field(default_factory=dict)
+    failed: list[tuple[str, Unreachable | Refused]] = field(default_factory=list)  #: sources that did not answer
 
 
 def ask_sources(
     settings: Settings,
     search: Search,
     keep: bool,
-    tell: Callable[[str, int, int], None] = lambda text, done, count: None,
-) -> Answers:
-    """Ask every source which tasks there should be. `keep` allows to note what was learned, `tell` hears what a
-    search does, how much of it is done, and of how much (0: nobody knows).
+    report: Callable[[str, int, int], None] = lambda text, done, count: None,
+) -> SearchResult:
+    """Ask every source which tasks to schedule.
 
-    It may take minutes, so nothing is locked meanwhile. Raises Unreachable or Refused when no source answers,
-    UsageError.
+    This may take minutes, so nothing is locked meanwhile. `keep` allows sources to write their caches. `report` is
+    called with the current action, how much of it is done, and the total (0: unknown).
+    Raises UsageError, and Unreachable or Refused if no source answers.
     """
-    answers = Answers()
+    search_result = SearchResult()
     for name in search.sources or sources(settings, search.kind):
         try:
-            answers.found[name] = find_source(name, search.kind, tell).wishes(settings, keep)
+            search_result.results[name] = find_source(name, search.kind, report).requests(settings, keep)
         except (Unreachable, Refused) as error:
-            answers.away.append((name, error))
-    away = answers.away
-    if away and not answers.found:
-        helps = ["nothing was changed", *(error.help for _, error in away if error.help)]
-        kind = type(away[0][1]) if len(away) == 1 else Unreachable
-        raise kind("; ".join(f"{name}: {error}" for name, error in away), "; ".join(helps))
-    return answers
+            search_result.failed.append((name, error))
+    failed = search_result.failed
+    if failed and not search_result.results:
+        helps = ["nothing was changed", *(error.help for _, error in failed if error.help)]
+        kind = type(failed[0][1]) if len(failed) == 1 else Unreachable
+        raise kind("; ".join(f"{name}: {error}" for name, error in failed), "; ".join(helps))
+    return search_result
 
 
-def auto_schedule(planner: Planner, search: Search, answers: Answers) -> Plan:
-    """A plan that adds what the sources ask for and removes what they ask for no more.
+def auto_schedule(planner: Planner, search: Search, search_result: SearchResult) -> Plan:
+    """Return a plan that adds the tasks that the sources request, and removes those no longer requested.
 
-    Only tasks of this workspace and of a source that answered are removed.
+    Only tasks of this workspace and of sources that answered are removed.
     """
-    wishes: list[TaskRequest] = []
-    found = answers.found
-    for each in found.values():
-        for wish in each.wishes:
-            if wish.name == search.name:
-                # The search has this name, also where it is only put on the crontab later.
-                told = f"{wish.flow}: its task {wish.name!r} is that of the search; rename the file"
-                each.problems.append(told)
-                each.unclear.add(wish.name)
+    requests: list[TaskRequest] = []
+    results = search_result.results
+    for each in results.values():
+        for request in each.requests:
+            if request.name == search.name:
+                # The name is reserved for the search, even if that is only scheduled later.
+                message = f"{request.flow}: the task name {request.name!r} is reserved for the search; rename the file"
+                each.problems.append(message)
+                each.unclear.add(request.name)
             else:
-                wishes.append(_as_searched(wish, search))
-    gone = list(_gone(planner, found, search.overwrite))
-    for name, answer in found.items():
-        if answer.is_bare and answer.kind and any(change.task.source == name for change in gone):
-            told = f"{name}: the search found no device at all"
-            help = "nothing was changed; if all of its tasks are meant to be gone: flows remove-task"
-            raise Unreachable(told, help)
-        if answer.is_bare and any(change.task.source == name for change in gone):
-            told = f"{name}: {planner.settings.flows_path} is empty"
-            help = "is it mounted? nothing was changed; if all flows are meant to be gone: flows clear-tasks"
-            raise Unreachable(told, help)
+                requests.append(_as_searched(request, search))
+    gone = list(_gone(planner, results, search.overwrite))
+    for name, result in results.items():
+        if result.is_bare and result.kind and any(change.task.source == name for change in gone):
+            message = f"{name}: the search found no devices"
+            raise Unreachable(message, "nothing was changed; to remove its tasks: flows remove-task")
+        if result.is_bare and any(change.task.source == name for change in gone):
+            message = f"{name}: {planner.settings.flows_path} is empty"
+            raise Unreachable(message, "is it mounted? nothing was changed; to remove all tasks: flows clear-tasks")
     if not search.once:
-        wishes.append(_search_again(planner, search))
-    plan = planner.wish(wishes, search.overwrite, search.balance)
-    plan.unreachable = [f"{name}: {error}" for name, error in answers.away]
-    for each in found.values():
+        requests.append(_search_again(planner, search))
+    plan = planner.plan_requests(requests, search.overwrite, search.balance)
+    plan.unreachable = [f"{name}: {error}" for name, error in search_result.failed]
+    for each in results.values():
         plan.unreachable.extend(each.outages)
         plan.problems.extend(each.problems)
         plan.notes.extend(each.notes)
         plan.decisions.extend(each.decisions)
-    return planner.drop(plan, gone) if gone else plan
+    return planner.add_removals(plan, gone) if gone else plan
 
 
 def refused_names(plan: Plan) -> list[str]:
-    """The names that a wish could not have, since another source or workspace has them."""
+    """Return the requested names that belong to another source or workspace."""
     return [change.task.name for change in plan.of(KEEP) if change.why.startswith("belongs to")]
 
 
-def _as_searched(wish: TaskRequest, search: Search) -> TaskRequest:
+def _as_searched(request: TaskRequest, search: Search) -> TaskRequest:
     if search.task_interval_hours is not None:
-        wish = replace(wish, asked=replace(wish.asked, cron=None, every=search.task_interval_hours * HOUR))
-    return replace(wish, dry=wish.dry or search.dry_tasks)
+        request = replace(request, spec=replace(request.spec, cron=None, every=search.task_interval_hours * HOUR))
+    return replace(request, dry=request.dry or search.dry_tasks)
 
 
 def _search_again(planner: Planner, search: Search) -> TaskRequest:
     other = planner.before.get(search.name)
-    own = other is None or (other.source, other.workspace) == (NAME, planner.settings.home)
+    is_own = other is None or (other.source, other.workspace) == (NAME, planner.settings.home)
     folder = os.path.basename(planner.settings.home)
-    name = search.name if own else task_name(f"/{search.name}-{folder}", "/")
-    asked = ScheduleSpec(every=search.interval_days * DAY)
-    return TaskRequest(name, asked, command=search.command(), source=NAME)
+    name = search.name if is_own else task_name(f"/{search.name}-{folder}", "/")
+    spec = ScheduleSpec(every=search.interval_days * DAY)
+    return TaskRequest(name, spec, command=search.command(), source=NAME)
 
 
-def _gone(planner: Planner, found: dict[str, Found], is_meant: bool) -> list[Change]:
+def _gone(planner: Planner, results: dict[str, SourceResult], is_forced: bool) -> list[Change]:
     removed = []
-    missed = _missed(planner, found) if not is_meant else set()
-    wished = {name: {wish.name for wish in answer.wishes} for name, answer in found.items()}
-    whys = {name: answer.whys() for name, answer in found.items()}
+    missed = _missed(planner, results) if not is_forced else set()
+    requested = {name: {request.name for request in result.requests} for name, result in results.items()}
+    reasons = {name: result.removal_reasons() for name, result in results.items()}
     for task in planner.before.values():
-        answer = found.get(task.source)
-        if answer is None or task.workspace != planner.settings.home or task.name in answer.unclear:
+        result = results.get(task.source)
+        if result is None or task.workspace != planner.settings.home or task.name in result.unclear:
             continue
-        if task.name in wished[task.source] or _is_hidden(task, answer.hidden, planner):
+        if task.name in requested[task.source] or _is_hidden(task, result.hidden, planner):
             continue
-        if answer.kind and task.kind != answer.kind:
+        if result.kind and task.kind != result.kind:
             continue
-        why = whys[task.source].get(task.name)
-        if why is None and (not answer.is_whole or task.name in missed):
+        reason = reasons[task.source].get(task.name)
+        if reason is None and (not result.is_whole or task.name in missed):
             continue
-        if why is None and answer.kind:
-            why = f"the search for {answer.kind} does not find it any more"
-        why = why or "its flow is gone, or asks for no schedule any more"
+        if reason is None and result.kind:
+            reason = f"the search for {result.kind} no longer finds it"
+        reason = reason or "its flow was removed or no longer has a schedule"
         if task.enabled:
-            removed.append(Change(REMOVE, task, why))
+            removed.append(Change(REMOVE, task, reason))
         else:
-            # Somebody's pause must outlive a flow that comes back.
-            removed.append(Change(KEEP, task, f"paused; {why}; take it off with: flows remove-task {task.name}"))
+            # Keep the task, so that it is still paused if its flow comes back.
+            removed.append(Change(KEEP, task, f"paused; {reason}; remove it with: flows remove-task {task.name}"))
     return removed
 
 
-def _missed(planner: Planner, found: dict[str, Found]) -> set[str]:
-    """Tasks of a search that is not believed, since so many of them at once are not found; each search is told so."""
+def _missed(planner: Planner, results: dict[str, SourceResult]) -> set[str]:
+    """Return the tasks of searches that miss suspiciously many tasks, and add a problem to their results."""
     missed: set[str] = set()
-    for name, answer in found.items():
-        if not answer.kind or not answer.is_whole or answer.is_bare:
+    for name, result in results.items():
+        if not result.kind or not result.is_whole or result.is_bare:
             continue
-        known = {each.task for each in answer.decisions}
+        known = {each.task for each in result.decisions}
         own = [
             task.name
             for task in planner.before.values()
-            if (task.source, task.kind, task.workspace) == (name, answer.kind, planner.settings.home)
+            if (task.source, task.kind, task.workspace) == (name, result.kind, planner.settings.home)
         ]
-        lost = {task for task in own if task not in known and task not in answer.unclear}
+        lost = {task for task in own if task not in known and task not in result.unclear}
         if len(lost) >= MANY and 3 * len(lost) > len(own):
             missed |= lost
-            answer.problems.append(
-                f"{name}: the search does not find the devices of {len(lost)} of {len(own)} tasks any more: they stay;"
-                " if they are meant to be gone: flows auto-schedule --overwrite"
+            result.problems.append(
+                f"{name}: the search no longer finds the devices of {len(lost)} of {len(own)} tasks, which are kept;"
+                " to remove them: flows auto-schedule --overwrite"
             )
     return missed
 
@@ -208,5 +206,5 @@ def _missed(planner: Planner, found: dict[str, Found]) -> set[str]:
 def _is_hidden(task: Task, folders: list[str], planner: Planner) -> bool:
     if not folders:
         return False
-    # What lies outside came by a link, which may stand in any of the folders.
+    # A flow outside the flows folder was reached by a link, which may be in any of the folders.
     return is_below(task.flow, folders) or not is_below(task.flow, [planner.settings.flows_path])

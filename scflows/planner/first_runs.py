@@ -1,4 +1,4 @@
-"""Run newly scheduled tasks once, now, some of them side by side."""
+"""First runs: run newly scheduled tasks once, now, several of them in parallel."""
 
 from __future__ import annotations
 
@@ -23,27 +23,25 @@ class FirstRun:
 
     task: str
     code: int  #: the exit status of `flows run`
-    status: str  #: of the run; empty where there is none
-    told: str  #: its last words, on failure those of stderr
+    status: str  #: of the run; empty if there is none
+    message: str  #: the message of the run, or stderr if it failed to start
 
 
 def first_runs(
     tasks: Sequence[Task],
     settings: Settings,
     dry_run: bool,
-    tell: Callable[[FirstRun, int], None],
-    at_once: int | None = None,
+    report: Callable[[FirstRun, int], None],
 ) -> list[FirstRun]:
-    """Run each task's flow once, `at_once` at a time (as many as there are places); how each ended.
+    """Run each task's flow once, at most `MAX_RUNS` in parallel, and return how each ended.
 
-    One that ended early on purpose is run again once all others had their turn: it may have waited for what they
-    make. A dry run goes by the flows alone, since the tasks are not there. `tell` hears of each as it ends, with
-    how many have.
+    A run that ended early on purpose is repeated after all others, because it may need their output. A dry run runs
+    the flows, since the tasks do not exist. `report` is called with each run that ends and the number of ended runs.
     """
     flows = [task for task in tasks if task.flow]
     done: list[FirstRun] = []
     early: dict[str, FirstRun] = {}
-    with ThreadPoolExecutor(at_once or settings.max_runs) as pool:
+    with ThreadPoolExecutor(settings.max_runs) as pool:
         try:
             for future in as_completed([pool.submit(_run, task, settings, dry_run) for task in flows]):
                 ended = future.result()
@@ -51,7 +49,7 @@ def first_runs(
                     early[ended.task] = ended
                     continue
                 done.append(ended)
-                tell(ended, len(done))
+                report(ended, len(done))
             again = [task for task in flows if task.name in early] if done else []
             for future in as_completed([pool.submit(_run, task, settings, dry_run) for task in again]):
                 early[future.result().task] = future.result()
@@ -60,7 +58,7 @@ def first_runs(
             raise
     for ended in early.values():
         done.append(ended)
-        tell(ended, len(done))
+        report(ended, len(done))
     return done
 
 
@@ -80,6 +78,8 @@ def _run(task: Task, settings: Settings, dry_run: bool) -> FirstRun:
         run = json.loads(ended.stdout)
     except ValueError:
         run = {}
-    told = str(run.get("message") or ended.stderr).strip().splitlines()
+    message = str(run.get("message") or ended.stderr).strip().splitlines()
     status = str(run.get("status") or "")
-    return FirstRun(task.name, ended.returncode, status, ": ".join(filter(None, (status, told[0] if told else ""))))
+    return FirstRun(
+        task.name, ended.returncode, status, ": ".join(filter(None, (status, message[0] if message else "")))
+    )

@@ -1,4 +1,4 @@
-"""The tasks that there are, and the load that they make: as kept when they were written last, or counted anew."""
+"""The inventory: the current tasks and their load, from the cache if it is still valid, otherwise recomputed."""
 
 from __future__ import annotations
 
@@ -28,72 +28,78 @@ if TYPE_CHECKING:
 
 
 class TaskInventory:
-    """The tasks with their load, for as long as nobody else changes them: hold `file_lock`."""
+    """The tasks with their load. Hold `file_lock`, so that no other process changes them."""
 
     def __init__(
-        self, settings: Settings, store: TaskStore, left_over: WriteIntent, is_dry: bool, one_line: bool, foreign: bytes
+        self,
+        settings: Settings,
+        store: TaskStore,
+        unfinished: WriteIntent,
+        is_dry: bool,
+        one_line: bool,
+        foreign: bytes,
     ) -> None:
-        """`left_over` is what a command that was killed had begun; `foreign` are the lines of the crontab that are not
-        ours. With `one_line` the tasks need not be read to write the crontab."""
-        self.broken: list[str] = []  #: what is wrong with tasks that cannot be read
+        """`unfinished` is the intent of a killed command, `foreign` the crontab without our lines. With `one_line`,
+        writing the crontab does not need to read the tasks."""
+        self.broken: list[str] = []  #: messages about tasks that cannot be read
         self._settings = settings
         self._store = store
-        self._removed = left_over.removed
+        self._removed = unfinished.removed
         self._is_dry = is_dry
         self._foreign = foreign
-        self._kept: CachedLoad | None = None
+        self._cached: CachedLoad | None = None
         self._load: Load | None = None
         self._durations: Durations | None = None
-        self._weighed = time.time()  #: when the durations were measured
-        kept = None if left_over.names else read_cached_load(settings)
-        # With a line for each all tasks are read anyway.
-        if kept is not None and (one_line or not kept.is_old):
-            self._kept, self._weighed = kept, kept.weighed
-        known = (None, 0) if self._kept is None else (self._kept.count, self._kept.enabled)
+        self._measured = time.time()  #: when the durations were measured
+        cached = None if unfinished.names else read_cached_load(settings)
+        # With a line for each task, all tasks are read anyway.
+        if cached is not None and (one_line or not cached.is_old):
+            self._cached, self._measured = cached, cached.measured
+        known = (None, 0) if self._cached is None else (self._cached.count, self._cached.enabled)
         self.tasks = LazyTasks(self._read_all, self._read, *known)
 
-    def keep(self, plan: Plan) -> None:
-        """Keep the load that a plan makes, once it is written."""
+    def cache_load(self, plan: Plan) -> None:
+        """Cache the load after a plan that was written."""
         if plan.load_after is not None and not self.broken:
-            kept = CachedLoad(plan.load_after, self.durations, len(plan.tasks), plan.tasks.enabled, self._weighed)
-            write_cached_load(self._settings, kept)
+            cached = CachedLoad(plan.load_after, self.durations, len(plan.tasks), plan.tasks.enabled, self._measured)
+            write_cached_load(self._settings, cached)
 
-    def weigh_anew(self) -> None:
-        """Count all tasks, by what their runs take now."""
-        self._kept = self._load = self._durations = None
-        self._weighed = time.time()
+    def measure_again(self) -> None:
+        """Count all tasks again, by the current durations of their runs."""
+        self._cached = self._load = self._durations = None
+        self._measured = time.time()
 
     @property
     def durations(self) -> Durations:
-        """What runs of the tasks that are there are expected to take."""
-        if self._durations is None and self._kept is not None:
-            self._durations = self._kept.durations
+        """The expected durations of the current tasks' runs."""
+        if self._durations is None and self._cached is not None:
+            self._durations = self._cached.durations
         if self._durations is None:
             self._durations = measured_durations(self._settings, self.tasks.values())
         return self._durations
 
     def seconds(self, task: Task | TaskRequest) -> float:
-        """How long a run of a task is expected to take."""
+        """Return how long a run of a task is expected to take."""
         return self.durations.of(task.name, task.source, task.kind)
 
     @property
     def load(self) -> Load:
-        """The load of the tasks that are there, and of those planned so far."""
+        """The load of the current tasks and of those planned so far."""
         if self._load is None:
-            self._load = self._load_of(self.tasks.values()) if self._kept is None else self._kept.load
-            self._load.avoided = self.avoided
+            self._load = self._load_of(self.tasks.values()) if self._cached is None else self._cached.load
+            self._load.busy_minutes = self.busy_minutes
             self._load_before = self._load.copy()
         return self._load
 
     @cached_property
-    def avoided(self) -> BusyMinutes:
-        """The minutes that are left to others where it costs nothing."""
+    def busy_minutes(self) -> BusyMinutes:
+        """The minutes that are avoided where that costs nothing."""
         from scflows.planner.load.other_crontabs import busy_minutes
 
         return busy_minutes(self._settings.system_cron_path, self._foreign, time.time())
 
     def load_after(self, plan: Plan) -> Load:
-        """The load once a plan is carried out."""
+        """Return the load after a plan."""
         changed = [change.task.name for change in plan.changes if change.action != KEEP]
         if len(changed) > len(plan.tasks) // 10 or self._load is None:
             return self._load_of(plan.tasks.values())
@@ -104,8 +110,8 @@ class TaskInventory:
                     load.count(task.schedule, self.seconds(task), times)
         return load
 
-    def make_room(self, task: Task) -> None:
-        """Count a task no more that is about to be placed anew."""
+    def uncount(self, task: Task) -> None:
+        """Remove a task from the load before it is placed again."""
         if task.enabled:
             self.load.count(task.schedule, self.seconds(task), -1)
 
@@ -113,8 +119,8 @@ class TaskInventory:
         return load_of((task.schedule, self.seconds(task)) for task in tasks if task.enabled)
 
     def _read_all(self) -> dict[str, Task]:
-        if self._kept is not None and self._kept.is_old and self._load is None:
-            self.weigh_anew()
+        if self._cached is not None and self._cached.is_old and self._load is None:
+            self.measure_again()
         tasks, problems = read_tasks(self._settings, keep=not self._is_dry)
         self.broken = [str(problem) for problem in problems]
         return {task.name: task for task in tasks if task.name not in self._removed}
@@ -126,9 +132,9 @@ class TaskInventory:
         except NotFound:
             return None
         except (ScflowsError, OSError):
-            self.weigh_anew()
+            self.measure_again()
             return self.tasks.all().get(name)
-        if self._kept is not None and changed > self._kept.kept:
-            # Somebody wrote into the file: what was counted for it is not what it says.
-            self.weigh_anew()
+        if self._cached is not None and changed > self._cached.written:
+            # The file was changed by hand since, so the cached load is wrong.
+            self.measure_again()
         return task

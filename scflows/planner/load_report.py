@@ -1,4 +1,4 @@
-"""The load by the minute of the hour or the hour of the day: as it is planned, and as it was."""
+"""The load by minute of the hour or hour of the day: as planned, and as measured."""
 
 from __future__ import annotations
 
@@ -22,54 +22,54 @@ MINUTES = 1440
 
 @dataclass(frozen=True)
 class LoadView:
-    """For each minute of the hour or hour of the day, the fullest one there is of it in the week."""
+    """The load in each minute of the hour or hour of the day; each value is the highest of the week."""
 
-    runs: list[float]  #: the most runs at once that are expected
-    starts: list[float]  #: the starts in it
-    measured: list[int] | None  #: the most runs at once in the last 24 hours; None when the history cannot be read
-    peak: float  #: of the expected runs at once
+    runs: list[float]  #: the expected peak of concurrent runs
+    starts: list[float]  #: the expected starts
+    measured: list[int] | None  #: the peak in the last 24 hours; None if the history cannot be read
+    peak: float  #: of the expected concurrent runs
     mean: float
     measured_mean: float | None
 
 
 def load_view(settings: Settings, by: str, now: float | None = None) -> LoadView:
-    """The load by `minute` (of the hour) or `hour` (of the day)."""
+    """Return the load by `minute` (of the hour) or `hour` (of the day)."""
     tasks = [task for task in read_tasks(settings)[0] if task.enabled]
     durations = measured_durations(settings, tasks)
     load = load_of((task.schedule, durations.of(task.name, task.source, task.kind)) for task in tasks)
     until = time.time() if now is None else now
-    was: list[int] | None = None
+    measured: list[int] | None = None
     mean: float | None = None
     spans = ask(settings, lambda store: store.spans(until - DAY, until), None, open_read_only)
     if spans is not None:
-        peaks = at_once(spans, until - DAY, until)
+        peaks = peaks_by_minute(spans, until - DAY, until)
         if by == "minute":
-            was = [max(peaks[minute::60]) for minute in range(60)]
+            measured = [max(peaks[minute::60]) for minute in range(60)]
         else:
-            was = [max(peaks[hour * 60 : hour * 60 + 60]) for hour in range(24)]
+            measured = [max(peaks[hour * 60 : hour * 60 + 60]) for hour in range(24)]
         mean = sum(min(end, until) - max(start, until - DAY) for start, end in spans) / DAY
     runs, starts = (
         (load.minute_runs(), load.minute_starts()) if by == "minute" else (load.hour_runs(), load.hour_starts())
     )
-    return LoadView(runs, starts, was, load.peak, load.mean, mean)
+    return LoadView(runs, starts, measured, load.peak, load.mean, mean)
 
 
-def at_once(spans: Iterable[tuple[float, float]], since: float, until: float) -> list[int]:
-    """For each minute of the day, by the system's clock, the most runs at once in a span of a day at most."""
+def peaks_by_minute(spans: Iterable[tuple[float, float]], since: float, until: float) -> list[int]:
+    """Return the peak of concurrent runs for each local minute of the day, within at most one day."""
     edges = []
     for start, end in spans:
         edges.append((max(start, since), 1))
         if end < until:
             edges.append((max(end, start, since), -1))
     edges.sort()
-    # Local time as it is now; where the clocks were changed in this day, what was before stands an hour off.
-    ahead = time.localtime(until).tm_gmtoff
+    # The current offset of local time; if it changed within the day, earlier values are off by the difference.
+    offset = time.localtime(until).tm_gmtoff
     peaks = [0] * MINUTES
     running = 0
     last = since
     for moment, step in [*edges, (until, 0)]:
         if running:
-            first, end = int(last + ahead) // 60, int(moment + ahead) // 60
+            first, end = int(last + offset) // 60, int(moment + offset) // 60
             for minute in range(first, end + 1):
                 peaks[minute % MINUTES] = max(peaks[minute % MINUTES], running)
         running += step

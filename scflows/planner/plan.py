@@ -1,4 +1,4 @@
-"""What a command would change on the crontab: made whole before anything is written."""
+"""A plan: everything that a command would change on the crontab, complete before anything is written."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ ADD, REPLACE, REMOVE, KEEP = "add", "replace", "remove", "keep"
 
 @dataclass(frozen=True)
 class Change:
-    """What happens to one task, and why."""
+    """The change of one task, and the reason."""
 
     action: str  #: `add`, `replace`, `remove` or `keep`
-    task: Task  #: as it is afterwards; for `remove` as it was
+    task: Task  #: the task afterwards; for `remove` before
     why: str = ""
-    fresh: bool = False  #: its line is written anew even where the task stays the same
+    rewrite: bool = False  #: whether its line is rewritten even if the task stays the same
 
 
 @dataclass
 class Plan:
-    """What would be on the crontab, against what is."""
+    """The crontab as it would be, compared with the current one."""
 
-    tasks: TaskChanges  #: all of the user's tasks afterwards, the paused ones too
+    tasks: TaskChanges  #: all of the user's tasks afterwards, including paused ones
     changes: list[Change] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)  #: what could not be read; nothing of it is changed
+    problems: list[str] = field(default_factory=list)  #: what could not be read and is therefore not changed
     unreachable: list[str] = field(default_factory=list)  #: sources that did not answer
-    diff: list[str] = field(default_factory=list)  #: of our block, as unified diff lines
+    diff: list[str] = field(default_factory=list)  #: of our block, as lines of a unified diff
     tabfile: Tabfile = field(default_factory=Tabfile)  #: our block afterwards
-    rewritten: set[str] = field(default_factory=set)  #: the tasks whose lines are written anew
-    peak_before: float = 0.0  #: the most runs at once that are expected
+    rewritten: set[str] = field(default_factory=set)  #: the tasks whose lines are rewritten
+    peak_before: float = 0.0  #: the highest number of concurrent runs that is expected
     peak_after: float = 0.0
     load_after: Load | None = None
-    decisions: list[Decision] = field(default_factory=list)  #: what sources made of each thing they found
-    notes: list[str] = field(default_factory=list)  #: what was noticed while it was written
+    decisions: list[Decision] = field(default_factory=list)  #: what sources decided about each device they found
+    notes: list[str] = field(default_factory=list)  #: remarks from writing the plan
 
     def of(self, action: str) -> list[Change]:
         return [change for change in self.changes if change.action == action]
@@ -52,8 +52,8 @@ class Plan:
         return all(change.action == KEEP for change in self.changes) and not self.diff
 
 
-def note_in_log(settings: Settings, plan: Plan) -> None:
-    """Write what was scheduled into the scheduler's log; a log that cannot be written stops nothing."""
+def log_plan(settings: Settings, plan: Plan) -> None:
+    """Write the changes to the scheduler's log, and ignore a log that cannot be written."""
     from scflows.history.task_log import TaskLog, scheduler_log
 
     log = TaskLog(scheduler_log(settings.tasks_path), settings.log_level)

@@ -1,7 +1,7 @@
-"""Put tasks on the crontab: what is wanted, which slot, what changes, and the writing of it.
+"""The planner: turns task requests into a plan of changes, and writes the plan.
 
-A plan is made whole before anything is written, and written once: task files, tabfile, crontab. If the crontab
-refuses, the other two are put back as they were.
+A plan is complete before anything is written. It is written in one go: task files, tabfile, crontab. If the crontab
+cannot be written, the other two are restored.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from scflows.cron.schedule.schedule import Schedule
 from scflows.cron.task import Task, TaskStore, check_name, is_name, no_such_task
 from scflows.errors import Refused
 from scflows.planner.inventory import TaskInventory
-from scflows.planner.load.placement import nominal, placed
+from scflows.planner.load.placement import at_full_hours, place
 from scflows.planner.plan import ADD, KEEP, REMOVE, REPLACE, Change, Plan
-from scflows.planner.write_intent import WriteIntent, forget, unfinished_write
+from scflows.planner.write_intent import WriteIntent, remove_intent, unfinished_write
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,93 +34,99 @@ if TYPE_CHECKING:
     from scflows.planner.sources.base import TaskRequest
     from scflows.settings import Settings
 
-#: The part of the tasks that `rebalanced` moves at most, unless it is told.
-MOST_MOVED = 0.3
+#: The share of the tasks that `plan_rebalance` moves at most by default.
+MAX_MOVED_SHARE = 0.3
 
 
 class Planner:
-    """Plans and writes under one lock; see `planning`."""
+    """A planner that plans and writes under one lock; see `planning`."""
 
     def __init__(self, settings: Settings, dry_run: bool, one_line: bool | None = None, whole: bool = False) -> None:
         self.settings = settings
         self.dry_run = dry_run
         self.store = TaskStore(settings)
-        #: What a command that was killed had begun; done with the first plan that is written.
-        self.left_over = unfinished_write(settings)
+        #: The write that a killed command left unfinished; the next plan that is written completes it.
+        self.unfinished = unfinished_write(settings)
         if not dry_run:
-            for name in self.left_over.removed:
+            for name in self.unfinished.removed:
                 self.store.remove(name)
-        self.custody = CrontabEditor(settings, whole, dry_run)
+        self.editor = CrontabEditor(settings, whole, dry_run)
         if one_line is not None:
-            self.custody.one_line = one_line
-        self.standing = TaskInventory(
-            settings, self.store, self.left_over, dry_run, self.custody.one_line, self.custody.parts.foreign
+            self.editor.one_line = one_line
+        self.inventory = TaskInventory(
+            settings, self.store, self.unfinished, dry_run, self.editor.one_line, self.editor.parts.foreign
         )
-        self.before = self.standing.tasks
+        self.before = self.inventory.tasks
 
-    def place(self, wish: TaskRequest, balance: bool = True) -> Schedule:
-        """The schedule that a new task gets now, counted into the load."""
-        return placed(wish.asked, self.standing.load, wish.name, balance, self.standing.seconds(wish))
+    def place(self, request: TaskRequest, balance: bool = True) -> Schedule:
+        """Choose the schedule of a new task and count it in the load."""
+        return place(request.spec, self.inventory.load, request.name, balance, self.inventory.seconds(request))
 
-    def wish(
+    def plan_requests(
         self,
-        wishes: Iterable[TaskRequest],
+        requests: Iterable[TaskRequest],
         overwrite: bool = False,
         balance: bool = True,
         settings: dict[str, str] | None = None,
     ) -> Plan:
-        """A plan that adds what is wanted. A task that is there stays, unless `overwrite`; it keeps its slot
-        where the same is asked of it. One of another source or workspace is never overwritten.
+        """Return a plan that adds the requested tasks.
+
+        Existing tasks are only replaced with `overwrite`, and keep their slot if the requested schedule is the same.
+        Tasks of another source or workspace are never replaced.
         """
-        wishes = sorted(wishes, key=lambda wish: wish.name)
-        plan = self._plan(wish.name for wish in wishes)
+        requests = sorted(requests, key=lambda request: request.name)
+        plan = self._plan(request.name for request in requests)
         remembered = self.settings.remembered() if settings is None else settings
-        wished: dict[str, str] = {}
-        # Short intervals first: what is left of unevenness is then filled by those that start rarely. Of these the
-        # long runs first, for which there is no room later.
-        for wish in sorted(wishes, key=lambda wish: (wish.asked.every or 0, -self.standing.seconds(wish), wish.name)):
-            check_name(wish.name)
-            if wish.name in wished:
-                plan.problems.append(f"{wish.flow}: its task {wish.name!r} is that of {wished[wish.name]} already")
+        requested: dict[str, str] = {}
+        # Short intervals first, so that tasks that start rarely even out the rest; then long runs first, because they
+        # find no room later.
+        for request in sorted(
+            requests, key=lambda request: (request.spec.every or 0, -self.inventory.seconds(request), request.name)
+        ):
+            check_name(request.name)
+            if request.name in requested:
+                plan.problems.append(
+                    f"{request.flow}: {requested[request.name]} already has a task named {request.name!r}"
+                )
                 continue
-            wished[wish.name] = wish.flow or " ".join(("flows", *wish.command))
-            old = self.before.get(wish.name)
+            requested[request.name] = request.flow or " ".join(("flows", *request.command))
+            old = self.before.get(request.name)
             if old is None:
-                schedule = self.place(wish, balance)
-                task = self._task(wish, schedule, remembered)
+                schedule = self.place(request, balance)
+                task = self._task(request, schedule, remembered)
                 plan.changes.append(Change(ADD, task, task.schedule.words()))
-            elif not _belongs(old, wish, self.settings):
-                if old.source == "manual" and (old.workspace, old.flow) == (self.settings.home, wish.flow):
+            elif not _is_same_owner(old, request, self.settings):
+                if old.source == "manual" and (old.workspace, old.flow) == (self.settings.home, request.flow):
                     plan.changes.append(Change(KEEP, old, "scheduled by hand"))
                     continue
-                whose = f"belongs to the source {old.source!r} in {old.workspace}"
-                plan.changes.append(Change(KEEP, old, f"{whose}; choose another name, or remove it first"))
+                owner = f"belongs to the source {old.source!r} in {old.workspace}"
+                plan.changes.append(Change(KEEP, old, f"{owner}; use another name, or remove it first"))
                 continue
             elif not overwrite:
-                changed = "" if _asks_the_same(wish.asked, old, balance) else "; its schedule has changed"
+                changed = "" if _has_same_schedule(request.spec, old, balance) else "; its schedule has changed"
                 plan.changes.append(Change(KEEP, old, f"already scheduled{changed}; --overwrite replaces it"))
                 continue
             else:
-                task = self._replaced(wish, old, remembered, balance)
+                task = self._replaced(request, old, remembered, balance)
                 why = task.schedule.words() if task != old else "unchanged"
-                plan.changes.append(Change(REPLACE if task != old else KEEP, task, why, fresh=True))
-            plan.tasks[wish.name] = task
-        return self._finished(plan)
+                plan.changes.append(Change(REPLACE if task != old else KEEP, task, why, rewrite=True))
+            plan.tasks[request.name] = task
+        return self._completed(plan)
 
     def _plan(self, names: Iterable[str]) -> Plan:
-        """A plan that changes nothing yet. The tasks of these names are read first: one may cast doubt on the load."""
+        """Return a plan without changes. The named tasks are read first, as they may invalidate the cached load."""
         for name in names:
             if is_name(name):
                 self.before.get(name)
         return Plan(
             TaskChanges(self.before),
-            problems=list(self.standing.broken),
-            notes=list(self.custody.notes),
-            peak_before=self.standing.load.peak,
+            problems=list(self.inventory.broken),
+            notes=list(self.editor.notes),
+            peak_before=self.inventory.load.peak,
         )
 
-    def change(self, changes: Iterable[Change]) -> Plan:
-        """A plan that replaces and removes tasks."""
+    def plan_changes(self, changes: Iterable[Change]) -> Plan:
+        """Return a plan that replaces and removes tasks."""
         changes = list(changes)
         plan = self._plan(change.task.name for change in changes)
         for change in changes:
@@ -129,60 +135,60 @@ class Planner:
                 plan.tasks.pop(change.task.name, None)
             else:
                 plan.tasks[change.task.name] = change.task
-        return self._finished(plan)
+        return self._completed(plan)
 
-    def rebalanced(self, max_moves: int | None = None) -> tuple[Plan, Rebalanced]:
-        """A plan that moves tasks of an interval until the load is nearly as level as a new plan's; what it gains.
+    def plan_rebalance(self, max_moves: int | None = None) -> tuple[Plan, Rebalanced]:
+        """Return a plan that moves interval tasks until the load is nearly as even as a new plan's, and its effect.
 
-        It moves `max_moves` at most: 30 % of the tasks, if not said.
+        At most `max_moves` tasks are moved; by default 30 % of them.
         """
-        from scflows.planner.load.rebalance import Weighed, moved, rebalance
+        from scflows.planner.load.rebalance import PlannedTask, describe_move, rebalance
 
-        standing = self.standing
-        standing.weigh_anew()
+        inventory = self.inventory
+        inventory.measure_again()
         tasks = [task for task in self.before.values() if task.enabled]
-        most = int(len(tasks) * MOST_MOVED) if max_moves is None else max_moves
-        weighed = (Weighed(task.name, task.schedule, standing.seconds(task)) for task in tasks)
-        found = rebalance(weighed, most, standing.avoided)
+        limit = int(len(tasks) * MAX_MOVED_SHARE) if max_moves is None else max_moves
+        planned = (PlannedTask(task.name, task.schedule, inventory.seconds(task)) for task in tasks)
+        result = rebalance(planned, limit, inventory.busy_minutes)
         changes = []
         now = time.time()
-        for name, schedule in sorted(found.moved.items()):
+        for name, schedule in sorted(result.moved.items()):
             old = self.before[name]
-            changes.append(Change(REPLACE, replace(old, schedule=schedule), moved(old.schedule, schedule, now)))
-        return self.change(changes), found
+            changes.append(Change(REPLACE, replace(old, schedule=schedule), describe_move(old.schedule, schedule, now)))
+        return self.plan_changes(changes), result
 
-    def repaired(self) -> Plan:
-        """A plan that changes no task and writes all lines anew: in their slots, inside of the block."""
-        strays = {entry.name for entry in self.custody.parts.strays}
+    def plan_repair(self) -> Plan:
+        """Return a plan that changes no task and rewrites all lines, inside the block."""
+        strays = {entry.name for entry in self.editor.parts.strays}
         changes = []
         for task in self.before.values():
-            why = "its line outside the block is taken in" if task.name in strays else task.schedule.words()
-            changes.append(Change(KEEP, task, why if task.enabled else "paused", fresh=True))
-        plan = self.change(changes)
-        plan.notes += [f"{problem}; its line stays as it is" for problem in self.standing.broken]
+            why = "its line outside the block is moved into it" if task.name in strays else task.schedule.words()
+            changes.append(Change(KEEP, task, why if task.enabled else "paused", rewrite=True))
+        plan = self.plan_changes(changes)
+        plan.notes += [f"{problem}; its line is not changed" for problem in self.inventory.broken]
         return plan
 
-    def drop(self, plan: Plan, removed: Iterable[Change]) -> Plan:
-        """The plan with tasks removed besides."""
+    def add_removals(self, plan: Plan, removed: Iterable[Change]) -> Plan:
+        """Return the plan with additional removals."""
         for change in removed:
             plan.changes.append(change)
             if change.action == REMOVE:
                 plan.tasks.pop(change.task.name, None)
-        return self._finished(plan)
+        return self._completed(plan)
 
     def task(self, name: str) -> Task:
-        """A task by its name. Raises NotFound with the nearest name there is."""
+        """Return a task by its name. Raises NotFound, which suggests the most similar name."""
         found = self.before.get(name)
         if found is None:
             raise no_such_task(name, self.before)
         return found
 
     def names(self) -> list[str]:
-        """The names of all tasks, those of lines without a task file too."""
+        """Return the names of all tasks, including those of lines without a task file."""
         return sorted({*self.before, *(entry.name for entry in self._entries() if entry.is_task)})
 
     def removal(self, name: str) -> Change:
-        """The removal of a task, or of a line of ours whose task file is gone or broken. Raises NotFound."""
+        """Return the removal of a task, or of our line whose task file is missing or invalid. Raises NotFound."""
         found = self.before.get(name)
         if found is None:
             entry = next((each for each in self._entries() if each.name == name), None)
@@ -194,60 +200,60 @@ class Planner:
                 raise no_such_task(name, self.before)
         return Change(REMOVE, found, found.schedule.words())
 
-    def switched(self, name: str, enabled: bool) -> Change:
-        """A task, paused or not. Raises NotFound."""
+    def switch(self, name: str, enabled: bool) -> Change:
+        """Return the change that enables or pauses a task. Raises NotFound."""
         old = self.task(name)
         why = "enabled" if enabled else "paused"
         if old.enabled == enabled:
-            return Change(KEEP, old, f"{why} already")
+            return Change(KEEP, old, f"already {why}")
         return Change(REPLACE, replace(old, enabled=enabled, since=_now() if enabled else old.since), why)
 
     def _entries(self) -> list[CrontabEntry]:
-        theirs = {entry.text for entry in self.custody.others}
-        tabfile, block = self.custody.tabfile, self.custody.parts.lines or []
-        # Also what stayed in the crontab while the tabfile was written alone.
-        beside = [] if block == tabfile.lines else [entry for entry in map(parse_line, block) if entry is not None]
+        foreign = {entry.text for entry in self.editor.others}
+        tabfile, block = self.editor.tabfile, self.editor.parts.lines or []
+        # Lines in the crontab that are missing from the tabfile.
+        additional = [] if block == tabfile.lines else [entry for entry in map(parse_line, block) if entry is not None]
         known = {entry.name for entry in tabfile.entries}
-        found = [*tabfile.entries, *(each for each in beside if each.is_task and each.name not in known)]
-        return [*(entry for entry in found if entry.text not in theirs), *self.custody.parts.strays]
+        found = [*tabfile.entries, *(each for each in additional if each.is_task and each.name not in known)]
+        return [*(entry for entry in found if entry.text not in foreign), *self.editor.parts.strays]
 
     def write(self, plan: Plan, overwrite: bool = False) -> None:
-        """Carry a plan out. Raises Busy for a block that was changed by hand, unless `overwrite`; Refused."""
-        self.custody.check_owner(plan.tabfile.lines)
+        """Write a plan. Raises Busy if the block was changed by hand and `overwrite` is false, or Refused."""
+        self.editor.check_owner(plan.tabfile.lines)
         if not overwrite:
-            self.custody.check()
+            self.editor.check()
         names = {change.task.name for change in plan.changes if change.action != KEEP}
         wanted = {name for name in names if name in plan.tasks}
-        before = self.left_over
-        with _undisturbed():
+        before = self.unfinished
+        with _postponed_signals():
             try:
                 if names or before.names:
                     lost = names - wanted | before.removed - wanted
-                    WriteIntent(frozenset(wanted | before.written - lost), frozenset(lost)).keep(self.settings)
+                    WriteIntent(frozenset(wanted | before.written - lost), frozenset(lost)).save(self.settings)
                 self.store.write(*(plan.tasks[name] for name in wanted))
-                plan.notes.extend(self.custody.write(plan.tabfile, plan.rewritten))
-                # Last, so that no line is ever without its task.
+                plan.notes.extend(self.editor.write(plan.tabfile, plan.rewritten))
+                # Last, so that no line ever lacks its task.
                 for name in names - wanted:
                     self.store.remove(name)
             except BaseException as error:
-                self._put_back(names)
+                self._restore(names)
                 if before.names:
-                    with suppress(OSError):  # What is told is why the writing failed.
-                        before.keep(self.settings)
+                    with suppress(OSError):  # The original error is reported.
+                        before.save(self.settings)
                 else:
-                    forget(self.settings)
+                    remove_intent(self.settings)
                 if isinstance(error, OSError):
                     raise _refused(error, self.store.folder) from error
                 raise
-            forget(self.settings)
-            self.standing.keep(plan)
+            remove_intent(self.settings)
+            self.inventory.cache_load(plan)
 
-    def _put_back(self, names: Iterable[str]) -> None:
+    def _restore(self, names: Iterable[str]) -> None:
         old = [self.before[name] for name in names if name in self.before]
         try:
             self.store.write(*old)
         except OSError:
-            # The first error is what is told; the others must not stop the rest.
+            # The original error is reported; further errors must not stop the rest.
             for task in old:
                 with suppress(OSError):
                     self.store.write(task)
@@ -256,53 +262,55 @@ class Planner:
                 with suppress(OSError):
                     self.store.remove(name)
 
-    def _finished(self, plan: Plan) -> Plan:
-        plan.rewritten = {change.task.name for change in plan.changes if change.action != KEEP or change.fresh}
-        plan.rewritten |= self.left_over.removed
-        # One whose file cannot be read keeps its line.
-        begun = self.left_over.written
-        plan.rewritten |= {each for each in begun if each in plan.tasks or not os.path.lexists(self.store.path(each))}
-        plan.tabfile = self.custody.lines(plan.tasks, plan.rewritten)
-        plan.diff = self.custody.diff(plan.tabfile)
-        plan.load_after = self.standing.load_after(plan)
+    def _completed(self, plan: Plan) -> Plan:
+        plan.rewritten = {change.task.name for change in plan.changes if change.action != KEEP or change.rewrite}
+        plan.rewritten |= self.unfinished.removed
+        # A task whose file cannot be read keeps its line.
+        unfinished = self.unfinished.written
+        plan.rewritten |= {
+            each for each in unfinished if each in plan.tasks or not os.path.lexists(self.store.path(each))
+        }
+        plan.tabfile = self.editor.lines(plan.tasks, plan.rewritten)
+        plan.diff = self.editor.diff(plan.tabfile)
+        plan.load_after = self.inventory.load_after(plan)
         plan.peak_after = plan.load_after.peak
         return plan
 
-    def _task(self, wish: TaskRequest, schedule: Schedule, remembered: dict[str, str]) -> Task:
+    def _task(self, request: TaskRequest, schedule: Schedule, remembered: dict[str, str]) -> Task:
         return Task(
-            name=wish.name,
+            name=request.name,
             schedule=schedule,
-            flow=wish.flow,
-            command=wish.command,
+            flow=request.flow,
+            command=request.command,
             workspace=self.settings.home,
-            params=wish.params,
+            params=request.params,
             settings=remembered,
-            timeout=wish.timeout,
-            dry=wish.dry,
-            source=wish.source,
-            kind=wish.kind,
+            timeout=request.timeout,
+            dry=request.dry,
+            source=request.source,
+            kind=request.kind,
             created=_now(),
-            catch_up=wish.asked.catch_up,
-            catch_up_cap=wish.asked.catch_up_cap,
-            overlap=wish.asked.overlap,
-            priority=wish.priority,
-            mutex=wish.mutex,
-            start_within=wish.asked.start_within,
-            end_within=wish.asked.end_within,
+            catch_up=request.spec.catch_up,
+            catch_up_cap=request.spec.catch_up_cap,
+            overlap=request.spec.overlap,
+            priority=request.priority,
+            mutex=request.mutex,
+            start_within=request.spec.start_within,
+            end_within=request.spec.end_within,
         )
 
-    def _replaced(self, wish: TaskRequest, old: Task, remembered: dict[str, str], balance: bool) -> Task:
-        if _asks_the_same(wish.asked, old, balance):
+    def _replaced(self, request: TaskRequest, old: Task, remembered: dict[str, str], balance: bool) -> Task:
+        if _has_same_schedule(request.spec, old, balance):
             schedule = old.schedule
         else:
-            self.standing.make_room(old)
-            schedule = self.place(wish, balance)
-        new = self._task(wish, schedule, remembered)
+            self.inventory.uncount(old)
+            schedule = self.place(request, balance)
+        new = self._task(request, schedule, remembered)
         return replace(new, enabled=old.enabled, created=old.created, since=since(old, schedule))
 
 
 def since(old: Task, schedule: Schedule) -> str:
-    """From when on the slots of a task count that gets this schedule."""
+    """Return since when the slots of a task count, given its new schedule."""
     return old.since if schedule == old.schedule else _now()
 
 
@@ -311,12 +319,12 @@ def _now() -> str:
 
 
 @contextmanager
-def _undisturbed() -> Iterator[None]:
+def _postponed_signals() -> Iterator[None]:
     """Postpone the signals that would end the process until everything is written.
 
-    They are blocked for the program crontab, which inherits the mask. A mask alone does not protect this process:
-    libraries such as numpy start threads, which do not block the signals, and the kernel delivers a signal to any
-    thread that takes it. So they have a handler as well, and are sent again at the end.
+    They are blocked for the program `crontab`, which inherits the mask. The mask alone does not protect this process:
+    libraries such as numpy start threads that do not block the signals, and the kernel delivers a signal to any thread
+    that accepts it. So the signals have a handler as well, and are sent again at the end.
     """
     import signal
 
@@ -330,7 +338,7 @@ def _undisturbed() -> Iterator[None]:
                 handlers[number] = signal.signal(number, lambda sent, _: received.append(sent))
         yield
     finally:
-        # First the mask, so that the handlers see what was blocked.
+        # First the mask, so that the handlers receive the blocked signals.
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         for number, handler in handlers.items():
             signal.signal(number, handler)
@@ -342,8 +350,8 @@ def _refused(error: OSError, folder: str) -> Refused:
     import errno
 
     where = error.filename or folder
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    help = f"make room: df -h {folder}" if full else f"see who owns {folder}: ls -ld"
+    is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    help = f"free disk space: df -h {folder}" if is_full else f"check its owner: ls -ld {folder}"
     return Refused(f"{where}: cannot be written: {error.strerror}; nothing was changed", help)
 
 
@@ -351,11 +359,10 @@ def _refused(error: OSError, folder: str) -> Refused:
 def planning(
     settings: Settings, dry_run: bool = False, one_line: bool | None = None, whole: bool = False
 ) -> Iterator[Planner]:
-    """A planner that has tasks, tabfile and crontab for itself until the end of the block.
+    """Yield a planner that holds the lock of tasks, tabfile and crontab until the end of the block.
 
-    A dry run takes no lock, since that would make files. `one_line` says whether one line of the crontab shall
-    stand for all tasks; without it that stays as it is. `whole` is for who replaces the crontab as a whole, whatever
-    it holds.
+    A dry run takes no lock, because that would create files. `one_line` says whether a single crontab line stands for
+    all tasks; None does not change that. `whole` is for callers that replace the whole crontab, whatever it holds.
     """
     if dry_run:
         yield Planner(settings, dry_run, one_line, whole)
@@ -364,18 +371,18 @@ def planning(
         yield Planner(settings, dry_run, one_line, whole)
 
 
-def _belongs(old: Task, wish: TaskRequest, settings: Settings) -> bool:
+def _is_same_owner(old: Task, request: TaskRequest, settings: Settings) -> bool:
     """Whether a wish may replace a task: a person's may replace any, a source's only its own."""
-    if wish.source == "manual":
+    if request.source == "manual":
         return True
-    return old.source == wish.source and old.workspace == settings.home
+    return old.source == request.source and old.workspace == settings.home
 
 
-def _asks_the_same(asked: ScheduleSpec, old: Task, balance: bool) -> bool:
+def _has_same_schedule(spec: ScheduleSpec, old: Task, balance: bool) -> bool:
     schedule = old.schedule
-    if asked.cron is not None:
-        return schedule.every is None and (schedule.cron, schedule.timezone) == (asked.cron, asked.timezone)
-    if schedule.every != asked.every:
+    if spec.cron is not None:
+        return schedule.every is None and (schedule.cron, schedule.timezone) == (spec.cron, spec.timezone)
+    if schedule.every != spec.every:
         return False
     # Its nominal slot was asked for: a slot that was chosen is another one.
-    return balance or schedule == nominal(schedule.every or 0, asked.timezone)
+    return balance or schedule == at_full_hours(schedule.every or 0, spec.timezone)

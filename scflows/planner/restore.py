@@ -1,4 +1,4 @@
-"""Put an old crontab back: the lines that are not ours as they were, our block as the tasks say."""
+"""Restoring a backup of the crontab: foreign lines as in the backup, our block from the current tasks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Backup:
-    """A copy of a crontab from before it was written."""
+    """A copy of the crontab from before a change."""
 
     path: str
     made: float  #: seconds since the epoch
@@ -33,50 +33,51 @@ class Backup:
 
     @property
     def tasks(self) -> list[str]:
-        """The names on lines of ours; empty also where the marks of the block are no pair."""
+        """The names on our lines; empty if the marks of the block do not match."""
         try:
             parts = split(self.content)
         except Refused:
             return []
-        found = [*(parse_line(line) for line in parts.lines or []), *parts.strays]
-        return [entry.name for entry in found if entry is not None]
+        entries = [*(parse_line(line) for line in parts.lines or []), *parts.strays]
+        return [entry.name for entry in entries if entry is not None]
 
 
 @dataclass(frozen=True)
 class Restoration:
-    """What the crontab would be."""
+    """The crontab after restoring a backup."""
 
     backup: Backup
     crontab: bytes
-    changes: bool  #: whether it is not so already
+    changes: bool  #: whether the crontab changes
     tabfile: Tabfile
-    diff: list[str]  #: of the whole crontab, as unified diff lines
-    gone: list[str]  #: tasks that the copy names and that are no more
+    diff: list[str]  #: of the whole crontab, as lines of a unified diff
+    gone: list[str]  #: tasks in the backup that no longer exist
 
 
 def all_backups(settings: Settings) -> list[Backup]:
-    """The copies that are kept, the newest first; those that cannot be read are left out."""
-    found = []
+    """Return all backups that can be read, the newest first."""
+    copies = []
     for path in backups(settings):
         try:
-            found.append(_read(path))
+            copies.append(_read(path))
         except OSError:
             continue
-    return found
+    return copies
 
 
 def find_backup(settings: Settings, named: str | None) -> Backup:
-    """The copy of a name, a path or a number, 1 being the newest, which is also meant without one.
+    """Return a backup by its name, its path or its number; 1 is the newest and the default.
 
-    Raises NotFound, and Refused for a file that cannot be read.
+    Raises NotFound, or Refused if the file cannot be read.
     """
     paths = backups(settings)
-    known = "see them with: flows crontab backups"
+    help = "list the backups: flows crontab backups"
     if named is None or (named.isdigit() and len(named) < 6):
         number = int(named or 1)
         if not 0 < number <= len(paths):
-            what = f"there is no backup {number} of the crontab, of {len(paths)}" if paths else "there is no backup yet"
-            raise NotFound(what, known if paths else "one is made whenever the crontab is changed")
+            if not paths:
+                raise NotFound("there is no backup of the crontab yet", "one is made whenever the crontab is changed")
+            raise NotFound(f"backup {number} not found; there are {len(paths)}", help)
         path = paths[number - 1]
     else:
         names = {each: path for path in paths for each in (os.path.basename(path), os.path.basename(path)[:-4])}
@@ -84,35 +85,35 @@ def find_backup(settings: Settings, named: str | None) -> Backup:
     try:
         return _read(path)
     except FileNotFoundError as error:
-        raise NotFound(f"there is no backup {named!r}", known) from error
+        raise NotFound(f"backup {named!r} not found", help) from error
     except OSError as error:
-        raise Refused(f"{path}: cannot be read: {error.strerror}", known) from error
+        raise Refused(f"{path}: cannot be read: {error.strerror}", help) from error
 
 
-def restoration(planner: Planner, backup: Backup) -> Restoration:
-    """What restoring a copy would make of the crontab.
+def plan_restore(planner: Planner, backup: Backup) -> Restoration:
+    """Return the crontab as it would be after restoring a backup.
 
-    Raises Refused for one whose marks are no pair or that cannot be written as it is, where there is no program
-    `crontab`, and where the block is that of another state folder.
+    Raises Refused if the marks of the backup do not match, there is no program `crontab`, or the block belongs to
+    another state folder.
     """
-    custody = planner.custody
-    if custody.crontab is None:
-        raise Refused("there is no crontab program here", "install cron; the tasks run with: flows cron run")
-    tabfile = planner.repaired().tabfile
+    editor = planner.editor
+    if editor.crontab is None:
+        raise Refused("there is no crontab program", "install cron, or run the tasks with: flows cron run")
+    tabfile = planner.plan_repair().tabfile
     try:
         parts = split(backup.content)
     except Refused as error:
-        told = str(error).replace("the crontab", f"the backup {backup.path}")
-        raise Refused(told, "put another one back; see them with: flows crontab backups") from error
-    custody.check_owner(tabfile.lines)
-    spared = {entry.text for entry in of_others(parts.strays, custody.settings.state_path)}
-    crontab = plan(parts.foreign, tabfile.lines, {entry.name for entry in parts.strays}, spared)
+        message = str(error).replace("the crontab", f"the backup {backup.path}")
+        raise Refused(message, "restore another one; list them: flows crontab backups") from error
+    editor.check_owner(tabfile.lines)
+    other_owners = {entry.text for entry in of_others(parts.strays, editor.settings.state_path)}
+    crontab = plan(parts.foreign, tabfile.lines, {entry.name for entry in parts.strays}, other_owners)
     return Restoration(
         backup=backup,
         crontab=crontab,
-        changes=crontab != custody.raw,
+        changes=crontab != editor.raw,
         tabfile=tabfile,
-        diff=difference(_lines(custody.raw), _lines(crontab), "crontab", "restored"),
+        diff=difference(_lines(editor.raw), _lines(crontab), "crontab", "restored"),
         gone=[name for name in backup.tasks if name not in planner.before and ":" not in name],
     )
 

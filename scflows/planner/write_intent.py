@@ -1,4 +1,4 @@
-"""What a command is about to write, noted before it begins: whoever comes after a `kill -9` carries it out."""
+"""The write intent: which tasks a command is about to write. After a `kill -9`, the next command completes it."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class WriteIntent:
-    """Tasks by name. Each of their files holds the old task or the new one, never half of one."""
+    """The names of the tasks to write. Each of their files holds the old or the new task, never a part of one."""
 
-    written: frozenset[str] = frozenset()  #: whose files and lines are written
+    written: frozenset[str] = frozenset()  #: tasks whose files and lines are written
     removed: frozenset[str] = frozenset()
 
     @property
     def names(self) -> frozenset[str]:
         return self.written | self.removed
 
-    def keep(self, settings: Settings) -> None:
-        """Raises OSError."""
+    def save(self, settings: Settings) -> None:
+        """Write the intent to its file. Raises OSError."""
         content = {"written": sorted(self.written), "removed": sorted(self.removed)}
         replace(intent_file(settings), json.dumps(content).encode(), mode=0o600)
 
 
 def unfinished_write(settings: Settings) -> WriteIntent:
-    """What a command that was cut off had begun; nothing in most cases."""
+    """Return the intent of a command that was killed; empty if there is none."""
     try:
         with open(open_regular(intent_file(settings)), "rb") as file:
             values = json.loads(file.read())
@@ -40,12 +40,12 @@ def unfinished_write(settings: Settings) -> WriteIntent:
         return WriteIntent()
 
 
-def forget(settings: Settings) -> None:
-    """What was begun is done, or taken back."""
+def remove_intent(settings: Settings) -> None:
+    """Remove the intent, since the write is complete or undone."""
     try:
         os.unlink(intent_file(settings))
     except OSError:
-        pass  # Where it stays it is carried out once more, to the same end.
+        pass  # If it remains, the write is repeated with the same result.
 
 
 def intent_file(settings: Settings) -> str:

@@ -150,7 +150,12 @@ def test_lines_of_ours_outside_of_the_block_are_not_put_back_twice(flows: Flows,
 
 @pytest.mark.parametrize(
     ("named", "code", "told"),
-    [("7", 4, "no backup 7"), ("nothing", 4, "no backup 'nothing'"), ("broken", 5, "marks"), ("zero", 5, "zero byte")],
+    [
+        ("7", 4, "backup 7 not found"),
+        ("nothing", 4, "backup 'nothing' not found"),
+        ("broken", 5, "marks"),
+        ("zero", 5, "zero byte"),
+    ],
 )
 def test_what_cannot_be_put_back_is_refused_with_the_reason(
     flows: Flows, tab: Tab, workspace: Path, named: str, code: int, told: str
@@ -168,7 +173,7 @@ def test_what_cannot_be_put_back_is_refused_with_the_reason(
 def test_a_backup_is_no_backup_before_anything_was_changed(flows: Flows, tab: Tab) -> None:
     answer = flows("crontab", "restore", "--yes")
     assert answer.code == 4
-    assert "there is no backup yet" in answer.err
+    assert "there is no backup of the crontab yet" in answer.err
     assert (flows("crontab", "backups").out, tab.content) == ("", FIRST)
 
 

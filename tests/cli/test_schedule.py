@@ -157,7 +157,7 @@ def test_manual_scheduling_by_every_option(flows, crontab, tree):
         (["plain.yml", "--cron", "0 0 31 2 *"], 2, ""),
         (["plain.yml", "--every", "5"], 2, "5m"),
         (["plain.yml", "--every", "0s"], 2, "no interval"),
-        (["plain.yml", "--every", "1h", "--cron", "* * * * *"], 2, "exclude"),
+        (["plain.yml", "--every", "1h", "--cron", "* * * * *"], 2, "cannot be combined"),
         (["plain.yml", "--interval-hours", "0"], 2, "--interval-hours"),
         (["plain.yml", "--name", "a\nb"], 2, "cannot be"),
         (["plain.yml", "--name", "50%"], 2, "cannot be"),
@@ -165,7 +165,7 @@ def test_manual_scheduling_by_every_option(flows, crontab, tree):
         (["plain.yml", "-p", "device"], 2, "NAME=VALUE"),
         (["plain.yml", "--evry", "1h"], 2, "--every"),
         (["plain.yml", "--timezone", "Europe/Madird", "--cron", "1 1 * * *"], 2, "Europe/Madrid"),
-        (["plain.yml", "--timezone", "Europe/Madrid", "--every", "1d"], 2, "--timezone goes with --cron"),
+        (["plain.yml", "--timezone", "Europe/Madrid", "--every", "1d"], 2, "--timezone only works with --cron"),
         ([], 2, "FLOW"),
     ],
 )
@@ -395,7 +395,7 @@ def test_a_flows_folder_that_is_away_changes_nothing(flows, crontab, tree):
     away = tree.with_name("away")
     tree.rename(away)
     answer = flows("auto-schedule")
-    assert (answer.code, "there is no flows folder" in answer.err) == (7, True)
+    assert (answer.code, "not found" in answer.err) == (7, True)
     # As a mount point without its disk.
     tree.mkdir()
     answer = flows("auto-schedule")
@@ -411,7 +411,7 @@ def test_a_folder_that_is_no_workspace_gets_no_search(flows, crontab, tmp_path):
     empty = tmp_path / "empty"
     empty.mkdir()
     answer = flows("auto-schedule", cwd=empty)
-    assert (answer.code, "there is no flows folder" in answer.err) == (7, True)
+    assert (answer.code, "not found" in answer.err) == (7, True)
     assert not crontab.exists()
 
 
@@ -427,7 +427,7 @@ def test_a_paused_task_outlives_its_flow(flows, crontab, tree):
 def test_a_flow_named_like_the_search_is_told_and_takes_nothing(flows, crontab, tree):
     (tree / "auto-schedule.yml").write_text("schedule: {every: 1h}\n" + QUICK)
     answer = flows("auto-schedule")
-    assert (answer.code, "is that of the search" in answer.err) == (1, True)
+    assert (answer.code, "is reserved for the search" in answer.err) == (1, True)
     assert json.loads(flows("show", "auto-schedule", "--json").out)["command"]
     assert len(names(flows("list-tasks"))) == 6
 

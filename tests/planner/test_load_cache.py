@@ -32,7 +32,7 @@ ACTIONS = ("add", "remove", "switch", "move", "by hand", "rebalance")
 
 @pytest.fixture(autouse=True)
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "FEW", 0)
+    monkeypatch.setattr(module, "MAX_UNCACHED", 0)
 
 
 @pytest.fixture
@@ -43,7 +43,9 @@ def planned(settings: Settings) -> Settings:
 
 def add(settings: Settings, *names: str, every: int = 3600, one_line: bool | None = None) -> None:
     planner = Planner(settings, dry_run=False, one_line=one_line)
-    planner.write(planner.wish([TaskRequest(name, ScheduleSpec(every=every), flow=f"/f/{name}.yml") for name in names]))
+    planner.write(
+        planner.plan_requests([TaskRequest(name, ScheduleSpec(every=every), flow=f"/f/{name}.yml") for name in names])
+    )
 
 
 def agrees(settings: Settings, durations: Durations) -> None:
@@ -73,7 +75,7 @@ def test_the_kept_load_is_that_of_the_task_files_after_any_changes(
     steps: list[tuple[str, str, int]], one_line: bool
 ) -> None:
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "FEW", 0)
+        patch.setattr(module, "MAX_UNCACHED", 0)
         settings = read_settings(folder, {"HOME": folder, "CRONTAB_PROGRAM": "none"})
         durations = Durations((), {name: [number * 40.0] * 3 for number, name in enumerate(NAMES)})
         patch.setattr("scflows.planner.inventory.measured_durations", lambda settings, tasks: durations)
@@ -84,19 +86,19 @@ def test_the_kept_load_is_that_of_the_task_files_after_any_changes(
             there = planner.before.get(name)
             if action == "add":
                 planner.write(
-                    planner.wish([TaskRequest(name, ScheduleSpec(every=every), flow="/f.yml")], overwrite=True)
+                    planner.plan_requests([TaskRequest(name, ScheduleSpec(every=every), flow="/f.yml")], overwrite=True)
                 )
             elif action == "rebalance":
-                planner.write(planner.rebalanced()[0])
+                planner.write(planner.plan_rebalance()[0])
             elif there is None:
                 continue
             elif action == "remove":
-                planner.write(planner.change([planner.removal(name)]))
+                planner.write(planner.plan_changes([planner.removal(name)]))
             elif action == "switch":
-                planner.write(planner.change([planner.switched(name, not there.enabled)]))
+                planner.write(planner.plan_changes([planner.switch(name, not there.enabled)]))
             elif action == "move":
                 moved = replace(there, schedule=Schedule(f"{every % 59} 4 * * *"))
-                planner.write(planner.change([Change(REPLACE, moved)]))
+                planner.write(planner.plan_changes([Change(REPLACE, moved)]))
             else:
                 # In place: the folder says nothing of it, the next that touches the task finds it.
                 path = Path(TaskStore(settings).path(name))
@@ -125,16 +127,16 @@ def test_a_change_of_one_task_reads_no_other(planned: Settings, after: int, monk
     assert (added.count, added.enabled) == (before.count + 1, before.enabled + 1)
     assert added.load.runs.sum() > before.load.runs.sum()
     planner = Planner(planned, dry_run=False)
-    planner.write(planner.change([planner.switched("new", False)]))
+    planner.write(planner.plan_changes([planner.switch("new", False)]))
     paused = read_cached_load(planned)
     assert paused is not None
     assert (paused.count, paused.enabled) == (before.count + 1, before.enabled)
     planner = Planner(planned, dry_run=False)
-    planner.write(planner.change([planner.removal("new")]))
+    planner.write(planner.plan_changes([planner.removal("new")]))
     removed = read_cached_load(planned)
     assert removed is not None
     assert (removed.count, removed.enabled) == (before.count, before.enabled)
-    assert removed.weighed == before.weighed
+    assert removed.measured == before.measured
 
 
 def test_the_last_task_that_is_paused_takes_the_one_line_off(planned: Settings) -> None:
@@ -142,9 +144,9 @@ def test_the_last_task_that_is_paused_takes_the_one_line_off(planned: Settings) 
     names = [*NAMES, "first"]
     for count, name in enumerate(names, 1):
         planner = Planner(planned, dry_run=False)
-        planner.write(planner.change([planner.switched(name, False)]))
-        assert len(planner.custody.tabfile.lines) == 1
-        assert len(Planner(planned, dry_run=True).custody.tabfile.lines) == (count < len(names))
+        planner.write(planner.plan_changes([planner.switch(name, False)]))
+        assert len(planner.editor.tabfile.lines) == 1
+        assert len(Planner(planned, dry_run=True).editor.tabfile.lines) == (count < len(names))
 
 
 def test_a_task_file_that_is_written_into_has_all_counted_anew(planned: Settings) -> None:
@@ -152,7 +154,7 @@ def test_a_task_file_that_is_written_into_has_all_counted_anew(planned: Settings
     path.write_text(path.read_text().replace('"every": 3600', '"every": null'))
     os.utime(path, ns=(0, 0))
     planner = Planner(planned, dry_run=False)
-    planner.write(planner.change([Change(REMOVE, planner.task("t3"))]))
+    planner.write(planner.plan_changes([Change(REMOVE, planner.task("t3"))]))
     agrees(planned, Durations((), {}))
     assert read_cached_load(planned) is not None
 
@@ -173,7 +175,7 @@ def test_what_may_no_longer_be_so_is_not_believed(planned: Settings, how: str, m
         file.write_bytes({"half": content[:-8], "empty": b"", "other": content[:40] + b"!" + content[41:]}[how])
     assert read_cached_load(planned) is None
     monkeypatch.undo()
-    monkeypatch.setattr(module, "FEW", 0)
+    monkeypatch.setattr(module, "MAX_UNCACHED", 0)
     add(planned, "next")
     agrees(planned, Durations((), {}))
 
@@ -182,19 +184,19 @@ def test_a_broken_task_file_is_told_by_every_command(planned: Settings) -> None:
     (Path(TaskStore(planned).folder) / "bad.json").write_text("{")
     for name in ("one", "two"):
         planner = Planner(planned, dry_run=False)
-        plan = planner.wish([TaskRequest(name, ScheduleSpec(every=3600), flow="/f.yml")])
+        plan = planner.plan_requests([TaskRequest(name, ScheduleSpec(every=3600), flow="/f.yml")])
         assert any("bad.json" in problem for problem in plan.problems)
         planner.write(plan)
 
 
 def test_a_cut_off_command_leaves_no_load_to_be_believed(planned: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     planner = Planner(planned, dry_run=False)
-    plan = planner.wish([TaskRequest("new", ScheduleSpec(every=3600), flow="/f.yml")])
+    plan = planner.plan_requests([TaskRequest("new", ScheduleSpec(every=3600), flow="/f.yml")])
 
     def refuse(*given: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(planner.custody, "write", refuse)
+    monkeypatch.setattr(planner.editor, "write", refuse)
     with pytest.raises(KeyboardInterrupt):
         planner.write(plan)
     agrees(planned, Durations((), {}))
@@ -229,8 +231,8 @@ def test_whoever_reads_all_tasks_weighs_them_anew_after_an_hour(
     monkeypatch.setattr(module.time, "time", lambda: now)
     planner = Planner(planned, dry_run=False)
     list(planner.before.values())
-    planner.write(planner.wish([TaskRequest("b", ScheduleSpec(every=3600), flow="/f.yml")]))
+    planner.write(planner.plan_requests([TaskRequest("b", ScheduleSpec(every=3600), flow="/f.yml")]))
     kept = read_cached_load(planned)
     assert kept is not None
-    assert kept.weighed == now
+    assert kept.measured == now
     agrees(planned, longer)

@@ -244,10 +244,10 @@ def _steady(now: float, direction: int, zone: str | None) -> time.struct_time | 
     return here
 
 
-def asked(given: dict[str, Any]) -> ScheduleSpec:
+def parse_schedule(given: dict[str, Any]) -> ScheduleSpec:
     """What a flow's `schedule`, or its top-level `cron` or `every_seconds`, asks for. Raises UsageError."""
     # In a module of its own, since no start by cron needs it.
-    from scflows.cron.schedule.spec import asked as read
+    from scflows.cron.schedule.spec import parse_schedule as read
 
     return read(given)
 

@@ -19,7 +19,7 @@ KEYS = ("cron", "every", "every_seconds", "timezone", "catch_up", "overlap", "st
 CATCH_UP = ("none", "last", "all")
 #: How many missed slots `catch_up: all` makes up at most, unless it says so itself.
 CATCH_UP_CAP = 24
-MOST_CAUGHT_UP = 10000
+MAX_CATCH_UP = 10000
 OVERLAP = ("skip", "wait", "cancel")
 
 
@@ -37,7 +37,7 @@ class ScheduleSpec:
     end_within: float | None = None  #: seconds
 
 
-def asked(given: dict[str, Any]) -> ScheduleSpec:
+def parse_schedule(given: dict[str, Any]) -> ScheduleSpec:
     """What a flow's `schedule`, or its top-level `cron` or `every_seconds`, asks for.
 
     Raises UsageError naming the key, what it holds and what it could: the first of `mistakes`.
@@ -88,8 +88,8 @@ def _value(key: str, value: Any) -> dict[str, Any]:
     if not isinstance(value, dict) or list(value) != ["all"]:
         return {key: _one_of(key, value, CATCH_UP)}
     cap = value["all"]
-    if isinstance(cap, bool) or not isinstance(cap, int) or not 0 < cap <= MOST_CAUGHT_UP:
-        raise UsageError(f"catch_up: all: {cap!r} is no number from 1 to {MOST_CAUGHT_UP}", "such as {all: 24}")
+    if isinstance(cap, bool) or not isinstance(cap, int) or not 0 < cap <= MAX_CATCH_UP:
+        raise UsageError(f"catch_up: all: {cap!r} is no number from 1 to {MAX_CATCH_UP}", "such as {all: 24}")
     return {key: "all", "catch_up_cap": cap}
 
 

@@ -1,1 +1,1 @@
-"""How many runs are expected at once, and where there is room."""
+"""The expected concurrent runs, and how to spread them evenly."""

@@ -1,4 +1,4 @@
-"""How long a run of a task is expected to take: its weight in the load. Pure functions over past runs."""
+"""How long a run of a task is expected to take, derived from past runs by pure functions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     class Kind(Protocol):
-        """What is asked of a task: who made it, and what sort of work it does."""
+        """A task: its name, its source and its kind of work."""
 
         @property
         def name(self) -> str: ...
@@ -25,30 +25,30 @@ if TYPE_CHECKING:
     from scflows.settings import Settings
 
 
-#: So many of a task's newest good runs are looked at.
+#: How many of a task's newest good runs are considered.
 KEEP = 20
-#: With fewer runs of its own a task counts as its kind does.
-ENOUGH = 3
-#: The part of the runs that take no longer than what is expected.
-HIGH = 0.8
-#: Seconds, for a task of which nothing is known, nor of any of its kind.
+#: With fewer runs, a task gets the duration of its kind.
+MIN_RUNS = 3
+#: The share of the runs that take at most the expected duration.
+QUANTILE = 0.8
+#: Seconds, for a task without runs whose kind has none either.
 DEFAULT = 30.0
 
 
 def expected(runs: Sequence[float]) -> float | None:
-    """The seconds a task is expected to take, by its newest good runs; None for fewer than `ENOUGH`.
+    """Return the seconds a run is expected to take, from the newest good runs; None for fewer than `MIN_RUNS`.
 
-    A quantile, since it takes no notice of how long the longest took; a high one, since a run that outlasts its
-    expectation adds to a peak, and one that ends early only leaves room.
+    A quantile ignores outliers. A high one is used because a run that takes longer than expected adds to a peak,
+    while one that ends early only leaves room.
     """
-    return quantile(runs, HIGH) if len(runs) >= ENOUGH else None
+    return quantile(runs, QUANTILE) if len(runs) >= MIN_RUNS else None
 
 
 class Durations:
     """The expected duration of every task, in seconds."""
 
     def __init__(self, tasks: Iterable[Kind], runs: Mapping[str, Sequence[float]]) -> None:
-        """`runs` has for each task the seconds of its newest good runs, such as `RunStore.durations` gives."""
+        """`runs` maps each task to the seconds of its newest good runs, as `RunStore.durations` returns them."""
         measured = ((name, expected(each)) for name, each in runs.items())
         self.own = {name: seconds for name, seconds in measured if seconds is not None}
         groups: dict[tuple[str, ...], list[float]] = {}
@@ -60,7 +60,7 @@ class Durations:
         self.groups = {group: quantile(each, 0.5) for group, each in groups.items()}
 
     def of(self, name: str, source: str, kind: str) -> float:
-        """By a task's own runs; else the median of its source and kind, else of its source, else `DEFAULT`."""
+        """Return a task's own duration, or the median of its source and kind, or of its source, or `DEFAULT`."""
         for known in (self.own.get(name), self.groups.get((source, kind)), self.groups.get((source,))):
             if known is not None:
                 return known

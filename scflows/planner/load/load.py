@@ -1,7 +1,7 @@
-"""The load that tasks make: how many of their runs are expected to go on at once, through a week, every 5 seconds.
+"""The load of tasks: how many of their runs are expected to run at the same time, for every 5 seconds of a week.
 
-A week is the common cycle of the periods that the calendar has. What has another one (7 hours, 10 days, the first
-of a month) counts at each time at which it may start, with its share of these times.
+A week is the common cycle of most periods. Tasks with another period (7 hours, 10 days, the first of a month) count at
+each time at which they may start, weighted by the share of these times at which they do.
 """
 
 from __future__ import annotations
@@ -23,139 +23,141 @@ if TYPE_CHECKING:
 
     Numbers = numpy.ndarray[tuple[int, ...], numpy.dtype[numpy.int64]]
 
-#: Seconds of a bin: a minute has twelve, and no finer order outlives a run's own jitter.
+#: Seconds of a bin. A minute has twelve; the jitter of runs makes shorter bins useless.
 BIN = 5
 MINUTE_BINS = 60 // BIN
 DAY_BINS = 24 * 60 * MINUTE_BINS
 #: Bins of the cycle.
 CYCLE = 7 * DAY_BINS
 MINUTES = 1440  #: of a day
-#: One run, in whole numbers: so that sums are exact, also of the usual shares (thirds, sevenths, …) of one.
+#: The weight of one run. An integer keeps sums exact, also of the usual fractions (thirds, sevenths, …).
 RUN = 10080
 
 
 class Rhythm(NamedTuple):
-    """The runs of a task in the cycle."""
+    """The runs of a task within the cycle."""
 
     period: int  #: bins; divides the cycle
     starts: tuple[int, ...]  #: bins in each period
     length: int  #: bins that a run lasts, at most the period
-    weight: int = RUN  #: what of a run is expected at each of the starts
+    weight: int = RUN  #: the share of a run that is expected at each start, in parts of `RUN`
 
 
 class Load:
-    """The expected runs of tasks. Counting and placing take 0.1 to 0.5 ms; weights are in parts of `RUN`."""
+    """The expected runs of tasks. Counting and placing a task take 0.1 to 0.5 ms; weights are in parts of `RUN`."""
 
-    def __init__(self, avoided: BusyMinutes | None = None) -> None:
+    def __init__(self, busy_minutes: BusyMinutes | None = None) -> None:
         import numpy
 
         from scflows.planner.load.other_crontabs import BusyMinutes
 
-        self.avoided = avoided or BusyMinutes()  #: what decides between places that are as good
-        self.runs: Numbers = numpy.zeros(CYCLE, numpy.int64)  #: expected at once in each bin of the week
-        self.starts: Numbers = numpy.zeros(CYCLE // MINUTE_BINS, numpy.int64)  #: expected in each minute of the week
-        #: The seconds that runs of intervals which no week divides take, by the minute of their own period.
+        self.busy_minutes = busy_minutes or BusyMinutes()  #: breaks ties between equally good starts
+        self.runs: Numbers = numpy.zeros(CYCLE, numpy.int64)  #: the concurrent runs in each bin of the week
+        self.starts: Numbers = numpy.zeros(CYCLE // MINUTE_BINS, numpy.int64)  #: the starts in each minute of the week
+        #: For intervals that do not divide a week: the seconds that their runs take, by the minute of their own period.
         self.turns: dict[int, dict[int, float]] = {}
         self._folded: dict[int, tuple[Numbers, Numbers]] = {}
 
     def add(self, rhythm: Rhythm, times: int = 1) -> None:
-        """Count a task, or with `times=-1` count it no more."""
+        """Count a task, or remove it with `times=-1`."""
         period, starts, length, weight = rhythm
         weight *= times
         runs = self.runs.reshape(-1, period)
         for start in starts:
             _add(runs, start, length, weight)
             self._add_start(period, start, weight)
-        # The highest of all repetitions rises by as much as each of them does; of other periods nothing is known.
-        kept = self._folded.pop(period, None)
+        # The maximum of all repetitions rises by as much as each of them; those of other periods are unknown.
+        folded = self._folded.pop(period, None)
         self._folded.clear()
-        if kept is not None:
+        if folded is not None:
             for start in starts:
-                _add(kept[0].reshape(1, -1), start, length, weight)
-            self._folded[period] = kept[0], self._starts_of(period)
+                _add(folded[0].reshape(1, -1), start, length, weight)
+            self._folded[period] = folded[0], self._starts_of(period)
 
     def add_all(self, rhythms: Iterable[Rhythm]) -> None:
-        """Count many tasks at once, each in some microseconds."""
+        """Count many tasks together, which takes a few microseconds each."""
         import numpy
 
         edges: dict[int, list[int]] = {}
-        begun: dict[int, list[int]] = {}
+        counts: dict[int, list[int]] = {}
         for period, starts, length, weight in rhythms:
             edge = edges.get(period)
             if edge is None:
                 edge = edges[period] = [0] * (2 * period + 1)
-                begun[period] = [0] * (period // MINUTE_BINS or 1)
+                counts[period] = [0] * (period // MINUTE_BINS or 1)
             for start in starts:
                 edge[start] += weight
                 edge[start + length] -= weight
-                begun[period][start // MINUTE_BINS] += weight
+                counts[period][start // MINUTE_BINS] += weight
         for period, edge in edges.items():
             level = numpy.cumsum(numpy.array(edge[:-1], numpy.int64))
             self.runs.reshape(-1, period)[:] += level[:period] + level[period:]
             if period >= MINUTE_BINS:
-                some = numpy.array(begun[period], numpy.int64)
-                self.starts.reshape(-1, len(some))[:] += some
+                starts_of_period = numpy.array(counts[period], numpy.int64)
+                self.starts.reshape(-1, len(starts_of_period))[:] += starts_of_period
         self._folded.clear()
 
     def folded(self, period: int) -> tuple[Numbers, Numbers]:
-        """For each bin of a period the most runs at once in any repetition; for each minute of it the most starts."""
+        """Return the peak of concurrent runs for each bin of a period, and the most starts for each of its minutes."""
         if period not in self._folded:
             self._folded[period] = self.runs.reshape(-1, period).max(axis=0), self._starts_of(period)
         return self._folded[period]
 
     def count(self, schedule: Schedule, seconds: float, times: int = 1) -> None:
-        """Count a task by its schedule and the expected duration of its runs; with `times=-1` no more."""
+        """Count a task by its schedule and the expected duration of its runs, or remove it with `times=-1`."""
         self.add(rhythm(schedule, seconds), times)
-        self.count_besides(schedule, seconds, times)
+        self.count_extra(schedule, seconds, times)
 
-    def count_besides(self, schedule: Schedule, seconds: float, times: int = 1) -> None:
-        """Count what a rhythm does not say: in which of its own times an interval starts that no week divides, and how
-        often in a minute one of seconds.
+    def count_extra(self, schedule: Schedule, seconds: float, times: int = 1) -> None:
+        """Count what a rhythm cannot express.
+
+        That is at which of its times an interval starts that does not divide a week, and how often in a minute an
+        interval of seconds starts.
         """
         if schedule.is_fine:
             assert schedule.every
             self.starts += round(RUN * 60 / schedule.every) * times
             self._folded.clear()
             return
-        begin = first_minute(schedule)
-        if begin is None:
+        start = first_minute(schedule)
+        if start is None:
             return
         assert schedule.every
         own = self.turns.setdefault(schedule.every, {})
-        for minute, part in lasting(begin, schedule.every, seconds):
+        for minute, part in running_minutes(start, schedule.every, seconds):
             own[minute] = own.get(minute, 0.0) + part * times
 
     def copy(self) -> Load:
-        """Another load of the same tasks."""
-        other = Load(self.avoided)
+        """Return a copy of the load."""
+        other = Load(self.busy_minutes)
         other.runs[:], other.starts[:] = self.runs, self.starts
         other.turns = {every: dict(own) for every, own in self.turns.items()}
         return other
 
     @property
     def peak(self) -> float:
-        """The most runs that are expected at once."""
+        """The highest number of concurrent runs that is expected."""
         return float(self.runs.max()) / RUN
 
     @property
     def mean(self) -> float:
-        """The runs that are expected at once on average; rounded up no plan can do with a lower peak."""
+        """The average number of concurrent runs; rounded up, it is a lower bound of every plan's peak."""
         return float(self.runs.mean()) / RUN
 
     def minute_starts(self) -> list[float]:
-        """For each minute of the hour, the starts in the fullest such minute of the week."""
+        """Return the most starts in any such minute of the week, for each minute of the hour."""
         return [float(each) / RUN for each in self.starts.reshape(-1, 60).max(axis=0)]
 
     def hour_starts(self) -> list[float]:
-        """For each hour of the day, the starts in the fullest such hour of the week."""
+        """Return the most starts in any such hour of the week, for each hour of the day."""
         return [float(each) / RUN for each in self.starts.reshape(-1, 24, 60).sum(axis=2).max(axis=0)]
 
     def minute_runs(self) -> list[float]:
-        """For each minute of the hour, the most runs at once in any such minute of the week."""
+        """Return the peak of concurrent runs in any such minute of the week, for each minute of the hour."""
         return [float(each) / RUN for each in self.runs.reshape(-1, 60, MINUTE_BINS).max(axis=(0, 2))]
 
     def hour_runs(self) -> list[float]:
-        """For each hour of the day, the most runs at once in any such hour of the week."""
+        """Return the peak of concurrent runs in any such hour of the week, for each hour of the day."""
         return [float(each) / RUN for each in self.runs.reshape(-1, 24, 60 * MINUTE_BINS).max(axis=(0, 2))]
 
     def _add_start(self, period: int, start: int, weight: int) -> None:
@@ -167,28 +169,28 @@ class Load:
         return most
 
 
-def load_of(tasks: Iterable[tuple[Schedule, float]], avoided: BusyMinutes | None = None) -> Load:
-    """The load of tasks with these schedules and expected durations in seconds."""
-    load = Load(avoided)
-    known = list(tasks)
-    load.add_all(rhythm(schedule, seconds) for schedule, seconds in known)
-    for schedule, seconds in known:
-        load.count_besides(schedule, seconds)
+def load_of(tasks: Iterable[tuple[Schedule, float]], busy_minutes: BusyMinutes | None = None) -> Load:
+    """Return the load of tasks, given as pairs of a schedule and an expected duration in seconds."""
+    load = Load(busy_minutes)
+    pairs = list(tasks)
+    load.add_all(rhythm(schedule, seconds) for schedule, seconds in pairs)
+    for schedule, seconds in pairs:
+        load.count_extra(schedule, seconds)
     return load
 
 
 def rhythm(schedule: Schedule, seconds: float) -> Rhythm:
-    """The runs of a schedule whose runs take so many seconds, in the system's zone."""
+    """Return the runs of a schedule whose runs take some seconds, in the system's zone."""
     length = bins(seconds)
-    every, late = schedule.every, schedule.second // BIN
+    every, offset = schedule.every, schedule.second // BIN
     if schedule.is_fine:
         assert every
-        # From one line a minute: as good as going on all the time.
+        # It starts several times a minute, so it counts as always running.
         return Rhythm(1, (0,), 1, round(RUN * min(1.0, seconds / every)))
     if schedule.is_counted:
         assert every
         check = check_minutes(every)
-        start = (schedule.anchor // 60 + max(offsets())) % check * MINUTE_BINS + late
+        start = (schedule.anchor // 60 + max(offsets())) % check * MINUTE_BINS + offset
         return Rhythm(check * MINUTE_BINS, (start,), min(length, check * MINUTE_BINS), round(RUN * check * 60 / every))
     minute, hour, day, month, weekday = schedule.cron.split(" ")
     shift = max(differences(schedule.timezone)) if schedule.timezone else 0
@@ -197,27 +199,27 @@ def rhythm(schedule: Schedule, seconds: float) -> Rhythm:
         begin = (int(hour.partition(",")[0].partition("-")[0]) * 60 if hour != "*" else 0) + (
             int(minute.partition(",")[0].partition("-")[0]) if minute != "*" else 0
         )
-        return Rhythm(period, ((begin * MINUTE_BINS + late) % period,), min(length, period))
+        return Rhythm(period, ((begin * MINUTE_BINS + offset) % period,), min(length, period))
     moments = [
         each_hour * 60 + each_minute - shift for each_hour in values(hour, 1) for each_minute in values(minute, 0)
     ]
-    # Of the days of the month, or of every so many, not one is known: each counts with its share.
+    # The days of a month, or of every n-th day, are not fixed in the week: each day counts with its share.
     share = 1 / schedule.every_days if schedule.every_days else _share_of_days(day, month, weekday)
     if weekday == "*" or day != "*":
-        begins = tuple((each * MINUTE_BINS + late) % DAY_BINS for each in moments)
+        begins = tuple((each * MINUTE_BINS + offset) % DAY_BINS for each in moments)
         return Rhythm(DAY_BINS, begins, min(length, DAY_BINS), round(RUN * share))
     days = sorted(set(values(weekday, 4)))
-    begins = tuple((number * DAY_BINS + each * MINUTE_BINS + late) % CYCLE for number in days for each in moments)
+    begins = tuple((number * DAY_BINS + each * MINUTE_BINS + offset) % CYCLE for number in days for each in moments)
     return Rhythm(CYCLE, begins, min(length, CYCLE), round(RUN * share * 7 / len(days)))
 
 
 def bins(seconds: float) -> int:
-    """The bins in which a run goes on that starts with one of them."""
+    """Return how many bins a run takes that starts at the beginning of one."""
     return max(1, -int(-seconds // BIN))
 
 
 def first_minute(schedule: Schedule) -> int | None:
-    """At which minute of its own period an interval starts that no week divides; None for all others."""
+    """Return at which minute of its own period an interval starts; None for intervals that divide a week."""
     if schedule.is_counted and not schedule.is_fine:
         return schedule.anchor // 60
     if schedule.every_days:
@@ -226,17 +228,17 @@ def first_minute(schedule: Schedule) -> int | None:
     return None
 
 
-def lasting(begin: int, every: int, seconds: float) -> Iterable[tuple[int, float]]:
-    """The minutes of an interval's own period in which a run goes on, and for how many of their seconds."""
+def running_minutes(begin: int, every: int, seconds: float) -> Iterable[tuple[int, float]]:
+    """Yield the minutes of an interval's own period in which a run is running, with the seconds of each."""
     period = every // 60
-    left = min(seconds, every)
-    while left > 0:
-        yield begin % period, min(left, 60.0)
-        begin, left = begin + 1, left - 60
+    remaining = min(seconds, every)
+    while remaining > 0:
+        yield begin % period, min(remaining, 60.0)
+        begin, remaining = begin + 1, remaining - 60
 
 
 def _add(runs: Numbers, start: int, length: int, weight: int) -> None:
-    """Add to each row from a place on, beyond its end at its beginning."""
+    """Add a weight to some bins of each row, wrapping around at its end."""
     end = start + length
     runs[:, start:end] += weight
     if end > runs.shape[1]:

@@ -1,6 +1,6 @@
-"""Minutes of the day that are left to others where it costs nothing: what else starts then, and changes of the clocks.
+"""The busy minutes of the day, in which other cron entries start or the clocks change.
 
-It only breaks ties, so whatever cannot be read or understood is left out.
+They only break ties, so anything that cannot be read or parsed is ignored.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
     Numbers = numpy.ndarray[tuple[int, ...], numpy.dtype[numpy.int64]]
 
 MINUTES = 1440  #: of a day
-#: Changes of the clocks within so many days count.
+#: How many days ahead changes of the clocks count.
 DAYS = 731
-#: Bytes of a file, and files of a folder, that are looked at.
-MOST_BYTES = 2**20
-MOST_FILES = 200
+#: The most bytes of a file, and files of a folder, that are read.
+MAX_BYTES = 2**20
+MAX_FILES = 200
 
 
 class BusyMinutes:
-    """How much speaks against each minute of the day."""
+    """A weight for each minute of the day: how busy it is."""
 
     def __init__(self, weights: Sequence[int] | None = None) -> None:
-        """`weights` has one for each minute of the day. Full hours are those of all who round."""
+        """`weights` has one for each minute of the day. Full hours get an extra weight, since many jobs use them."""
         import numpy
 
         self._day: Numbers = numpy.array([0] * MINUTES if weights is None else weights, numpy.int64)
@@ -42,16 +42,16 @@ class BusyMinutes:
         self._known: dict[int, Numbers] = {}
 
     def of(self, period: int) -> Numbers:
-        """For each minute of a period of so many minutes, what speaks against its repetitions of the day together."""
+        """Return for each minute of a period the total weight of its repetitions in the day."""
         if period not in self._known:
             self._known[period] = self._day.reshape(-1, period).sum(axis=0)
         return self._known[period]
 
 
 def busy_minutes(folder: str, own: bytes, now: float) -> BusyMinutes:
-    """What speaks against minutes by the crontabs of the system, in `folder`, by a user's crontab, and by the clocks.
+    """Return the busy minutes from the crontabs of the system in `folder`, the user's own, and changes of the clocks.
 
-    Of the user's crontab tasks of ours do not count. `now` is in seconds since the epoch.
+    Our tasks in the user's crontab do not count. `now` is in seconds since the epoch.
     """
     weights = [0] * MINUTES
     for table in (*_system_tables(folder), own):
@@ -63,11 +63,11 @@ def busy_minutes(folder: str, own: bytes, now: float) -> BusyMinutes:
 
 
 def foreign_starts(table: bytes) -> Counter[int]:
-    """How often the lines of a crontab start at each minute of the day, on any day. Its odd lines are left out."""
+    """Count how often the lines of a crontab start at each minute of the day, on any day; ignore invalid lines."""
     lines: Counter[str] = Counter()
     for raw in table.split(b"\n"):
         line = raw.decode("utf-8", "replace").strip()
-        # Before a hyphen: some crons then write no word of it to the log.
+        # In some crons, a leading hyphen disables logging.
         first = line.removeprefix("-")[:1]
         if not first or first not in "0123456789*@" or parse_line(line) is not None:
             continue
@@ -90,21 +90,21 @@ def _system_tables(folder: str) -> Iterator[bytes]:
     paths = [os.path.join(folder, "crontab")]
     drops = os.path.join(folder, "cron.d")
     try:
-        # As Debian's cron does it: other names are backups, and leftovers of packages.
+        # Like Debian's cron: files with other names are backups or left over from packages.
         names = sorted(name for name in os.listdir(drops) if name.replace("-", "").replace("_", "").isalnum())
-        paths += [os.path.join(drops, name) for name in names[:MOST_FILES]]
+        paths += [os.path.join(drops, name) for name in names[:MAX_FILES]]
     except OSError:
         pass
     for path in paths:
         try:
             with open(open_regular(path), "rb") as file:
-                yield file.read(MOST_BYTES)
+                yield file.read(MAX_BYTES)
         except OSError:
             continue
 
 
 def _changed_minutes(now: float) -> set[int]:
-    """The minutes of the day that the system's zone skips or repeats in the next two years."""
+    """Return the minutes of the day that the system's zone skips or repeats in the next two years."""
     found = set()
     for change in coming_changes(None, now, DAYS):
         first, last = change.local

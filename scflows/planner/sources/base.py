@@ -1,4 +1,4 @@
-"""Where tasks come from: each source says which tasks there should be."""
+"""The contract of the sources of tasks: each requests the tasks that should exist."""
 
 from __future__ import annotations
 
@@ -12,19 +12,21 @@ if TYPE_CHECKING:
     from scflows.settings import Settings
 
     class Source(Protocol):
-        def wishes(self, settings: Settings, keep: bool) -> Found:
-            """Which tasks there should be. Raises Unreachable when it cannot be asked.
+        """A source of tasks."""
 
-            `keep` allows it to write what it learned into the caches.
+        def requests(self, settings: Settings, keep: bool) -> SourceResult:
+            """Return the tasks that should exist. Raises Unreachable if the source does not answer.
+
+            `keep` allows the source to write its caches.
             """
 
 
 @dataclass(frozen=True)
 class TaskRequest:
-    """A task that somebody wants."""
+    """A task that a user or a source requests."""
 
     name: str
-    asked: ScheduleSpec
+    spec: ScheduleSpec
     flow: str = ""  #: absolute; empty for a command
     command: tuple[str, ...] = ()
     params: dict[str, Any] = field(default_factory=dict)
@@ -38,11 +40,11 @@ class TaskRequest:
 
 @dataclass(frozen=True)
 class Decision:
-    """What a source makes of one thing that could have a task. Times are epochs."""
+    """What a source decides about one device. Times are seconds since the epoch."""
 
     device: int
-    task: str  #: the name of the task that it has, or would have
-    decision: str  #: `schedule`; `leave`: no task, but one that is there stays; `remove`: no task
+    task: str  #: the name that its task has or would have
+    decision: str  #: `schedule`; `leave`: create no task, but keep an existing one; `remove`: no task
     why: str
     name: str = ""
     last_reading_at: float | None = None
@@ -50,20 +52,20 @@ class Decision:
 
 
 @dataclass
-class Found:
-    """What a source answers."""
+class SourceResult:
+    """The result of a source."""
 
-    wishes: list[TaskRequest] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)  #: what could not be read; the rest stands
-    unclear: set[str] = field(default_factory=set)  #: names of tasks that a problem may have hidden
-    hidden: list[str] = field(default_factory=list)  #: folders that could not be read; their tasks are unclear too
-    is_bare: bool = False  #: there was nothing at all to look through, as where a disk is not mounted
-    is_whole: bool = True  #: else what it does not name may be there all the same
-    notes: list[str] = field(default_factory=list)  #: what is worth knowing
-    outages: list[str] = field(default_factory=list)  #: what did not answer; the rest stands
-    kind: str = ""  #: it answers for its tasks of that kind alone
-    decisions: list[Decision] = field(default_factory=list)  #: of a source that decides one by one
+    requests: list[TaskRequest] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)  #: what could not be read; the rest is valid
+    unclear: set[str] = field(default_factory=set)  #: names of tasks that may be missing because of a problem
+    hidden: list[str] = field(default_factory=list)  #: folders that could not be read; their tasks may be missing too
+    is_bare: bool = False  #: nothing was found at all, for example because a disk is not mounted
+    is_whole: bool = True  #: whether the result is complete
+    notes: list[str] = field(default_factory=list)  #: remarks for the user
+    outages: list[str] = field(default_factory=list)  #: what did not answer; the rest is valid
+    kind: str = ""  #: the kind of tasks that the result covers; empty: all
+    decisions: list[Decision] = field(default_factory=list)  #: of a source that decides about each device
 
-    def whys(self) -> dict[str, str]:
-        """Why there shall be no task of a name, where the source says so."""
+    def removal_reasons(self) -> dict[str, str]:
+        """Return the reasons of the tasks that the source wants removed, by name."""
         return {each.task: each.why for each in self.decisions if each.decision == "remove"}

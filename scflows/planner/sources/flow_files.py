@@ -1,14 +1,14 @@
-"""Every flow file below the flows folder that carries a schedule."""
+"""All flow files below the flows folder that have a schedule."""
 
 from __future__ import annotations
 
 import os
 
-from scflows.cron.schedule.schedule import asked
+from scflows.cron.schedule.schedule import parse_schedule
 from scflows.cron.task import check_name, task_name
 from scflows.errors import FlowError, ScflowsError, Unreachable
 from scflows.flows.loader import flow_files, load_flow
-from scflows.planner.sources.base import Found, TaskRequest
+from scflows.planner.sources.base import SourceResult, TaskRequest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 class FlowsSource:
-    """See `Source`. It needs nothing but the files."""
+    """The source of tasks for flow files."""
 
-    def wishes(self, settings: Settings, keep: bool) -> Found:
-        found = _looked_through(os.path.realpath(settings.flows_path))
+    def requests(self, settings: Settings, keep: bool) -> SourceResult:
+        result = _check_folders(os.path.realpath(settings.flows_path))
         seen: dict[str, str] = {}
         for where in flow_files(settings):
             name = task_name(where.file, where.folder)
@@ -29,13 +29,13 @@ class FlowsSource:
                     continue
                 check_name(name)
                 if name in seen:
-                    found.problems.append(f"{where.written}: its task {name!r} is that of {seen[name]} already")
+                    result.problems.append(f"{where.written}: {seen[name]} already has a task named {name!r}")
                     continue
                 seen[name] = where.written
-                found.wishes.append(
+                result.requests.append(
                     TaskRequest(
                         name,
-                        asked(flow.schedule),
+                        parse_schedule(flow.schedule),
                         where.file,
                         source="flows",
                         priority=flow.priority,
@@ -43,32 +43,32 @@ class FlowsSource:
                     )
                 )
             except FlowError as error:
-                found.problems.extend(str(mistake) for mistake in error.mistakes)
-                found.unclear.add(name)
+                result.problems.extend(str(mistake) for mistake in error.mistakes)
+                result.unclear.add(name)
             except ScflowsError as error:
-                found.problems.append(f"{where.written}: {error}")
-                found.unclear.add(name)
-        return found
+                result.problems.append(f"{where.written}: {error}")
+                result.unclear.add(name)
+        return result
 
 
-def _looked_through(top: str) -> Found:
-    """What the folders alone tell. Raises Unreachable when the flows folder is away or cannot be read."""
+def _check_folders(top: str) -> SourceResult:
+    """Return which folders cannot be read. Raises Unreachable if the flows folder is missing or cannot be read."""
     if not os.path.isdir(top):
-        raise Unreachable(f"there is no flows folder {top}", "make a workspace with: flows init DIR")
-    found = Found()
+        raise Unreachable(f"flows folder {top} not found", "create a workspace with: flows init DIR")
+    result = SourceResult()
 
-    def told(error: OSError) -> None:
+    def report(error: OSError) -> None:
         folder = str(error.filename)
         if folder == top:
-            raise Unreachable(f"{top}: cannot be read: {error.strerror}", f"see who owns it: ls -ld {top}")
+            raise Unreachable(f"{top}: cannot be read: {error.strerror}", f"check its owner: ls -ld {top}")
         written = os.path.relpath(folder, top)
-        found.problems.append(f"{written}: cannot be read: {error.strerror}; its tasks stay as they are")
-        found.hidden.append(folder)
+        result.problems.append(f"{written}: cannot be read: {error.strerror}; its tasks are not changed")
+        result.hidden.append(folder)
 
-    found.is_bare = True
-    for folder, folders, names in os.walk(top, onerror=told):
-        found.is_bare = found.is_bare and not folders and not names
+    result.is_bare = True
+    for folder, folders, names in os.walk(top, onerror=report):
+        result.is_bare = result.is_bare and not folders and not names
         folders[:] = [name for name in folders if not name.startswith(".")]
         if not os.access(folder, os.X_OK):
-            told(PermissionError(13, "Permission denied", folder))
-    return found
+            report(PermissionError(13, "Permission denied", folder))
+    return result

@@ -1,42 +1,33 @@
-"""Which sources of tasks there are, and which of them are set up."""
+"""The sources of tasks, and which of them are set up."""
 
 from __future__ import annotations
 
 from scflows.errors import UsageError
-from scflows.planner.sources.base import Found
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Protocol
 
+    from scflows.planner.sources.base import Source
     from scflows.settings import Settings
-
-    class Source(Protocol):
-        def wishes(self, settings: Settings, keep: bool) -> Found:
-            """Which tasks there should be. Raises Unreachable when it cannot be asked.
-
-            `keep` allows it to write what it learned into the caches.
-            """
-
 
 SOURCES = ("flows", "smartcitizen")
 
 
 def sources(settings: Settings, kind: str = "process") -> list[str]:
-    """The names of the sources that are set up, and make tasks of that kind."""
+    """Return the names of the sources that are set up and make tasks of a kind."""
     from scflows.planner.sources.smartcitizen import is_set_up
 
-    named = ["flows"] if kind == "process" else []
-    return [*named, *(["smartcitizen"] if is_set_up(settings) or not named else [])]
+    names = ["flows"] if kind == "process" else []
+    return [*names, *(["smartcitizen"] if is_set_up(settings) or not names else [])]
 
 
 def find_source(
-    name: str, kind: str = "process", tell: Callable[[str, int, int], None] = lambda text, done, count: None
+    name: str, kind: str = "process", report: Callable[[str, int, int], None] = lambda text, done, count: None
 ) -> Source:
-    """A source by its name; `tell` hears what it does, how much of it is done, of how much.
+    """Return a source by its name. `report` is called with its current action, how much is done, and the total.
 
-    Raises UsageError for one that there is not.
+    Raises UsageError if there is no such source.
     """
     if name == "flows":
         from scflows.planner.sources.flow_files import FlowsSource
@@ -45,5 +36,5 @@ def find_source(
     if name == "smartcitizen":
         from scflows.planner.sources.smartcitizen import SmartCitizenSource
 
-        return SmartCitizenSource(kind, tell)
-    raise UsageError(f"there is no source {name!r}", f"sources: {', '.join(SOURCES)}")
+        return SmartCitizenSource(kind, report)
+    raise UsageError(f"source {name!r} not found", f"sources: {', '.join(SOURCES)}")

@@ -1,4 +1,4 @@
-"""Devices of the Smart Citizen platform that ask for processing, or whose owners have them backed up."""
+"""The devices of the Smart Citizen platform that request processing, or that are backed up."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from scflows.integrations.smartcitizen.decision import LEAVE, SCHEDULE, decide_b
 from scflows.integrations.smartcitizen.hardware import hardware_problems
 from scflows.integrations.smartcitizen.search import PROCESSING, devices_of_researchers, search_devices
 from scflows.integrations.smartcitizen.task_kinds import KINDS, SEARCHED, find_kind
-from scflows.planner.sources.base import Decision, Found, TaskRequest
+from scflows.planner.sources.base import Decision, SourceResult, TaskRequest
 from scflows.settings import read_env_file
 
 TYPE_CHECKING = False
@@ -30,61 +30,61 @@ if TYPE_CHECKING:
     from scflows.settings import Settings
 
 NAME = "smartcitizen"
-#: What the tasks need, and the search does not.
+#: The packages that the tasks need; the search does not.
 PACKAGES = ("scdata", "smartcitizen_connector")
 
 
 class SmartCitizenSource:
-    """See `Source`. `kind` is a key of KINDS that devices are searched for, `tell` hears how far the search is."""
+    """The source of tasks for devices. `kind` is a key of KINDS; `report` is called with the progress of the search."""
 
-    def __init__(self, kind: str, tell: Callable[[str, int, int], None]) -> None:
+    def __init__(self, kind: str, report: Callable[[str, int, int], None]) -> None:
         self.kind = find_kind(kind, SEARCHED)
-        self.tell = tell
+        self.report = report
 
-    def wishes(self, settings: Settings, keep: bool) -> Found:
-        """Raises Unreachable and Refused when the platform does not answer, UsageError and FlowError."""
+    def requests(self, settings: Settings, keep: bool) -> SourceResult:
+        """Raises UsageError, FlowError, and Unreachable or Refused if the platform does not answer."""
         where = find_flow(self.kind.flow, settings)
         flow = load_flow(where, settings, keep=keep)
-        # Checked now, since nobody looks when cron starts it; a flow may take the number as a text.
+        # Check it now, while the user can see errors. A flow may take the number as a text.
         is_text = isinstance(convert(flow.params, {"device": "1"}).get("device"), str)
         access = read_access(settings)
-        client = Client(access, self.tell)
-        listing = self._listed(client)
+        client = Client(access, self.report)
+        listing = self._search(client)
         if access.token and self._misses(settings, listing):
-            # Pages may have moved while they were read. What a second search does not find either is gone.
-            again = self._listed(client)
+            # Pages may have changed while they were read. Only devices that a second search misses too are gone.
+            again = self._search(client)
             listing = replace(again, devices={**listing.devices, **again.devices})
-        found = Found(kind=self.kind.name, problems=listing.problems, is_bare=not listing.devices)
-        # Without a token the private devices are missing, which says nothing about them.
-        found.is_whole = listing.is_whole and bool(access.token)
-        found.notes.extend(_notes(settings, access))
-        asked = ScheduleSpec(every=self.kind.seconds)
-        for device, decision, why in self._decided(client, listing, found):
+        result = SourceResult(kind=self.kind.name, problems=listing.problems, is_bare=not listing.devices)
+        # Without a token, private devices are missing from the search but may still exist.
+        result.is_whole = listing.is_whole and bool(access.token)
+        result.notes.extend(_notes(settings, access))
+        spec = ScheduleSpec(every=self.kind.seconds)
+        for device, decision, why in self._decide(client, listing, result):
             task = self.kind.task(device.id)
-            told = (device.name, device.last_reading_at, device.latest_postprocessing)
-            found.decisions.append(Decision(device.id, task, decision, why, *told))
+            values = (device.name, device.last_reading_at, device.latest_postprocessing)
+            result.decisions.append(Decision(device.id, task, decision, why, *values))
             if decision == SCHEDULE:
                 params = {"device": str(device.id) if is_text else device.id}
-                found.wishes.append(
-                    TaskRequest(task, asked, where.file, params=params, source=NAME, kind=self.kind.name)
+                result.requests.append(
+                    TaskRequest(task, spec, where.file, params=params, source=NAME, kind=self.kind.name)
                 )
             elif decision == LEAVE:
-                found.unclear.add(task)
-        return found
+                result.unclear.add(task)
+        return result
 
-    def _listed(self, client: Client) -> Listing:
+    def _search(self, client: Client) -> Listing:
         if self.kind is KINDS["backup"]:
-            return devices_of_researchers(client, self.tell)
-        return search_devices(client, PROCESSING, self.tell)
+            return devices_of_researchers(client, self.report)
+        return search_devices(client, PROCESSING, self.report)
 
     def _misses(self, settings: Settings, listing: Listing) -> bool:
-        """Whether a task of an earlier search is for a device that this one has not found."""
+        """Return whether a task of an earlier search is for a device that this search has not found."""
         store = TaskStore(settings)
         try:
             names = {name.removesuffix(".json") for name in os.listdir(store.folder)}
         except OSError:
             return False
-        # Their names say whose they could be; the files of thousands are not read for that.
+        # The names suffice to select candidates, so that thousands of files need not be read.
         for name in names - {self.kind.task(number) for number in listing.devices}:
             number = name.removeprefix(self.kind.prefix)
             if name != f"{self.kind.prefix}{number}" or not (number.isascii() and number.isdigit()):
@@ -97,44 +97,44 @@ class SmartCitizenSource:
                 return True
         return False
 
-    def _decided(self, client: Client, listing: Listing, found: Found) -> Iterator[tuple[Device, str, str]]:
+    def _decide(self, client: Client, listing: Listing, result: SourceResult) -> Iterator[tuple[Device, str, str]]:
         devices = [listing.devices[number] for number in sorted(listing.devices)]
         if self.kind is KINDS["backup"]:
             yield from ((device, *decide_backup(device)) for device in devices)
             return
-        asking = {device.hardware_url for device in devices if device.has_postprocessing}
-        problems, away = hardware_problems(asking, client, partial(self.tell, "hardware files"))
-        if away:
-            found.outages.append(f"{NAME}: {len(away)} hardware files could not be had, such as {away[0]}")
+        urls = {device.hardware_url for device in devices if device.has_postprocessing}
+        problems, missing = hardware_problems(urls, client, partial(self.report, "hardware files"))
+        if missing:
+            result.outages.append(f"{NAME}: {len(missing)} hardware files could not be downloaded, e.g. {missing[0]}")
         for device in devices:
             yield (device, *decide_processing(device, problems.get(device.hardware_url, "")))
 
 
 def _notes(settings: Settings, access: Access) -> Iterator[str]:
-    """What will keep the tasks from doing their work, though not the search."""
+    """Yield what will make the tasks fail, although the search works."""
     if not is_installed():
-        yield f"{PACKAGES[0]} is not installed here, which the tasks need: pip install 'scflows[smartcitizen]'"
+        yield f"the tasks need {PACKAGES[0]}, which is not installed: pip install 'scflows[smartcitizen]'"
     given = settings.given or {}
     if not access.token:
-        yield "there is no SC_BEARER: private devices are not found, and nothing can be posted"
+        yield "SC_BEARER is not set: private devices are not found, and nothing can be posted"
     elif given.get("SC_BEARER") and read_env_file(settings.env_file).get("SC_BEARER") != access.token:
-        # A task remembers settings, and no secrets.
-        yield "SC_BEARER is set in this environment alone: the tasks need it in .env, or as the secret 'smartcitizen'"
+        # Tasks remember settings, but not secrets.
+        yield "SC_BEARER is only set in this environment: the tasks need it in .env, or as the secret 'smartcitizen'"
 
 
 def is_set_up(settings: Settings) -> bool:
-    """Whether what the tasks need is installed, the token is there, and the flow that they run."""
+    """Return whether the packages and the flow of the tasks are installed and the token is set."""
     if not os.path.isfile(os.path.join(settings.flows_path, KINDS["process"].flow)):
         return False
     try:
         has_token = bool(find_token(settings))
     except ScflowsError:
-        has_token = True  # One that cannot be read; the search tells why.
+        has_token = True  # It cannot be read; the search reports why.
     return has_token and is_installed()
 
 
 def is_installed() -> bool:
-    """Whether the packages are there that process a device."""
+    """Return whether the packages that process devices are installed."""
     from importlib.util import find_spec
 
     return all(find_spec(name) is not None for name in PACKAGES)

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, assume, given
 from hypothesis import settings as limits
 from hypothesis import strategies as st
 
-from scflows.cron.crontab import editor as custody
+from scflows.cron.crontab import editor as editor_module
 from scflows.cron.crontab.block import BEGIN, END, split
 from scflows.cron.crontab.line import BOOT, TICK, parse_line
 from scflows.cron.schedule.spec import ScheduleSpec
@@ -45,11 +45,11 @@ def with_tab(monkeypatch: pytest.MonkeyPatch, workspace: Path) -> Callable[[Tab,
     """Settings whose crontab is one in memory, and whose state is new."""
     # Nobody pulls the plug in here.
     monkeypatch.setattr("os.fsync", lambda descriptor: None)
-    monkeypatch.setattr(custody, "check_interpreter", lambda: None)
-    monkeypatch.setattr(custody, "_keep_clear_of_the_tick", lambda tabfile: None)
+    monkeypatch.setattr(editor_module, "check_interpreter", lambda: None)
+    monkeypatch.setattr(editor_module, "_keep_clear_of_the_tick", lambda tabfile: None)
 
     def use(tab: Tab, folder: str) -> Settings:
-        monkeypatch.setattr(custody, "find_crontab", lambda environment: tab)
+        monkeypatch.setattr(editor_module, "find_crontab", lambda environment: tab)
         return Settings(str(workspace), {"XDG_STATE_HOME": f"{folder}/state", "XDG_CACHE_HOME": f"{folder}/cache"})
 
     return use
@@ -93,15 +93,15 @@ def do(settings: Settings, step: str, name: str) -> None:
     form = {"one line": True, "line each": False}.get(step)
     with planning(settings, one_line=form) as planner:
         if step == "add":
-            plan = planner.wish(
+            plan = planner.plan_requests(
                 [TaskRequest(name, ScheduleSpec(every=3600, catch_up=catch_up), flow="/f/x.yml", source="manual")],
                 overwrite=True,
             )
         elif name in planner.before and step in ("remove", "pause", "enable"):
-            change = planner.removal(name) if step == "remove" else planner.switched(name, step == "enable")
-            plan = planner.change([change])
+            change = planner.removal(name) if step == "remove" else planner.switch(name, step == "enable")
+            plan = planner.plan_changes([change])
         else:
-            plan = planner.repaired()
+            plan = planner.plan_repair()
         planner.write(plan)
 
 
@@ -134,7 +134,7 @@ def test_every_foreign_byte_stays_through_all_that_is_done_to_tasks(
             boot = [BOOT] if any(name in OWED for name in enabled) else []
             assert names == ([TICK] if one_line and enabled else sorted([*enabled, *boot]))
         with planning(settings) as planner:
-            planner.write(planner.change([planner.removal(name) for name in planner.names()]))
+            planner.write(planner.plan_changes([planner.removal(name) for name in planner.names()]))
         assert tab.content == foreign
 
 

@@ -13,7 +13,7 @@ from scflows.cron.schedule.spec import ScheduleSpec
 from scflows.cron.task import Task
 from scflows.errors import Refused
 from scflows.planner.load.load import Load
-from scflows.planner.load.placement import placed
+from scflows.planner.load.placement import place
 
 PYTHON = "/opt/venv/bin/python"
 TASK = Task("weather-report", Schedule("17 * * * *", 3600), "/srv/flows/weather/report.yml")
@@ -124,7 +124,7 @@ def test_a_line_of_ours_is_known_in_other_clothes(text: str) -> None:
 @given(st.integers(1, 3000), st.integers(0, 10**9))
 @settings(deadline=None, derandomize=True)
 def test_every_line_is_read_alike_by_python_crontab(minutes: int, name: int) -> None:
-    schedule = placed(ScheduleSpec(every=minutes * 60), Load(), str(name))
+    schedule = place(ScheduleSpec(every=minutes * 60), Load(), str(name))
     text = line(dataclasses.replace(TASK, schedule=schedule), PYTHON)
     item = CronItem.from_line(text, cron=_NO_CRONTAB)
     assert item.is_valid()

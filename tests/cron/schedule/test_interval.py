@@ -13,7 +13,7 @@ from scflows.cron.schedule.fields import values
 from scflows.cron.schedule.schedule import DAY, HOUR, MINUTE, WEEK, Schedule
 from scflows.cron.schedule.spec import ScheduleSpec
 from scflows.planner.load.load import load_of
-from scflows.planner.load.placement import placed
+from scflows.planner.load.placement import place
 
 #: A Monday in 2026, at midnight UTC.
 MONDAY = 1780272000
@@ -57,7 +57,7 @@ def answered(schedule: Schedule, start: int, end: int) -> list[int]:
 @example(every=14 * DAY, name="a", ahead=0, balance=True)
 @settings(max_examples=70, deadline=None, derandomize=True)
 def test_an_interval_has_neither_gap_nor_double(every: int, name: str, ahead: int, balance: bool) -> None:
-    schedule = placed(ScheduleSpec(every=every), load_of([]), name, balance)
+    schedule = place(ScheduleSpec(every=every), load_of([]), name, balance)
     start = MONDAY + ahead
     end = start + min(max(3 * every, 2 * HOUR), 4000 * MINUTE if every % HOUR else 4 * every)
     slots = answered(schedule, start, end)
@@ -74,7 +74,7 @@ def test_an_interval_has_neither_gap_nor_double(every: int, name: str, ahead: in
 @given(st.one_of(SECONDS, MINUTES, HOURS, DAYS, ANY))
 @settings(max_examples=60, deadline=None, derandomize=True)
 def test_a_line_is_made_of_lists(every: int) -> None:
-    fields = placed(ScheduleSpec(every=every), load_of([]), "a").line.split(" ")
+    fields = place(ScheduleSpec(every=every), load_of([]), "a").line.split(" ")
     assert not any("/" in field for field in fields)
     assert all(values(field, place) for place, field in enumerate(fields))
 
@@ -96,4 +96,4 @@ def test_a_line_is_made_of_lists(every: int) -> None:
     ],
 )
 def test_a_schedule_says_why_its_line_looks_more_often(every: int, why: str) -> None:
-    assert placed(ScheduleSpec(every=every), load_of([]), "a").why_counted() == why
+    assert place(ScheduleSpec(every=every), load_of([]), "a").why_counted() == why

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scflows.cron.schedule.fields import normalised, values
-from scflows.cron.schedule.schedule import Schedule, asked, parse_every
+from scflows.cron.schedule.schedule import Schedule, parse_every, parse_schedule
 from scflows.cron.schedule.spec import ScheduleSpec
 from scflows.errors import UsageError
 
@@ -108,7 +108,7 @@ def test_both_day_fields_keep_how_they_go_together(text: str, expected: str) -> 
 )
 def test_a_cron_expression_that_cannot_be_is_refused(text: str, named: str, help: str) -> None:
     with pytest.raises(UsageError) as caught:
-        asked({"cron": text})
+        parse_schedule({"cron": text})
     assert named in str(caught.value)
     assert help in (caught.value.help or "")
 
@@ -164,16 +164,16 @@ def test_an_interval_has_a_number_and_a_unit(text: str, seconds: int) -> None:
 )
 def test_a_schedule_that_cannot_be_is_refused(given: dict[str, object], named: str, help: str) -> None:
     with pytest.raises(UsageError) as caught:
-        asked(given)
+        parse_schedule(given)
     assert named in str(caught.value)
     assert help in (caught.value.help or "")
 
 
 def test_a_schedule_says_all_that_was_asked_for() -> None:
     full = {"every": "3h", "timezone": "Europe/Madrid", "catch_up": {"all": 5}, "overlap": "wait"}
-    assert asked(full) == ScheduleSpec(None, 10800, "Europe/Madrid", "all", 5, "wait")
-    assert asked({"every_seconds": 900}) == ScheduleSpec(every=900)
-    assert asked({"cron": "@daily", "catch_up": None}) == ScheduleSpec(cron="0 0 * * *")
+    assert parse_schedule(full) == ScheduleSpec(None, 10800, "Europe/Madrid", "all", 5, "wait")
+    assert parse_schedule({"every_seconds": 900}) == ScheduleSpec(every=900)
+    assert parse_schedule({"cron": "@daily", "catch_up": None}) == ScheduleSpec(cron="0 0 * * *")
 
 
 def test_a_schedule_survives_its_dict() -> None:

@@ -159,7 +159,7 @@ def test_an_outage_of_the_file_host_keeps_every_task_and_is_told(search, names, 
     platform.faults.add(Fault("/base/", status=503))
     answer = search()
     assert answer.code == 7
-    assert "hardware files could not be had" in answer.err
+    assert "hardware files could not be downloaded" in answer.err
     assert names() == before
 
 

@@ -12,7 +12,7 @@ from scflows.cron.schedule.spec import ScheduleSpec
 from scflows.cron.task import TaskStore
 from scflows.planner.load.load import Load
 from scflows.planner.load.other_crontabs import busy_minutes, foreign_starts
-from scflows.planner.load.placement import placed
+from scflows.planner.load.placement import place
 from scflows.planner.planner import Planner
 from scflows.planner.sources.base import TaskRequest
 from scflows.settings import Settings, read_settings
@@ -52,7 +52,9 @@ def test_tasks_keep_off_the_minutes_of_other_entries(settings: Settings, etc: Pa
     used = read_settings(settings.home, {**environment, "CRONTAB_PROGRAM": str(fake.folder / "crontab")})
     planner = Planner(used, dry_run=False)
     planner.write(
-        planner.wish(TaskRequest(f"t{number}", ScheduleSpec(every=3600), flow="/f.yml") for number in range(60))
+        planner.plan_requests(
+            TaskRequest(f"t{number}", ScheduleSpec(every=3600), flow="/f.yml") for number in range(60)
+        )
     )
     taken = {int(task.schedule.cron.split(" ")[0]): task.name for task in TaskStore(used).read_all()[0]}
     assert len(taken) == 60  # They only break ties.
@@ -65,7 +67,7 @@ def test_a_daily_task_avoids_the_times_of_daily_entries(etc: Path) -> None:
     load = Load(busy_minutes(str(etc), b"", NOW))
     times = []
     for number in range(1440):
-        minute, hour, *_ = placed(ScheduleSpec(every=86400), load, f"task-{number}").cron.split(" ")
+        minute, hour, *_ = place(ScheduleSpec(every=86400), load, f"task-{number}").cron.split(" ")
         times.append(int(hour) * 60 + int(minute))
     assert sorted(times) == list(range(1440))
     assert all(time % 60 in (0, 17) or time in (385, 407) for time in times[-50:])

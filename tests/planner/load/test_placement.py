@@ -17,7 +17,7 @@ from scflows.cron.schedule.spec import ScheduleSpec
 from scflows.planner.load.durations import DEFAULT
 from scflows.planner.load.load import RUN, Load, load_of, rhythm
 from scflows.planner.load.other_crontabs import BusyMinutes
-from scflows.planner.load.placement import placed
+from scflows.planner.load.placement import place
 
 PERIODS = (20 * 60, HOUR, 3 * HOUR, DAY)
 
@@ -41,7 +41,7 @@ def one_by_one(tasks: list[tuple[int, float]], load: Load | None = None) -> Load
     """The load of tasks with these intervals and durations in seconds, placed in this order."""
     load = load or Load()
     for number, (every, seconds) in enumerate(tasks):
-        placed(ScheduleSpec(every=every), load, f"task-{number}", seconds=seconds)
+        place(ScheduleSpec(every=every), load, f"task-{number}", seconds=seconds)
     return load
 
 
@@ -58,7 +58,7 @@ def drawn(count: int, seed: int, periods: tuple[int, ...] = PERIODS) -> list[tup
 def test_600_hourly_tasks_fill_every_minute_alike(seconds: float) -> None:
     load = Load()
     for number in range(600):
-        placed(ScheduleSpec(every=HOUR), load, f"task-{number}", seconds=seconds)
+        place(ScheduleSpec(every=HOUR), load, f"task-{number}", seconds=seconds)
         if number % 20 == 19:
             minutes = load.minute_starts()
             assert max(minutes) - min(minutes) <= 2
@@ -104,14 +104,14 @@ def test_a_replaced_hundredth_moves_nobody_and_stays_level() -> None:
     load = Load()
     durations = {f"task-{number}": seconds for number, (_, seconds) in enumerate(drawn(500, 11))}
     schedules = {
-        name: placed(ScheduleSpec(every=HOUR), load, name, seconds=seconds) for name, seconds in durations.items()
+        name: place(ScheduleSpec(every=HOUR), load, name, seconds=seconds) for name, seconds in durations.items()
     }
     for turn in range(50):
         for name in seeded.sample(sorted(schedules), 5):
             load.count(schedules.pop(name), durations.pop(name), -1)
             new = f"new-{turn}-{name}"
             durations[new] = 30 * math.exp(seeded.gauss(0, 1))
-            schedules[new] = placed(ScheduleSpec(every=HOUR), load, new, seconds=durations[new])
+            schedules[new] = place(ScheduleSpec(every=HOUR), load, new, seconds=durations[new])
     fresh = all_at_once([(HOUR, seconds) for seconds in durations.values()])
     assert load.peak <= max(fresh.peak * 1.1, fresh.peak + 1)
     assert (load_of((schedules[name], durations[name]) for name in schedules).runs == load.runs).all()
@@ -130,7 +130,7 @@ def test_a_replaced_hundredth_moves_nobody_and_stays_level() -> None:
 def test_the_load_of_schedules_is_that_of_placing_them(tasks: list[tuple[int, float]]) -> None:
     load = Load()
     schedules = [
-        (placed(ScheduleSpec(every=every), load, str(name), seconds=seconds), seconds)
+        (place(ScheduleSpec(every=every), load, str(name), seconds=seconds), seconds)
         for name, (every, seconds) in enumerate(tasks)
     ]
     again = load_of(schedules)
@@ -151,7 +151,7 @@ def test_the_load_of_schedules_is_that_of_placing_them(tasks: list[tuple[int, fl
 def test_no_other_start_would_make_a_lower_peak(every: int, seconds: float, others: list[tuple[int, float]]) -> None:
     load = one_by_one(others)
     before = load.copy()
-    schedule = placed(ScheduleSpec(every=every), load, "new", seconds=seconds)
+    schedule = place(ScheduleSpec(every=every), load, "new", seconds=seconds)
     period, _, length, _ = rhythm(schedule, seconds)
 
     level = before.runs.reshape(-1, period).max(axis=0)
@@ -162,24 +162,24 @@ def test_no_other_start_would_make_a_lower_peak(every: int, seconds: float, othe
 
 def test_starts_are_spread_over_the_seconds_of_the_minute() -> None:
     load = Load()
-    seconds = Counter(placed(ScheduleSpec(every=900), load, f"task-{number}").second for number in range(180))
+    seconds = Counter(place(ScheduleSpec(every=900), load, f"task-{number}").second for number in range(180))
     assert len(seconds) >= 6
     assert all(each % 5 == 0 for each in seconds)
 
 
 def test_a_long_run_keeps_others_away_for_as_long_as_it_takes() -> None:
     load = Load()
-    placed(ScheduleSpec(cron="0 * * * *"), load, "long", seconds=3000)
+    place(ScheduleSpec(cron="0 * * * *"), load, "long", seconds=3000)
     for number in range(10):
-        schedule = placed(ScheduleSpec(every=HOUR), load, f"task-{number}", seconds=50)
+        schedule = place(ScheduleSpec(every=HOUR), load, f"task-{number}", seconds=50)
         assert int(schedule.cron.split(" ")[0]) >= 50
 
 
 def test_the_same_name_gets_the_same_slot_in_every_process() -> None:
     code = (
-        "from scflows.planner.load.placement import placed\nfrom scflows.planner.load.load import Load\n"
+        "from scflows.planner.load.placement import place\nfrom scflows.planner.load.load import Load\n"
         "from scflows.cron.schedule.spec import ScheduleSpec\n"
-        "print(placed(ScheduleSpec(every=86400), Load(), 'weather-report').cron)"
+        "print(place(ScheduleSpec(every=86400), Load(), 'weather-report').cron)"
     )
     seen = {
         subprocess.run(
@@ -195,13 +195,13 @@ def test_the_same_name_gets_the_same_slot_in_every_process() -> None:
 
 
 def test_names_spread_the_first_tasks_at_random() -> None:
-    slots = {placed(ScheduleSpec(every=HOUR), Load(), f"task-{number}").cron for number in range(200)}
+    slots = {place(ScheduleSpec(every=HOUR), Load(), f"task-{number}").cron for number in range(200)}
     assert len(slots) > 40
 
 
 def test_avoided_minutes_and_full_hours_are_taken_last() -> None:
     load = Load(BusyMinutes([minute % 60 == 17 for minute in range(1440)]))
-    minutes = [placed(ScheduleSpec(every=HOUR), load, f"task-{number}").cron.split(" ")[0] for number in range(60)]
+    minutes = [place(ScheduleSpec(every=HOUR), load, f"task-{number}").cron.split(" ")[0] for number in range(60)]
     assert set(minutes[58:]) == {"0", "17"}
 
 
@@ -209,7 +209,7 @@ def test_avoided_times_never_cost_level_load() -> None:
     load = Load(BusyMinutes([minute < 240 for minute in range(1440)]))
     for minute in range(240, 1440):
         load.count(Schedule(f"{minute % 60} {minute // 60} * * *"), 60)
-    assert int(placed(ScheduleSpec(every=DAY), load, "report").cron.split(" ")[1]) < 4
+    assert int(place(ScheduleSpec(every=DAY), load, "report").cron.split(" ")[1]) < 4
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ def test_avoided_times_never_cost_level_load() -> None:
     [(60, 24, 60), (300, 24, 12), (1200, 24, 3), (3600, 24, 1), (4 * 3600, 6, 1), (86400, 1, 1)],
 )
 def test_an_interval_of_the_calendar_gets_a_list_with_even_gaps(every: int, hours: int, minutes: int) -> None:
-    schedule = placed(ScheduleSpec(every=every), Load(), "report")
+    schedule = place(ScheduleSpec(every=every), Load(), "report")
     day = starts(load_of([(schedule, 1)]))[:1440]
     assert sum(day) == hours * minutes
     due = [minute for minute, weight in enumerate(day) if weight]
@@ -241,20 +241,20 @@ def test_an_interval_of_the_calendar_gets_a_list_with_even_gaps(every: int, hour
     ],
 )
 def test_without_balance_slots_are_at_full_hours(every: int, cron: str) -> None:
-    schedule = placed(ScheduleSpec(every=every), Load(), "report", balance=False)
+    schedule = place(ScheduleSpec(every=every), Load(), "report", balance=False)
     assert schedule.line == cron
 
 
 def test_without_balance_midnight_is_that_of_the_zone() -> None:
     asked = ScheduleSpec(every=86400, timezone="Europe/Madrid")
-    assert placed(asked, Load(), "report", balance=False).line == "0 22,23 * * *"
+    assert place(asked, Load(), "report", balance=False).line == "0 22,23 * * *"
     # A time that we choose needs no zone, and the line is exact without it.
-    assert placed(asked, Load(), "report").gated is False
+    assert place(asked, Load(), "report").gated is False
 
 
 def test_a_cron_expression_is_counted_and_stays() -> None:
     load = Load()
-    schedule = placed(ScheduleSpec(cron="0 9,17 * * 1-5", timezone=None), load, "report")
+    schedule = place(ScheduleSpec(cron="0 9,17 * * 1-5", timezone=None), load, "report")
     assert schedule == Schedule("0 9,17 * * 1-5")
     assert [starts(load)[day * 1440 + 9 * 60] for day in range(7)] == [0, 1, 1, 1, 1, 1, 0]
     assert load.hour_starts()[17] == 1
@@ -263,7 +263,7 @@ def test_a_cron_expression_is_counted_and_stays() -> None:
 
 def test_weekly_tasks_share_the_days_and_the_minutes() -> None:
     load = Load()
-    schedules = [placed(ScheduleSpec(every=7 * DAY), load, f"task-{number}") for number in range(140)]
+    schedules = [place(ScheduleSpec(every=7 * DAY), load, f"task-{number}") for number in range(140)]
     assert set(Counter(schedule.cron[-1] for schedule in schedules).values()) == {20}
     assert max(starts(load)) == 1
 
@@ -275,7 +275,7 @@ def test_an_odd_interval_is_counted_where_it_was_placed(
 ) -> None:
     system_zone(zone)
     load = Load()
-    schedule = placed(ScheduleSpec(every=every), load, "report")
+    schedule = place(ScheduleSpec(every=every), load, "report")
     assert schedule.gated
     assert 0 <= schedule.anchor < every
     assert sum(starts(load)) == pytest.approx(7 * DAY / every, rel=1e-3)
@@ -290,7 +290,7 @@ def test_an_odd_interval_is_counted_where_it_was_placed(
 @pytest.mark.parametrize(("every", "turns"), [(7 * HOUR, 7), (2 * DAY, 2), (14 * DAY, 2), (90 * 60, 3)])
 def test_intervals_that_no_week_divides_share_their_turns(every: int, turns: int) -> None:
     load = Load()
-    schedules = [placed(ScheduleSpec(every=every), load, f"task-{number}") for number in range(10 * turns)]
+    schedules = [place(ScheduleSpec(every=every), load, f"task-{number}") for number in range(10 * turns)]
     first = [schedule.next_epoch(1783159220) for schedule in schedules]
     assert all(first)
     step = every // turns
@@ -301,7 +301,7 @@ def test_intervals_that_no_week_divides_share_their_turns(every: int, turns: int
 
 def test_a_line_of_a_counted_interval_weighs_its_share() -> None:
     load = Load()
-    placed(ScheduleSpec(every=7 * HOUR), load, "report", seconds=30)
+    place(ScheduleSpec(every=7 * HOUR), load, "report", seconds=30)
     assert load.peak == pytest.approx(1 / 7)
 
 

@@ -11,8 +11,8 @@ import pytest
 from scflows.cron.schedule.schedule import DAY, HOUR, WEEK, Schedule
 from scflows.cron.schedule.spec import ScheduleSpec
 from scflows.planner.load.load import Load
-from scflows.planner.load.placement import placed
-from scflows.planner.load.rebalance import Rebalanced, Weighed, moved, rebalance
+from scflows.planner.load.placement import place
+from scflows.planner.load.rebalance import PlannedTask, Rebalanced, describe_move, rebalance
 
 NOW = 1_790_000_000  #: 2026-09-21 14:13:20 in UTC
 MIXTURE = (900, HOUR, HOUR, 3 * HOUR, 3 * HOUR, 6 * HOUR, DAY, DAY)
@@ -23,18 +23,18 @@ def _utc(system_zone: Callable[[str], None]) -> None:
     system_zone("UTC")
 
 
-def uneven(count: int, periods: tuple[int, ...], seed: int) -> list[Weighed]:
+def uneven(count: int, periods: tuple[int, ...], seed: int) -> list[PlannedTask]:
     """Tasks half of whose like were removed since they were placed."""
     seeded, load, tasks = random.Random(seed), Load(), []
     for number in range(count * 2):
         every, seconds = periods[number % len(periods)], 30 * math.exp(seeded.gauss(0, 1))
-        schedule = placed(ScheduleSpec(every=every), load, f"t{number}", seconds=seconds)
-        tasks.append(Weighed(f"t{number}", schedule, seconds))
+        schedule = place(ScheduleSpec(every=every), load, f"t{number}", seconds=seconds)
+        tasks.append(PlannedTask(f"t{number}", schedule, seconds))
     return seeded.sample(tasks, count)
 
 
-def after(tasks: list[Weighed], found: Rebalanced) -> list[Weighed]:
-    return [Weighed(each.name, found.moved.get(each.name, each.schedule), each.seconds) for each in tasks]
+def after(tasks: list[PlannedTask], found: Rebalanced) -> list[PlannedTask]:
+    return [PlannedTask(each.name, found.moved.get(each.name, each.schedule), each.seconds) for each in tasks]
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_a_plan_from_scratch_is_left_alone() -> None:
     tasks = uneven(500, (HOUR,), 3)
     level = Load()
     placed_anew = [
-        Weighed(each.name, placed(ScheduleSpec(every=HOUR), level, each.name, seconds=each.seconds), each.seconds)
+        PlannedTask(each.name, place(ScheduleSpec(every=HOUR), level, each.name, seconds=each.seconds), each.seconds)
         for each in sorted(tasks, key=lambda each: (-each.seconds, each.name))
     ]
     found = rebalance(placed_anew, 150)
@@ -94,4 +94,4 @@ def test_a_plan_from_scratch_is_left_alone() -> None:
     ],
 )
 def test_a_move_is_told_by_the_start_that_changes(old: Schedule, new: Schedule, told: str) -> None:
-    assert moved(old, new, NOW) == told
+    assert describe_move(old, new, NOW) == told
