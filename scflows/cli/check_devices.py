@@ -45,7 +45,7 @@ def check_devices(
 
     from scflows.errors import Unreachable
     from scflows.integrations.smartcitizen.access import read_access
-    from scflows.integrations.smartcitizen.checks.check_round import UNKNOWN, go_round
+    from scflows.integrations.smartcitizen.checks.check_round import UNKNOWN, run_checks
     from scflows.integrations.smartcitizen.checks.fetch import scheduled_devices
     from scflows.integrations.smartcitizen.checks.thresholds import read_thresholds
     from scflows.integrations.smartcitizen.client import Client
@@ -59,7 +59,7 @@ def check_devices(
         named = [find_device(client, each) for each in device or ()]
         numbers = named or scheduled_devices(out.settings)
         with_readings = bool(named) if readings is None else readings
-        found = go_round(numbers, client, limits, time.time(), None, with_readings, progress.show)
+        found = run_checks(numbers, client, limits, time.time(), None, with_readings, progress.show)
     shown = [each for each in found if each.problems or each.state == UNKNOWN or not problems]
     if out.json:
         out.object({"schema": 1, "items": [each.item() for each in shown]})

@@ -82,7 +82,7 @@ def _flows(settings: Settings) -> Iterable[str]:
 def _step_types(settings: Settings) -> Iterable[str]:
     from scflows.steps.registry import step_types
 
-    return step_types()
+    return list(step_types())
 
 
 def _runs(settings: Settings) -> Iterable[str]:

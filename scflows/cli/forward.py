@@ -66,7 +66,7 @@ def status(ctx: typer.Context) -> int:
 
 def _forward(out: Output, path: str, dry_run: bool, count: int, others: tuple[str, ...], other: str) -> None:
     from scflows.integrations.forward.schema import read_schema
-    from scflows.integrations.forward.service import look, serve
+    from scflows.integrations.forward.service import preview, serve
 
     schema = read_schema(path)
     if schema.sink.scheme in others:
@@ -74,7 +74,7 @@ def _forward(out: Output, path: str, dry_run: bool, count: int, others: tuple[st
     if not dry_run:
         serve(schema, out.settings, out.line)
         return
-    look(schema, out.settings, lambda message, made: _show(out, message, made), count, out.warn)
+    preview(schema, out.settings, lambda message, made: _show(out, message, made), count, out.warn)
 
 
 def _show(out: Output, message: Message, made: object) -> None:
@@ -86,8 +86,8 @@ def _show(out: Output, message: Message, made: object) -> None:
         text = f"{message.topic} → {made.topic}  {item['payload']}"
     elif isinstance(made, Dropped | Refused):
         what = "dropped" if isinstance(made, Dropped) else "refused"
-        item[what] = made.why
-        text = f"{message.topic} {what}: {made.why}"
+        item[what] = made.reason
+        text = f"{message.topic} {what}: {made.reason}"
     if out.json:
         out.object(item)
     else:

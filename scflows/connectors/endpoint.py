@@ -1,4 +1,4 @@
-"""Connections to servers other than HTTP's: where they are, and who logs in."""
+"""The address and credentials of servers other than HTTP servers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     class Fields(Protocol):
-        """What a login says, by the names of its fields; a `Secret` is such."""
+        """The fields of a secret by name, for example a `Secret`."""
 
         def __getitem__(self, field: str, /) -> str: ...
 
@@ -21,54 +21,54 @@ if TYPE_CHECKING:
         def __iter__(self) -> Iterator[str]: ...
 
 
-#: The files and switches of an encrypted connection.
+#: The options of an encrypted connection.
 TLS_OPTIONS = ("ca", "cert", "key", "insecure")
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A server and how to log in there."""
+    """The address of a server, with credentials and TLS options."""
 
     host: str
     port: int
     tls: bool = False
     username: str = ""
     password: str = field(default="", repr=False)
-    ca: str = ""  #: a file with the certificates to trust; else the system's
-    cert: str = ""  #: a file with our own certificate, for servers that ask for one
-    key: str = ""  #: the file of its key
-    insecure: bool = False  #: whether any certificate will do
-    path: str = ""  #: what follows the port, without the first slash
+    ca: str = ""  #: a file with trusted certificates (default: the system's)
+    cert: str = ""  #: a file with the client certificate
+    key: str = ""  #: the file of the certificate's key
+    insecure: bool = False  #: whether to accept any certificate
+    path: str = ""  #: the path of the URL, without the leading slash
 
     @property
     def address(self) -> str:
-        """`HOST:PORT`, for messages."""
+        """Return `HOST:PORT`, for messages."""
         return f"{self.host}:{self.port}"
 
 
 def endpoint(
     url: str, ports: Mapping[str, int], secret: Fields | None = None, tls: Mapping[str, str] | None = None
 ) -> Endpoint:
-    """The place that a URL names, or a secret's `url`; login and TLS files from the secret, too.
+    """Return the endpoint of a URL or of a secret's `url`, with credentials and TLS files from the secret.
 
-    `ports` maps the schemes that can be to their usual ports; one that ends in `s` is encrypted, and so is what has
-    `tls`. Raises UsageError for a URL that cannot be, or that holds a password.
+    `ports` maps the allowed schemes to their default ports. Schemes that end in `s` are encrypted, and so are
+    connections with `tls`. Raises UsageError for a URL that is invalid or contains a password.
     """
     from urllib.parse import unquote, urlsplit
 
     fields = _fields(secret)
-    url = url or fields.get("url") or fields.get("uri") or _built(fields, next(iter(ports)))
+    url = url or fields.get("url") or fields.get("uri") or _build_url(fields, next(iter(ports)))
     known = ", ".join(f"{scheme}://" for scheme in ports)
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
-        raise UsageError(f"{_shown(url)}: no URL: {error}") from error
+        raise UsageError(f"{_without_login(url)}: not a valid URL: {error}") from error
     if parts.scheme not in ports or not parts.hostname:
-        raise UsageError(f"{_shown(url)}: not one of {known} with a host")
+        raise UsageError(f"{_without_login(url)}: must be one of {known} with a host")
     if parts.password and not (fields.get("url") or fields.get("uri")):
         raise UsageError(
-            f"{_shown(url)}: a password may not stand here", "name a secret that has username and password"
+            f"{_without_login(url)}: a URL must not contain a password", "use a secret with username and password"
         )
     options = {**{name: fields[name] for name in TLS_OPTIONS if name in fields}, **(tls or {})}
     return Endpoint(
@@ -89,13 +89,13 @@ def _fields(secret: Fields | None) -> dict[str, str]:
     return {} if secret is None else {name: secret[name] for name in secret}
 
 
-def _built(fields: Mapping[str, str], scheme: str) -> str:
+def _build_url(fields: Mapping[str, str], scheme: str) -> str:
     host = fields.get("host")
     if not host:
-        raise StepError("neither a URL nor a secret with `url` or `host` says where the server is")
+        raise StepError("no server: set a URL, or `url` or `host` in the secret")
     return f"{scheme}://{host}" + (f":{fields['port']}" if fields.get("port") else "")
 
 
-def _shown(url: str) -> str:
-    before, mark, rest = url.partition("://")
-    return repr(f"{before}{mark}{rest.rpartition('@')[2]}")
+def _without_login(url: str) -> str:
+    scheme, separator, rest = url.partition("://")
+    return repr(f"{scheme}{separator}{rest.rpartition('@')[2]}")

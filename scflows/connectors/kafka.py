@@ -1,4 +1,4 @@
-"""Settings of Kafka clients; the library of its extra is loaded with the first of them."""
+"""The settings of Kafka clients. The library is imported on first use."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PORTS = {"kafka": 9092, "kafkas": 9093}
 
 
 def library() -> Any:
-    """The module `confluent_kafka`. Raises MissingExtra."""
+    """Import and return `confluent_kafka`. Raises MissingExtra."""
     try:
         import confluent_kafka
     except ImportError as error:
@@ -25,10 +25,10 @@ def library() -> Any:
 
 
 def settings_of(url: str, secret: Fields | None = None, tls: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """The settings of librdkafka for the cluster that a URL or a secret names.
+    """Return the librdkafka settings for the cluster of a URL or a secret.
 
-    The URL may name several brokers: `kafka://one:9092,two:9092`. A secret's username and password log in by
-    SASL, its field `mechanism` says how (PLAIN unless it does). Raises UsageError, MissingExtra.
+    The URL may contain several brokers: `kafka://one:9092,two:9092`. The secret's username and password are used for
+    SASL, with the mechanism in its field `mechanism` (default: PLAIN). Raises UsageError, MissingExtra.
     """
     library()
     fields = {} if secret is None else {name: secret[name] for name in secret}
@@ -36,25 +36,25 @@ def settings_of(url: str, secret: Fields | None = None, tls: Mapping[str, str] |
         url or fields.get("url") or fields.get("uri") or f"kafka://{fields.get('host', '')}:{fields.get('port', 9092)}"
     )
     first, *others = url.split(",")
-    where = endpoint(first, PORTS, secret, tls)
-    found: dict[str, Any] = {
-        "bootstrap.servers": ",".join([where.address, *others]),
-        # A broker that is away is tried again soon, and not by all clients at once.
+    broker = endpoint(first, PORTS, secret, tls)
+    settings: dict[str, Any] = {
+        "bootstrap.servers": ",".join([broker.address, *others]),
+        # Reconnect soon; librdkafka adds jitter so that clients do not reconnect at the same time.
         "reconnect.backoff.max.ms": 10_000,
         "socket.keepalive.enable": True,
     }
-    protocol = "SSL" if where.tls else "PLAINTEXT"
-    if where.username:
+    protocol = "SSL" if broker.tls else "PLAINTEXT"
+    if broker.username:
         protocol = f"SASL_{protocol}"
-        found |= {
+        settings |= {
             "sasl.mechanism": fields.get("mechanism", "PLAIN"),
-            "sasl.username": where.username,
-            "sasl.password": where.password,
+            "sasl.username": broker.username,
+            "sasl.password": broker.password,
         }
-    found["security.protocol"] = protocol
-    for option, value in (("ca", where.ca), ("certificate", where.cert), ("key", where.key)):
+    settings["security.protocol"] = protocol
+    for option, value in (("ca", broker.ca), ("certificate", broker.cert), ("key", broker.key)):
         if value:
-            found[f"ssl.{option}.location"] = value
-    if where.insecure:
-        found["enable.ssl.certificate.verification"] = False
-    return found
+            settings[f"ssl.{option}.location"] = value
+    if broker.insecure:
+        settings["enable.ssl.certificate.verification"] = False
+    return settings

@@ -1,4 +1,4 @@
-"""Run a program to its end: bounded output, and nothing it started outlives it."""
+"""Run a program with limited output, and kill everything it has started when it ends."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 #: How much of the end of stderr is kept, in bytes.
 STDERR_BYTES = 16 * 1024
-#: Seconds between asking a program to end and killing what is left of it. The clock of a run interrupts again
-#: every second; this is over before.
+#: Seconds between asking a program to end and killing its process group. Less than the second after which the
+#: watchdog of a run interrupts again.
 GRACE = 0.5
 CHUNK = 64 * 1024
 #: `fcntl` command that chooses the signal of O_ASYNC (Linux, see fcntl(2)).
@@ -28,38 +28,37 @@ F_SETSIG = 10
 
 @dataclass(frozen=True)
 class ProcessResult:
-    """How a program ended."""
+    """The result of a program."""
 
     output: bytes
-    errors: bytes  #: the end of what it said on stderr
+    errors: bytes  #: the end of its stderr
     code: int  #: exit status; negative: the number of the signal that killed it
 
 
 def run_program(
-    words: list[str],
+    command: list[str],
     folder: str,
-    variables: dict[str, str],
-    given: bytes | None,
+    environment: dict[str, str],
+    stdin: bytes | None,
     max_bytes: int,
-    hear: Callable[[bytes], None] | None = None,
+    on_stderr: Callable[[bytes], None] | None = None,
 ) -> ProcessResult:
-    """Run a program in `folder` with these variables alone, `given` on its stdin.
+    """Run a program in `folder` with only these environment variables and `stdin` as its input.
 
-    `hear` is given what it says on stderr, as it says it.
+    `on_stderr` is called with each part of stderr as it is written.
 
-    Raises StepError when it puts out more than `max_bytes`, OSError or ValueError when it cannot be started.
-    However this is left, the program and all it started that stayed in its process group are killed, and so
-    they are when this process dies; but for the moment between its start and the words with the kernel about that.
+    Raises StepError if the output exceeds `max_bytes`, OSError or ValueError if the program cannot be started. When
+    this returns, raises or this process dies, the whole process group of the program is killed; only in the moment
+    between its start and the setup of the lifeline it would survive this process.
     """
     lifeline, lifeline_in = os.pipe2(os.O_CLOEXEC)
     try:
-        with complete_input(given) as source:
-            # A group of its own can be ended as a whole without ending anything else, not even a step that
-            # runs at the same time.
+        with complete_input(stdin) as source:
+            # A process group of its own, so that it can be killed without affecting parallel steps.
             process = subprocess.Popen(
-                words,
+                command,
                 cwd=folder,
-                env=variables,
+                env=environment,
                 stdin=source,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -67,9 +66,9 @@ def run_program(
                 pass_fds=[lifeline],
             )
         try:
-            _tie(lifeline, process.pid)
-            output, errors = _outputs(process, max_bytes, hear)
-            # Its status is left with the kernel, which so keeps its number, the group's, from being used again.
+            _tie_lifeline(lifeline, process.pid)
+            output, errors = _read_outputs(process, max_bytes, on_stderr)
+            # Do not reap the process yet, so that the kernel does not reuse its id, which is also the group's.
             os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         finally:
             _end(process)
@@ -82,8 +81,8 @@ def run_program(
 def complete_input(content: bytes | None) -> BinaryIO:
     """Return a file that holds all of `content` (None: nothing), to be the stdin of a program.
 
-    A program reads the end of a pipe when its writer is killed, and takes the beginning for the whole: `crontab -`
-    would install it. A file in memory is complete before the program starts, and needs no room on a disk.
+    If the writer of a pipe is killed, the program takes the beginning for the whole: `crontab -` would install it. A
+    file in memory is complete before the program starts, and needs no space on a disk.
     """
     if content is None:
         return open(os.devnull, "rb")
@@ -93,8 +92,8 @@ def complete_input(content: bytes | None) -> BinaryIO:
     return file
 
 
-def _tie(lifeline: int, group: int) -> None:
-    """Have the kernel kill the group when this process dies, however: then the pipe's other end closes."""
+def _tie_lifeline(lifeline: int, group: int) -> None:
+    """Let the kernel kill the group when this process dies, which closes the other end of the pipe."""
     import fcntl
 
     fcntl.fcntl(lifeline, fcntl.F_SETOWN, -group)
@@ -102,30 +101,30 @@ def _tie(lifeline: int, group: int) -> None:
     fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
 
 
-def _outputs(
-    process: subprocess.Popen[bytes], max_bytes: int, hear: Callable[[bytes], None] | None
+def _read_outputs(
+    process: subprocess.Popen[bytes], max_bytes: int, on_stderr: Callable[[bytes], None] | None
 ) -> tuple[bytes, bytes]:
     import selectors
 
     output, errors = bytearray(), bytearray()
-    with selectors.DefaultSelector() as waiting:
+    with selectors.DefaultSelector() as selector:
         for stream, content in ((process.stdout, output), (process.stderr, errors)):
             assert stream is not None
-            waiting.register(stream, selectors.EVENT_READ, content)
-        while waiting.get_map():
-            # Looked at first: what it wrote is in the pipes once it has ended.
+            selector.register(stream, selectors.EVENT_READ, content)
+        while selector.get_map():
+            # Check before reading: after its end, all its output is in the pipes.
             has_ended = _has_ended(process.pid)
-            ready = waiting.select(0 if has_ended else 0.25)
+            ready = selector.select(0 if has_ended else 0.25)
             if not ready and has_ended:
-                # What it left behind in the background holds the pipes open.
+                # Background processes that it has left keep the pipes open.
                 break
             for key, _ in ready:
                 chunk = os.read(key.fd, CHUNK)
                 if not chunk:
-                    waiting.unregister(key.fileobj)
+                    selector.unregister(key.fileobj)
                 key.data.extend(chunk)
-                if hear is not None and key.data is errors:
-                    hear(chunk)
+                if on_stderr is not None and key.data is errors:
+                    on_stderr(chunk)
             if len(output) > max_bytes:
                 raise StepError(f"more than {max_bytes} bytes of output")
             if len(errors) > 2 * STDERR_BYTES:
@@ -156,9 +155,9 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def run_detached(action: Callable[[], object]) -> int:
-    """Fork a process that does it, says nothing and ends; its number. Raises OSError.
+    """Run an action in a forked process without output; return the process id. Raises OSError.
 
-    It is in a session of its own, without a terminal, and holds no file of this process, so no lock either.
+    The process has its own session without a terminal, and none of this process's open files or locks.
     """
     pid = os.fork()
     if pid:
@@ -167,9 +166,9 @@ def run_detached(action: Callable[[], object]) -> int:
         os.setsid()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
-        nothing = os.open(os.devnull, os.O_RDWR)
+        null_device = os.open(os.devnull, os.O_RDWR)
         for descriptor in range(3):
-            os.dup2(nothing, descriptor)
+            os.dup2(null_device, descriptor)
         os.closerange(3, 1024)
         action()
     finally:

@@ -1,4 +1,4 @@
-"""Clients of Redis; the library of its extra is loaded with the first of them."""
+"""Redis clients. The library is imported on first use."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PORTS = {"redis": 6379, "rediss": 6379}
 
 
 def client(url: str, secret: Fields | None, timeout: float) -> Any:
-    """A client for the server that a URL or a secret names; what follows the port is the number of its database.
+    """Return a client for the server of a URL or a secret; the path of the URL is the number of the database.
 
     Raises UsageError, MissingExtra.
     """
@@ -23,17 +23,17 @@ def client(url: str, secret: Fields | None, timeout: float) -> Any:
         import redis
     except ImportError as error:
         raise MissingExtra("redis", "redis") from error
-    where = endpoint(url, PORTS, secret)
-    if where.path and not where.path.isdigit():
-        raise UsageError(f"{where.address}/{where.path}: the number of a database follows the port")
-    encrypted: dict[str, Any] = {"ssl": True, "ssl_ca_certs": where.ca or None} if where.tls else {}
+    server = endpoint(url, PORTS, secret)
+    if server.path and not server.path.isdigit():
+        raise UsageError(f"{server.address}/{server.path}: the path must be the number of a database")
+    tls_options: dict[str, Any] = {"ssl": True, "ssl_ca_certs": server.ca or None} if server.tls else {}
     return redis.Redis(
-        where.host,
-        where.port,
-        int(where.path or 0),
-        username=where.username or None,
-        password=where.password or None,
+        server.host,
+        server.port,
+        int(server.path or 0),
+        username=server.username or None,
+        password=server.password or None,
         socket_timeout=timeout,
         socket_connect_timeout=timeout,
-        **encrypted,
+        **tls_options,
     )

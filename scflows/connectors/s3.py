@@ -1,4 +1,4 @@
-"""Clients of S3 and what speaks its language; the library of its extra is loaded with the first of them."""
+"""Clients of S3 and compatible stores. The library is imported on first use."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-#: Seconds that a connection, and each wait for more of an answer, may take.
+#: Seconds to wait for a connection and for each part of a response.
 CONNECT_WAIT, READ_WAIT = 10, 60
-#: Fields of a secret, by the names of boto3's.
+#: The fields of a secret, with the names of boto3.
 FIELDS = {
     "url": "endpoint_url",
     "endpoint_url": "endpoint_url",
@@ -25,18 +25,18 @@ FIELDS = {
 
 
 def client(fields: Mapping[str, str]) -> Any:
-    """A client for the store that a secret's fields name. Raises MissingExtra.
+    """Return a client for the store described by a secret's fields. Raises MissingExtra.
 
-    Without a login in them the usual AWS variables and files hold; `url` names a store that is not Amazon's.
+    Without credentials the usual AWS variables and files apply; `url` is the address of a store other than Amazon's.
     """
     try:
         import boto3
         from botocore.config import Config
     except ImportError as error:
         raise MissingExtra("boto3", "s3") from error
-    given = {FIELDS[name]: value for name, value in fields.items() if name in FIELDS and value}
-    # Stores that are not Amazon's want the bucket in the path; the checksums of newer versions are unknown to many.
-    style = {"addressing_style": "path"} if "endpoint_url" in given else {}
+    options = {FIELDS[name]: value for name, value in fields.items() if name in FIELDS and value}
+    # Other stores than Amazon's need the bucket in the path, and many do not support the newer checksums.
+    style = {"addressing_style": "path"} if "endpoint_url" in options else {}
     settings = Config(
         connect_timeout=CONNECT_WAIT,
         read_timeout=READ_WAIT,
@@ -45,14 +45,14 @@ def client(fields: Mapping[str, str]) -> Any:
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
     )
-    given.setdefault("region_name", "us-east-1")
-    return boto3.session.Session().client("s3", config=settings, **given)
+    options.setdefault("region_name", "us-east-1")
+    return boto3.session.Session().client("s3", config=settings, **options)
 
 
 def reason(error: Exception) -> tuple[str, int | None]:
-    """Why a call failed in a line, and the status of the answer where there was one."""
-    answer: Any = getattr(error, "response", None) or {}
-    told = answer.get("Error", {})
-    status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode")
-    code, text = str(told.get("Code", "")), str(told.get("Message", ""))
+    """Return why a call failed, in one line, and the HTTP status if there was a response."""
+    response: Any = getattr(error, "response", None) or {}
+    details = response.get("Error", {})
+    status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    code, text = str(details.get("Code", "")), str(details.get("Message", ""))
     return (f"{code}: {text}".strip(": ") if code or text else " ".join(str(error).split())), status

@@ -1,4 +1,4 @@
-"""One step, performed: its conditions, its target, its attempts, what it gives. Stores and lists nothing."""
+"""Run one step: check its conditions and target, make its attempts, return its result. Nothing is stored here."""
 
 from __future__ import annotations
 
@@ -19,40 +19,40 @@ if TYPE_CHECKING:
     from typing import Any
 
     from scflows.execution.targets import Targets
-    from scflows.steps import Context, Promise, Step
+    from scflows.steps import Acknowledgement, Context, Step
 
 
 @dataclass
 class StepResult:
-    """What became of a step."""
+    """The result of a step."""
 
-    status: str = ""  #: `success` or `skipped`; empty for one that failed
+    status: str = ""  #: `success` or `skipped`; empty after a failure
     jump: Exit | str | None = None
     stores: bool = False  #: whether `value` is stored
     value: Any = None
     error: StepError | None = None
     details: dict[str, Any] = field(default_factory=dict)  #: of the error, as JSON values
-    attempts: int = 0  #: how many were made, where more than one was allowed
+    attempts: int = 0  #: the number of attempts, if more than one was allowed
     child_errors: list[dict[str, Any]] = field(default_factory=list)
-    interrupted: Deadline | str | None = None  #: why it was cut short, unless by its own limit
+    interrupted: Deadline | str | None = None  #: why it was interrupted, unless by its own limit
     message: str = ""  #: for the step's record
     targets: Targets | None = None
-    promises: list[Promise] = field(default_factory=list)
+    acknowledgements: list[Acknowledgement] = field(default_factory=list)
 
 
 class StepClasses:
-    """The classes of step types, with the names of the options that are templates; looked up once in a run."""
+    """A cache of the step classes of one run, with the names of the options that are templates."""
 
     def __init__(self) -> None:
         self._known: dict[str, tuple[type[Step], list[tuple[str, bool]]]] = {}
 
-    def built(self, ctx: Context, kind: str, written: dict[str, Any]) -> Step:
-        """A step with its templates rendered. Raises StepError."""
+    def create(self, ctx: Context, kind: str, written: dict[str, Any]) -> Step:
+        """Return a step with its templates rendered. Raises StepError."""
         known = self._known.get(kind)
         if known is None:
             found = find_step(kind)
             if found is None:
-                raise StepError(f"step type {kind!r} is not installed any more")
+                raise StepError(f"step type {kind!r} is no longer installed")
             templates = [(option.name, option.secrets) for option in options_of(found).values() if option.template]
             known = self._known[kind] = (found, templates)
         step_class, templates = known
@@ -66,43 +66,43 @@ class StepClasses:
 def perform(
     spec: StepSpec, ctx: Context, classes: StepClasses, evaluate: bool = True, force: bool = False
 ) -> StepResult:
-    """What becomes of a step. `evaluate` looks at its conditions, `force` runs it though its target is there."""
-    line = ctx.line
-    assert line is not None
-    ended = StepResult()
-    limit = line.bound(spec.timeout, "step", spec.name)
+    """Run a step. `evaluate`: check its conditions; `force`: run it even if its target exists."""
+    scope = ctx.scope
+    assert scope is not None
+    result = StepResult()
+    limit = scope.add_limit(spec.timeout, "step", spec.name)
     try:
         try:
-            line.start_step()
-            _attempts(spec, ctx, classes, ended, evaluate, force)
+            scope.start_step()
+            _attempts(spec, ctx, classes, result, evaluate, force)
         finally:
-            line.end_step()
+            scope.end_step()
     except StepInterrupted as stop:
-        # Once more: in a thread it may have been raised while the line was at its end already.
-        line.end_step()
-        cause = stop.cause or line.due() or CANCELLED
+        # Again, because a worker thread may be interrupted while `end_step` is running.
+        scope.end_step()
+        cause = stop.cause or scope.pending_cause() or CANCELLED
         if limit is not None and cause is limit:
-            _fail(ended, StepError(f"took longer than {limit.seconds:g} s"))
+            _fail(result, StepError(f"took longer than {limit.seconds:g} s"))
         else:
-            ended.interrupted = cause
-            _fail(ended, StepError(f"interrupted: {_told(cause)}"))
+            result.interrupted = cause
+            _fail(result, StepError(f"interrupted: {_reason(cause)}"))
     except StepError as error:
-        _fail(ended, error)
+        _fail(result, error)
     except MemoryError:
-        _fail(ended, StepError("out of memory"))
+        _fail(result, StepError("out of memory"))
     except Exception as error:
         from traceback import format_exc
 
         ctx.log.debug(format_exc())
-        _fail(ended, StepError(f"{type(error).__name__}: {error}"))
+        _fail(result, StepError(f"{type(error).__name__}: {error}"))
     finally:
-        line.unbound(limit)
-    ended.child_errors, ctx.errors = ctx.errors, []
-    ended.promises, ctx.promises = ctx.promises, []
-    return ended
+        scope.remove_limit(limit)
+    result.child_errors, ctx.errors = ctx.errors, []
+    result.acknowledgements, ctx.acknowledgements = ctx.acknowledgements, []
+    return result
 
 
-def result_of(
+def run_step(
     ctx: Context,
     classes: StepClasses,
     kind: str,
@@ -110,46 +110,46 @@ def result_of(
     jq_expression: str | None,
     jq_output: str | None,
 ) -> tuple[Any, str]:
-    """A step's result, shaped, as a JSON value, `Goto`, `Exit` or `Nothing`; and what a dry run says of it."""
+    """Run a step; return its transformed result (a JSON value, `Goto`, `Exit` or `Nothing`) and its dry-run message."""
     before = ctx.jq_output
-    # How many outputs there may be is said of what comes last.
+    # `jq_output` applies to the last jq program only.
     ctx.jq_output = jq_output if jq_expression is None else None
-    told = ""
+    message = ""
     try:
-        step = classes.built(ctx, kind, options)
+        step = classes.create(ctx, kind, options)
         if ctx.dry_run and step.writes():
-            told = f"would {step.intention()}"
-            ctx.log.info(told)
-            result = step.dry_result()
+            message = f"would {step.intention()}"
+            ctx.log.info(message)
+            value = step.dry_result()
         else:
-            told = step.intention() if ctx.dry_run else ""
-            result = step.run(ctx)
+            message = step.intention() if ctx.dry_run else ""
+            value = step.run(ctx)
     finally:
         ctx.jq_output = before
-    if isinstance(result, Goto | Exit | Nothing):
-        return result, told
-    value = json_value(result)
+    if isinstance(value, Goto | Exit | Nothing):
+        return value, message
+    value = json_value(value)
     if jq_expression is not None:
         value = ctx.expressions.filter(jq_expression, value, jq_output)
-    return value, told
+    return value, message
 
 
 def error_texts(message: str, details: Mapping[str, Any]) -> list[str]:
-    """The texts in which patterns of `ignore_errors` and `on` are searched."""
-    # Patterns of older flows were written for the mapping as Python shows it.
+    """Return the texts in which patterns of `ignore_errors` and `on` are searched."""
+    # Patterns in older flows were written for Python's representation of the mapping.
     texts = [f"{message} {json.dumps(details, ensure_ascii=False)}", f"{message} {details}"]
     return [" ".join(text.splitlines()) for text in texts]
 
 
 def _attempts(
-    spec: StepSpec, ctx: Context, classes: StepClasses, ended: StepResult, evaluate: bool, force: bool
+    spec: StepSpec, ctx: Context, classes: StepClasses, result: StepResult, evaluate: bool, force: bool
 ) -> None:
     if evaluate and spec.when:
         for condition in spec.when:
             if not ctx.expressions.evaluate(condition, ctx.data):
-                ended.status = SKIPPED
-                ended.message = f"does not hold: {condition}"
-                ctx.log.info(f"skipped, since this does not hold: {condition}", echo=False)
+                result.status = SKIPPED
+                result.message = f"skipped: condition is false ({condition})"
+                ctx.log.info(result.message, echo=False)
                 return
     if spec.target:
         from scflows.execution.targets import Targets
@@ -157,23 +157,23 @@ def _attempts(
         target, sources = (ctx.expressions.render_all(each, ctx.data) for each in (spec.target, spec.sources))
         targets = Targets(ctx, target, sources)
         if not force and targets.are_done():
-            ended.status = SKIPPED
-            ended.message = "its target is there"
-            ctx.log.info("skipped, since its target is there", echo=False)
-            ended.stores, ended.value = True, {"target": target, "skipped": True}
+            result.status = SKIPPED
+            result.message = "skipped: its target exists"
+            ctx.log.info(result.message, echo=False)
+            result.stores, result.value = True, {"target": target, "skipped": True}
             return
         if not ctx.dry_run:
             targets.begin()
-            ended.targets = targets
-    ctx.tried = lambda call: _tried(spec.retry, ctx, ended, call)
+            result.targets = targets
+    ctx.with_retry = lambda call: _retry(spec.retry, ctx, result, call)
     try:
-        ctx.tried(lambda: _once(spec, ctx, classes, ended))
+        ctx.with_retry(lambda: _run_once(spec, ctx, classes, result))
     finally:
-        ctx.tried = once
+        ctx.with_retry = once
 
 
-def _tried(retry: dict[str, Any] | None, ctx: Context, ended: StepResult, call: Callable[[], Any]) -> Any:
-    """What a call gives, tried as often as the step says."""
+def _retry(retry: dict[str, Any] | None, ctx: Context, result: StepResult, call: Callable[[], Any]) -> Any:
+    """Call a function until it succeeds or the step allows no further attempt."""
     attempt = 0
     while True:
         attempt += 1
@@ -182,34 +182,34 @@ def _tried(retry: dict[str, Any] | None, ctx: Context, ended: StepResult, call: 
         except StepError as error:
             if retry is None or error.is_tried:
                 raise
-            ended.attempts = attempt
-            wait = _wait(retry, attempt, error)
+            result.attempts = attempt
+            wait = _wait_before_next(retry, attempt, error)
             if wait is None:
-                # Nobody around this one tries again what was tried in here.
+                # An outer retry must not repeat the attempts that were made here.
                 error.is_tried = True
                 raise
-            ctx.log.warning(f"{error}; attempt {attempt} failed, the next one in {wait:.3g} s")
+            ctx.log.warning(f"{error}; attempt {attempt} failed, the next follows in {wait:.3g} s")
         ctx.errors.clear()
-        ctx.break_promises()
+        ctx.release_messages()
         ctx.sleep(wait)
 
 
-def _once(spec: StepSpec, ctx: Context, classes: StepClasses, ended: StepResult) -> None:
-    result, told = result_of(ctx, classes, spec.type, spec.options, spec.jq_expression, spec.jq_output)
-    if ended.targets is not None:
-        ended.targets.check_made()
-    ended.message = told
-    ended.status = SUCCESS
-    if isinstance(result, Goto):
-        ended.jump = result.step_name
-    elif isinstance(result, Exit):
-        ended.jump = result
-        ended.stores, ended.value = True, {"message": result.message}
-    elif not isinstance(result, Nothing):
-        ended.stores, ended.value = True, result
+def _run_once(spec: StepSpec, ctx: Context, classes: StepClasses, result: StepResult) -> None:
+    value, message = run_step(ctx, classes, spec.type, spec.options, spec.jq_expression, spec.jq_output)
+    if result.targets is not None:
+        result.targets.check_made()
+    result.message = message
+    result.status = SUCCESS
+    if isinstance(value, Goto):
+        result.jump = value.step_name
+    elif isinstance(value, Exit):
+        result.jump = value
+        result.stores, result.value = True, {"message": value.message}
+    elif not isinstance(value, Nothing):
+        result.stores, result.value = True, value
 
 
-def _wait(retry: dict[str, Any], attempt: int, error: StepError) -> float | None:
+def _wait_before_next(retry: dict[str, Any], attempt: int, error: StepError) -> float | None:
     from random import random
 
     from scflows.flows.retry import wait_before
@@ -217,29 +217,29 @@ def _wait(retry: dict[str, Any], attempt: int, error: StepError) -> float | None
     return wait_before(retry, attempt, error, error_texts(str(error), _details(error.details)), random())
 
 
-def _fail(ended: StepResult, error: StepError) -> None:
-    ended.status = ""
-    ended.jump = None
-    ended.error = error
-    ended.details = _details(error.details)
-    ended.stores = isinstance(error, ChildFailed)
+def _fail(result: StepResult, error: StepError) -> None:
+    result.status = ""
+    result.jump = None
+    result.error = error
+    result.details = _details(error.details)
+    result.stores = isinstance(error, ChildFailed)
     if isinstance(error, ChildFailed):
-        ended.value = error.result
+        result.value = error.result
 
 
 def _details(details: Mapping[str, Any]) -> dict[str, Any]:
     try:
-        kept: dict[str, Any] = json_value(dict(details))
+        values: dict[str, Any] = json_value(dict(details))
     except StepError:
-        kept = {name: str(value) for name, value in details.items()}
-    return kept
+        values = {name: str(value) for name, value in details.items()}
+    return values
 
 
-def _told(cause: Deadline | str) -> str:
+def _reason(cause: Deadline | str) -> str:
     if not isinstance(cause, Deadline):
-        return "the run was told to stop"
-    if cause.what == "run":
-        return "the run's time is over"
-    if cause.what == "final":
-        return "the time for final steps is over"
-    return f"the time of the {cause.what} around it is over ({cause.seconds:g} s)"
+        return "the run was asked to stop"
+    if cause.kind == "run":
+        return "the run has timed out"
+    if cause.kind == "final":
+        return "the time limit for final steps has passed"
+    return f"the enclosing {cause.kind} has timed out after {cause.seconds:g} s"

@@ -1,4 +1,4 @@
-"""Runs that are done again, or gone on from."""
+"""Retry, resume and stop runs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import signal
 from scflows.cron.task import TaskStore, task_settings
 from scflows.errors import Busy, NotFound, Refused
 from scflows.execution.launch import RunRequest
-from scflows.execution.rerun import read_earlier
+from scflows.execution.rerun import read_input
 from scflows.history.recorder import Recorder
 from scflows.history.run import CANCELLED, QUEUED
 from scflows.locks import is_alive
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 
 
 def request_again(run: Run, settings: Settings, resume: bool) -> tuple[RunRequest, Settings]:
-    """What asks for the same as a run did, in its workspace; `resume` goes on where it ended.
+    """Return a request that repeats a run in its workspace; `resume` continues where it ended.
 
-    Raises NotFound when nothing is kept of it.
+    Raises NotFound if its journal does not exist.
     """
-    earlier = read_earlier(settings, run.id)
+    earlier = read_input(settings, run.id)
     task = None
     if earlier.task:
         try:
             task = TaskStore(settings).read(earlier.task)
         except NotFound:
-            pass  # The flow can be run without its task.
+            pass  # The flow can run without its task.
     if task is not None:
         settings = task_settings(task)
     elif earlier.home != settings.home and os.path.isdir(earlier.home):
@@ -49,29 +49,29 @@ def request_again(run: Run, settings: Settings, resume: bool) -> tuple[RunReques
 
 
 def stop(run: Run, settings: Settings) -> int:
-    """Tell a run's process to stop; its number, 0 for one that waited and is taken out of the line.
+    """Ask the process of a run to stop; return its id, or 0 for a queued run, which is removed from the queue.
 
-    Raises NotFound or Refused when that cannot be.
+    Raises NotFound, Refused or Busy.
     """
     if run.status == QUEUED:
         from scflows.execution.admission import dequeue
         from scflows.queue.files import entry_of_run
 
-        ticket = entry_of_run(settings.state_path, run.id)
-        if ticket is not None and not ticket.is_own:
+        entry = entry_of_run(settings.state_path, run.id)
+        if entry is not None and not entry.is_own:
             recorder = Recorder(settings)
-            told = "told to stop while it waited for its turn"
-            if dequeue(settings.state_path, ticket, recorder, CANCELLED, "terminated", told):
+            message = "stopped while it was queued"
+            if dequeue(settings.state_path, entry, recorder, CANCELLED, "terminated", message):
                 recorder.close()
                 return 0
             raise Busy(f"run {run.id} is about to start", f"try again: flows runs stop {run.id}")
     pid = int(run.holder.split(":")[2]) if run.holder.count(":") == 3 else 0
     if run.ended is not None or not is_alive(run.holder) or not pid:
-        raise NotFound(f"run {run.id} does not run any more, or not on this machine")
+        raise NotFound(f"run {run.id} is not running here (it has finished, or runs on another machine)")
     try:
         os.kill(pid, signal.SIGTERM)
     except PermissionError as error:
         raise Refused(f"run {run.id} belongs to another user") from error
     except ProcessLookupError as error:
-        raise NotFound(f"run {run.id} does not run any more") from error
+        raise NotFound(f"run {run.id} has finished") from error
     return pid

@@ -1,4 +1,4 @@
-"""Walk a flow whose order is given by `needs`: steps side by side, each as soon as what it needs has ended."""
+"""Run a flow whose order is given by `needs`: steps in parallel, each as soon as the steps it needs have completed."""
 
 from __future__ import annotations
 
@@ -28,106 +28,106 @@ if TYPE_CHECKING:
 
 @dataclass
 class GraphEnd:
-    """How a graph ended."""
+    """The result of a graph."""
 
     interrupted: Deadline | str | None = None
-    failure: str = ""  #: what went wrong first and was not handled
-    reason: str = ""  #: of an end on purpose
+    failure: str = ""  #: the first error that was not handled
+    reason: str = ""  #: of an exit
     is_exit: bool = False
     message: str = ""
 
 
-def walk_graph(stepper: StepRunner, past: Checkpoint | None = None, lost: StepRecord | None = None) -> GraphEnd:
-    """Run the steps of a graph but those that are done; none when a jump among those has ended it.
+def walk_graph(runner: StepRunner, checkpoint: Checkpoint | None = None, killed: StepRecord | None = None) -> GraphEnd:
+    """Run the remaining steps of a graph; none if one of the completed steps has ended it with a jump.
 
-    `lost` is a step that was over its time and had its process killed: it is settled first.
+    `killed` is a step that exceeded its limit and whose process was killed; it is recorded first.
     """
-    walk = _Walk(stepper, past)
-    if lost is not None:
-        walk.lose(lost)
+    walk = _Walk(runner, checkpoint)
+    if killed is not None:
+        walk.record_killed(killed)
     return walk.walk()
 
 
 class _Walk:
-    def __init__(self, stepper: StepRunner, past: Checkpoint | None) -> None:
-        self.stepper = stepper
+    def __init__(self, runner: StepRunner, checkpoint: Checkpoint | None) -> None:
+        self.runner = runner
         self.end = GraphEnd()
-        steps = stepper.sequence
-        places = {step.name: place for place, step in enumerate(steps)}
-        self.graph = Graph([[places[name] for name in step.needs or () if name in places] for step in steps])
+        steps = runner.sequence
+        indexes = {step.name: index for index, step in enumerate(steps)}
+        self.graph = Graph([[indexes[name] for name in step.needs or () if name in indexes] for step in steps])
         self.ready = self.graph.first()
         self.running: dict[int, StepRecord] = {}
         self._jumped = False
-        if past is None:
+        if checkpoint is None:
             return
-        for place in sorted(past.done):
-            self.ready += self.graph.ended(place)
-        never = set(past.done)
-        for place, message in past.failed.items():
-            never.update((place, *self.graph.failed(place)))
+        for index in sorted(checkpoint.done):
+            self.ready += self.graph.ended(index)
+        excluded = set(checkpoint.done)
+        for index, message in checkpoint.failed.items():
+            excluded.update((index, *self.graph.failed(index)))
             self.end.failure = self.end.failure or message
-        self.ready = [place for place in dict.fromkeys(self.ready) if place not in never]
-        self._jumped = past.is_over or past.exit is not None
-        if past.exit is not None:
-            self.end.is_exit, self.end.message = True, past.exit
+        self.ready = [index for index in dict.fromkeys(self.ready) if index not in excluded]
+        self._jumped = checkpoint.is_over or checkpoint.exit is not None
+        if checkpoint.exit is not None:
+            self.end.is_exit, self.end.message = True, checkpoint.exit
 
-    def lose(self, record: StepRecord) -> None:
-        """Settle a step that was lost as the error it is."""
-        place = next(each for each, step in enumerate(self.stepper.sequence) if step.name == record.name)
-        self.ready = [each for each in self.ready if each != place]
-        self.running[place] = record
-        self._take(place, StepResult(error=StepError(record.message)))
+    def record_killed(self, record: StepRecord) -> None:
+        """Record a killed step as failed."""
+        index = next(each for each, step in enumerate(self.runner.sequence) if step.name == record.name)
+        self.ready = [each for each in self.ready if each != index]
+        self.running[index] = record
+        self._finish(index, StepResult(error=StepError(record.message)))
 
     def walk(self) -> GraphEnd:
-        stepper = self.stepper
-        most = stepper.flow.max_parallel or stepper.ctx.settings.max_workers
+        runner = self.runner
+        max_threads = runner.flow.max_parallel or runner.ctx.settings.max_workers
         try:
-            with StepThreadPool(stepper.line, most) as crew:
+            with StepThreadPool(runner.scope, max_threads) as pool:
                 while True:
-                    self._begin(crew, most)
+                    self._start_ready(pool, max_threads)
                     if not self.running:
                         return self.end
-                    for place, ended in crew.ended():
-                        self._take(place, ended)
+                    for index, result in pool.completed():
+                        self._finish(index, result)
         except StepInterrupted as stop:
-            self._cut_short(crew.rest(), stop.cause or stepper.line.due() or "")
+            self._finish_interrupted(pool.remaining(), stop.cause or runner.scope.pending_cause() or "")
         return self.end
 
-    def _begin(self, crew: StepThreadPool, most: int) -> None:
-        """Start what can start; after a jump or an interruption nothing does."""
+    def _start_ready(self, pool: StepThreadPool, max_threads: int) -> None:
+        """Start the steps that are ready; none after a jump or an interruption."""
         if self._jumped or self.end.interrupted is not None:
             self.ready.clear()
-        while self.ready and len(self.running) < most:
-            place = self.ready.pop(0)
-            spec = self.stepper.sequence[place]
-            self.running[place] = self.stepper.started(spec)
-            # A copy: what other steps store while this one runs must not change it under its hands.
-            data = self.stepper.ctx.data
-            seen = {**data, "__errors__": list(data["__errors__"])}
-            crew.hand_in(place, partial(self._perform, spec, seen))
+        while self.ready and len(self.running) < max_threads:
+            index = self.ready.pop(0)
+            spec = self.runner.sequence[index]
+            self.running[index] = self.runner.start_step(spec)
+            # A copy, so that results stored by other steps do not change the data while this step runs.
+            data = self.runner.ctx.data
+            snapshot = {**data, "__errors__": list(data["__errors__"])}
+            pool.submit(index, partial(self._run_step, spec, snapshot))
 
-    def _perform(self, spec: StepSpec, seen: dict[str, Any], line: CancelScope) -> StepResult:
-        ctx: Context = self.stepper.ctx.branch(seen, line)
-        return self.stepper.performed(spec, ctx)
+    def _run_step(self, spec: StepSpec, snapshot: dict[str, Any], scope: CancelScope) -> StepResult:
+        ctx: Context = self.runner.ctx.branch(snapshot, scope)
+        return self.runner.perform_step(spec, ctx)
 
-    def _take(self, place: int, ended: StepResult | BaseException) -> None:
-        stepper, spec = self.stepper, self.stepper.sequence[place]
-        if isinstance(ended, BaseException):
-            ended = StepResult(error=StepError(f"{type(ended).__name__}: {ended}"))
-        jump, message = stepper.settled(spec, place, self.running.pop(place), ended)
-        if ended.interrupted is not None:
-            self.end.interrupted = self.end.interrupted or ended.interrupted
+    def _finish(self, index: int, result: StepResult | BaseException) -> None:
+        runner, spec = self.runner, self.runner.sequence[index]
+        if isinstance(result, BaseException):
+            result = StepResult(error=StepError(f"{type(result).__name__}: {result}"))
+        jump, message = runner.finish_step(spec, index, self.running.pop(index), result)
+        if result.interrupted is not None:
+            self.end.interrupted = self.end.interrupted or result.interrupted
             self.end.message = self.end.message or message
         elif message:
             self.end.failure = self.end.failure or f"{spec.name}: {message}"
-            self._lose(self.graph.failed(place), spec.name)
+            self._skip(self.graph.failed(index), spec.name)
         else:
-            self.ready = sorted([*self.ready, *self.graph.ended(place)])
+            self.ready = sorted([*self.ready, *self.graph.ended(index)])
             if jump is not None:
                 self._jump(jump, spec.name)
 
     def _jump(self, jump: Exit | str, name: str) -> None:
-        """The first jump ends the graph once what goes on has ended."""
+        """End the graph after its running steps; only the first jump counts."""
         if self._jumped:
             return
         self._jumped = True
@@ -136,21 +136,21 @@ class _Walk:
             self.end.message = jump.message if isinstance(jump, Exit) else f"jump to __exit__ by {name}"
             self.end.reason = jump.reason if isinstance(jump, Exit) else ""
 
-    def _lose(self, places: Iterable[int], name: str) -> None:
-        """Record the steps that are skipped, since one that they need has failed."""
-        for place in places:
-            spec = self.stepper.sequence[place]
-            record = self.stepper.started(spec)
-            record.status, record.message = SKIPPED, f"skipped, since {name!r} failed"
+    def _skip(self, indexes: Iterable[int], name: str) -> None:
+        """Record the steps that are skipped because one that they need has failed."""
+        for index in indexes:
+            spec = self.runner.sequence[index]
+            record = self.runner.start_step(spec)
+            record.status, record.message = SKIPPED, f"skipped: {name!r} failed"
             record.ended = time.time()
-            if self.stepper.listener is not None:
-                self.stepper.listener.step_ended(record)
+            if self.runner.listener is not None:
+                self.runner.listener.step_ended(record)
 
-    def _cut_short(self, ended: list[tuple[int, Any]], cause: Deadline | str) -> None:
-        """Settle what was running when the flow was interrupted, also what did not come back in time."""
-        for place, each in ended:
-            if place in self.running:
-                self._take(place, each)
-        for place in list(self.running):
-            error = StepError("interrupted, and left behind since it did not end")
-            self._take(place, StepResult(error=error, interrupted=cause or self.end.interrupted or "cancelled"))
+    def _finish_interrupted(self, results: list[tuple[int, Any]], cause: Deadline | str) -> None:
+        """Record the steps that were running when the flow was interrupted, even if they have not ended."""
+        for index, each in results:
+            if index in self.running:
+                self._finish(index, each)
+        for index in list(self.running):
+            error = StepError("interrupted, and abandoned because it did not end")
+            self._finish(index, StepResult(error=error, interrupted=cause or self.end.interrupted or "cancelled"))

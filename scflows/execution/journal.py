@@ -1,7 +1,7 @@
-"""What a run has done so far, kept so that another can go on from there.
+"""The journal of a run, from which another run can resume it.
 
-`<state>/runs/<run id>/journal.jsonl`, mode 0600, one JSON value a line: first what was asked for, then one note for
-each step as it ends, at last how the flow ended. A line that is cut short, by a kill or a full disk, says nothing.
+`<state>/runs/<run id>/journal.jsonl`, mode 0600, one JSON value per line: first the run's input, then a note for each
+step when it ends, at last the result of the flow. A line cut short by a kill or a full disk is ignored.
 """
 
 from __future__ import annotations
@@ -22,21 +22,20 @@ if TYPE_CHECKING:
     from scflows.settings import Settings
 
 NAME = "journal.jsonl"
-#: What stays of the note of a step whose result held a secret.
-KEPT = ("at", "step", "done", "next", "to", "final")
+#: The keys that stay in the note of a step whose result contained a secret.
+SAFE_KEYS = ("at", "step", "done", "next", "to", "final")
 
 
 class Journal:
-    """One run's notes, open for adding. Nothing here fails a run: `problem` says why no more is kept."""
+    """One run's journal, open for appending. An error never fails the run: `problem` says why nothing more is noted."""
 
     def __init__(self, descriptor: int) -> None:
         self.problem = ""
-        #: Hides what may not lie in a file. A result in which it changes anything is withheld, and the step is run
-        #: again by who goes on from here.
+        #: Masks secrets. A result that contains one is withheld, and resuming the run repeats the step.
         self.mask = Mask()
-        self.has_past = False  #: whether it begins with what an earlier run has done
+        self.is_resumed = False  #: whether it begins with the notes of an earlier run
         self._descriptor = descriptor
-        # A secret may be learned by one step while another one beside it ends.
+        # One step may fetch a secret while a parallel one ends.
         self._lock = allocate_lock()
 
     def note_step(
@@ -49,7 +48,7 @@ class Journal:
         stored: tuple[str, Any] | None,
         is_final: bool = False,
     ) -> None:
-        """Note how a step ended. `at` is its place in the order of the flow, `following` place and name of the next."""
+        """Note the end of a step. `at` is its index in the flow, `following` index and name of the next step."""
         note: dict[str, Any] = {"at": at, "step": name, "done": is_done}
         note["next"], note["to"] = following
         if is_final:
@@ -61,12 +60,12 @@ class Journal:
         self.add(note)
 
     def note_end(self, status: str, message: str) -> None:
-        """Note how the flow ended."""
+        """Note the end of the flow."""
         self.add({"ended": status, "message": message})
 
-    def note_heir(self, run: str) -> None:
-        """Note that another run has gone on from here."""
-        self.add({"heir": run})
+    def note_successor(self, run: str) -> None:
+        """Note that another run has resumed this one."""
+        self.add({"successor": run})
 
     def add(self, note: dict[str, Any]) -> None:
         with self._lock:
@@ -74,42 +73,42 @@ class Journal:
                 return
             try:
                 if self.mask:
-                    note = _concealed(note, self.mask)
+                    note = _masked(note, self.mask)
                 content = json.dumps(note).encode() + b"\n"
                 while content:
                     content = content[os.write(self._descriptor, content) :]
             except (OSError, ValueError, RecursionError) as error:
                 reason = error.strerror if isinstance(error, OSError) else str(error)
-                self.problem = f"the run cannot be resumed from here on: {reason}"
+                self.problem = f"later steps of the run cannot be resumed: {reason}"
 
-    def conceal(self) -> None:
-        """Take out of what is noted already what the mask hides by now; what was asked for is part of that."""
+    def mask_notes(self) -> None:
+        """Remove newly known secrets from everything that was written already, including the run's input."""
         if self._descriptor < 0:
             return
         with self._lock:
             try:
-                # Opened anew, since what is open for adding writes at the end wherever one tells it to.
+                # A second descriptor, because one opened with O_APPEND always writes at the end.
                 with open(f"/proc/self/fd/{self._descriptor}", "r+b", buffering=0) as file:
-                    _conceal(file, self.mask)
+                    _mask_lines(file, self.mask)
             except OSError as error:
                 os.ftruncate(self._descriptor, 0)
                 self.problem = f"the run cannot be resumed: {error.strerror}"
 
-    def take_over(self, path: str) -> None:
-        """Copy from another journal what was done; all of it, with its end, if the flow ended well."""
-        self.has_past = True
+    def copy_from(self, path: str) -> None:
+        """Copy the completed steps of another journal; all its notes if the flow succeeded."""
+        self.is_resumed = True
         with open(path, "rb") as file:
             has_ended = any(note.get("ended") in (SUCCESS, EXIT) for note in _whole_lines(file))
             file.seek(0)
             file.readline()
             for note in _whole_lines(file):
-                if note.get("done") or (has_ended and "heir" not in note):
+                if note.get("done") or (has_ended and "successor" not in note):
                     self.add(note)
 
-    def past(self) -> list[dict[str, Any]]:
-        """All notes so far, but the first line."""
+    def notes(self) -> list[dict[str, Any]]:
+        """Return all notes so far, without the first line."""
         try:
-            # A descriptor of its own, whose place in the file is its own.
+            # A second descriptor, with its own position in the file.
             with open(f"/proc/self/fd/{self._descriptor}", "rb") as file:
                 file.readline()
                 return list(_whole_lines(file))
@@ -122,8 +121,8 @@ class Journal:
             self._descriptor = -1
 
 
-def open_journal(settings: Settings, run: str, asked: dict[str, Any], is_kept: bool) -> Journal:
-    """A new journal; one that is not kept, or cannot be, lies in memory and serves the run's own end alone."""
+def open_journal(settings: Settings, run: str, run_input: dict[str, Any], is_kept: bool) -> Journal:
+    """Return a new journal; in memory, for this run only, if `is_kept` is false or the file cannot be created."""
     descriptor = -1
     if is_kept:
         path = journal_path(settings, run)
@@ -136,54 +135,54 @@ def open_journal(settings: Settings, run: str, asked: dict[str, Any], is_kept: b
     if descriptor < 0:
         descriptor = os.memfd_create("journal", os.MFD_CLOEXEC)
     journal = Journal(descriptor)
-    journal.add(asked)
+    journal.add(run_input)
     return journal
 
 
 def journal_path(settings: Settings, run: str) -> str:
-    """Where the journal of a run lies."""
+    """Return the path of the journal of a run."""
     return os.path.join(settings.state_path, "runs", run, NAME)
 
 
-def read_asked(settings: Settings, run: str) -> dict[str, Any]:
-    """What a run was asked for. Raises NotFound when nothing is kept of it."""
+def read_header(settings: Settings, run: str) -> dict[str, Any]:
+    """Return the input of a run. Raises NotFound if it has no journal."""
     try:
         with open(journal_path(settings, run), "rb") as file:
-            asked: dict[str, Any] = json.loads(file.readline())
+            values: dict[str, Any] = json.loads(file.readline())
     except (OSError, ValueError) as error:
-        raise NotFound(f"of run {run} nothing is kept that one could go on from", "see: flows history") from error
-    return asked
+        raise NotFound(f"run {run} has no journal to resume from", "see: flows history") from error
+    return values
 
 
 def latest_successor(settings: Settings, run: str) -> str:
-    """The last of the runs that went on from this one, each from the one before; itself when none did."""
+    """Return the last run in the chain of runs that resumed this one; the run itself if there is none."""
     while True:
         try:
             with open(journal_path(settings, run), "rb") as file:
-                heirs = [each["heir"] for each in _heirs(file)]
+                successors = [each["successor"] for each in _successors(file)]
         except OSError:
             return run
-        heirs = [heir for heir in heirs if heir > run and os.path.exists(journal_path(settings, heir))]
-        if not heirs:
+        successors = [each for each in successors if each > run and os.path.exists(journal_path(settings, each))]
+        if not successors:
             return run
-        run = heirs[-1]
+        run = successors[-1]
 
 
-def note_successor(settings: Settings, run: str, heir: str) -> None:
-    """Note in the journal of a run that another has gone on from it."""
+def note_successor(settings: Settings, run: str, successor: str) -> None:
+    """Note in the journal of a run that another one has resumed it."""
     try:
         descriptor = os.open(journal_path(settings, run), os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
     except OSError:
         return
     journal = Journal(descriptor)
-    # The line before may have been cut short.
+    # The last line may have been cut short.
     os.write(descriptor, b"\n")
-    journal.note_heir(heir)
+    journal.note_successor(successor)
     journal.close()
 
 
-def restored(notes: Iterable[dict[str, Any]], data: dict[str, Any]) -> dict[str, Any]:
-    """The data as it was when the notes ended, with the errors of steps that failed."""
+def restore_data(notes: Iterable[dict[str, Any]], data: dict[str, Any]) -> dict[str, Any]:
+    """Return the data after the noted steps, with the errors of failed steps."""
     data = {**data, "__errors__": list(data["__errors__"])}
     for note in notes:
         data["__errors__"].extend(note.get("errors", ()))
@@ -203,39 +202,39 @@ def _whole_lines(file: Any) -> Iterator[dict[str, Any]]:
                 yield note
 
 
-def _heirs(file: Any) -> Iterator[dict[str, Any]]:
+def _successors(file: Any) -> Iterator[dict[str, Any]]:
     for line in file:
-        if line.startswith(b'{"heir"') and line.endswith(b"\n"):
+        if line.startswith(b'{"successor"') and line.endswith(b"\n"):
             yield json.loads(line)
 
 
-def _conceal(file: Any, mask: Mask) -> None:
-    """Write over the lines that show a secret. They keep their length, so that the others stay where they are."""
-    place = 0
+def _mask_lines(file: Any, mask: Mask) -> None:
+    """Overwrite the lines that contain a secret. Their length stays the same, so the other lines do not move."""
+    position = 0
     for line in file.read().splitlines(keepends=True):
-        after = place + len(line)
+        next_position = position + len(line)
         try:
             note = json.loads(line)
         except ValueError:
             note = None
         if isinstance(note, dict):
-            hidden = _concealed(note, mask)
-            if hidden is not note:
-                content = json.dumps(hidden).encode()
+            masked = _masked(note, mask)
+            if masked is not note:
+                content = json.dumps(masked).encode()
                 if len(content) >= len(line):
-                    content = b""  # A line of blanks says nothing.
-                file.seek(place)
+                    content = b""  # A blank line is ignored.
+                file.seek(position)
                 file.write(content.ljust(len(line) - 1) + b"\n")
-        place = after
+        position = next_position
 
 
-def _concealed(note: dict[str, Any], mask: Mask) -> dict[str, Any]:
-    """A note without what the mask hides; the same one if that is nothing."""
-    hidden: dict[str, Any] = mask.value(note)
-    if hidden == note:
+def _masked(note: dict[str, Any], mask: Mask) -> dict[str, Any]:
+    """Return a note without secrets; the same object if it contains none."""
+    masked: dict[str, Any] = mask.value(note)
+    if masked == note:
         return note
     if "content" in note and "flow" in note:
         return {name: note[name] for name in ("flow", "task", "home", "slot", "content")} | {"withheld": True}
-    if "step" not in note or "value" not in note or hidden["value"] == note["value"]:
-        return hidden
-    return {name: note[name] for name in KEPT if name in note} | {"withheld": True}
+    if "step" not in note or "value" not in note or masked["value"] == note["value"]:
+        return masked
+    return {name: note[name] for name in SAFE_KEYS if name in note} | {"withheld": True}

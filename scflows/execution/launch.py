@@ -1,7 +1,7 @@
-"""Run a flow here: lock, claim, fork, watch, record; or have it wait for its turn.
+"""Run a flow in this process: lock, claim, fork, supervise, record; or enqueue it.
 
-The parent keeps the lock, the deadline and the final record; the child runs the steps in its own process group.
-So a hard limit, a stop, a C library that never returns and a crash all end in a true record.
+The parent keeps the lock, enforces the limit and writes the final record; the child runs the steps in its own process
+group. So the record is correct even after a hard limit, a stop, a crash or a C library that never returns.
 """
 
 from __future__ import annotations
@@ -36,24 +36,24 @@ if TYPE_CHECKING:
     from scflows.settings import Settings
 
 
-# Nobody compares or prints these two, and methods that are not made cost nothing at a start.
+# Never compared or printed; not generating those methods makes starting faster.
 @dataclass(frozen=True, eq=False, repr=False)
 class RunRequest:
-    """What is asked of `launch`: a flow by its path, or a task."""
+    """The parameter of `launch`: a flow by its path, or a task."""
 
-    flow: str = ""  #: as typed; empty when a task says which
+    flow: str = ""  #: as typed; empty for a task
     task: Task | None = None
     payload: Any = field(default_factory=dict)  #: becomes `__input__`
-    params: dict[str, Any] = field(default_factory=dict)  #: over those of the task
+    params: dict[str, Any] = field(default_factory=dict)  #: take precedence over those of the task
     trigger: str = "manual"
-    slot: float | None = None  #: the due time to answer for, seconds since the epoch
-    again: bool = False  #: run also for a slot that has its run
-    timeout: float | None = None  #: seconds, over those of task, flow and settings
+    slot: float | None = None  #: the due time, in seconds since the epoch
+    again: bool = False  #: run even if the slot was already run
+    timeout: float | None = None  #: seconds; takes precedence over task, flow and settings
     dry_run: bool = False
-    force: bool = False  #: run steps though their target is there; go on from a run though its flow has changed
-    resume: str = ""  #: the id of a run to go on from
-    wants_data: bool = False  #: whether the caller needs the data; else it stays in the child
-    about: str = ""  #: for a hook, the task whose run it tells of
+    force: bool = False  #: run steps even if their target exists; resume even if the flow has changed
+    resume: str = ""  #: the id of the run to resume
+    wants_data: bool = False  #: whether to return the data to the caller
+    about: str = ""  #: for a hook, the task whose run it is about
     begins: float = 0.0  #: not before this time, in seconds since the epoch
     waits: str = ""  #: what it does when it cannot start at once, see `entrance`: LEFT, HERE, or neither
     turn: Grant | None = None  #: it has waited, and now it is its turn
@@ -62,12 +62,12 @@ class RunRequest:
 
 @dataclass(eq=False, repr=False)
 class RunOutcome:
-    """What became of a request."""
+    """The outcome of a request."""
 
     run: Run
     data: dict[str, Any]
-    problems: list[str]  #: what went wrong around the run: a log or a history that cannot be written
-    mistakes: FlowError | UsageError | None = None  #: why the flow was refused
+    problems: list[str]  #: problems other than of the flow, for example a log that cannot be written
+    mistakes: FlowError | UsageError | None = None  #: why the request is invalid
 
 
 def launch(
@@ -75,16 +75,16 @@ def launch(
 ) -> RunOutcome:
     """Run a flow, or record why it did not run.
 
-    `tell` is called as it happens with `log` (a line), `step_started` and `step_ended` (a step record).
-    Raises FlowError for a flow that somebody named and that is not there; any other end is in the outcome.
+    `tell` is called with the events `log` (a line), `step_started` and `step_ended` (a step record), and `waits`.
+    Raises FlowError if a flow given by its path does not exist; any other failure is in the outcome.
     """
     return _Launch(request, settings, tell).run()
 
 
-def start_hook(path: str, told: dict[str, Any], about: str, settings: Settings) -> str:
-    """Run a flow that is told of another's run; what went wrong with it, or nothing."""
+def start_hook(path: str, payload: dict[str, Any], about: str, settings: Settings) -> str:
+    """Run a hook flow with the record of another run; return its error, or an empty text."""
     try:
-        outcome = launch(RunRequest(flow=path, payload=told, trigger=HOOK, about=about), settings)
+        outcome = launch(RunRequest(flow=path, payload=payload, trigger=HOOK, about=about), settings)
     except ScflowsError as error:
         return str(error)
     run = outcome.run
@@ -113,31 +113,31 @@ class _Launch:
         self.log = TaskLog("")
         self.problems: list[str] = []
         self.journal: Journal | None = None
-        self.where: FlowPath | None = None
+        self.path: FlowPath | None = None
         self.flow: Flow | None = None
         self.follow_up = RunNotifier(self.record, settings, start_hook)
 
     def run(self) -> RunOutcome:
         task = self.request.task
-        where: FlowPath | None = None
+        path: FlowPath | None = None
         if task is not None:
             self.record.task = task.name
             self.record.flow = task.flow or " ".join(task.command)
         else:
-            where = find_flow(self.request.flow, self.settings)
-            self.record.flow = where.written
-            self.record.task = _name_of(where)
+            path = find_flow(self.request.flow, self.settings)
+            self.record.flow = path.written
+            self.record.task = _name_of(path)
         self._open_log()
-        self._load(where)
-        admission = self._admission(where)
-        # From the claim to the final record a signal must not end this process: it waits, or stops the child.
+        self._load(path)
+        admission = self._admission(path)
+        # From the claim to the final record signals are blocked or stop the child, but never end this process.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
         try:
             try:
                 if not self._entrance(admission).enter(STOP_SIGNALS, self.request.turn):
                     return self._ended()
                 self._start()
-                self._tell_overlap(admission)
+                self._record_overlap(admission)
                 if admission.problem:
                     self.log.warning(admission.problem)
                 self._log_end()
@@ -149,8 +149,8 @@ class _Launch:
                 admission.give_up()
                 signal.pthread_sigmask(signal.SIG_SETMASK, before)
             self.recorder.close()
-            # Hooks go on in the place of the run they tell of.
-            self.follow_up.notify_end(self._end_incident())
+            # Hooks run with the permit of the run that they are about.
+            self.follow_up.notify_end(self._report_end_of_incident())
         finally:
             admission.leave()
         for problem in self.follow_up.problems:
@@ -158,33 +158,33 @@ class _Launch:
             self._problem(problem)
         return self._ended()
 
-    def _end_incident(self) -> bool:
-        """Whether it was told already that something is wrong with the task; if the run ends that, it is told now."""
+    def _report_end_of_incident(self) -> bool:
+        """Return True if there was an incident of the task; if the run ends it, its end is reported now."""
         if not os.path.exists(os.path.join(self.settings.state_path, "incidents", f"{self.record.task}.json")):
             return False
         from scflows.notifications.deliver import resolve_incident
 
         return resolve_incident(self.record, self.settings, start_hook)
 
-    def _load(self, where: FlowPath | None) -> None:
-        """Find and check the flow; what is wrong with it is told once the run has begun."""
+    def _load(self, path: FlowPath | None) -> None:
+        """Find and check the flow; mistakes are reported once the run has started."""
         task = self.request.task
         if task is not None and task.command:
             return
         try:
-            if where is None:
-                # Nobody typed a task's path; its messages name the flow as its folder does.
-                where = replace(find_flow(task.flow if task is not None else "", self.settings), typed="")
-            self.where = where
-            self.flow = load_flow(where, self.settings)
+            if path is None:
+                # The path of a task was not typed, so messages show it relative to the flows folder.
+                path = replace(find_flow(task.flow if task is not None else "", self.settings), typed="")
+            self.path = path
+            self.flow = load_flow(path, self.settings)
         except (FlowError, UsageError) as error:
             self.mistakes = error
 
-    def _admission(self, where: FlowPath | None) -> RunResources:
+    def _admission(self, path: FlowPath | None) -> RunResources:
         request, settings = self.request, self.settings
-        lock = Lock(settings.lock_path, self._lock_name(where))
+        lock = Lock(settings.lock_path, self._lock_name(path))
         admission = RunResources(self.record.id, lock, settings.state_path, self._setting("max_runs", 1))
-        # A command only starts others, a hook tells of a run that has a place: they would wait for themselves.
+        # A command starts other runs, and a hook belongs to a run with a permit: they would wait for themselves.
         admission.needs_place = self.record.trigger != HOOK and not (request.task is not None and request.task.command)
         admission.place = request.place
         if request.turn is not None:
@@ -197,15 +197,15 @@ class _Launch:
         request, task, flow = self.request, self.request.task, self.flow
         longest = self._setting("max_wait_seconds", 0.0)
         entrance = AdmissionControl(self.record, admission, self.recorder, self.settings.state_path, longest)
-        entrance.tell = lambda text: self._tell_waiting(text)
-        # A rehearsal by hand takes no slot from the run that it rehearses.
+        entrance.tell = lambda text: self._report_waiting(text)
+        # A manual dry run does not use up the slot of the real run.
         entrance.again = request.again or request.dry_run
         entrance.begins = request.begins
         entrance.waits = request.waits
         entrance.overlap = task.overlap if task is not None else flow.overlap if flow is not None else "skip"
         if self.record.trigger == CATCH_UP:
-            entrance.overlap = WAIT  # Whatever began in the same moment answers for another slot.
-            entrance.begins = 0.0  # Of those that wait it is no earlier one, though its slot is.
+            entrance.overlap = WAIT  # A run that started in the meantime is for another slot.
+            entrance.begins = 0.0  # In the queue it is not earlier than others, although its slot is.
         if flow is not None:
             entrance.mutexes, entrance.priority = flow.mutex, flow.priority
             if self.record.trigger == HOOK and flow.mutex:
@@ -213,7 +213,7 @@ class _Launch:
         return entrance
 
     def _setting(self, name: str, fallback: Any) -> Any:
-        """A setting; one that cannot be is a mistake that the run is refused for."""
+        """Return a setting; an invalid value is recorded as a mistake, for which the run fails."""
         try:
             return getattr(self.settings, name)
         except UsageError as error:
@@ -221,11 +221,11 @@ class _Launch:
             return fallback
 
     def _start(self) -> None:
-        """Run in a child, if the flow is sound; every way it can end is in the record afterwards."""
+        """Run a valid flow in a child and put its end into the record."""
         try:
             if self.mistakes is not None:
                 raise self.mistakes
-            body = self._body()
+            workload = self._workload()
         except (FlowError, UsageError) as error:
             self.mistakes = error
             self.follow_up.notify_start()
@@ -234,25 +234,27 @@ class _Launch:
             return
         self.recorder.close()
         try:
-            Supervisor(body, self.record, self.log, self.recorder, self.tell, self.request.wants_data, self.data).run()
+            Supervisor(
+                workload, self.record, self.log, self.recorder, self.tell, self.request.wants_data, self.data
+            ).run()
         finally:
             if self.journal is not None:
                 self.journal.close()
 
-    def _body(self) -> Any:
-        """What the child shall do. Raises FlowError or UsageError for what cannot be run."""
-        task, where, flow = self.request.task, self.where, self.flow
+    def _workload(self) -> Any:
+        """Return the work for the child. Raises FlowError or UsageError for a request that cannot run."""
+        task, path, flow = self.request.task, self.path, self.flow
         if task is not None and task.command:
             self._log_start(" ".join(task.command))
             self.follow_up.notify_start()
             limit = self.request.timeout or task.timeout or self.settings.timeout_seconds
             return CommandWorkload(task.command, self.settings, limit)
-        assert where is not None
+        assert path is not None
         assert flow is not None
-        self.record.flow = where.written
-        from scflows.execution.rerun import asked_of, begin_journal
+        self.record.flow = path.written
+        from scflows.execution.rerun import input_to_resume, start_journal
 
-        earlier = asked_of(self.request.resume, where, self.settings, self.request.force)
+        earlier = input_to_resume(self.request.resume, path, self.settings, self.request.force)
         params = {**(task.params if task is not None else {}), **self.request.params}
         if earlier is not None:
             data, params = earlier.data, earlier.params
@@ -262,14 +264,14 @@ class _Launch:
             data = self._first_data(flow)
         name = task.name if task is not None else ""
         is_kept = not self.record.dry_run
-        self.journal = begin_journal(self.settings, self.record, where, name, params, data, is_kept, earlier)
-        going_on = f", going on from run {earlier.run}" if earlier is not None else ""
-        self._log_start(f"flow {where.written}{going_on}")
-        self.follow_up.notify_start(where, flow)
-        given = self.request.timeout or (task.timeout if task is not None else None)
-        # What is given bounds the whole run, what the flow says bounds the flow; the setting is for who says nothing.
-        limit = min(given or flow.timeout or self.settings.timeout_seconds, flow.timeout or float("inf"))
-        return FlowWorkload(flow, data, self.settings, limit, self.journal, where.folder, self.request.force)
+        self.journal = start_journal(self.settings, self.record, path, name, params, data, is_kept, earlier)
+        resumed = f", resuming run {earlier.run}" if earlier is not None else ""
+        self._log_start(f"flow {path.written}{resumed}")
+        self.follow_up.notify_start(path, flow)
+        limit_given = self.request.timeout or (task.timeout if task is not None else None)
+        # The given limit applies to the run and the flow's own to the flow; the setting is the default for both.
+        limit = min(limit_given or flow.timeout or self.settings.timeout_seconds, flow.timeout or float("inf"))
+        return FlowWorkload(flow, data, self.settings, limit, self.journal, path.folder, self.request.force)
 
     def _params(self, flow: Flow, given: dict[str, Any]) -> dict[str, Any]:
         if not flow.params and not given:
@@ -295,14 +297,14 @@ class _Launch:
             data["params"] = self.record.params
         return data
 
-    def _tell_overlap(self, admission: RunResources) -> None:
-        """Say for which run this one was stopped, if for one."""
+    def _record_overlap(self, admission: RunResources) -> None:
+        """Record which run this one was stopped for, if any."""
         if self.record.status == CANCELLED:
             by = admission.stopped_for()
             if by:
                 self.record.reason, self.record.message = "overlap", f"stopped for run {by}"
 
-    def _tell_waiting(self, text: str) -> None:
+    def _report_waiting(self, text: str) -> None:
         self.log.info(f"run {self.record.id} {text}")
         if self.tell is not None:
             self.tell("waits", {"message": text})
@@ -313,15 +315,15 @@ class _Launch:
         self.record.message = message
         self.record.ended = time.time()
 
-    def _lock_name(self, where: FlowPath | None) -> str:
-        """A task's name; a flow named by its path shares the lock of the task that stands for it alone."""
-        if self.request.about and where is not None:
-            # Two tasks that fail at once each have their notice: hooks wait for nobody, and none is skipped.
-            return lock_name(f"{where.file}/about/{self.request.about}")
-        task = self.request.task or _task_of(self.record.task, where, self.settings)
-        if task is not None or where is None:
+    def _lock_name(self, path: FlowPath | None) -> str:
+        """Return the lock's name: the task's, also for a flow given by its path if the task only runs that flow."""
+        if self.request.about and path is not None:
+            # One lock per task, so that hooks of tasks that fail at the same time run in parallel and none is skipped.
+            return lock_name(f"{path.file}/about/{self.request.about}")
+        task = self.request.task or _task_of(self.record.task, path, self.settings)
+        if task is not None or path is None:
             return self.record.task
-        return lock_name(where.file)
+        return lock_name(path.file)
 
     def _open_log(self) -> None:
         task = self.request.task
@@ -337,16 +339,16 @@ class _Launch:
         else:
             self.record.log = path
 
-    def _log_start(self, what: str) -> None:
+    def _log_start(self, subject: str) -> None:
         slot = f", slot {timestamp(self.record.slot)}" if self.record.slot is not None else ""
         dry = ", dry run" if self.record.dry_run else ""
-        waited = f", after {self.record.waited:.0f} s of waiting" if self.record.waited >= 1 else ""
-        self.log.info(f"run {self.record.id} started: {what}{slot}{dry}{waited}", echo=False)
+        waited = f", after waiting {self.record.waited:.0f} s" if self.record.waited >= 1 else ""
+        self.log.info(f"run {self.record.id} started: {subject}{slot}{dry}{waited}", echo=False)
 
     def _log_end(self) -> None:
         record = self.record
-        told = f": {record.message}" if record.message else ""
-        line = f"run {record.id} {record.status} after {record.took or 0:.1f} s{told}"
+        message = f": {record.message}" if record.message else ""
+        line = f"run {record.id} {record.status} after {record.took or 0:.1f} s{message}"
         if record.status in (SUCCESS, EXIT):
             self.log.info(line, echo=False)
         else:
@@ -363,15 +365,15 @@ class _Launch:
         return RunOutcome(self.record, self.data, self.problems, self.mistakes)
 
 
-def _name_of(where: FlowPath) -> str:
+def _name_of(path: FlowPath) -> str:
     from scflows.cron.task import task_name
 
-    return task_name(where.file, where.folder)
+    return task_name(path.file, path.folder)
 
 
-def _task_of(name: str, where: FlowPath | None, settings: Settings) -> Task | None:
-    """The task of that name, if all it does is to run this flow."""
-    if where is None or not os.path.exists(os.path.join(settings.state_path, "tasks", f"{name}.json")):
+def _task_of(name: str, path: FlowPath | None, settings: Settings) -> Task | None:
+    """Return the task of that name if it only runs this flow, without parameters."""
+    if path is None or not os.path.exists(os.path.join(settings.state_path, "tasks", f"{name}.json")):
         return None
     from scflows.cron.task import TaskStore
 
@@ -379,11 +381,11 @@ def _task_of(name: str, where: FlowPath | None, settings: Settings) -> Task | No
         task = TaskStore(settings).read(name)
     except ScflowsError:
         return None
-    return task if task is not None and task.flow == where.file and not task.params else None
+    return task if task is not None and task.flow == path.file and not task.params else None
 
 
 def _local_times(zone: str, started: float, slot: float | None) -> tuple[str, str]:
-    """The start as 14 digits, the slot (else the start) as ISO 8601, both in a zone."""
+    """Return the start as 14 digits and the slot (otherwise the start) as ISO 8601, both in the given zone."""
     if zone == "UTC":
         stamp = time.strftime("%Y%m%d%H%M%S", time.gmtime(started))
         return stamp, time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(started if slot is None else slot))
@@ -393,6 +395,6 @@ def _local_times(zone: str, started: float, slot: float | None) -> tuple[str, st
     try:
         found = ZoneInfo(zone)
     except (KeyError, ValueError, OSError) as error:
-        raise UsageError(f"TIMEZONE {zone!r} is no time zone", "use a name such as Europe/Madrid") from error
+        raise UsageError(f"TIMEZONE {zone!r} is not a valid time zone", "use a name such as Europe/Madrid") from error
     moment = datetime.fromtimestamp(started if slot is None else slot, found).replace(microsecond=0)
     return datetime.fromtimestamp(started, found).strftime("%Y%m%d%H%M%S"), moment.isoformat()

@@ -1,4 +1,4 @@
-"""What a run is kept of to do it again or to go on from it: what it was asked for, and the state of its flow file."""
+"""The saved input of a run, to retry or resume it, with a checksum of its flow file."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from binascii import crc32
 from dataclasses import dataclass
 
 from scflows.errors import FlowError, Mistake, NotFound, Refused, UsageError
-from scflows.execution.journal import Journal, journal_path, latest_successor, note_successor, open_journal, read_asked
+from scflows.execution.journal import Journal, journal_path, latest_successor, note_successor, open_journal, read_header
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,53 +20,52 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunInput:
-    """What an earlier run was asked for."""
+    """The input of an earlier run."""
 
     run: str  #: its id
     flow: str  #: the flow file, absolute
-    task: str  #: the name of the task it was run for; empty without one
+    task: str  #: the name of its task; empty without one
     home: str  #: the workspace
     slot: float | None
-    params: dict[str, Any]  #: as given, before they were checked
-    data: dict[str, Any]  #: the data it began with
+    params: dict[str, Any]  #: as given, before validation
+    data: dict[str, Any]  #: its initial data
     content: list[int]  #: length and checksum of the flow file
 
 
-def read_earlier(settings: Settings, run: str) -> RunInput:
-    """What a run was asked for. Raises NotFound when nothing is kept of it, Refused when that held a secret."""
-    asked = read_asked(settings, run)
-    if asked.get("withheld"):
+def read_input(settings: Settings, run: str) -> RunInput:
+    """Return the input of a run. Raises NotFound if it was not saved, Refused if it contained a secret."""
+    values = read_header(settings, run)
+    if values.get("withheld"):
         raise Refused(
-            f"what run {run} was given held a secret, and was not kept",
-            f"start it anew, with its input and parameters: flows run {asked['task'] or asked['flow']}",
+            f"the input of run {run} contained a secret and was not saved",
+            f"run it again with its input and parameters: flows run {values['task'] or values['flow']}",
         )
-    return RunInput(run=run, **asked)
+    return RunInput(run=run, **values)
 
 
-def asked_of(run: str, where: FlowPath, settings: Settings, force: bool) -> RunInput | None:
-    """What the run was asked for that is to be gone on from; None without an id.
+def input_to_resume(run: str, where: FlowPath, settings: Settings, force: bool) -> RunInput | None:
+    """Return the input of the run to resume; None if `run` is empty.
 
-    Of a run that was gone on from already it is the last one in that row. Raises UsageError when nothing is kept
-    of it, Refused when that held a secret, FlowError for a flow that is another one or was changed since, unless
-    forced.
+    If the run was resumed before, its latest successor is used. Raises UsageError if no input was saved, Refused if it
+    contained a secret, FlowError if the run is of another flow or, without `force`, if the flow has changed.
     """
     if not run:
         return None
     try:
-        earlier = read_earlier(settings, latest_successor(settings, run))
+        earlier = read_input(settings, latest_successor(settings, run))
     except NotFound as error:
         raise UsageError(str(error), error.help) from error
     if earlier.flow != where.file:
-        raise FlowError([Mistake(where.written, f"run {run} was one of another flow: {earlier.flow}")])
+        raise FlowError([Mistake(where.written, f"run {run} is a run of another flow: {earlier.flow}")])
     if earlier.content != _content(where.file) and not force:
         raise FlowError(
-            [Mistake(where.written, f"the flow was changed since run {run}")],
-            "go on all the same with --force, or from the start with: flows runs retry",
+            [Mistake(where.written, f"the flow has changed since run {run}")],
+            "use --force to resume nevertheless, or start again with: flows runs retry",
         )
     return earlier
 
 
-def begin_journal(
+def start_journal(
     settings: Settings,
     run: Run,
     where: FlowPath,
@@ -76,8 +75,8 @@ def begin_journal(
     is_kept: bool,
     earlier: RunInput | None,
 ) -> Journal:
-    """The journal of a run that begins; of one that goes on from an earlier one, with what that has done."""
-    asked = {
+    """Return the journal of a new run; if it resumes an earlier run, with that run's completed steps."""
+    run_input = {
         "flow": where.file,
         "task": task,
         "home": settings.home,
@@ -86,15 +85,15 @@ def begin_journal(
         "data": data,
         "content": _content(where.file),
     }
-    journal = open_journal(settings, run.id, asked, is_kept)
+    journal = open_journal(settings, run.id, run_input, is_kept)
     if earlier is not None:
         try:
-            journal.take_over(journal_path(settings, earlier.run))
+            journal.copy_from(journal_path(settings, earlier.run))
         except OSError as error:
             journal.problem = f"run {earlier.run} cannot be read: {error.strerror}"
         if journal.problem:
             journal.close()
-            raise UsageError(journal.problem, "what was done before cannot be kept; is the disk full?")
+            raise UsageError(journal.problem, "its completed steps cannot be copied; is the disk full?")
         if is_kept:
             note_successor(settings, earlier.run, run.id)
     return journal

@@ -1,4 +1,4 @@
-"""Go on where the notes of an earlier run end."""
+"""Restore the state of a run from its journal."""
 
 from __future__ import annotations
 
@@ -14,92 +14,90 @@ if TYPE_CHECKING:
 
 @dataclass
 class Checkpoint:
-    """What an earlier run has done."""
+    """The state of a flow according to the journal."""
 
-    following: int | None = 0  #: where the order of the file goes on
-    done: set[int] = field(default_factory=set)  #: the places of the steps that are done
-    failed: dict[int, str] = field(
-        default_factory=dict
-    )  #: of this run itself: the places of those that failed, and why
-    exit: str | None = None  #: of this run itself: the message of a step that ended it early, while others went on
-    is_over: bool = False  #: whether a step that is done jumped to the end
-    ended: tuple[str, str] | None = None  #: (status, message) of a flow that ended well
-    problem: str = ""  #: why it cannot be gone on from
+    following: int | None = 0  #: index of the next step in file order
+    done: set[int] = field(default_factory=set)  #: indexes of the completed steps
+    failed: dict[int, str] = field(default_factory=dict)  #: of the same run: indexes of failed steps, with messages
+    exit: str | None = None  #: of the same run: the message of a step that ended the flow while others were running
+    is_over: bool = False  #: whether a completed step jumped to the end
+    ended: tuple[str, str] | None = None  #: (status, message) of a flow that has ended successfully
+    problem: str = ""  #: why the run cannot be resumed
 
 
-def restore(stepper: StepRunner, lost: StepRecord | None = None) -> Checkpoint:
-    """Put the results of the steps that are done into the data, and tell where to go on.
+def restore(runner: StepRunner, killed: StepRecord | None = None) -> Checkpoint:
+    """Put the results of completed steps into the data and return where to continue.
 
-    `lost` says that the notes are of this very run, whose first process was killed for that step.
-    A step whose result was withheld, since it held a secret, is run again in its place.
+    With `killed` the journal is of the same run, whose process was killed for that step. A step whose result was
+    withheld because it contained a secret is run again.
     """
-    assert stepper.journal is not None
-    past = Checkpoint()
-    data = stepper.ctx.data
-    kept = 0
-    for note in stepper.journal.past():
+    assert runner.journal is not None
+    checkpoint = Checkpoint()
+    data = runner.ctx.data
+    count = 0
+    for note in runner.journal.notes():
         if "ended" in note:
-            past.ended = note["ended"], note["message"]
+            checkpoint.ended = note["ended"], note["message"]
             continue
         is_final = note.get("final", False)
-        place = len(stepper.sequence) if is_final else _place(stepper, note["at"], note["step"])
-        if place is None:
-            stepper.ctx.log.warning(f"step {note['step']!r} was done before, and is not in the flow any more")
+        index = len(runner.sequence) if is_final else _index_of(runner, note["at"], note["step"])
+        if index is None:
+            runner.ctx.log.warning(f"step {note['step']!r} was completed before, but is no longer in the flow")
             continue
         data["__errors__"].extend(note.get("errors", ()))
         if note.get("withheld"):
-            problem = _again(stepper, place)
+            problem = _run_again(runner, index)
             if problem:
-                past.problem = problem
-                return past
+                checkpoint.problem = problem
+                return checkpoint
         elif "key" in note:
             data[note["key"]] = note["value"]
-        if lost is not None and not is_final and not note["done"]:
-            _undone(past, note, place)
+        if killed is not None and not is_final and not note["done"]:
+            _restore_undone(checkpoint, note, index)
         elif not is_final:
-            past.done.add(place)
-            kept += 1
+            checkpoint.done.add(index)
+            count += 1
             following = note["next"]
-            past.is_over = past.is_over or following is None
-            past.following = following if following is None else _following(stepper, following, note.get("to"))
-    if lost is None:
-        stepper.ctx.log.info(f"{kept} steps were done before, and are not run again")
-    return past
+            checkpoint.is_over = checkpoint.is_over or following is None
+            checkpoint.following = following if following is None else _following(runner, following, note.get("to"))
+    if killed is None:
+        runner.ctx.log.info(f"{count} steps were completed before and are not run again")
+    return checkpoint
 
 
-def _undone(past: Checkpoint, note: dict[str, Any], place: int) -> None:
-    """A step of a graph after which nothing more starts, or nothing of what needs it."""
+def _restore_undone(checkpoint: Checkpoint, note: dict[str, Any], index: int) -> None:
+    """Restore a step of a graph that failed or ended the flow."""
     errors = note.get("errors", ())
     if errors and errors[-1].get("step") == note["step"] and "ignored" not in errors[-1]:
-        past.failed[place] = f"{note['step']}: {errors[-1]['error']['message']}"
+        checkpoint.failed[index] = f"{note['step']}: {errors[-1]['error']['message']}"
         return
     value = note.get("value")
-    told = value.get("message") if isinstance(value, dict) else None
-    past.exit = told if isinstance(told, str) else f"jump to __exit__ by {note['step']}"
-    past.done.add(place)
+    message = value.get("message") if isinstance(value, dict) else None
+    checkpoint.exit = message if isinstance(message, str) else f"jump to __exit__ by {note['step']}"
+    checkpoint.done.add(index)
 
 
-def _place(stepper: StepRunner, at: int, name: str) -> int | None:
-    """Where a step stands now; the flow may have been changed since."""
-    steps = stepper.sequence
+def _index_of(runner: StepRunner, at: int, name: str) -> int | None:
+    """Return the current index of a step, because the flow may have changed."""
+    steps = runner.sequence
     if at < len(steps) and steps[at].name == name:
         return at
-    return next((place for place, step in enumerate(steps) if step.name == name), None)
+    return next((index for index, step in enumerate(steps) if step.name == name), None)
 
 
-def _following(stepper: StepRunner, at: int, name: Any) -> int | None:
+def _following(runner: StepRunner, at: int, name: Any) -> int | None:
     if name is None:
-        return len(stepper.sequence)
-    place = _place(stepper, at, name)
-    return at if place is None else place
+        return len(runner.sequence)
+    index = _index_of(runner, at, name)
+    return at if index is None else index
 
 
-def _again(stepper: StepRunner, place: int) -> str:
-    spec = stepper.final if place == len(stepper.sequence) else stepper.sequence[place]
+def _run_again(runner: StepRunner, index: int) -> str:
+    spec = runner.final if index == len(runner.sequence) else runner.sequence[index]
     if spec is None:
         return ""
-    stepper.ctx.log.info(f"step {spec.name!r} is run again: its result held a secret, and was not kept")
-    record = stepper.started(spec)
-    ended = stepper.performed(spec, stepper.ctx, evaluate=False)
-    _, message = stepper.settled(spec, place, record, ended)
+    runner.ctx.log.info(f"step {spec.name!r} is run again: its result contained a secret and was not saved")
+    record = runner.start_step(spec)
+    result = runner.perform_step(spec, runner.ctx, evaluate=False)
+    _, message = runner.finish_step(spec, index, record, result)
     return f"{spec.name}: {message}" if message else ""

@@ -1,6 +1,6 @@
-"""The limits of steps and child flows, as the parent process watches over them.
+"""The time limits of steps and child flows, as enforced by the parent process.
 
-A library in C may never let the clock of its own process interrupt it.
+A C library may never let the watchdog of its own process interrupt it.
 """
 
 from __future__ import annotations
@@ -14,49 +14,49 @@ if TYPE_CHECKING:
 
 @dataclass
 class KilledStep:
-    """A step whose process was ended, since it did not heed its limit."""
+    """A step whose process was killed because it exceeded its limit."""
 
-    step: str  #: its name; for what a child flow did, that of the step of the run's own flow
-    message: str  #: what its error says
+    step: str  #: its name; inside a child flow, the name of the step of the top-level flow
+    message: str  #: of its error
 
 
 @dataclass
 class _Limit:
     step: str
-    what: str  #: whose limit it is: `step`, `flow`
+    kind: str  #: what is limited: `step`, `flow`
     name: str
     seconds: float
-    ends: float  #: by the monotonic clock, which all processes share; some time to react is part of it
+    ends: float  #: by the monotonic clock, which all processes share; includes the grace period
 
 
 class StepLimits:
-    """Those that hold just now. A child tells of them as `bound`, and as `unbound` when what they bound has ended."""
+    """The current limits, as reported by the child."""
 
     def __init__(self, grace: float) -> None:
-        """`grace`: seconds that a child has to react by itself."""
+        """Give the child `grace` seconds to react by itself."""
         self._grace = grace
-        self._held: dict[int, _Limit] = {}
+        self._limits: dict[int, _Limit] = {}
 
-    def bound(self, values: dict[str, Any]) -> None:
+    def add(self, values: dict[str, Any]) -> None:
         ends = values["ends"] + self._grace
-        self._held[values["number"]] = _Limit(values["step"], values["what"], values["name"], values["seconds"], ends)
+        self._limits[values["number"]] = _Limit(values["step"], values["kind"], values["name"], values["seconds"], ends)
 
-    def unbound(self, values: dict[str, Any]) -> None:
-        self._held.pop(values["number"], None)
+    def remove(self, values: dict[str, Any]) -> None:
+        self._limits.pop(values["number"], None)
 
-    def not_before(self, moment: float) -> None:
-        """Give those that hold time until then: a final step has begun, with a time of its own."""
-        for each in self._held.values():
+    def extend_to(self, moment: float) -> None:
+        """Extend the current limits at least until then, because a final step with its own limit has started."""
+        for each in self._limits.values():
             each.ends = max(each.ends, moment)
 
     def next(self) -> float | None:
-        """When the first of them is over; None without any."""
-        return min((each.ends for each in self._held.values()), default=None)
+        """Return when the next limit passes; None if there is none."""
+        return min((each.ends for each in self._limits.values()), default=None)
 
-    def lost(self, now: float) -> KilledStep | None:
-        """The step that is over its time; of several limits the outermost is the one that tells."""
-        for each in self._held.values():
+    def exceeded(self, now: float) -> KilledStep | None:
+        """Return the step that has exceeded its limit; if several limits have passed, the outermost one counts."""
+        for each in self._limits.values():
             if now >= each.ends:
-                inner = "" if (each.what, each.name) == ("step", each.step) else f"{each.what} {each.name!r} in it "
-                return KilledStep(each.step, f"{inner}took longer than {each.seconds:g} s, and its process was killed")
+                inner = "" if (each.kind, each.name) == ("step", each.step) else f"{each.kind} {each.name!r} in it "
+                return KilledStep(each.step, f"{inner}took longer than {each.seconds:g} s and its process was killed")
         return None

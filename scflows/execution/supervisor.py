@@ -1,4 +1,4 @@
-"""The process that runs a flow's steps, and the parent's watch over it."""
+"""The supervisor of the child process that runs a flow's steps."""
 
 from __future__ import annotations
 
@@ -28,44 +28,44 @@ if TYPE_CHECKING:
     Tell = Callable[[str, dict[str, Any]], None]
 
     class Workload(Protocol):
-        """What a child does."""
+        """The work of a child process."""
 
-        limit: float  #: seconds, as they are told
-        ends: float  #: when they are over, by the monotonic clock
-        own_clock: bool  #: whether the child keeps the limit itself, the parent only watching over it
+        limit: float  #: seconds, for messages
+        ends: float  #: when the limit passes, by the monotonic clock
+        has_watchdog: bool  #: whether the child enforces the limit itself, with the parent as a safety net
 
         def run(self, log: TaskLog, send: Tell, dry_run: bool) -> int:
-            """In the child: do it, telling the parent by `send`; the exit status."""
+            """In the child: do the work, report to the parent with `send`, return the exit status."""
 
-        def after(self, run: Run, lost: KilledStep | None) -> Workload | None:
-            """In the parent, after a child that was lost, for one of its steps or else: what a new one shall do."""
+        def next_workload(self, run: Run, killed: KilledStep | None) -> Workload | None:
+            """In the parent: return the work for a new child after a child has died; `killed` is the cause, if any."""
 
 
 #: Seconds between asking a child to stop and killing its process group.
 GRACE = 5.0
-#: Milliseconds between two looks at how much was written to the log, also by what ignores its limit.
-LOOK_AT_LOG_EVERY = 2000
-#: What asks a run to stop.
+#: Milliseconds between two checks of the log's size, which processes may exceed that do not use our logger.
+LOG_CHECK_INTERVAL = 2000
+#: The signals that ask a run to stop.
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-#: Why a child is asked to stop.
+#: The reasons to ask a child to stop.
 STOPPED = "stopped"
 TIMEOUT = "timeout"
-#: Why it is killed: one of its steps did not heed its limit.
+#: The reason to kill it: one of its steps has exceeded its limit.
 OVERDUE = "overdue"
-#: Of what the child tells, that which may hold the text of a secret.
-SHOWN = ("data", "message", "line")
+#: The values in the child's messages that may contain a secret.
+MASKED_VALUES = ("data", "message", "line")
 #: `fcntl` command that chooses the signal of O_ASYNC (Linux, see fcntl(2)).
 F_SETSIG = 10
-#: The exit status of a child that met a bug of ours; its traceback is in the log.
+#: The exit status of a child after a bug in scflows; the traceback is in the log.
 BUG = 70
 
 
 class Supervisor:
-    """Forks, watches, and writes into the run's record how the child ended."""
+    """The parent of the child processes of a run: forks them, enforces limits and records how they ended."""
 
     def __init__(
         self,
-        body: Workload,
+        workload: Workload,
         run: Run,
         log: TaskLog,
         recorder: Recorder,
@@ -79,22 +79,22 @@ class Supervisor:
         self.tell = tell
         self.wants_data = wants_data
         self.data = data  #: filled with the run's data when `wants_data`
-        self._body = body
+        self._workload = workload
         self.stop_signal = 0
         self.wake, self._wake_write = -1, -1
 
     def run(self) -> None:
-        """Run the body to its end; afterwards the record holds status, reason, message and steps."""
+        """Run the workload to its end and set status, reason, message and steps of the record."""
         self.wake, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         before = {number: signal.signal(number, self._on_signal) for number in STOP_SIGNALS}
         wakeup = signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
-        # `launch` holds them back until somebody listens.
+        # `launch` blocks the signals until this handler is installed.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
         try:
-            body: Workload | None = self._body
-            while body is not None:
-                once = _Watch(self, body)
-                body = None if once.run() else body.after(self.run_record, once.lost)
+            workload: Workload | None = self._workload
+            while workload is not None:
+                watch = _Watch(self, workload)
+                workload = None if watch.run() else workload.next_workload(self.run_record, watch.killed)
         finally:
             signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
             signal.set_wakeup_fd(wakeup)
@@ -111,23 +111,23 @@ class Supervisor:
 
 
 class _Watch:
-    """One fork and the watch over it."""
+    """One child process and its supervision."""
 
-    def __init__(self, child: Supervisor, body: Workload) -> None:
-        self.child = child
-        self.body = body
-        self.record = child.run_record
+    def __init__(self, supervisor: Supervisor, workload: Workload) -> None:
+        self.supervisor = supervisor
+        self.workload = workload
+        self.record = supervisor.run_record
         self.pid = 0
-        self._rest = b""
-        self._final = False  #: whether it has begun its final step
-        self._ended: dict[str, Any] | None = None
-        self._asked = ""  #: why it was asked to stop
+        self._buffer = b""
+        self._final = False  #: whether it has started its final step
+        self._end: dict[str, Any] | None = None  #: the child's last message
+        self._stop_reason = ""  #: why it was asked to stop
         self._killed = False
-        self._limits: StepLimits | None = None  #: of its steps, once it has told of one
-        self.lost: KilledStep | None = None  #: the step for which it was killed
+        self._limits: StepLimits | None = None  #: of its steps; None until one is reported
+        self.killed: KilledStep | None = None  #: the step for which it was killed
 
     def run(self) -> bool:
-        """True when the child came to its end by itself."""
+        """Run the child; return True if it ended by itself."""
         messages, messages_in = os.pipe2(os.O_CLOEXEC)
         output, output_in = os.pipe2(os.O_CLOEXEC)
         lifeline, lifeline_in = os.pipe2(os.O_CLOEXEC)
@@ -140,13 +140,13 @@ class _Watch:
                 os.close(messages)
                 os.close(output)
                 os.close(lifeline_in)
-                _bound_memory()
+                _limit_memory()
                 status = self._in_child(messages_in, output_in, lifeline)
             except BaseException:
-                # The one place where everything is caught: a child must never return into its parent's code.
+                # The only place that catches everything: a child must never return into its parent's code.
                 from traceback import format_exc
 
-                self.child.log.error(format_exc())
+                self.supervisor.log.error(format_exc())
             finally:
                 _flush()
                 os._exit(status)
@@ -155,91 +155,91 @@ class _Watch:
         os.close(lifeline)
         os.set_blocking(messages, False)
         os.set_blocking(output, False)
-        log = self.child.log
-        passed_on = MaskedOutput(log.mask, lambda content: _write(log.descriptor, content))
+        log = self.supervisor.log
+        masked_output = MaskedOutput(log.mask, lambda content: _write(log.descriptor, content))
         try:
             os.setpgid(self.pid, self.pid)
         except OSError:
-            pass  # The child has done it, or is gone.
+            pass  # The child has done it already, or has ended.
         try:
-            self._watch(messages, output, passed_on)
+            self._watch(messages, output, masked_output)
             _, status = os.waitpid(self.pid, 0)
         finally:
             self._kill_group()
             while content := _read(output):
-                passed_on.feed(content)
-            passed_on.close()
+                masked_output.feed(content)
+            masked_output.close()
             os.close(messages)
             os.close(output)
             os.close(lifeline_in)
-        return self._judge(status)
+        return self._record_end(status)
 
     def _in_child(self, messages: int, output: int, lifeline: int) -> int:
         os.setpgid(0, 0)
         signal.set_wakeup_fd(-1)
         for number in STOP_SIGNALS:
             signal.signal(number, signal.SIG_DFL)
-        # When the parent dies its end of this pipe closes, and the kernel kills the whole process group.
+        # When the parent dies, its end of this pipe closes and the kernel kills the whole process group.
         os.set_inheritable(lifeline, True)
         fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgid(0))
         fcntl.fcntl(lifeline, F_SETSIG, signal.SIGKILL)
         fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
-        nothing = os.open(os.devnull, os.O_RDWR)
-        os.dup2(nothing, 0)
-        # Whatever a library prints belongs into the task's log; under cron it would become a mail.
-        target = self.child.log.descriptor if self.child.log.descriptor >= 0 else nothing
+        null_device = os.open(os.devnull, os.O_RDWR)
+        os.dup2(null_device, 0)
+        # Output of libraries goes to the task's log; under cron it would be sent by mail.
+        target = self.supervisor.log.descriptor if self.supervisor.log.descriptor >= 0 else null_device
         os.dup2(target, 1)
         os.dup2(target, 2)
 
         sending = allocate_lock()
-        mask = self.child.log.mask
+        mask = self.supervisor.log.mask
 
         def send(event: str, values: dict[str, Any]) -> None:
-            if event == "end" and not self.child.wants_data:
+            if event == "end" and not self.supervisor.wants_data:
                 values = {**values, "data": {}}
             if mask and event != "secret":
-                # What leaves the child is what people see: only here it still knows the secrets' texts.
-                values = {key: mask.value(value) if key in SHOWN else value for key, value in values.items()}
+                # Mask here, because only the child knows the secrets.
+                values = {key: mask.value(value) if key in MASKED_VALUES else value for key, value in values.items()}
             content = json.dumps([event, values]).encode() + b"\n"
-            # Steps side by side tell their log lines at the same time; a long one takes several writes.
+            # Parallel steps send at the same time, and a long message takes several writes.
             with sending:
                 while content:
                     content = content[os.write(messages, content) :]
 
         def learn(texts: list[str]) -> None:
-            # The parent masks what libraries and the interpreter itself put out: it outlives every end of this one.
+            # The parent masks the output of libraries and the interpreter, because it outlives this process.
             send("secret", {"texts": texts})
-            if target != nothing:
+            if target != null_device:
                 os.dup2(output, 1)
                 os.dup2(output, 2)
 
-        mask.told.append(learn)
+        mask.listeners.append(learn)
         if mask:
             learn(mask.texts())
-        follows = self.child.tell is not None
-        self.child.log.echo = (lambda line: send("log", {"line": line})) if follows else None
-        return self.body.run(self.child.log, send, self.record.dry_run)
+        has_listener = self.supervisor.tell is not None
+        self.supervisor.log.echo = (lambda line: send("log", {"line": line})) if has_listener else None
+        return self.workload.run(self.supervisor.log, send, self.record.dry_run)
 
-    def _watch(self, messages: int, output: int, passed_on: MaskedOutput) -> None:
-        """Read what the child tells until it closes its end; ask it to stop, then kill it, when it is time."""
+    def _watch(self, messages: int, output: int, masked_output: MaskedOutput) -> None:
+        """Read the child's messages until it closes the pipe; ask it to stop, then kill it, when a limit passes."""
         poll = select.poll()
-        for descriptor in (messages, output, self.child.wake):
+        for descriptor in (messages, output, self.supervisor.wake):
             poll.register(descriptor, select.POLLIN)
-        ends = self.body.ends + (GRACE if self.body.own_clock else 0.0)
+        ends = self.workload.ends + (GRACE if self.workload.has_watchdog else 0.0)
         while True:
-            overdue = self._limits.next() if self._limits is not None and not self._asked else None
+            overdue = self._limits.next() if self._limits is not None and not self._stop_reason else None
             wait = max(0, int((min(ends, overdue or ends) - time.monotonic()) * 1000) + 1)
-            for descriptor, _ in poll.poll(min(wait, LOOK_AT_LOG_EVERY)):
-                if descriptor == self.child.wake:
-                    os.read(self.child.wake, 64)
+            for descriptor, _ in poll.poll(min(wait, LOG_CHECK_INTERVAL)):
+                if descriptor == self.supervisor.wake:
+                    os.read(self.supervisor.wake, 64)
                     continue
                 content = _read(output) if descriptor == output else b""
-                # A secret is told before it can be put out: first the messages, then the output read before them.
-                if not self._take_all(messages):
-                    passed_on.feed(content or b"")
+                # A secret is reported before it can appear in the output, so handle the messages first.
+                if not self._handle_messages(messages):
+                    masked_output.feed(content or b"")
                     return
                 if content:
-                    passed_on.feed(content)
+                    masked_output.feed(content)
                 elif descriptor == output and content is not None:
                     poll.unregister(output)
             if self._final:
@@ -247,100 +247,100 @@ class _Watch:
 
                 ends = max(ends, time.monotonic() + FINAL_SECONDS + GRACE)
                 self._final = False
-            self.child.log.enforce_limit()
-            if self.child.stop_signal and self._asked != STOPPED:
-                self._ask(STOPPED)
+            self.supervisor.log.enforce_limit()
+            if self.supervisor.stop_signal and self._stop_reason != STOPPED:
+                self._ask_to_stop(STOPPED)
                 ends = time.monotonic() + GRACE
             elif time.monotonic() >= ends:
                 if self._killed:
                     return
-                if self.body.own_clock or self._asked:
-                    # It was interrupted, by its own clock or by us, and goes on all the same.
-                    self._asked = self._asked or TIMEOUT
+                if self.workload.has_watchdog or self._stop_reason:
+                    # It was interrupted, by its watchdog or by us, but is still running.
+                    self._stop_reason = self._stop_reason or TIMEOUT
                     self._killed = True
                     self._kill_group()
                 else:
-                    self._ask(TIMEOUT)
+                    self._ask_to_stop(TIMEOUT)
                 ends = time.monotonic() + GRACE
-            elif overdue is not None and time.monotonic() >= overdue and not self._asked:
-                self.lost = self._limits.lost(time.monotonic()) if self._limits is not None else None
-                if self.lost is not None:
-                    self._asked = OVERDUE
+            elif overdue is not None and time.monotonic() >= overdue and not self._stop_reason:
+                self.killed = self._limits.exceeded(time.monotonic()) if self._limits is not None else None
+                if self.killed is not None:
+                    self._stop_reason = OVERDUE
                     self._killed = True
                     self._kill_group()
                     ends = time.monotonic() + GRACE
 
-    def _ask(self, why: str) -> None:
-        self._asked = why
+    def _ask_to_stop(self, why: str) -> None:
+        self._stop_reason = why
         try:
             os.kill(self.pid, signal.SIGTERM)
         except OSError:
             pass
 
-    def _take_all(self, messages: int) -> bool:
-        """Take in all that the child has told; False when it has closed its end."""
+    def _handle_messages(self, messages: int) -> bool:
+        """Handle all messages of the child; return False once it has closed the pipe."""
         while content := _read(messages):
-            self._take(content)
+            self._handle(content)
         return content is None
 
-    def _take(self, content: bytes) -> None:
-        lines = (self._rest + content).split(b"\n")
-        self._rest = lines.pop()
+    def _handle(self, content: bytes) -> None:
+        lines = (self._buffer + content).split(b"\n")
+        self._buffer = lines.pop()
         for line in lines:
             event, values = json.loads(line)
             if event == "end":
-                self._ended = values
+                self._end = values
             elif event == "final":
                 self._final = True
                 if self._limits is not None:
                     from scflows.steps.cancellation import FINAL_SECONDS
 
-                    # Before the limit of that step itself is told.
-                    self._limits.not_before(time.monotonic() + FINAL_SECONDS + GRACE)
-            elif event in ("bound", "unbound"):
+                    # Before the limit of the final step itself is reported.
+                    self._limits.extend_to(time.monotonic() + FINAL_SECONDS + GRACE)
+            elif event in ("limit_set", "limit_removed"):
                 if self._limits is None:
                     from scflows.execution.step_limits import StepLimits
 
                     self._limits = StepLimits(GRACE)
-                (self._limits.bound if event == "bound" else self._limits.unbound)(values)
+                (self._limits.add if event == "limit_set" else self._limits.remove)(values)
             elif event == "secret":
                 self._learn(values["texts"])
             elif event == "step_started":
-                self.record.steps.append(StepRecord(**values))  # Positions count up by one.
-                self.child.recorder.progress(self.record)
+                self.record.steps.append(StepRecord(**values))  # Positions increase by one.
+                self.supervisor.recorder.progress(self.record)
             elif event == "step_ended":
                 ended = StepRecord(**values)
                 self.record.steps[ended.position - 1] = ended
-            if self.child.tell is not None and event in ("log", "step_started", "step_ended"):
-                self.child.tell(event, values)
+            if self.supervisor.tell is not None and event in ("log", "step_started", "step_ended"):
+                self.supervisor.tell(event, values)
 
     def _learn(self, texts: list[str]) -> None:
-        mask = self.child.log.mask
+        mask = self.supervisor.log.mask
         mask.add(texts)
         self.record.params = mask.value(self.record.params)
         for step in self.record.steps:
             step.message = mask.text(step.message)
 
-    def _judge(self, status: int) -> bool:
+    def _record_end(self, status: int) -> bool:
         record = self.record
         code = os.waitstatus_to_exitcode(status)
-        if self._ended is not None:
+        if self._end is not None:
             if record.status not in (FAILED, CRASHED, CANCELLED):
-                record.status = self._ended["status"]
-                record.reason = self._ended["reason"]
-                record.message = self._ended["message"]
-            self.child.data.update(self._ended["data"])
+                record.status = self._end["status"]
+                record.reason = self._end["reason"]
+                record.message = self._end["message"]
+            self.supervisor.data.update(self._end["data"])
             return True
         at = next((f" in step {step.name!r}" for step in record.steps if step.ended is None), "")
-        if self.lost is not None:
+        if self.killed is not None:
             record.status, record.reason = FAILED, TIMEOUT
-            record.message = f"{self.lost.step}: {self.lost.message}"
-        elif self._asked == TIMEOUT:
+            record.message = f"{self.killed.step}: {self.killed.message}"
+        elif self._stop_reason == TIMEOUT:
             record.status, record.reason = FAILED, TIMEOUT
-            record.message = f"took longer than {self.body.limit:g} s and was killed{at}"
-        elif self._asked == STOPPED:
+            record.message = f"took longer than {self.workload.limit:g} s and was killed{at}"
+        elif self._stop_reason == STOPPED:
             record.status, record.reason = CANCELLED, STOPPED
-            record.message = f"told to stop, and killed{at}" if self._killed else f"told to stop{at}"
+            record.message = f"asked to stop, then killed{at}" if self._killed else f"asked to stop{at}"
         elif code < 0:
             name = signal.Signals(-code).name if -code in signal.Signals.__members__.values() else str(-code)
             record.status, record.reason = CRASHED, name.lower()
@@ -348,11 +348,11 @@ class _Watch:
             record.message = f"its process was killed by {name}{at}{hint}"
         elif code == BUG:
             record.status, record.reason = CRASHED, "bug"
-            record.message = f"ended by a bug of scflows{at}; the log has the traceback"
+            record.message = f"failed because of a bug in scflows{at}; the log has the traceback"
         else:
             record.status = SUCCESS if code == 0 else FAILED
             record.reason = "" if code == 0 else "error"
-            record.message = "" if code == 0 else f"ended with exit status {code}"
+            record.message = "" if code == 0 else f"exited with status {code}"
             return True
         now = time.time()
         for step in record.steps:
@@ -367,22 +367,22 @@ class _Watch:
             pass
 
 
-def _bound_memory() -> None:
-    """Have this process, not the machine, run out of memory: three quarters of it, but a gibibyte at least."""
+def _limit_memory() -> None:
+    """Limit the memory of this process to three quarters of the machine's, but at least 1 GiB."""
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
     if soft != resource.RLIM_INFINITY:
-        return  # Somebody knows better.
-    bytes_there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        return  # A limit is set already.
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     try:
-        resource.setrlimit(resource.RLIMIT_DATA, (max(2**30, bytes_there * 3 // 4), hard))
+        resource.setrlimit(resource.RLIMIT_DATA, (max(2**30, total * 3 // 4), hard))
     except (OSError, ValueError):
         pass
 
 
 def _flush() -> None:
-    """Let out what libraries have printed and Python still holds."""
+    """Flush the output that Python has buffered."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -391,7 +391,7 @@ def _flush() -> None:
 
 
 def _read(descriptor: int) -> bytes | None:
-    """What a pipe holds: `b""` when its other end is closed, None when there is nothing yet."""
+    """Read from a pipe: `b""` if its other end is closed, None if there is nothing yet."""
     try:
         return os.read(descriptor, 1 << 16)
     except BlockingIOError:
@@ -399,7 +399,7 @@ def _read(descriptor: int) -> bytes | None:
 
 
 def _write(descriptor: int, content: bytes) -> None:
-    """Append to the log, if there is one; no failure of it fails a run."""
+    """Append to the log, if there is one; ignore errors, which must not fail a run."""
     try:
         if descriptor >= 0:
             os.write(descriptor, content)

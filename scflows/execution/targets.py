@@ -1,8 +1,8 @@
-"""Files that a step makes: are they there, and did the step that made them end well.
+"""The target files of a step: whether they exist and are complete.
 
-A step that makes its file in place, such as a program, may be cut off in the middle of it. So a mark lies in the
-state folder from before the step until after its end was recorded: what has a mark is not taken as done, and what a
-failed step has touched is removed.
+A step that writes its file in place, for example a program, may be interrupted halfway. Therefore a marker in the state
+folder exists from before the step until its end is recorded. A target with a marker does not count as complete, and
+files that a failed step has changed are removed.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 class Targets:
-    """The targets of one step, its templates rendered."""
+    """The targets of one step, with templates rendered."""
 
     def __init__(self, ctx: Context, target: list[str], sources: list[str]) -> None:
-        """Raises StepError for a path that no step may write or read."""
+        """Check the paths. Raises StepError for one that steps may not write or read."""
         self.written = target
         self._paths = [ctx.writable(path) for path in target]
         self._sources = [ctx.readable(path) for path in sources]
@@ -31,7 +31,7 @@ class Targets:
         self._before: list[State] = []
 
     def are_done(self) -> bool:
-        """Whether all are there and whole, and none of the sources is newer than the oldest of them."""
+        """Return True if all targets are complete and no source is newer than the oldest of them."""
         if any(os.path.lexists(mark) for mark in self._marks):
             return False
         times = [_modified(path) for path in self._paths]
@@ -41,8 +41,8 @@ class Targets:
         return all((_modified(path) or 0) <= oldest for path in self._sources)
 
     def begin(self) -> None:
-        """Mark them as being made. Raises StepError."""
-        # What was being made when somebody else was cut off is nobody's file.
+        """Create the markers. Raises StepError."""
+        # A file left behind by an interrupted step is treated as new, so that a failure removes it.
         pairs = zip(self._paths, self._marks, strict=True)
         self._before = [None if os.path.lexists(mark) else _state(path) for path, mark in pairs]
         for mark in self._marks:
@@ -50,16 +50,16 @@ class Targets:
                 os.makedirs(os.path.dirname(mark), mode=0o700, exist_ok=True)
                 os.close(os.open(mark, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
             except OSError as error:
-                raise StepError(f"the target cannot be noted as being made: {error.strerror}") from error
+                raise StepError(f"the marker of the target cannot be created: {error.strerror}") from error
 
     def check_made(self) -> None:
-        """Raises StepError that names the targets that are missing after the step."""
+        """Raise StepError if targets are missing after the step."""
         missing = [name for name, path in zip(self.written, self._paths, strict=True) if not os.path.exists(path)]
         if missing:
-            raise StepError(f"the step did not make its target {', '.join(repr(name) for name in missing)}")
+            raise StepError(f"the step did not create its target {', '.join(repr(name) for name in missing)}")
 
     def discard(self) -> None:
-        """After a step that failed: remove what it made or changed, since that may be half of a file."""
+        """Remove the files that a failed step created or changed, because they may be incomplete."""
         for path, before in zip(self._paths, self._before, strict=True):
             if before != _state(path):
                 try:
@@ -67,16 +67,16 @@ class Targets:
                 except FileNotFoundError:
                     continue
                 except OSError:
-                    return  # A folder, or not ours: the marks stay, so it is not taken as done.
-        self.settle()
+                    return  # A folder, or not writable: the markers stay, so it does not count as complete.
+        self.remove_marks()
 
-    def settle(self) -> None:
-        """Take the marks away, once the end of the step is recorded."""
+    def remove_marks(self) -> None:
+        """Remove the markers, once the end of the step is recorded."""
         for mark in self._marks:
             try:
                 os.unlink(mark)
             except OSError:
-                pass  # Then the step is run once more than needed.
+                pass  # The step then runs once more than necessary.
 
 
 def _modified(path: str) -> int | None:

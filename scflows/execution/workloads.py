@@ -1,4 +1,4 @@
-"""What a child process does: the steps of a flow, or a command in its place."""
+"""The work of a child process: the steps of a flow, or a command."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from scflows.history.task_log import TaskLog
     from scflows.settings import Settings
 
-#: How a step ended whose end is in the journal.
+#: The statuses of steps that the journal lists as done.
 DONE = (SUCCESS, "ignored", "handled")
-#: How long a child that only runs the final step may take to begin it, in seconds; then its own clock counts.
+#: Seconds within which a child that only runs the final step must start it; then the child's watchdog applies.
 FINAL_LIMIT = 10.0
 
 
 class FlowWorkload:
-    """Runs a flow's steps."""
+    """The steps of a flow."""
 
-    own_clock = True
+    has_watchdog = True
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class FlowWorkload:
         folder: str = "",
         force: bool = False,
     ) -> None:
-        """`folder` is where child flows are found; `force` runs steps though their target is there."""
+        """`folder` contains the child flows; `force` runs steps even if their target exists."""
         self.flow = flow
         self.data = data
         self.settings = settings
@@ -52,7 +52,7 @@ class FlowWorkload:
         self.folder = folder or os.path.dirname(flow.file)
         self.force = force
         self._final_only: tuple[str, str, str, int] | None = None
-        self._lost: StepRecord | None = None
+        self._killed: StepRecord | None = None
         self._position = 0  #: of the last step so far
 
     def run(self, log: TaskLog, send: Tell, dry_run: bool) -> int:
@@ -62,7 +62,7 @@ class FlowWorkload:
         from scflows.steps import Context
         from scflows.steps.cancellation import Watchdog
 
-        clock = Watchdog(None if self._final_only else max(0.0, self.ends - time.monotonic()), send)
+        watchdog = Watchdog(None if self._final_only else max(0.0, self.ends - time.monotonic()), send)
         session = FlowSession(
             self.settings,
             lambda path: load_child(path, self.folder, self.settings),
@@ -70,63 +70,65 @@ class FlowWorkload:
             self.force,
         )
         expressions = session.expressions(self.flow)
-        ctx = Context(self.settings, self.data, expressions, log, self.flow.file, dry_run, clock.line.remaining)
-        ctx.line = clock.line
+        ctx = Context(
+            self.settings, self.data, expressions, log, self.flow.file, dry_run, watchdog.main_scope.remaining
+        )
+        ctx.scope = watchdog.main_scope
         self.journal.mask = log.mask
-        log.mask.told.append(lambda texts: self.journal.conceal())
-        runner = FlowRunner(self.flow, ctx, session, _Teller(send), self.journal)
-        clock.watch()
+        log.mask.listeners.append(lambda texts: self.journal.mask_notes())
+        runner = FlowRunner(self.flow, ctx, session, _StepReporter(send), self.journal)
+        watchdog.start()
         if self._final_only:
             status, reason, message, position = self._final_only
             outcome = runner.run_final(FlowResult(status, reason, message), position)
         else:
-            outcome = runner.run(self._lost, self._position)
+            outcome = runner.run(self._killed, self._position)
         if self.journal.problem:
             log.warning(self.journal.problem)
         values = {"status": outcome.status, "reason": outcome.reason, "message": outcome.message}
         send("end", {**values, "data": self.data})
         return 0
 
-    def after(self, run: Run, lost: KilledStep | None) -> Workload | None:
-        if lost is not None and (rest := self._without(lost, run)) is not None:
+    def next_workload(self, run: Run, killed: KilledStep | None) -> Workload | None:
+        if killed is not None and (rest := self._rest_after(killed, run)) is not None:
             return rest
         if self.flow.finally_step is None or run.status == EXIT or self._final_only:
             return None
         if any(step.name == self.flow.finally_step for step in run.steps):
             return None
-        from scflows.execution.journal import restored
+        from scflows.execution.journal import restore_data
 
-        data = restored(self.journal.past(), self.data)
+        data = restore_data(self.journal.notes(), self.data)
         data["__errors__"].append({"step": run.steps[-1].name if run.steps else "", "error": {"message": run.message}})
         rest = FlowWorkload(self.flow, data, self.settings, FINAL_LIMIT, self.journal, self.folder, self.force)
         rest._final_only = (run.status, run.reason, run.message, len(run.steps))
         return rest
 
-    def _without(self, lost: KilledStep, run: Run) -> FlowWorkload | None:
-        """What goes on from the journal after a step that was lost; None when that was the final step."""
-        if self._final_only or lost.step == self.flow.finally_step:
+    def _rest_after(self, killed: KilledStep, run: Run) -> FlowWorkload | None:
+        """Return the rest of the flow after a killed step, from the journal; None if it was the final step."""
+        if self._final_only or killed.step == self.flow.finally_step:
             return None
         cut = [step for step in run.steps if step.message == run.message]
-        record = next((step for step in cut if step.name == lost.step), None)
-        noted = [note.get("step") for note in self.journal.past()]
+        record = next((step for step in cut if step.name == killed.step), None)
+        noted = [note.get("step") for note in self.journal.notes()]
         done = [step.name for step in run.steps if step not in cut and step.status in DONE]
         if record is None or any(noted.count(name) < done.count(name) for name in set(done)):
-            return None  # The journal could not be written: nobody knows what the steps have given.
+            return None  # The journal is incomplete, so the results of the steps are unknown.
         for step in cut:
             step.status = "handled"
-            step.message = f"cut short: {lost.step!r} had the process killed that ran both; run again"
-        record.message = lost.message
+            step.message = f"interrupted: the process was killed because of {killed.step!r}; run again"
+        record.message = killed.message
         run.status, run.reason, run.message = RUNNING, "", ""
         rest = FlowWorkload(self.flow, self.data, self.settings, self.limit, self.journal, self.folder, self.force)
         rest.ends = self.ends
-        rest._lost, rest._position = record, len(run.steps)
+        rest._killed, rest._position = record, len(run.steps)
         return rest
 
 
 class CommandWorkload:
-    """Runs a `flows` command in the child's place."""
+    """A `flows` command that replaces the child process."""
 
-    own_clock = False
+    has_watchdog = False
 
     def __init__(self, command: tuple[str, ...], settings: Settings, limit: float) -> None:
         self.command = command
@@ -140,12 +142,12 @@ class CommandWorkload:
             arguments.append("--dry-run")
         os.execve(sys.executable, arguments, dict(self.settings.environment))
 
-    def after(self, run: Run, lost: KilledStep | None) -> Workload | None:
+    def next_workload(self, run: Run, killed: KilledStep | None) -> Workload | None:
         return None
 
 
-class _Teller:
-    """The runner's listener: tells the parent."""
+class _StepReporter:
+    """The listener that reports steps to the parent process."""
 
     def __init__(self, send: Tell) -> None:
         self.send = send

@@ -1,4 +1,4 @@
-"""The ways in which a secret text gets written: quoted, escaped, encoded, line by line."""
+"""The encodings in which a secret can appear: quoted, escaped, encoded, split into lines."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: What requests leaves as it is in a uri.
+#: The characters that requests does not escape in a uri.
 URI_SIGNS = "!#$%&'()*+,/:;=?@[]~"
 
 
 def encodings_of(text: str) -> set[str]:
-    """Every text that shows a secret; none for one that is too short.
+    """Return every text that would reveal a secret; none for a secret that is too short.
 
-    A secret of several lines is also recognised by each of its lines.
+    For a secret of several lines that includes each line.
     """
     parts = {text, text.strip(), " ".join(text.split()), *(line.strip() for line in text.splitlines())}
-    written = {form for part in parts if len(part.strip()) >= SHORTEST for form in _written(part)}
+    written = {form for part in parts if len(part.strip()) >= SHORTEST for form in _encoded(part)}
     return {form for form in written if len(form.strip()) >= SHORTEST}
 
 
 def basic(username: str, password: str) -> set[str]:
-    """A login as basic authentication writes it."""
+    """Return the encodings of a login in basic authentication."""
     from base64 import b64encode
 
     login = f"{username}:{password}"
@@ -35,7 +35,7 @@ def basic(username: str, password: str) -> set[str]:
     return found
 
 
-def _written(text: str) -> Iterator[str]:
+def _encoded(text: str) -> Iterator[str]:
     import html
     import json
     import unicodedata
@@ -55,10 +55,10 @@ def _written(text: str) -> Iterator[str]:
     yield html.escape(text, quote=False)
     yield html.escape(text)
     yield html.escape(text).replace("&#x27;", "&#39;")
-    yield text.replace("'", "'\"'\"'")  # as the shell wants it
+    yield text.replace("'", "'\"'\"'")  # as quoted for the shell
     content = text.encode("utf-8", "surrogatepass")
     yield repr(content)[2:-1]
-    yield content.decode("latin-1")  # UTF-8 that was taken for Latin-1, as in headers
+    yield content.decode("latin-1")  # UTF-8 that was decoded as Latin-1, as in headers
     yield content.hex()
     yield from _in_uris(content)
     yield from _in_base64(content)
@@ -86,7 +86,7 @@ def _in_base64(content: bytes) -> Iterator[str]:
 
     for encode in (standard_b64encode, urlsafe_b64encode):
         yield encode(content).decode()
-        # In the midst of a longer text that was encoded, it can begin at any of three places of a group.
+        # Inside a longer encoded text, a secret can start at any of the three positions of a group.
         for before, spoilt in ((0, 0), (1, 2), (2, 3)):
             encoded = encode(bytes(before) + content).decode()
             yield encoded[spoilt : (before + len(content)) * 8 // 6]
@@ -97,15 +97,15 @@ def _in_yaml(text: str) -> Iterator[str]:
     import yaml
 
     for style in (None, "'", '"'):
-        for as_it_is in (True, False):
+        for allow_unicode in (True, False):
             try:
-                made = yaml.safe_dump(
-                    text, default_style=style, allow_unicode=as_it_is, width=1_000_000_000, explicit_end=False
+                dumped = yaml.safe_dump(
+                    text, default_style=style, allow_unicode=allow_unicode, width=1_000_000_000, explicit_end=False
                 )
             except (yaml.YAMLError, UnicodeEncodeError):
                 continue
-            for line in made.removesuffix("...\n").splitlines():
-                whole = line.strip()
-                yield whole
-                yield whole.strip("\"'\\")
+            for line in dumped.removesuffix("...\n").splitlines():
+                stripped = line.strip()
+                yield stripped
+                yield stripped.strip("\"'\\")
     yield text.replace("'", "''")

@@ -13,20 +13,20 @@ if TYPE_CHECKING:
 
     from scflows.settings import Settings
 
-#: Without it every variable of the service would be within a flow's reach.
+#: Without a prefix, flows could read every variable of the environment.
 PREFIX = "SECRET_"
 FIELD = "__"
 FILE = "_FILE"
-LARGEST = 1024 * 1024  #: bytes of a file that holds a secret
+LARGEST = 1024 * 1024  #: maximum size of a file that contains a secret, in bytes
 
 
 class EnvironmentStore:
-    """See `SecretStore`."""
+    """The store of secrets in the environment."""
 
     def __init__(self, settings: Settings, warn: Callable[[str], None]) -> None:
         self._settings = settings
         self._warn = warn
-        self._looked_at_file = False
+        self._has_checked_file = False
         self._found: dict[str, SecretEntry | None] = {}
 
     def find(self, name: str) -> SecretEntry | None:
@@ -42,9 +42,9 @@ class EnvironmentStore:
     def _read(self, name: str) -> SecretEntry | None:
         variable = variable_of(name)
         fields = {}
-        alone = self._value(variable)
-        if alone is not None:
-            fields[TOKEN] = alone
+        token = self._value(variable)
+        if token is not None:
+            fields[TOKEN] = token
         beginning = variable + FIELD
         for other in self._settings.environment:
             if other.startswith(beginning) and other != beginning:
@@ -62,28 +62,28 @@ class EnvironmentStore:
         if not value:
             return from_file(self._settings, variable)
         if self._settings.given is not None and variable not in self._settings.given:
-            self._look_at_file()
+            self._check_file_mode()
         return value
 
-    def _look_at_file(self) -> None:
-        """Warn once when others may read the `.env` that a secret comes from."""
-        if not self._looked_at_file:
-            self._looked_at_file = True
+    def _check_file_mode(self) -> None:
+        """Warn once if other users may read the `.env` file that contains a secret."""
+        if not self._has_checked_file:
+            self._has_checked_file = True
             mode = os.stat(self._settings.env_file).st_mode & 0o777
             if mode & OTHERS:
-                self._warn(f".env is open to others (mode {mode:04o}): chmod 600 .env")
+                self._warn(f".env is accessible to other users (mode {mode:04o}): chmod 600 .env")
 
 
 def variable_of(name: str) -> str:
-    """The variable of a secret: its name in capitals, `_` for all that is no letter or digit of ASCII."""
+    """Return the variable of a secret: its name in capitals, with `_` for all but ASCII letters and digits."""
     letters = (letter if letter.isascii() and letter.isalnum() else "_" for letter in name)
     return PREFIX + "".join(letters).upper()
 
 
 def from_file(settings: Settings, variable: str) -> str | None:
-    """What stands in the file that `<variable>_FILE` names, without the end of its last line; None without one.
+    """Return the content of the file that `<variable>_FILE` names, without the final newline; None if it is not set.
 
-    Raises StepError when the file cannot be read.
+    Raises StepError if the file cannot be read.
     """
     named = settings.environment.get(variable + FILE)
     if not named:
@@ -95,7 +95,7 @@ def from_file(settings: Settings, variable: str) -> str | None:
     except OSError as error:
         raise StepError(f"{variable}{FILE}: the file it names cannot be read: {error.strerror}") from error
     if len(content) > LARGEST:
-        raise StepError(f"{variable}{FILE}: the file it names is larger than a secret can be")
+        raise StepError(f"{variable}{FILE}: the file it names is larger than {LARGEST} bytes")
     try:
         text = content.decode()
     except UnicodeDecodeError:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class FileStore:
-    """See `SecretStore`."""
+    """The store of secrets in `secrets.yml`."""
 
     def __init__(self, settings: Settings, warn: Callable[[str], None]) -> None:
         self._path = settings.secrets_path
@@ -46,17 +46,17 @@ class FileStore:
         except OSError as error:
             raise StepError(f"{shown}: cannot be read: {error.strerror}") from error
         if mode & OTHERS:
-            self._warn(f"{shown} is open to others (mode {mode:04o}): chmod 600 {shown}")
+            self._warn(f"{shown} is accessible to other users (mode {mode:04o}): chmod 600 {shown}")
         from scflows.validation import Located
 
         try:
             document = Located(content, shown)
         except FlowError as error:
-            raise _refused(error.mistakes) from None
+            raise _error(error.mistakes) from None
         entries = _entries(document)
         mistakes = [mistake for mistake in document.mistakes if mistake.severity == "error"]
         if mistakes:
-            raise _refused(mistakes)
+            raise _error(mistakes)
         return entries
 
 
@@ -65,14 +65,14 @@ def _entries(document: Located) -> dict[str, SecretEntry]:
     if document.value is None:
         return entries
     if not isinstance(document.value, list):
-        document.mistake("secrets are a list of mappings: - {name: portal, type: token, token: …}")
+        document.mistake("secrets must be a list of mappings: - {name: portal, type: token, token: …}")
         return entries
     for index, written in enumerate(document.value):
         entry = _entry(document, written, index)
         if entry is None:
             continue
         if entry.name in entries:
-            document.mistake(f"there are two secrets of the name {entry.name!r}", index, "name")
+            document.mistake(f"there are two secrets named {entry.name!r}", index, "name")
         entries[entry.name] = entry
     return entries
 
@@ -85,12 +85,12 @@ def _entry(document: Located, written: Any, index: int) -> SecretEntry | None:
         return None
     name = written.get("name")
     if not isinstance(name, str) or not name:
-        document.mistake(f"secret {index + 1} needs a text as its `name`", index, "name")
+        document.mistake(f"secret {index + 1} needs a text as `name`", index, "name")
         return None
     kind = written.get("type", CREDENTIAL)
     if kind not in TYPES if isinstance(kind, str) else True:
         near = nearest(kind, TYPES) if isinstance(kind, str) else ""
-        document.mistake(f"secret {name!r}: `type` is one of {', '.join(TYPES)}{near}", index, "type")
+        document.mistake(f"secret {name!r}: `type` must be one of {', '.join(TYPES)}{near}", index, "type")
         return None
     fields = {}
     for key, value in written.items():
@@ -98,16 +98,16 @@ def _entry(document: Located, written: Any, index: int) -> SecretEntry | None:
             continue
         text = _text(value)
         if not isinstance(key, str) or text is None:
-            # Its value is not told: it is a secret, if a malformed one.
-            document.mistake(f"secret {name!r}: {key!r} must be a text", index, key)
+            # The message must not contain the value, which is secret.
+            document.mistake(f"secret {name!r}: {key!r} must be text", index, key)
         else:
             fields[key] = text
-    for needed in TYPES[kind]:
-        if not fields.get(needed):
-            told = f"{needed!r} is missing" if written.get(needed) is None else f"{needed!r} is empty or no text"
-            document.mistake(f"secret {name!r} ({kind}): {told}", index, needed)
+    for field in TYPES[kind]:
+        if not fields.get(field):
+            problem = "is missing" if written.get(field) is None else "is empty or not text"
+            document.mistake(f"secret {name!r} ({kind}): {field!r} {problem}", index, field)
     if not fields:
-        document.mistake(f"secret {name!r} has no fields, such as username and password", index)
+        document.mistake(f"secret {name!r} has no fields, for example username and password", index)
     return SecretEntry(name, API_KEY if kind == "api_key" else kind, fields)
 
 
@@ -124,6 +124,6 @@ def _text(value: Any) -> str | None:
     return None
 
 
-def _refused(mistakes: list[Any]) -> StepError:
+def _error(mistakes: list[Any]) -> StepError:
     more = f" (and {len(mistakes) - 1} more)" if len(mistakes) > 1 else ""
     return StepError(f"{mistakes[0]}{more}")

@@ -1,4 +1,4 @@
-"""What a secret says in the header of a call."""
+"""The header with which a secret authenticates an HTTP call."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
     from scflows.secrets.secret import Secret
 
-#: The types of authentication, the type of secret each takes, and the fields it needs.
-WANTED = {
+#: The types of authentication, each with the type of secret and the fields that it needs.
+REQUIREMENTS = {
     "basic": (CREDENTIAL, ("username", "password")),
     "token": (TOKEN, ("token",)),
     "api-key": (API_KEY, ("key", "value")),
@@ -22,36 +22,38 @@ WANTED = {
 PROPERTIES = ("type", "secret", "bearer")
 
 
-def mistakes_of(given: dict[str, Any]) -> Iterator[str]:
-    """What is wrong with the `authentication` of a step as written."""
+def mistakes_of(written: dict[str, Any]) -> Iterator[str]:
+    """Yield the mistakes in the `authentication` of a step."""
     from scflows.validation import nearest
 
-    for key in given:
+    for key in written:
         if key not in PROPERTIES:
-            yield f"unknown property {key!r}{nearest(str(key), PROPERTIES) or '; it has ' + ', '.join(PROPERTIES)}"
-    kind = given.get("type")
-    if kind not in WANTED if isinstance(kind, str) else True:
-        yield f"`type` is one of {', '.join(WANTED)}"
-    if not isinstance(given.get("secret"), str) or not given["secret"]:
+            yield f"unknown property {key!r}{nearest(str(key), PROPERTIES) or '; use ' + ', '.join(PROPERTIES)}"
+    kind = written.get("type")
+    if kind not in REQUIREMENTS if isinstance(kind, str) else True:
+        yield f"`type` must be one of {', '.join(REQUIREMENTS)}"
+    if not isinstance(written.get("secret"), str) or not written["secret"]:
         yield "`secret` must be the name of a secret"
-    if not isinstance(given.get("bearer", ""), str):
-        yield "`bearer` must be a text"
+    if not isinstance(written.get("bearer", ""), str):
+        yield "`bearer` must be text"
 
 
-def header(given: dict[str, Any], secret: Secret) -> tuple[str, str]:
-    """Name and value of the header that logs in. Raises StepError for a secret of the wrong kind."""
-    wanted, fields = WANTED[given["type"]]
+def header(written: dict[str, Any], secret: Secret) -> tuple[str, str]:
+    """Return name and value of the header. Raises StepError for a secret of the wrong type."""
+    needed_type, fields = REQUIREMENTS[written["type"]]
     kind = kind_of(secret)
-    # What a vault holds says no type of its own: its fields decide.
+    # Secrets in a vault have no type of their own, so only their fields are checked.
     missing = [field for field in fields if field not in secret]
-    if kind not in (wanted, VAULT) or missing:
-        told = f"; it has no {' and no '.join(missing)}" if missing else ""
-        raise StepError(f"{given['type']!r} wants a secret of the type {wanted}; {given['secret']!r} is a {kind}{told}")
-    if wanted == CREDENTIAL:
+    if kind not in (needed_type, VAULT) or missing:
+        detail = f" without {' and '.join(missing)}" if missing else ""
+        raise StepError(
+            f"{written['type']!r} needs a secret of type {needed_type}; {written['secret']!r} is a {kind}{detail}"
+        )
+    if needed_type == CREDENTIAL:
         from base64 import b64encode
 
         login = f"{secret['username']}:{secret['password']}"
         return "Authorization", f"Basic {b64encode(login.encode('utf-8', 'surrogatepass')).decode()}"
-    if wanted == TOKEN:
-        return "Authorization", f"{given.get('bearer', 'Bearer')} {secret['token']}".strip()
+    if needed_type == TOKEN:
+        return "Authorization", f"{written.get('bearer', 'Bearer')} {secret['token']}".strip()
     return secret["key"], secret["value"]

@@ -1,8 +1,8 @@
-"""What must not be shown: the texts of secrets, replaced wherever they appear."""
+"""The mask, which replaces secrets wherever they appear."""
 
 from __future__ import annotations
 
-# Of `threading`, which cron's path has no use for, only the lock.
+# The lock alone, because importing `threading` would slow down cron's path.
 from _thread import allocate_lock
 
 TYPE_CHECKING = False
@@ -10,61 +10,61 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any
 
-#: What stands in the place of a secret.
+#: The replacement for a secret.
 MASK = "***"
-#: What follows a text that was cut.
+#: The signs that follow a truncated text.
 CUT_SIGNS = ("...", "…")
-SHORTEST = 4  #: characters; what is shorter would be found in every other word
-#: How much of a line that never ends is held back, in bytes, before it is passed on in parts.
+SHORTEST = 4  #: characters; shorter texts would match parts of ordinary words
+#: The longest line that is buffered, in bytes; longer lines are written in parts.
 LONGEST_LINE = 64 * 1024
 
 
 class Mask:
-    """The texts that one run must not show; none to begin with."""
+    """The texts that one run must not reveal; empty at first."""
 
     def __init__(self) -> None:
         self._lock = allocate_lock()
         self._texts: tuple[str, ...] = ()
-        self.told: list[Callable[[list[str]], None]] = []  #: are given what was added, before anybody can use it
+        self.listeners: list[Callable[[list[str]], None]] = []  #: called with new texts before a step can use them
 
     def __bool__(self) -> bool:
         return bool(self._texts)
 
     def add(self, texts: Iterable[str]) -> None:
-        """Never show these texts from now on."""
+        """Mask these texts from now on."""
         with self._lock:
             new = set(texts).difference(self._texts)
             if new:
-                # The longest first: what is left of it could not be found any more once a part of it is replaced.
+                # The longest first: after replacing a part of it, the rest would no longer be recognised.
                 self._texts = tuple(sorted({*self._texts, *new}, key=lambda text: (-len(text), text)))
-                for tell in self.told:
-                    tell(sorted(new))
+                for listener in self.listeners:
+                    listener(sorted(new))
 
     def texts(self) -> list[str]:
-        """All of them."""
+        """Return all masked texts."""
         return list(self._texts)
 
     @property
     def longest(self) -> int:
-        """The length of the longest text, in characters."""
+        """Return the length of the longest text, in characters."""
         return len(self._texts[0]) if self._texts else 0
 
     def text(self, text: str) -> str:
-        """The text without secrets."""
+        """Return a text with its secrets masked."""
         for each in self._texts:
             if each in text:
                 text = text.replace(each, MASK)
         if self._texts:
             for sign in CUT_SIGNS:
                 if sign in text:
-                    text = self._without_beginnings(text, sign)
+                    text = self._mask_truncated(text, sign)
         return text
 
-    def _without_beginnings(self, text: str, sign: str) -> str:
-        """Some libraries show the beginning of a value that goes wrong: `string ("abcdefgh...) is no number`."""
+    def _mask_truncated(self, text: str, sign: str) -> str:
+        """Mask truncated secrets: some libraries show the beginning of an invalid value, like `string ("abcdef...)`."""
         parts = text.split(sign)
         for number, part in enumerate(parts[:-1]):
-            shown = part.rstrip("\ufffd")  # of a character that was cut in two
+            shown = part.rstrip("\ufffd")  # from a truncated multi-byte character
             for each in self._texts:
                 if each[:SHORTEST] not in shown:
                     continue
@@ -75,7 +75,7 @@ class Mask:
         return sign.join(parts)
 
     def value(self, value: Any) -> Any:
-        """A JSON value without secrets, those in keys included; the names of special variables stay."""
+        """Return a JSON value with its secrets masked, also in keys; names of special variables stay."""
         if not self._texts:
             return value
         if isinstance(value, str):
@@ -90,33 +90,33 @@ class Mask:
 
 
 class MaskedOutput:
-    """Passes on what a process puts out, line by line, without secrets."""
+    """A filter that masks the output of a process, line by line."""
 
     def __init__(self, mask: Mask, write: Callable[[bytes], None]) -> None:
         self._mask = mask
         self._write = write
-        self._rest = b""
+        self._buffer = b""
 
     def feed(self, content: bytes) -> None:
-        self._rest += content
-        cut = self._rest.rfind(b"\n") + 1
+        self._buffer += content
+        cut = self._buffer.rfind(b"\n") + 1
         if cut:
-            self._pass_on(self._rest[:cut])
-            self._rest = self._rest[cut:]
-        if len(self._rest) > LONGEST_LINE:
-            # The end may be the beginning of a secret: it waits for what follows.
-            kept = min(4 * self._mask.longest, LONGEST_LINE // 2)
-            masked = self._masked(self._rest)
-            self._write(masked[: len(masked) - kept])
-            self._rest = masked[len(masked) - kept :]
+            self._write_masked(self._buffer[:cut])
+            self._buffer = self._buffer[cut:]
+        if len(self._buffer) > LONGEST_LINE:
+            # The end may be the beginning of a secret, so it stays in the buffer.
+            held = min(4 * self._mask.longest, LONGEST_LINE // 2)
+            masked = self._masked(self._buffer)
+            self._write(masked[: len(masked) - held])
+            self._buffer = masked[len(masked) - held :]
 
     def close(self) -> None:
-        """Pass on the rest."""
-        if self._rest:
-            self._pass_on(self._rest)
-            self._rest = b""
+        """Write the rest."""
+        if self._buffer:
+            self._write_masked(self._buffer)
+            self._buffer = b""
 
-    def _pass_on(self, content: bytes) -> None:
+    def _write_masked(self, content: bytes) -> None:
         self._write(self._masked(content))
 
     def _masked(self, content: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""The secrets that a flow names in its text: the value of a `secret` option, and `secret('name')` in templates."""
+"""The secrets that a flow refers to: in `secret` options, and by `secret('name')` in templates."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ OPTION = "secret"
 CALL = r"""\bsecret\s*\(\s*(?:'([^'\\]*)'|"([^"\\]*)")\s*\)"""
 
 
-def named_in(written: Any) -> set[str]:
-    """The names of secrets in options as they are written; a name that a template makes up is not among them."""
+def secret_names(written: Any) -> set[str]:
+    """Return the names of secrets in options as written; names that a template computes are not included."""
     return set(_names(written))
 
 

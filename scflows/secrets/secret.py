@@ -1,4 +1,4 @@
-"""Where secrets come from, what a step is given of one, and what of it must not be shown."""
+"""The contract of secret stores, and the secret that a step or template gets."""
 
 from __future__ import annotations
 
@@ -14,36 +14,36 @@ if TYPE_CHECKING:
     Filter = Callable[[str, Any], Any]
 
     class SecretStore(Protocol):
-        """One place that secrets come from."""
+        """A source of secrets."""
 
         def find(self, name: str) -> SecretEntry | None:
-            """What it has under a name. Raises StepError when it cannot be read."""
+            """Return a secret, or None. Raises StepError if the store cannot be read."""
 
         def names(self) -> Iterable[str]:
-            """The names it has, as far as it can tell."""
+            """Return the names of its secrets, as far as they are known."""
 
 
 CREDENTIAL = "credential"
 TOKEN = "token"
 API_KEY = "api-key"
 VAULT = "hashicorp-vault"
-#: The types of secrets, with the fields that each must have.
+#: The types of secrets, each with its required fields.
 TYPES = {CREDENTIAL: (), TOKEN: ("token",), API_KEY: ("key", "value"), "api_key": ("key", "value"), VAULT: ("uri",)}
-#: The bits of a file's mode that let others than its owner read or write it.
+#: The bits of a file's mode that grant access to other users.
 OTHERS = 0o077
 
 
 @dataclass(frozen=True)
 class SecretEntry:
-    """A secret as its store has it."""
+    """A secret in its store."""
 
     name: str
-    type: str  #: a key of TYPES, `api-key` for both of its spellings
+    type: str  #: a key of TYPES, `api-key` for both spellings
     fields: Mapping[str, str]
 
 
 class Secret:
-    """A secret in the hands of a step or template: its fields, by `secret['token']` or `secret.token`."""
+    """A secret as used by a step or template: `secret['token']` or `secret.token`."""
 
     def __init__(self, entry: SecretEntry) -> None:
         self._entry = entry
@@ -53,12 +53,12 @@ class Secret:
         return self._entry.type
 
     def __getitem__(self, field: str) -> str:
-        """A field. Raises StepError, naming those there are, for one that is not there."""
+        """Return a field. Raises StepError for one that does not exist."""
         try:
             return self._entry.fields[field]
         except KeyError:
-            told = ", ".join(self._entry.fields) or "none"
-            message = f"the secret {self._entry.name!r} ({self._type}) has no field {field!r}; it has {told}"
+            known = ", ".join(self._entry.fields) or "none"
+            message = f"secret {self._entry.name!r} ({self._type}) has no field {field!r}; it has {known}"
             raise StepError(message) from None
 
     def __getattr__(self, field: str) -> str:
@@ -74,12 +74,12 @@ class Secret:
 
     def __str__(self) -> str:
         example = next(iter(self._entry.fields), "token")
-        raise StepError(f"say which field of the secret is meant: secret({self._entry.name!r}).{example}")
+        raise StepError(f"name a field of the secret: secret({self._entry.name!r}).{example}")
 
     def __repr__(self) -> str:
         return f"<secret {self._entry.name!r}>"
 
 
 def kind_of(secret: Secret) -> str:
-    """The type of a secret, `hashicorp-vault` where only its fields can tell."""
+    """Return the type of a secret; `hashicorp-vault` for one whose type only its fields show."""
     return secret._type

@@ -1,4 +1,4 @@
-"""Secrets in HashiCorp Vault, its key-value engine of version 2: fetched when needed, kept for a while."""
+"""Secrets in HashiCorp Vault (key-value engine, version 2), fetched when needed and cached for a while."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 VARIABLE = "HASHICORP_VAULT_TOKEN"
 TTL = "HASHICORP_VAULT_CACHE_TTL"
-KEPT_SECONDS = 60.0
-#: Seconds that the connection, and each wait for more of the answer, may take.
+CACHE_SECONDS = 60.0
+#: Seconds to wait for the connection and for each part of the response.
 WAIT = 15.0
-#: The most that an answer may have, in bytes.
+#: Maximum size of a response, in bytes.
 LARGEST = 1024 * 1024
 
 
 class Vault:
-    """Fetches secrets; keeps what it got, never a failure."""
+    """A client that fetches secrets and caches them, but not failures."""
 
     def __init__(self, settings: Settings, remember: Callable[[str], None], filter: Filter) -> None:
         from threading import Lock
@@ -33,79 +33,79 @@ class Vault:
         self._settings = settings
         self._remember = remember
         self._filter = filter
-        self._kept: dict[str, tuple[float, SecretEntry]] = {}
-        # Side by side, the items of a loop would all ask for the same secret.
+        self._cache: dict[str, tuple[float, SecretEntry]] = {}
+        # Otherwise the parallel items of a loop would all fetch the same secret.
         self._lock = Lock()
 
-    def fetched(self, entry: SecretEntry) -> SecretEntry:
-        """The fields that lie at the entry's uri. Raises StepError."""
+    def fetch(self, entry: SecretEntry) -> SecretEntry:
+        """Return the entry with the fields at its uri. Raises StepError."""
         with self._lock:
             seconds = self._ttl()
-            kept = self._kept.get(entry.name)
-            if kept is not None and time.monotonic() - kept[0] < seconds:
-                return kept[1]
-            answer = SecretEntry(entry.name, entry.type, self._fields(entry))
-            self._kept[entry.name] = (time.monotonic(), answer)
-            return answer
+            cached = self._cache.get(entry.name)
+            if cached is not None and time.monotonic() - cached[0] < seconds:
+                return cached[1]
+            response = SecretEntry(entry.name, entry.type, self._fields(entry))
+            self._cache[entry.name] = (time.monotonic(), response)
+            return response
 
     def _fields(self, entry: SecretEntry) -> dict[str, str]:
-        where = f"secret {entry.name!r}"
-        answer = self._ask(entry.fields["uri"], where)
-        inner = answer.get("data") if isinstance(answer, dict) else None
+        title = f"secret {entry.name!r}"
+        response = self._request(entry.fields["uri"], title)
+        inner = response.get("data") if isinstance(response, dict) else None
         value = inner.get("data") if isinstance(inner, dict) else None
         if not isinstance(value, dict):
-            raise StepError(f"{where}: the vault's answer has no data.data")
+            raise StepError(f"{title}: the response of the vault has no data.data")
         expression = entry.fields.get("jq_expression")
         if expression:
-            # All of it is secret, also what the expression leaves out, which an error of jq could show.
+            # Mask also what the expression drops, because a jq error could show it.
             for each in _texts(value):
                 self._remember(each)
             value = self._filter(expression, value)
         if not isinstance(value, dict):
-            raise StepError(f"{where}: jq_expression must give a mapping of fields")
+            raise StepError(f"{title}: jq_expression must return a mapping of fields")
         return {str(key): text for key, item in value.items() if (text := _text(item)) is not None}
 
-    def _ask(self, uri: str, where: str) -> Any:
+    def _request(self, uri: str, title: str) -> Any:
         import requests
 
-        from scflows.connectors.http import session
+        from scflows.connectors.http import session as connection
 
         headers = {"X-Vault-Token": self._token().encode("utf-8", "surrogatepass")}
         try:
-            with session.call("GET", uri, headers, secret_headers=tuple(headers), timeout=WAIT) as response:
+            with connection.call("GET", uri, headers, secret_headers=tuple(headers), timeout=WAIT) as response:
                 content, status, reason = bytearray(), response.status_code, response.reason
                 for chunk in response.iter_content(LARGEST):
                     content.extend(chunk)
                     if len(content) > LARGEST:
-                        raise StepError(f"{where}: the vault's answer has more than {LARGEST} bytes")
+                        raise StepError(f"{title}: the response of the vault is larger than {LARGEST} bytes")
         except (requests.RequestException, ValueError) as error:
             told = "no answer in time" if isinstance(error, requests.Timeout) else "the vault cannot be reached"
-            raise StepError(f"{where}: {told}") from error
+            raise StepError(f"{title}: {told}") from error
         if status != 200:
-            raise StepError(f"{where}: the vault answered {status} {reason}")
-        from scflows import documents
+            raise StepError(f"{title}: the vault answered {status} {reason}")
+        from scflows import documents as document
 
-        return documents.parse_json(documents.decode(bytes(content), where), where)
+        return document.parse_json(document.decode(bytes(content), title), title)
 
     def _token(self) -> str:
         from scflows.secrets.env import from_file
 
         token = self._settings.environment.get(VARIABLE) or from_file(self._settings, VARIABLE)
         if not token:
-            raise StepError(f"{VARIABLE} is not set, which secrets of the vault need")
+            raise StepError(f"{VARIABLE} is not set; secrets in the vault need it")
         self._remember(token)
         return token
 
     def _ttl(self) -> float:
         text = self._settings.environment.get(TTL)
         if not text:
-            return KEPT_SECONDS
+            return CACHE_SECONDS
         try:
             seconds = float(text)
         except ValueError:
             seconds = -1.0
         if not 0 <= seconds < 1e9:
-            raise StepError(f"{TTL} {text!r} is no number of seconds")
+            raise StepError(f"{TTL} must be a number of seconds, not {text!r}")
         return seconds
 
 
@@ -114,9 +114,9 @@ def _text(value: Any) -> str | None:
         return None
     if isinstance(value, str):
         return value
-    from scflows import documents
+    from scflows import documents as document
 
-    return documents.json_text(value)
+    return document.json_text(value)
 
 
 def _texts(value: Any) -> list[str]:

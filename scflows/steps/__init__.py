@@ -1,17 +1,17 @@
-"""What a step is, what it may see, and how one is found by its type.
+"""The interface of step types: what a step is and what it may use.
 
-A step type is one file here, named like the type; the class is the name in CamelCase plus `Step`. Its
-dataclass fields are its options. Another package brings types by the entry-point group `scflows.steps`; it
-cannot replace a built-in. This module is the one that such packages may import.
+A built-in step type is one file in `builtin/`, named after the type; its class is the name in CamelCase plus `Step`.
+The dataclass fields are the options. Other packages provide types through the entry-point group `scflows.steps`; they
+cannot replace a built-in type. This is the only module that such packages may import.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from scflows.steps.context import ChildEnd as ChildEnd
+from scflows.steps.context import Acknowledgement as Acknowledgement
+from scflows.steps.context import ChildResult as ChildResult
 from scflows.steps.context import Context as Context
-from scflows.steps.context import Promise as Promise
 from scflows.steps.options import Option as Option
 from scflows.steps.options import option as option
 from scflows.steps.options import options_of as options_of
@@ -26,57 +26,57 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Goto:
-    """A step's result that means: go on there."""
+    """The result of a step that jumps to another step."""
 
     step_name: str
 
 
 @dataclass(frozen=True)
 class Exit:
-    """A step's result that means: end the flow here, on purpose."""
+    """The result of a step that ends the flow on purpose."""
 
     message: str
-    reason: str = ""  #: the run's own, a word or a code
+    reason: str = ""  #: the reason in the run's record, a word or a code
 
 
 class Nothing:
-    """A step's result that means: nothing is stored."""
+    """The result of a step that stores nothing."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """The thing that runs. Its fields are its options, checked and rendered before `run` is called."""
+    """The base class of step types. Its fields are the options, checked and rendered before `run` is called."""
 
     def run(self, ctx: Context) -> Any:
-        """The step's result: a JSON value, `Goto` or `Exit`. Raises StepError when it cannot do its work."""
-        raise TypeError(f"{type(self).__name__} has no run()")
+        """Do the work and return the result: a JSON value, `Goto`, `Exit` or `Nothing`. Raise StepError on failure."""
+        raise TypeError(f"{type(self).__name__} has no method run()")
 
     def writes(self) -> bool:
-        """Whether it changes anything outside the run's data; then a dry run only says `intention`."""
+        """Return True if the step changes anything outside the run's data; a dry run then only logs `intention`."""
         return False
 
     def intention(self) -> str:
-        """What it does, in a dry run's words: `write report.md`. What `writes` has `would` put before it."""
+        """Return what the step does, as a verb phrase for dry runs: `write report.md`."""
         return "run"
 
     def dry_result(self) -> Any:
-        """What a dry run stores in place of the result."""
+        """Return what a dry run stores instead of the result of a step that writes."""
         return {}
 
     @classmethod
     def check(cls, options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-        """The mistakes that the kinds of the options cannot show, as (option, message).
+        """Yield mistakes beyond wrong types of options, as (option, message).
 
-        Called with the options as written, their kinds already found right; nothing has run.
+        It is called before anything runs, with the options as written; their types have been checked.
         """
         return iter(())
 
     @classmethod
     def nested(cls, options: Mapping[str, Any]) -> Iterator[tuple[tuple[str | int, ...], Any]]:
-        """The steps written inside its options, as (keys that lead there, what is written); checked like others."""
+        """Yield the steps inside the options, as (path of keys, step as written); they are checked like other steps."""
         return iter(())
 
     @classmethod
     def jumps(cls, options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-        """Where it may jump, as (option, name of a step as written)."""
+        """Yield the possible jumps, as (option, step name as written)."""
         return iter(())

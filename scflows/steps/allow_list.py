@@ -1,4 +1,4 @@
-"""Which flows may run programs of their own: step types that must be allowed."""
+"""The permission to run programs: which flow files may use `shell` and `python` steps."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ WRITABLE_BY_OTHERS = 0o002
 
 
 def require(step_type: str, settings: Settings, file: str, shown: str = "") -> None:
-    """Raises StepError unless `config.yml` allows the step type, or the file is safely the user's own.
+    """Raise StepError unless `config.yml` allows the step type or `file` can be changed by its owner alone.
 
-    It is the flow's file, or one that the flow names as `shown`. Who can write it decides what runs: a file that
-    belongs to the user who runs it, and that nobody else may write, gives nobody anything they cannot do already.
+    `file` is the flow file, or a file that the flow names as `shown`. If it belongs to the user who runs it and nobody
+    else may write it, running it grants no access that the user does not already have.
     """
     if is_own(file) or step_type in _allowed(settings):
         return
     where = f"with {shown}" if shown else "in this flow"
     raise StepError(
-        f"{step_type!r} steps are not allowed {where}: its file belongs to somebody else, or others may "
-        f"write it; make it yours (chown, chmod go-w), or allow them in {os.path.basename(settings.config_file)}: "
+        f"{step_type!r} steps are not allowed {where}: the file belongs to another user or others may write it; "
+        f"take ownership (chown, chmod go-w), or allow them in {os.path.basename(settings.config_file)}: "
         f"`allow: [{step_type}]`"
     )
 
 
 def is_own(path: str) -> bool:
-    """Whether a file belongs to the user who runs this and nobody else may write it."""
+    """Return True if a file belongs to the current user and nobody else may write it."""
     try:
         status = os.stat(path)
     except OSError:
@@ -42,17 +42,17 @@ def is_own(path: str) -> bool:
 
 
 def _is_private_group(group: int, user: int) -> bool:
-    """Whether a group is the user's own one: where every user has one, the umask lets it write all files."""
+    """Return True if a group has the user as its only member; on such systems the umask makes files group-writable."""
     import grp
     import pwd
 
     try:
-        person = pwd.getpwuid(user)
+        account = pwd.getpwuid(user)
         found = grp.getgrgid(group)
     except KeyError:
         return False
-    named_alike = person.pw_gid == group and found.gr_name == person.pw_name
-    return named_alike and all(member == person.pw_name for member in found.gr_mem)
+    has_same_name = account.pw_gid == group and found.gr_name == account.pw_name
+    return has_same_name and all(member == account.pw_name for member in found.gr_mem)
 
 
 def _allowed(settings: Settings) -> tuple[str, ...]:
@@ -61,5 +61,5 @@ def _allowed(settings: Settings) -> tuple[str, ...]:
     try:
         return read_config(settings).allow
     except UsageError as error:
-        # The message names the file by its whole path, which a flow's errors never do.
+        # The message contains the absolute path of the file, which errors of a flow never show.
         raise StepError(str(error).replace(settings.config_file, os.path.basename(settings.config_file))) from error

@@ -1,4 +1,4 @@
-"""What a running step may see and ask for: the run's data, secrets, files, other flows, its time."""
+"""The context of a running step: the run's data, secrets, files, other flows, remaining time."""
 
 from __future__ import annotations
 
@@ -23,46 +23,46 @@ if TYPE_CHECKING:
     from scflows.steps.thread_pool import StepThreadPool
 
     class Host(Protocol):
-        """Who runs a step, and for it other steps and flows."""
+        """The runner of a step, which also runs nested steps and child flows."""
 
         def run_flow(
-            self, ctx: Context, path: str, given: Any, loop_index: int | None, line: CancelScope
-        ) -> ChildEnd: ...
+            self, ctx: Context, path: str, payload: Any, loop_index: int | None, scope: CancelScope
+        ) -> ChildResult: ...
 
         def run_step(self, ctx: Context, written: dict[str, Any]) -> Any: ...
 
         def check_flow(self, path: str) -> None: ...
 
 
-#: What stands before a path that is read beside the flow file.
+#: The prefix of paths that are read from the folder of the flow file.
 BESIDE_FLOW = "flow:"
 
 
 @dataclass(frozen=True)
-class Promise:
-    """What a step owes to whoever gave it something: to say that it is kept, or not to."""
+class Acknowledgement:
+    """The pending acknowledgement of messages that a step has received."""
 
-    keep: Callable[[], None]  #: called once the step's result is stored
-    drop: Callable[[], None]  #: called where it is not
+    commit: Callable[[], None]  #: called once the step's result is stored
+    release: Callable[[], None]  #: called if it is not; the messages will be delivered again
 
 
 @dataclass(frozen=True)
-class ChildEnd:
-    """How a child flow ended."""
+class ChildResult:
+    """The result of a child flow."""
 
     status: str  #: `success`, `exit` or `failed`
     message: str
     data: dict[str, Any]  #: all of its data, with `__status__`
-    errors: list[dict[str, Any]]  #: its errors, for the parent's own list
+    errors: list[dict[str, Any]]  #: for the parent's list of errors
 
 
 def once(call: Callable[[], Any]) -> Any:
-    """What a call gives."""
+    """Call without retries."""
     return call()
 
 
 class Context:
-    """All that a running step may see."""
+    """Everything that a running step may use."""
 
     def __init__(
         self,
@@ -75,75 +75,75 @@ class Context:
         remaining: Callable[[], float | None] = lambda: None,
     ) -> None:
         self.settings = settings
-        self.data = data  #: the run's data; read it, never change it
+        self.data = data  #: the run's data; read-only
         self.expressions = expressions  #: templates and jq
         self.log = log
         self.flow_file = flow_file  #: absolute
         self.dry_run = dry_run
-        self.jq_output: str | None = None  #: the step's own property of that name
+        self.jq_output: str | None = None  #: the step's property of that name
         self.remaining = remaining  #: seconds until the step is interrupted; None without a limit
-        self.line: CancelScope | None = None  #: the thread that runs the step, and what bounds it
-        self.host: Host | None = None  #: who runs the step
-        self.depth = 0  #: how many flows stand around this one
-        self.kept: dict[str, Any] = {}  #: what all contexts of a run share
-        #: Gives what a call gives, tried as the step's `retry` says: for a part of the work that stands alone.
-        self.tried: Callable[[Callable[[], Any]], Any] = once
-        self.errors: list[dict[str, Any]] = []  #: those of child flows; they are listed before the step's own
-        self.promises: list[Promise] = []  #: what the step has to do once its result is stored
+        self.scope: CancelScope | None = None  #: the limits of the thread that runs the step
+        self.host: Host | None = None  #: the runner of the step
+        self.depth = 0  #: how many parent flows there are
+        self.shared: dict[str, Any] = {}  #: shared by all contexts of a run
+        #: Calls a function with the step's `retry` settings, for a part of the work that can be repeated alone.
+        self.with_retry: Callable[[Callable[[], Any]], Any] = once
+        self.errors: list[dict[str, Any]] = []  #: of child flows; they are listed before the step's own
+        self.acknowledgements: list[Acknowledgement] = []  #: pending until the step's result is stored
 
-    def branch(self, data: dict[str, Any], line: CancelScope) -> Context:
-        """The same for another thread, with data of its own."""
+    def branch(self, data: dict[str, Any], scope: CancelScope) -> Context:
+        """Return a copy for another thread, with its own data."""
         ctx = Context(
-            self.settings, data, self.expressions, self.log.branch(), self.flow_file, self.dry_run, line.remaining
+            self.settings, data, self.expressions, self.log.branch(), self.flow_file, self.dry_run, scope.remaining
         )
-        ctx.line, ctx.host, ctx.depth, ctx.kept = line, self.host, self.depth, self.kept
+        ctx.scope, ctx.host, ctx.depth, ctx.shared = scope, self.host, self.depth, self.shared
         return ctx
 
     def run_flow(
-        self, path: str, given: Any, loop_index: int | None = None, line: CancelScope | None = None
-    ) -> ChildEnd:
-        """Run a flow of the flows folder as a part of this run; `given` becomes its `__input__`.
+        self, path: str, payload: Any, loop_index: int | None = None, scope: CancelScope | None = None
+    ) -> ChildResult:
+        """Run a flow of the flows folder as part of this run; `payload` becomes its `__input__`.
 
-        `line` is that of the thread, where it is not the step's own. Raises StepError for a flow that is missing
-        or refused; how it ends otherwise is in what comes back. Its errors are not listed yet: see `errors`.
+        `scope` is that of the current thread if it is not the step's own. Raises StepError for a flow that is missing
+        or invalid; a failure is in the result. The caller adds the result's errors to `errors`.
         """
         assert self.host is not None
-        here = line or self.line
-        assert here is not None
-        return self.host.run_flow(self, path, given, loop_index, here)
+        scope = scope or self.scope
+        assert scope is not None
+        return self.host.run_flow(self, path, payload, loop_index, scope)
 
     def check_flow(self, path: str) -> None:
-        """Raises StepError for a flow that is missing or refused."""
+        """Raise StepError for a flow that is missing or invalid."""
         assert self.host is not None
         self.host.check_flow(path)
 
     def run_step(self, written: dict[str, Any]) -> Any:
-        """Run a step as written in this one's options: its result, `Goto`, `Exit` or `Nothing`."""
+        """Run a step written in the options of this one; return its result, `Goto`, `Exit` or `Nothing`."""
         assert self.host is not None
         return self.host.run_step(self, written)
 
-    def crew(self, most: int) -> StepThreadPool:
-        """Threads for what the step does side by side."""
+    def thread_pool(self, max_threads: int) -> StepThreadPool:
+        """Return a thread pool for parallel work of the step."""
         from scflows.steps.thread_pool import StepThreadPool
 
-        assert self.line is not None
-        return StepThreadPool(self.line, most)
+        assert self.scope is not None
+        return StepThreadPool(self.scope, max_threads)
 
-    def break_promises(self) -> None:
-        """Give back what an attempt took that failed."""
-        for promise in self.promises:
-            promise.drop()
-        self.promises.clear()
+    def release_messages(self) -> None:
+        """Release the messages that a failed attempt received."""
+        for acknowledgement in self.acknowledgements:
+            acknowledgement.release()
+        self.acknowledgements.clear()
 
     def conclude(self, reason: str, message: str) -> None:
-        """What the run's record shall say should it end well; the last word counts, and none of a child flow's."""
+        """Set reason and message of a successful run. The last call counts; calls in child flows are ignored."""
         if self.depth == 0:
-            self.kept["conclusion"] = (reason, message)
+            self.shared["conclusion"] = (reason, message)
 
     def sleep(self, seconds: float) -> None:
-        """Wait; an interruption cuts it short, in every thread."""
-        if self.line is not None:
-            self.line.sleep(seconds)
+        """Wait; an interruption ends the wait early, in every thread."""
+        if self.scope is not None:
+            self.scope.sleep(seconds)
         else:
             import time
 
@@ -151,47 +151,47 @@ class Context:
 
     @property
     def secrets(self) -> Secrets:
-        """All secrets of the run; its flows and threads have them together, so that none is fetched twice."""
-        found: Secrets | None = self.kept.get("secrets")
+        """Return the secrets of the run, shared by its flows and threads so that none is fetched twice."""
+        found: Secrets | None = self.shared.get("secrets")
         if found is None:
             from scflows.secrets.resolver import Secrets
 
-            made = Secrets(self.settings, self.log.mask, self.log.warning, self.expressions.filter)
-            found = self.kept.setdefault("secrets", made)
+            created = Secrets(self.settings, self.log.mask, self.log.warning, self.expressions.filter)
+            found = self.shared.setdefault("secrets", created)
         return found
 
     def secret(self, name: str) -> Secret:
-        """A secret's fields: `ctx.secret("portal")["token"]`. From here on they are masked wherever they appear.
+        """Return a secret, whose fields are masked from now on: `ctx.secret("portal")["token"]`.
 
-        Raises StepError when there is none of that name, or it cannot be fetched.
+        Raises StepError if it does not exist or cannot be fetched.
         """
         return self.secrets.find(name)
 
     def masked(self, text: str) -> str:
-        """The text without secrets. Needed only before it is cut: logs, errors and results are masked anyway."""
+        """Return a text with its secrets masked. Needed only before cutting it: logs, errors and results are masked."""
         return self.log.mask.text(text)
 
     def rendered(self, value: Any, secrets: bool = False) -> Any:
-        """An option with its templates filled in; with `secrets` they may call `secret('name')`."""
+        """Return an option with its templates rendered; with `secrets` they may call `secret('name')`."""
         if not secrets or not _mentions_secret(value):
             return self.expressions.render_all(value, self.data)
-        made = self.expressions.render_all(value, {**self.data, "secret": self.secret})
+        result = self.expressions.render_all(value, {**self.data, "secret": self.secret})
         if not isinstance(value, str):
-            for text, written in _changed_texts(made, value):
-                # A filter may have turned the secret into something that is as secret and looks different.
+            for text, written in _rendered_with_secret(result, value):
+                # A filter may have changed the text of the secret, so the mask would not recognise it.
                 if self.expressions.alters_secret(written):
                     self.secrets.remember(text)
-        return made
+        return result
 
     def value(self, data_key: str) -> Any:
-        """A copy of what the data holds under a top-level key; `.` is all of it.
+        """Return a copy of the value of a top-level key of the data; `.` means all data.
 
-        Raises StepError for a key that is not there.
+        Raises StepError for an unknown key.
         """
-        return json_copy(self.look(data_key))
+        return json_copy(self.peek(data_key))
 
-    def look(self, data_key: str) -> Any:
-        """The same without the copy, for who only reads."""
+    def peek(self, data_key: str) -> Any:
+        """Return the same without a copy; the caller must not change it."""
         if data_key == ".":
             return self.data
         try:
@@ -200,27 +200,27 @@ class Context:
             raise StepError(f"the data has no key {data_key!r}") from None
 
     def readable(self, path: str) -> str:
-        """The absolute path of a file that a step may read: in `DATA_PATH`, or `flow:` beside the flow file.
+        """Return the absolute path of a file to read: in `DATA_PATH`, or with `flow:` in the folder of the flow file.
 
-        Raises StepError when it leads out, or to the settings, flows or templates.
+        Raises StepError for a path outside, or of settings, flows or templates.
         """
         if not path.startswith(BESIDE_FLOW):
-            return self._own(path)
+            return self._in_data(path)
         full = inside(os.path.dirname(self.flow_file), path.removeprefix(BESIDE_FLOW))
         if is_below(full, (self.settings.secrets_path, self.settings.config_file, self.settings.env_file)):
-            raise StepError(f"{path!r} is a settings file, which steps cannot access")
+            raise StepError(f"{path!r} is a settings file, which steps may not access")
         return full
 
     def writable(self, path: str) -> str:
-        """The absolute path of a file that a step may write: inside `DATA_PATH`. Raises StepError."""
+        """Return the absolute path of a file to write, inside `DATA_PATH`. Raises StepError."""
         if path.startswith(BESIDE_FLOW):
-            raise StepError(f"{path!r}: what lies beside a flow file is only read, never written")
-        return self._own(path)
+            raise StepError(f"{path!r}: files in the flow's folder are read-only")
+        return self._in_data(path)
 
-    def _own(self, path: str) -> str:
+    def _in_data(self, path: str) -> str:
         full = inside(self.settings.data_path, path)
         if is_below(full, self.settings.private_paths):
-            raise StepError(f"{path!r} belongs to the settings, flows or templates, which no step may touch")
+            raise StepError(f"{path!r} belongs to the settings, flows or templates, which steps may not access")
         return full
 
 
@@ -232,11 +232,11 @@ def _mentions_secret(value: Any) -> bool:
     return False
 
 
-def _changed_texts(made: Any, written: Any) -> Iterator[tuple[str, str]]:
-    """The texts that templates with a secret have made, each with its template."""
+def _rendered_with_secret(result: Any, written: Any) -> Iterator[tuple[str, str]]:
+    """Yield the texts rendered from templates with a secret, each with its template."""
     if isinstance(written, str):
-        if _mentions_secret(written) and made != written:
-            yield made, written
+        if _mentions_secret(written) and result != written:
+            yield result, written
     elif isinstance(written, dict | list):
         for key in written if isinstance(written, dict) else range(len(written)):
-            yield from _changed_texts(made[key], written[key])
+            yield from _rendered_with_secret(result[key], written[key])

@@ -1,4 +1,4 @@
-"""The options of a step type: what their dataclass fields tell of themselves."""
+"""The options of a step type, declared by its dataclass fields."""
 
 from __future__ import annotations
 
@@ -22,13 +22,14 @@ def option(
     minimum: float | None = None,
     default_factory: Any = MISSING,
 ) -> Any:
-    """A dataclass field that says more of itself.
+    """Return a dataclass field that describes an option.
 
-    `template`: its text, also inside lists and the values of mappings, is rendered before the step is built;
-    with `secrets` it may call `secret('name').field`.
-    `choices`: the texts it may be, in `any_case` if so said. `minimum`: the least number.
+    - `template`: text is rendered before the step is created, also inside lists and values of mappings
+    - `secrets`: its templates may call `secret('name').field`
+    - `choices`: the allowed texts; with `any_case` in upper or lower case
+    - `minimum`: the smallest allowed number
     """
-    told = {
+    metadata = {
         "help": help,
         "template": template,
         "secrets": secrets,
@@ -37,18 +38,18 @@ def option(
         "minimum": minimum,
     }
     if default_factory is not MISSING:
-        return field(default_factory=default_factory, metadata=told)
+        return field(default_factory=default_factory, metadata=metadata)
     if default is MISSING:
-        return field(metadata=told)
-    return field(default=default, metadata=told)
+        return field(metadata=metadata)
+    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
 class Option:
-    """One option of a step type, as its field says."""
+    """One option of a step type, as its field declares it."""
 
     name: str
-    kinds: tuple[str, ...]  #: some of the words of KINDS; empty: any
+    kinds: tuple[str, ...]  #: values of KINDS; empty: any
     required: bool
     default: Any
     template: bool
@@ -59,7 +60,7 @@ class Option:
     help: str
 
 
-#: An annotation, as written, to the word that flow authors read.
+#: The types of options as annotations, with the words that flow authors read.
 KINDS = {
     "str": "text",
     "int": "integer",
@@ -72,10 +73,10 @@ KINDS = {
 
 
 def options_of(step_class: type[Any]) -> dict[str, Option]:
-    """The options of a step type, by name, in the order of its fields."""
+    """Return the options of a step type by name, in the order of its fields."""
     found = {}
     for each in step_class.__dataclass_fields__.values():
-        told = each.metadata
+        metadata = each.metadata
         default = each.default
         if default is MISSING and each.default_factory is not MISSING:
             default = each.default_factory()
@@ -85,21 +86,21 @@ def options_of(step_class: type[Any]) -> dict[str, Option]:
             _kinds(step_class, each),
             required,
             None if required else default,
-            told.get("template", False),
-            told.get("secrets", False),
-            told.get("choices", ()),
-            told.get("any_case", False),
-            told.get("minimum"),
-            told.get("help", ""),
+            metadata.get("template", False),
+            metadata.get("secrets", False),
+            metadata.get("choices", ()),
+            metadata.get("any_case", False),
+            metadata.get("minimum"),
+            metadata.get("help", ""),
         )
     return found
 
 
 def _kinds(step_class: type[Any], each: Any) -> tuple[str, ...]:
-    # A module without postponed annotations has classes where others have texts.
-    written = each.type.__name__ if isinstance(each.type, type) else str(each.type)
+    # Without postponed annotations, `type` is a class rather than a text.
+    annotation = each.type.__name__ if isinstance(each.type, type) else str(each.type)
     outside, depth = "", 0
-    for letter in written:
+    for letter in annotation:
         depth += (letter == "[") - (letter == "]")
         outside += letter if depth == 0 and letter != "]" else ""
     parts = [part.strip().removeprefix("typing.") for part in outside.split("|")]
@@ -109,6 +110,6 @@ def _kinds(step_class: type[Any], each: Any) -> tuple[str, ...]:
         return tuple(KINDS[part] for part in parts)
     except KeyError as error:
         raise UsageError(
-            f"step class {step_class.__name__!r}: {each.name!r} is a {written}, which no option can be",
-            f"an option is Any or one of {', '.join(KINDS)}, or some of them with | between",
+            f"step class {step_class.__name__!r}: option {each.name!r} has the unsupported type {annotation}",
+            f"use Any, or one or more of {', '.join(KINDS)} separated by |",
         ) from error

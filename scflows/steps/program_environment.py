@@ -1,4 +1,4 @@
-"""The environment variables that a step gives to the program it starts: which there may be, and as text."""
+"""The environment variables that a step passes to a program: checked, and as texts."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-def wrong_variables(env: Mapping[str, Any] | None) -> Iterator[str]:
-    """What is wrong with variables as a flow has them."""
+def variable_mistakes(env: Mapping[str, Any] | None) -> Iterator[str]:
+    """Yield the mistakes in the variables that a flow file sets."""
     for name, value in (env or {}).items():
         if isinstance(value, list | dict):
-            yield f"the variable {name!r} must be a text, a number or true or false"
+            yield f"the variable {name!r} must be text, a number, true or false"
         if not name or "=" in name:
-            yield f"{name!r} is no name for a variable"
+            yield f"{name!r} is not a valid name of a variable"
 
 
 def as_texts(env: Mapping[str, Any] | None) -> dict[str, str]:
-    """The variables that have a value, each as a text; what is none as JSON."""
-    from scflows import documents
+    """Return the variables that are not null as texts; a value that is not text becomes JSON."""
+    from scflows import documents as document
 
     values = {name: value for name, value in (env or {}).items() if value is not None}
-    return {name: value if isinstance(value, str) else documents.json_text(value) for name, value in values.items()}
+    return {name: value if isinstance(value, str) else document.json_text(value) for name, value in values.items()}

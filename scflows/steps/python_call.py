@@ -1,7 +1,7 @@
-"""Run as a program of its own: calls one function of one file with a JSON value, and answers with another.
+"""A program that calls one function of a Python file.
 
-`python function_call.py FILE FUNCTION` reads the value from stdin. Its answer goes to stdout, as one JSON object:
-`{"result": …}` or `{"error": TEXT, "exception": NAME}`; what the function prints goes to stderr.
+`python python_call.py FILE FUNCTION` reads the argument as JSON from stdin and writes one JSON object to stdout:
+`{"result": …}` or `{"error": TEXT, "exception": NAME}`. What the function prints goes to stderr.
 """
 
 from __future__ import annotations
@@ -16,66 +16,66 @@ if TYPE_CHECKING:
 
 
 def main(path: str, name: str) -> None:
-    """Call the function, and answer."""
-    answer_to = os.dup(1)
+    """Call the function and write its result."""
+    result_descriptor = os.dup(1)
     os.dup2(2, 1)
-    given = json.loads(sys.stdin.buffer.read())
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
+    argument = json.loads(sys.stdin.buffer.read())
+    null_device = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null_device, 0)
     try:
-        answer = json.dumps({"result": _plain(_function(path, name)(given))}, allow_nan=False)
+        output = json.dumps({"result": _as_json(_function(path, name)(argument))}, allow_nan=False)
     except KeyboardInterrupt:
         raise
     except BaseException as error:
         import traceback
 
-        # Ours is the first frame, which helps nobody.
+        # Skip the frame of this function.
         traceback.print_exception(type(error), error, error.__traceback__ and error.__traceback__.tb_next)
-        told = traceback.format_exception_only(type(error), error)[-1].strip()
-        answer = json.dumps({"error": told, "exception": type(error).__name__})
+        message = traceback.format_exception_only(type(error), error)[-1].strip()
+        output = json.dumps({"error": message, "exception": type(error).__name__})
     sys.stdout.flush()
     sys.stderr.flush()
-    with os.fdopen(answer_to, "w", encoding="utf-8") as file:
-        file.write(answer)
-    # Threads that the function left behind do not keep it.
+    with os.fdopen(result_descriptor, "w", encoding="utf-8") as file:
+        file.write(output)
+    # Exit even if the function has left threads running.
     os._exit(0)
 
 
 def _function(path: str, name: str) -> Any:
     from importlib.util import module_from_spec, spec_from_file_location
 
-    # What lies beside the file can be imported from it.
+    # The file can import modules from its own folder.
     sys.path.insert(0, os.path.dirname(path))
     sys.dont_write_bytecode = True
     spec = spec_from_file_location(os.path.basename(path).removesuffix(".py"), path)
     if spec is None or spec.loader is None:
-        raise ImportError(f"{os.path.basename(path)} is no Python file")
+        raise ImportError(f"{os.path.basename(path)} is not a Python file")
     module = module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     found = getattr(module, name, None)
     if not callable(found):
-        raise AttributeError(f"it has no function {name!r}")
+        raise AttributeError(f"function {name!r} not found")
     return found
 
 
-def _plain(value: Any) -> Any:
-    """The value as JSON has it: dates as ISO 8601 text, tuples, sets and arrays as lists."""
+def _as_json(value: Any) -> Any:
+    """Return a value as JSON types: dates as ISO 8601 text, tuples, sets and arrays as lists."""
     if value is None or isinstance(value, str | bool | int | float):
         return value
     if isinstance(value, dict):
-        return {key if isinstance(key, str) else str(_plain(key)): _plain(item) for key, item in value.items()}
+        return {key if isinstance(key, str) else str(_as_json(key)): _as_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [_as_json(item) for item in value]
     if isinstance(value, set | frozenset):
-        return sorted((_plain(item) for item in value), key=str)
+        return sorted((_as_json(item) for item in value), key=str)
     if isinstance(value, bytes):
         return value.decode()
     if hasattr(value, "isoformat"):
         return value.isoformat()
     if hasattr(value, "tolist"):
-        return _plain(value.tolist())
-    raise TypeError(f"a value of the kind {type(value).__name__!r} cannot be stored")
+        return _as_json(value.tolist())
+    raise TypeError(f"a value of type {type(value).__name__!r} cannot be stored")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Find a step type by its name: the built-in ones, then those of other packages."""
+"""Find a step type by name: built-in types first, then those of other packages."""
 
 from __future__ import annotations
 
@@ -12,22 +12,17 @@ ENTRY_POINTS = "scflows.steps"
 _BUILTIN = os.path.join(os.path.dirname(__file__), "builtin")
 
 
-def step_types() -> list[str]:
-    """The names of the built-in step types, found without importing them."""
-    return list(_step_types())
-
-
 @cache
-def _step_types() -> tuple[str, ...]:
-    # Once, also where thousands of flows are checked.
+def step_types() -> tuple[str, ...]:
+    """Return the names of the built-in step types, without importing them."""
     names = os.listdir(_BUILTIN)
     return tuple(sorted(name.removesuffix(".py") for name in names if name.endswith(".py") and name[0] != "_"))
 
 
 def find_step(name: str) -> type[Step] | None:
-    """The class of a step type, or None when nobody has it.
+    """Return the class of a step type, or None if it does not exist.
 
-    Raises UsageError when a package names a type but cannot be loaded.
+    Raises UsageError if a package declares the type but cannot be loaded.
     """
     if name.isidentifier() and os.path.exists(os.path.join(_BUILTIN, f"{name}.py")):
         from importlib import import_module
@@ -40,7 +35,7 @@ def find_step(name: str) -> type[Step] | None:
 
 
 def foreign_step_types() -> dict[str, str]:
-    """The names of the step types that other packages bring, and which package; none of them is loaded."""
+    """Return the step types of other packages, each with its package, without loading them."""
     from importlib.metadata import entry_points
 
     built_in = step_types()
@@ -49,7 +44,7 @@ def foreign_step_types() -> dict[str, str]:
 
 
 def _find_foreign(name: str) -> type[Step] | None:
-    # The scan of all installed packages costs some 40 ms: only for a name that is not built in.
+    # Scanning all installed packages takes about 40 ms, so it is done only for types that are not built in.
     from importlib.metadata import entry_points
 
     for entry in entry_points(group=ENTRY_POINTS, name=name):
@@ -58,9 +53,9 @@ def _find_foreign(name: str) -> type[Step] | None:
         except Exception as error:
             raise UsageError(
                 f"step type {name!r}: {entry.value} cannot be loaded: {error}",
-                f"mend or remove the package {entry.dist.name if entry.dist else entry.value!r}",
+                f"fix or remove the package {entry.dist.name if entry.dist else entry.value!r}",
             ) from error
         if isinstance(found, type) and issubclass(found, Step):
             return found
-        raise UsageError(f"step type {name!r}: {entry.value} is no Step")
+        raise UsageError(f"step type {name!r}: {entry.value} is not a subclass of Step")
     return None

@@ -1,4 +1,4 @@
-"""Work done side by side, in threads that end soon when they are told to."""
+"""A thread pool whose work ends soon after it is interrupted."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 from collections import deque
 from threading import Condition, Lock, Thread
 
-from scflows.steps.cancellation import FINAL_SECONDS, PIECE, CancelScope
+from scflows.steps.cancellation import FINAL_SECONDS, POLL_SECONDS, CancelScope
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,161 +16,161 @@ if TYPE_CHECKING:
 
     Work = Callable[[CancelScope], Any]
 
-#: How many threads a process may have in all; loops inside loops would multiply them.
-MOST_THREADS = 128
-#: Seconds that interrupted work is waited for; what hangs longer is left behind, and ends with the process.
-PATIENCE = 2.0
+#: The most threads of all pools of a process together; nested loops would multiply them.
+MAX_THREADS = 128
+#: Seconds to wait for interrupted work; a thread that hangs longer is abandoned and ends with the process.
+GRACE_SECONDS = 2.0
 
 _count = 0
-_counting = Lock()
+_count_lock = Lock()
 
 
 class StepThreadPool:
-    """Up to `most` threads that take what is handed in, first come, first served. A context manager.
+    """A pool of up to `max_threads` threads that run submitted work in order; a context manager.
 
-    When it is left, what was not begun is dropped, and what goes on has ended or is left behind.
+    On exit, work that has not started is dropped; running work has ended or is abandoned.
     """
 
-    def __init__(self, line: CancelScope, most: int) -> None:
-        self._line = line
-        self._most = max(1, most)
-        # One lock, two conditions: what is handed in wakes one thread that has nothing to do, and nobody else.
+    def __init__(self, scope: CancelScope, max_threads: int) -> None:
+        self._scope = scope
+        self._max_threads = max(1, max_threads)
+        # One lock, two conditions: submitted work wakes one idle thread and nothing else.
         lock = Lock()
-        self._changed = Condition(lock)  #: something has ended, or a thread has come or gone
-        self._handed = Condition(lock)  #: there is something to do, or nothing will be any more
-        self._waiting: deque[tuple[Any, Work]] = deque()
-        self._ended: deque[tuple[Any, Any]] = deque()
+        self._changed = Condition(lock)  #: work has completed, or a thread has started or ended
+        self._work_available = Condition(lock)  #: work is pending, or the pool is closed
+        self._pending: deque[tuple[Any, Work]] = deque()
+        self._completed: deque[tuple[Any, Any]] = deque()
         self._busy = 0
-        self._lines: list[CancelScope] = []
+        self._scopes: list[CancelScope] = []
         self._closed = False
         self._was_blocked = True
 
     def __enter__(self) -> StepThreadPool:
-        # From here on the line looks by itself whether it is interrupted, never in the midst of a lock.
-        self._was_blocked = self._line.blocked
-        self._line.blocked = True
+        # From here on the scope checks for interruptions itself, never while it holds a lock.
+        self._was_blocked = self._scope.blocked
+        self._scope.blocked = True
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._leave()
-        self._line.blocked = self._was_blocked
+        self._shut_down()
+        self._scope.blocked = self._was_blocked
 
-    def hand_in(self, key: Any, work: Work) -> None:
-        """Have something done; `ended` tells its result under `key`, be it an exception."""
+    def submit(self, key: Any, work: Work) -> None:
+        """Submit work; `completed` returns its result, or the exception it raised, with `key`."""
         with self._changed:
-            self._waiting.append((key, work))
-            self._handed.notify()
-            wanted = len(self._waiting) + self._busy > len(self._lines) and len(self._lines) < self._most
+            self._pending.append((key, work))
+            self._work_available.notify()
+            wanted = len(self._pending) + self._busy > len(self._scopes) and len(self._scopes) < self._max_threads
         if wanted:
-            self._grow()
+            self._start_thread()
 
-    def drop(self) -> int:
-        """Take back what was not begun; how much that was."""
+    def drop_pending(self) -> int:
+        """Drop the work that has not started; return how much that was."""
         with self._changed:
-            dropped = len(self._waiting)
-            self._waiting.clear()
+            dropped = len(self._pending)
+            self._pending.clear()
         return dropped
 
-    def ended(self) -> list[tuple[Any, Any]]:
-        """What has ended since the last time, as (key, result); waits until there is something.
+    def completed(self) -> list[tuple[Any, Any]]:
+        """Wait for results and return those since the last call, as (key, result).
 
-        Raises Interrupted when the line that asks is to be interrupted.
+        Raises StepInterrupted if the scope of the caller is interrupted.
         """
         while True:
-            if not self._lines:
-                # No thread was to be had: it is done here.
+            if not self._scopes:
+                # No thread could be started: the work is done here.
                 with self._changed:
-                    key, work = self._waiting.popleft()
-                return [(key, _done(work, self._line))]
+                    key, work = self._pending.popleft()
+                return [(key, _result(work, self._scope))]
             with self._changed:
-                if not self._ended:
-                    self._changed.wait(PIECE)
-                found = list(self._ended)
-                self._ended.clear()
+                if not self._completed:
+                    self._changed.wait(POLL_SECONDS)
+                found = list(self._completed)
+                self._completed.clear()
             if found:
                 return found
-            self._line.check()
+            self._scope.check()
 
-    def rest(self) -> list[tuple[Any, Any]]:
-        """What has ended by the time the crew was left, and was not asked for."""
+    def remaining(self) -> list[tuple[Any, Any]]:
+        """Return the results that were completed when the pool was closed and were not yet returned."""
         with self._changed:
-            return list(self._ended)
+            return list(self._completed)
 
-    def _grow(self) -> None:
-        if not _counted(1):
+    def _start_thread(self) -> None:
+        if not _count_thread(1):
             return
-        begun: list[CancelScope] = []
+        started: list[CancelScope] = []
 
         def work() -> None:
-            line = self._line.clock.branch(self._line)
-            begun.append(line)
+            scope = self._scope.watchdog.branch(self._scope)
+            started.append(scope)
             with self._changed:
-                self._lines.append(line)
+                self._scopes.append(scope)
                 self._changed.notify_all()
             try:
-                self._work(line)
+                self._work(scope)
             finally:
-                line.clock.leave(line)
+                scope.watchdog.remove(scope)
                 with self._changed:
-                    self._lines.remove(line)
+                    self._scopes.remove(scope)
                     self._changed.notify_all()
-                _counted(-1)
+                _count_thread(-1)
 
         try:
-            # A daemon: one that hangs must not keep the process from ending.
+            # A daemon thread: if it hangs, the process can still exit.
             Thread(target=work, daemon=True).start()
         except RuntimeError:
-            _counted(-1)
-            return  # The system has no more threads for us; the others do it.
+            _count_thread(-1)
+            return  # The system refuses more threads; the existing ones do the work.
         with self._changed:
-            while not begun:
-                self._changed.wait(PIECE)
+            while not started:
+                self._changed.wait(POLL_SECONDS)
 
-    def _work(self, line: CancelScope) -> None:
+    def _work(self, scope: CancelScope) -> None:
         while True:
             with self._changed:
-                while not self._waiting:
+                while not self._pending:
                     if self._closed:
                         return
-                    self._handed.wait()
-                key, work = self._waiting.popleft()
+                    self._work_available.wait()
+                key, work = self._pending.popleft()
                 self._busy += 1
-            result = _done(work, line)
+            result = _result(work, scope)
             with self._changed:
                 self._busy -= 1
-                self._ended.append((key, result))
+                self._completed.append((key, result))
                 self._changed.notify_all()
             del work, result
 
-    def _leave(self) -> None:
+    def _shut_down(self) -> None:
         with self._changed:
             self._closed = True
-            self._waiting.clear()
-            self._handed.notify_all()
-            ends = time.monotonic() + PATIENCE
-            final_ends = time.monotonic() + FINAL_SECONDS + PATIENCE
-            while self._lines:
+            self._pending.clear()
+            self._work_available.notify_all()
+            ends = time.monotonic() + GRACE_SECONDS
+            final_ends = time.monotonic() + FINAL_SECONDS + GRACE_SECONDS
+            while self._scopes:
                 now = time.monotonic()
-                if now >= final_ends or (now >= ends and not any(line.in_final for line in self._lines)):
+                if now >= final_ends or (now >= ends and not any(scope.in_final for scope in self._scopes)):
                     break
-                self._changed.wait(PIECE)
-            for line in self._lines:
-                line.abandon()
+                self._changed.wait(POLL_SECONDS)
+            for scope in self._scopes:
+                scope.abandon()
 
 
-def _done(work: Work, line: CancelScope) -> Any:
+def _result(work: Work, scope: CancelScope) -> Any:
     try:
-        return work(line)
+        return work(scope)
     except BaseException as error:
-        # Whoever asks for the result decides; a thread has nobody above it who could.
+        # The caller of `completed` decides what to do with it; in the thread nothing could handle it.
         return error
 
 
-def _counted(change: int) -> bool:
-    """Count a thread in or out; False when there are too many for one more."""
+def _count_thread(change: int) -> bool:
+    """Add to the count of threads; return False if that would exceed the maximum."""
     global _count
-    with _counting:
-        if change > 0 and _count >= MOST_THREADS:
+    with _count_lock:
+        if change > 0 and _count >= MAX_THREADS:
             return False
         _count += change
         return True

@@ -1,4 +1,4 @@
-"""Values as a flow holds them: those of JSON."""
+"""The values of a flow's data: JSON types."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def json_copy(value: Any) -> Any:
-    """A deep copy of a JSON value."""
+    """Return a deep copy of a JSON value."""
     if isinstance(value, dict):
         return {key: json_copy(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -19,10 +19,10 @@ def json_copy(value: Any) -> Any:
 
 
 def json_value(value: Any) -> Any:
-    """Any value that a flow meets as the JSON value it is stored as.
+    """Return a value as the JSON value it is stored as.
 
-    Dates and times become ISO 8601 text, keys that are no text their text, bytes UTF-8 text, sets and tuples
-    lists. Raises StepError for a value that has no such form.
+    Dates and times become ISO 8601 text, keys become text, bytes are decoded as UTF-8, sets and tuples become lists.
+    Raises StepError for a value that cannot be converted.
     """
     if value is None or value is True or value is False or type(value) in (str, int):
         return value
@@ -45,7 +45,7 @@ def json_value(value: Any) -> Any:
         return value.isoformat()
     if isinstance(value, str):
         return str(value)
-    raise StepError(f"a value of the kind {type(value).__name__!r} cannot be stored")
+    raise StepError(f"a value of type {type(value).__name__!r} cannot be stored")
 
 
 def _key(key: Any) -> str:

@@ -141,7 +141,7 @@ def test_a_run_that_goes_on_is_stopped(running: tuple[Any, str], flows: Flows) -
     process.communicate()
     assert flows("history").out.split("\t")[5] == "cancelled"
     assert (again := flows("runs", "stop", run)).code == 4
-    assert "does not run any more" in again.err
+    assert "has finished" in again.err
 
 
 def test_a_run_whose_process_was_killed_shows_as_crashed(running: tuple[Any, str], flows: Flows) -> None:

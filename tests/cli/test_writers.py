@@ -18,7 +18,7 @@ def test_every_step_type_is_listed_with_what_it_does(flows: Flows) -> None:
     answer = flows("steps")
     assert (answer.code, answer.err) == (0, "")
     rows = [line.split("\t") for line in answer.out.splitlines()]
-    assert [row[0] for row in rows] == step_types()
+    assert [row[0] for row in rows] == list(step_types())
     assert {row[1] for row in rows} == {"built-in"}
     assert {row[0]: row[2] for row in rows}["sleep"].startswith("Wait")
 

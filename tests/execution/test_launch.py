@@ -155,7 +155,7 @@ steps:
     ended = open_reconciled_history(settings).run(run.id)
     assert ended is not None
     assert ended.status == "cancelled"
-    assert "told to stop" in (workspace / "data/last.json").read_text()
+    assert "asked to stop" in (workspace / "data/last.json").read_text()
 
 
 def _steps(settings, run_id):

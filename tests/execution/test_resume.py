@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from scflows.execution.journal import Journal, journal_path, open_journal, read_asked, restored
+from scflows.execution.journal import Journal, journal_path, open_journal, read_header, restore_data
 from scflows.locks import holders
 
 pytestmark = pytest.mark.language("§9 Resume")
@@ -116,7 +116,7 @@ def test_a_changed_flow_is_refused_unless_forced(flows, write, data):
     write(SIMPLE.replace("steps:", "steps:\n  - {name: new, type: jq, jq: {expression: '1'}}"))
     answer = flows("run", "flow.yml", "--resume", first)
     assert answer.code == 2
-    assert "was changed" in answer.err
+    assert "has changed since" in answer.err
     assert "--force" in answer.err
     answer = flows("run", "flow.yml", "--resume", first, "--force", "--json")
     assert told(answer)["status"] == "success"
@@ -176,7 +176,7 @@ def test_a_result_that_holds_a_secret_is_not_kept(settings):
     journal.note_step(2, "c", False, (None, None), [{"error": {"message": "not hunter2", "status_code": 1}}], None)
     journal.note_end("failed", "no hunter2")
     assert "hunter2" not in Path(journal_path(settings, "01")).read_text()
-    assert [note.get("withheld", False) for note in journal.past()] == [True, False, False, False]
+    assert [note.get("withheld", False) for note in journal.notes()] == [True, False, False, False]
     journal.close()
 
 
@@ -188,17 +188,17 @@ def test_what_is_noted_already_loses_a_secret_that_is_learned_later(settings):
     journal.note_step(2, "c", True, (None, None), [], ("c", "plain"))
     path = Path(journal_path(settings, "01"))
     before = path.read_bytes()
-    journal.conceal()
+    journal.mask_notes()
     assert path.read_bytes() == before
     journal.mask.add(["hunter2"])
-    journal.conceal()
+    journal.mask_notes()
     journal.note_end("failed", "")
     assert "hunter2" not in path.read_text()
-    assert read_asked(settings, "01") == {**asked, "withheld": True}
-    notes = journal.past()
+    assert read_header(settings, "01") == {**asked, "withheld": True}
+    notes = journal.notes()
     assert [note.get("withheld", False) for note in notes] == [True, False, False, False]
     assert notes[1]["errors"] == [{"error": {"message": "no ***"}}]
-    assert restored(notes, {"__errors__": []})["c"] == "plain"
+    assert restore_data(notes, {"__errors__": []})["c"] == "plain"
     journal.close()
 
 
@@ -214,8 +214,8 @@ steps:
     for command in (("runs", "resume", run), ("runs", "retry", run), ("run", "flow.yml", "--resume", run)):
         answer = flows(*command, **secret)
         assert answer.code == 5, answer
-        assert f"what run {run} was given held a secret, and was not kept" in answer.err
-        assert "start it anew, with its input and parameters: flows run" in answer.err
+        assert f"the input of run {run} contained a secret and was not saved" in answer.err
+        assert "run it again with its input and parameters: flows run" in answer.err
 
 
 def test_a_line_that_was_cut_short_says_nothing(settings):
@@ -223,7 +223,7 @@ def test_a_line_that_was_cut_short_says_nothing(settings):
     journal.note_step(0, "a", True, (1, "b"), [{"step": "x"}], ("a", 1))
     with open(journal_path(settings, "01"), "ab") as file:
         file.write(b'{"at": 1, "step": "b", "done": true')
-    assert restored(journal.past(), {"__errors__": []}) == {"__errors__": [{"step": "x"}], "a": 1}
+    assert restore_data(journal.notes(), {"__errors__": []}) == {"__errors__": [{"step": "x"}], "a": 1}
     journal.close()
 
 

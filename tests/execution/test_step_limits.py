@@ -102,11 +102,11 @@ steps:
         timeout=60,
     )
     is_ignored = "longer" in more
-    told = "" if is_ignored else "endless: took longer than 0.2 s, and its process was killed"
+    told = "" if is_ignored else "endless: took longer than 0.2 s and its process was killed"
     assert (run.status, run.message) == ("success" if is_ignored else "failed", told)
     assert run.result["last"] == (["one", "two"] if is_ignored else ["one"])
     assert dict(run.steps)["endless"] == ("ignored" if is_ignored else "failed")
-    assert [error["error"]["message"][:23] for error in run.errors] == ["took longer than 0.2 s,"]
+    assert [error["error"]["message"][:23] for error in run.errors] == ["took longer than 0.2 s "]
 
 
 def test_several_steps_may_be_killed_in_one_run(run_flow):
@@ -146,7 +146,7 @@ steps:
     )
     assert (run.status, run.reason, run.result["last"]) == ("failed", "error", "done")
     inner = "step 'deep'" if where == "step" else "flow 'child.yml'"
-    assert run.message == f"outer: {inner} in it took longer than 0.2 s, and its process was killed"
+    assert run.message == f"outer: {inner} in it took longer than 0.2 s and its process was killed"
 
 
 def test_in_a_graph_the_others_are_run_again_and_what_is_done_is_not(run_flow, workspace):
@@ -189,7 +189,7 @@ steps:
         timeout=60,
     )
     assert (run.status, run.reason) == ("failed", "timeout")
-    assert run.message == "last: took longer than 0.2 s, and its process was killed"
+    assert run.message == "last: took longer than 0.2 s and its process was killed"
     assert run.steps == [("one", "success"), ("last", "failed")]
 
 

@@ -59,7 +59,7 @@ def test_a_newer_source_and_force_have_it_made_again(run_flow, data):
 def test_a_target_that_is_not_made_is_an_error(run_flow, data):
     run = run_flow(MAKE, payload={"day": 2})
     assert run.status == "failed"
-    assert "did not make its target 'work/2.txt'" in run.message
+    assert "did not create its target 'work/2.txt'" in run.message
 
 
 def test_several_targets_must_all_be_there(run_flow, data):

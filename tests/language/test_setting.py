@@ -80,7 +80,7 @@ def test_a_run_has_the_time_that_the_settings_give(run):
     text = "finally_step: last\nsteps: [{name: s, type: sleep, sleep: {seconds: 500}}, " + FACT.format("last", 1) + "]"
     told = run(text, FLOW_TIMEOUT_SECONDS="0.3")
     assert (told["status"], told["reason"], told["data"]["last"]) == ("failed", "timeout", 1)
-    assert "the run's time is over" in told["message"]
+    assert "the run has timed out" in told["message"]
 
 
 @pytest.mark.language("§6 Settings")

@@ -94,11 +94,11 @@ READERS = {
 #: What is told where all data is nothing that the step can take.
 TOLD = {
     "rest": "Connection refused",
-    "email": "there is no secret 's'",
-    "table": "is no list of mappings",
+    "email": "secret 's' not found",
+    "table": "is not a list of mappings",
     "flow_loop": "must be a list",
     "jira_names_merge": "has no `names`",
-    **dict.fromkeys(("kafka", "mqtt", "redis", "s3"), "there is no secret 's'"),
+    **dict.fromkeys(("kafka", "mqtt", "redis", "s3"), "secret 's' not found"),
 }
 
 

@@ -38,7 +38,7 @@ def test_a_beginning_that_a_library_shows_is_masked():
 
 def test_who_listens_is_told_of_new_texts_alone():
     mask, told = Mask(), []
-    mask.told.append(told.append)
+    mask.listeners.append(told.append)
     mask.add(["abcd"])
     mask.add(["abcd"])
     mask.add(["abcd", "efgh"])

@@ -51,7 +51,7 @@ def test_an_env_file_that_others_may_read_is_warned_of_when_it_is_used(opened, w
     secrets.find("other")
     assert secrets.warnings == []
     secrets.find("portal")
-    assert secrets.warnings == [".env is open to others (mode 0644): chmod 600 .env"]
+    assert secrets.warnings == [".env is accessible to other users (mode 0644): chmod 600 .env"]
 
 
 def test_the_environment_goes_over_secrets_yml(opened, secrets_file):
@@ -60,7 +60,7 @@ def test_the_environment_goes_over_secrets_yml(opened, secrets_file):
 
 
 def test_other_variables_are_out_of_reach(opened):
-    with pytest.raises(StepError, match="there is no secret 'HOME'"):
+    with pytest.raises(StepError, match="secret 'HOME' not found"):
         opened(HASHICORP_VAULT_TOKEN="x").find("HOME")
 
 

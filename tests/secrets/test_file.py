@@ -44,7 +44,7 @@ def test_a_field_that_is_not_there_names_those_that_are(opened, secrets_file):
 
 def test_an_unknown_secret_names_the_nearest(opened, secrets_file):
     secrets_file(FILE)
-    with pytest.raises(StepError, match=r"^there is no secret 'portl'; did you mean 'portal'\?$"):
+    with pytest.raises(StepError, match=r"^secret 'portl' not found; did you mean 'portal'\?$"):
         opened().find("portl")
 
 
@@ -61,20 +61,20 @@ def test_without_the_file_flows_that_need_no_secret_run(run_flow):
 
 def test_a_missing_secret_is_a_step_error(run_flow):
     run = run_flow("""steps: [{name: b, type: rest, rest: {uri: "http://x/{{ secret('x').token }}"}}]""")
-    assert run.message == "b: there is no secret 'x'; there are none at all"
+    assert run.message == "b: secret 'x' not found (none are defined); add it to data/secrets.yml or set SECRET_X__…"
 
 
 @pytest.mark.parametrize(
     ("text", "told"),
     [
         ("- {name: a, username: u", "secrets.yml:2:1: error: YAML"),
-        ("name: a", "secrets.yml:1:1: error: secrets are a list of mappings"),
+        ("name: a", "secrets.yml:1:1: error: secrets must be a list of mappings"),
         ("- text", "secrets.yml:1:3: error: secret 1 must be a mapping"),
-        ("- {username: u}", "secrets.yml:1:3: error: secret 1 needs a text as its `name`"),
-        ("- name: a\n  type: tokn\n  token: x", "secrets.yml:2:3: error: secret 'a': `type` is one of"),
+        ("- {username: u}", "secrets.yml:1:3: error: secret 1 needs a text as `name`"),
+        ("- name: a\n  type: tokn\n  token: x", "secrets.yml:2:3: error: secret 'a': `type` must be one of"),
         ("- name: a\n  type: token", "secrets.yml:1:3: error: secret 'a' (token): 'token' is missing"),
         ("- name: a\n  type: api-key\n  key: K\n  value: ''", "4:3: error: secret 'a' (api-key): 'value' is empty"),
-        ("- name: a\n  password: [hush]", "secrets.yml:2:3: error: secret 'a': 'password' must be a text"),
+        ("- name: a\n  password: [hush]", "secrets.yml:2:3: error: secret 'a': 'password' must be text"),
         ("- name: a", "secrets.yml:1:3: error: secret 'a' has no fields"),
         ("- {name: a, token: x}\n- {name: a, token: y}", "secrets.yml:2:4: error: there are two secrets"),
         ("- {name: a, token: !!python/name:os.system ''}", "secrets.yml:1:"),
@@ -95,10 +95,10 @@ def test_a_file_that_others_may_read_is_warned_of(opened, secrets_file):
     secrets = opened()
     secrets.find("login")
     secrets.find("portal")
-    assert secrets.warnings == ["secrets.yml is open to others (mode 0644): chmod 600 secrets.yml"]
+    assert secrets.warnings == ["secrets.yml is accessible to other users (mode 0644): chmod 600 secrets.yml"]
 
 
 def test_an_empty_file_has_no_secrets(opened, secrets_file):
     secrets_file("")
-    with pytest.raises(StepError, match="there are none at all"):
+    with pytest.raises(StepError, match="none are defined"):
         opened().find("a")

@@ -249,7 +249,7 @@ def test_a_value_too_short_to_be_masked_is_told(run_flow, secrets):
         """
     )
     assert run.result["s"] == "1007\n"
-    assert "'token' of the secret 'pin' is too short to be masked" in run.log
+    assert "'token' of secret 'pin' is too short to be masked" in run.log
 
 
 def add_step_type(monkeypatch, body: str) -> None:

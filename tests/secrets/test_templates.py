@@ -49,7 +49,7 @@ def test_a_key_of_that_name_is_data_like_any_other(run_flow):
 def test_the_name_of_a_field_must_be_said(run_flow, secrets_file):
     secrets_file("- {name: x, type: token, token: hushhush}")
     run = run_flow("""steps: [{name: s, type: rest, rest: {uri: "http://127.0.0.1:1/{{ secret('x') }}"}}]""")
-    assert run.message == "s: say which field of the secret is meant: secret('x').token"
+    assert run.message == "s: name a field of the secret: secret('x').token"
 
 
 def test_what_a_filter_made_of_it_is_masked_too(run_flow, secrets_file):

@@ -124,7 +124,7 @@ def test_a_token_in_a_file_serves_and_a_wrong_one_is_told(vault, workspace):
         vault(answer(token="x"), HASHICORP_VAULT_TOKEN="wrong").find("portal")
     with pytest.raises(StepError, match="HASHICORP_VAULT_TOKEN is not set"):
         vault(answer(token="x"), HASHICORP_VAULT_TOKEN="").find("portal")
-    with pytest.raises(StepError, match="HASHICORP_VAULT_CACHE_TTL 'soon' is no number"):
+    with pytest.raises(StepError, match="HASHICORP_VAULT_CACHE_TTL must be a number of seconds, not 'soon'"):
         vault(answer(token="x"), HASHICORP_VAULT_CACHE_TTL="soon").find("portal")
 
 

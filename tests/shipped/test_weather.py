@@ -180,10 +180,13 @@ def test_what_is_plausible_is_a_parameter(run_task):
     ("content", "message"),
     [
         (None, "No such file"),
-        (b"", "empty, without even a header"),
+        (b"", "empty, not even a header"),
         (b"date,temp\n", "seattle-temps.csv has no rows"),
         (b"time,temp\n2010/01/01 00:00,39.4\n", "there is no column 'date'"),
-        (b"date,temp\n2010/01/01 00:00,39.4\n2010/01/01 01:00,warm\n", "row 3, column 'temp': 'warm' is no number"),
+        (
+            b"date,temp\n2010/01/01 00:00,39.4\n2010/01/01 01:00,warm\n",
+            "row 3, column 'temp': 'warm' is not a valid number",
+        ),
         (b"date,temp\n2010/01/01 00:00,39.4\n2010/02/30 01:00,39\n", "row 3, column 'date'"),
         (b"date,temp\n2010/01/01 00:00\n", "row 2 has 1 cells, the header 2"),
         (b"date,temp\n2010/01/01 00:00,\n2010/01/01 01:00,\n", "only 0 of 2 rows are valid"),
@@ -266,7 +269,7 @@ def test_a_broken_table_of_days_fails_the_alert_flow(run_task, data):
     (data / "weather/days.csv").write_text("day,hours,mean_c\n2010-01-01,24,mild\n", encoding="utf-8")
     run = run_task(ALERT)
     assert run.status == "failed"
-    assert "weather/days.csv: row 2, column 'mean_c': 'mild' is no number" in run.message
+    assert "weather/days.csv: row 2, column 'mean_c': 'mild' is not a valid number" in run.message
 
 
 @pytest.mark.parametrize(("name", "value"), [("days", "2"), ("factor", "0"), ("days", "many")])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from scflows.steps.builtin.debug import SHOWN_CHARACTERS
+from scflows.steps.builtin.debug import MAX_CHARACTERS
 
 pytestmark = pytest.mark.language("§4 debug")
 
@@ -50,8 +50,8 @@ def test_a_key_that_is_not_there_is_shown_as_null(run_flow):
 
 
 def test_a_huge_value_is_cut_in_the_log_alone(run_flow):
-    text = "x" * (SHOWN_CHARACTERS + 50)
+    text = "x" * (MAX_CHARACTERS + 50)
     run = run_flow("steps: [{name: d, type: debug, debug: {data_key: __input__, type: text}}]", payload=text)
     assert run.result["d"] == text
-    assert "… 50 characters more" in run.log
-    assert len(run.log) < SHOWN_CHARACTERS + 2000
+    assert "… 50 more characters" in run.log
+    assert len(run.log) < MAX_CHARACTERS + 2000

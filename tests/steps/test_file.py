@@ -149,7 +149,7 @@ def test_no_path_leads_out_of_the_data_folder(perform, data_folder, mode, path):
 def test_a_file_beside_the_flow_is_read_and_never_written(perform, workspace):
     (workspace / "tasks/near.json").write_text("[1]")
     assert perform("file", {"path": "flow:near.json", "type": "json"}) == [1]
-    with pytest.raises(StepError, match="never written"):
+    with pytest.raises(StepError, match="read-only"):
         perform("file", {"path": "flow:near.json", "mode": "write", "data_key": "v"}, {"v": 1})
 
 

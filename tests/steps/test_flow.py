@@ -69,7 +69,7 @@ def test_a_path_is_always_from_the_flows_folder(run_flow, child):
         ("none.yml", "there is no flow"),
         ("../out.yml", "leads out"),
         ("/etc/passwd", "leads out"),
-        ("bad.yml", "refused"),
+        ("bad.yml", "invalid"),
     ],
 )
 def test_a_missing_or_refused_child_is_a_step_error(run_flow, child, path, told):
@@ -123,7 +123,7 @@ def test_a_child_has_its_own_final_step(run_flow, child):
 def test_flows_inside_each_other_without_end_are_an_error(run_flow):
     run = run_flow("steps: [{name: s, type: flow, flow: {path: flow.yml}}]")
     assert run.status == "failed"
-    assert "more than 20 flows inside each other" in run.errors[0]["error"]["message"]
+    assert "more than 20 nested flows" in run.errors[0]["error"]["message"]
 
 
 @pytest.mark.language("§9 Parameters")

@@ -25,7 +25,7 @@ def test_it_jumps_and_stores_nothing(run_flow):
 
 def test_an_unknown_step_is_an_error_of_the_goto(run_flow):
     run = run_flow(
-        "steps: [{name: jump, type: goto, goto: {step_name: '{{ __input__ }}'}, ignore_errors: no step 'nowhere'}]",
+        "steps: [{name: jump, type: goto, goto: {step_name: '{{ __input__ }}'}, ignore_errors: 'no such step'}]",
         payload="nowhere",
     )
     assert run.status == "success", run.message

@@ -81,9 +81,9 @@ def test_the_text_is_parsed_when_asked(perform, template, parse, text, result):
 @pytest.mark.parametrize(
     ("parse", "text", "told"),
     [
-        ("json", "{{ rows }} and more", "what t.j2 gives: invalid JSON"),
+        ("json", "{{ rows }} and more", "the output of t.j2: invalid JSON"),
         ("json", "1\n2", "invalid JSON"),
-        ("yaml", "a: [", "what t.j2 gives: YAML"),
+        ("yaml", "a: [", "the output of t.j2: YAML"),
         (None, "{{ ''.__class__ }}", "cannot access"),
         (None, "{% if %}", "t.j2"),
         (None, "{{ nothing.at.all }}", "nothing"),

@@ -97,11 +97,11 @@ def test_a_built_in_type_cannot_be_replaced(packages: Path, workspace: Path, flo
 
 BROKEN = {
     "an error": ("raise RuntimeError('no licence')", "no licence"),
-    "no step": ("class BrokenStep: pass", "is no Step"),
+    "no step": ("class BrokenStep: pass", "is not a subclass of Step"),
     "an option of no kind": (
         "from dataclasses import dataclass\nfrom scflows.steps import Step\n"
         "@dataclass(frozen=True)\nclass BrokenStep(Step):\n    when: set[str]\n",
-        "which no option can be",
+        "has the unsupported type",
     ),
 }
 

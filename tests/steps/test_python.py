@@ -86,13 +86,13 @@ def test_nothing_returned_is_null(call):
     [
         ("bad", "^bad of fit.py: ValueError: no good:\n value 5$"),
         ("leaves", "SystemExit: 3"),
-        ("dies", "^dies of fit.py: ended with exit status 7 before it answered$"),
-        ("killed", "^killed of fit.py: killed by signal 9 before it answered$"),
+        ("dies", "^dies of fit.py: exited with status 7 before it returned a value$"),
+        ("killed", "^killed of fit.py: killed by signal 9 before it returned a value$"),
         ("nan", "ValueError"),
-        ("strange", "TypeError: a value of the kind 'object' cannot be stored"),
+        ("strange", "TypeError: a value of type 'object' cannot be stored"),
         ("deep", "RecursionError"),
-        ("gone", "AttributeError: it has no function 'gone'"),
-        ("number", "AttributeError: it has no function 'number'"),
+        ("gone", "AttributeError: function 'gone' not found"),
+        ("number", "AttributeError: function 'number' not found"),
     ],
 )
 def test_what_goes_wrong_is_a_step_error(call, function, told):
@@ -112,7 +112,7 @@ def test_a_file_that_is_no_python_is_a_step_error(call, script):
     script.write_text("def f(:\n")
     with pytest.raises(StepError, match="SyntaxError"):
         call("f")
-    with pytest.raises(StepError, match=r"^nowhere\.py: there is no such file$"):
+    with pytest.raises(StepError, match=r"^nowhere\.py: file not found$"):
         call("f", path="nowhere.py")
     with pytest.raises(StepError, match="leads out"):
         call("f", path="../tasks/fit.py")

@@ -77,8 +77,8 @@ steps:
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ("command: set, key: a", "`data_key` is missing, which set needs"),
-        ("command: get, key: a, ttl: 3", "`ttl` is for `set`"),
+        ("command: set, key: a", "option 'data_key' is missing: 'set' needs it"),
+        ("command: get, key: a, ttl: 3", "'ttl' works only with `set`"),
         ("command: got, key: a", "did you mean 'get'?"),
     ],
 )

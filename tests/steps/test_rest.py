@@ -252,12 +252,12 @@ def test_a_dry_run_reads_and_does_not_send(run_flow, server):
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"headers": {"X A": "1"}}, "headers: 'X A' is no name"),
-        ({"headers": {"é": "1"}}, "headers: 'é' is no name"),
-        ({"headers": {"": "1"}}, "headers: '' is no name"),
-        ({"headers": {"X": [1]}}, "headers: the header 'X'"),
-        ({"query": {"q": {"a": 1}}}, "query: the parameter 'q'"),
-        ({"query": {"q": [[1]]}}, "query: the parameter 'q'"),
+        ({"headers": {"X A": "1"}}, "headers: 'X A' is not a valid header name"),
+        ({"headers": {"é": "1"}}, "headers: 'é' is not a valid header name"),
+        ({"headers": {"": "1"}}, "headers: '' is not a valid header name"),
+        ({"headers": {"X": [1]}}, "headers: header 'X'"),
+        ({"query": {"q": {"a": 1}}}, "query: parameter 'q'"),
+        ({"query": {"q": [[1]]}}, "query: parameter 'q'"),
     ],
 )
 def test_values_that_cannot_be_sent_are_mistakes(mistakes, options, told):
@@ -297,7 +297,7 @@ def test_a_page_that_fails_for_good_is_tried_as_often_as_any_call(run_flow, serv
             rest: {{uri: "{server}/rows/page-fails", paginate: {{by: page, param: p, items: .rows}}}}
     """)
     assert run.errors[0]["error"]["attempts"] == 3
-    assert run.log.count("failed, the next one") == 2
+    assert run.log.count("failed, the next follows") == 2
 
 
 def test_a_refused_connection_is_tried_again(run_flow):

@@ -99,10 +99,10 @@ def test_a_login_goes_into_its_header(call, authentication, header, value):
 @pytest.mark.parametrize(
     ("kind", "secret", "told"),
     [
-        ("basic", "portal", "'basic' wants a secret of the type credential; 'portal' is a token; it has no username"),
-        ("token", "desk", "'token' wants a secret of the type token; 'desk' is a credential"),
-        ("api-key", "portal", "'api-key' wants a secret of the type api-key; 'portal' is a token"),
-        ("token", "porta", "there is no secret 'porta'; did you mean 'portal'?"),
+        ("basic", "portal", "'basic' needs a secret of type credential; 'portal' is a token without username"),
+        ("token", "desk", "'token' needs a secret of type token; 'desk' is a credential"),
+        ("api-key", "portal", "'api-key' needs a secret of type api-key; 'portal' is a token"),
+        ("token", "porta", "secret 'porta' not found; did you mean 'portal'?"),
     ],
 )
 def test_a_secret_of_the_wrong_kind_is_a_step_error(call, kind, secret, told):
@@ -120,7 +120,10 @@ def test_a_token_that_no_header_can_hold_is_not_shown(call):
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"authentication": {"type": "digest", "secret": "x"}}, "authentication: authentication: `type` is one of"),
+        (
+            {"authentication": {"type": "digest", "secret": "x"}},
+            "authentication: authentication: `type` must be one of",
+        ),
         ({"authentication": {"type": "basic"}}, "authentication: authentication: `secret` must be the name"),
         ({"authentication": {"type": "basic", "secret": "x", "user": 1}}, "authentication: authentication: unknown"),
         ({"authentication": {"type": "token", "secret": "x", "bearer": 1}}, "authentication: authentication: `bearer`"),
@@ -185,7 +188,7 @@ def test_verify_names_a_file_with_certificates(perform, secure_server, certifica
         perform("rest", {"uri": f"{secure_server}/number", "verify": "../ca.pem"})
     (data_folder / "bad.pem").write_text("no certificate")
     for path, told in (
-        ("gone.pem", "verify: there is no file 'gone.pem'"),
+        ("gone.pem", "verify: file 'gone.pem' not found"),
         ("bad.pem", "(?i)no certificate|certificates to trust"),
     ):
         with pytest.raises(StepError, match=told):

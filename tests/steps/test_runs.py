@@ -41,9 +41,9 @@ def test_runs_are_chosen_by_status_task_age_and_number(run_flow):
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"status": "faild"}, "status: there is no status 'faild'; did you mean 'failed'?"),
-        ({"status": ["success", 5]}, "status: there is no status 5; there are"),
-        ({"since": "yesterday"}, "since: 'yesterday' is no time such as 12h or 1d"),
+        ({"status": "faild"}, "status: unknown status 'faild'; did you mean 'failed'?"),
+        ({"status": ["success", 5]}, "status: unknown status 5; use one of"),
+        ({"since": "yesterday"}, "since: 'yesterday' is not a valid duration; use for example 12h or 1d"),
     ],
 )
 def test_mistakes_are_told_before_the_run(mistakes, options, told):

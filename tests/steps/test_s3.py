@@ -65,9 +65,9 @@ def test_an_answer_that_is_too_long_or_no_text_is_refused(
     (workspace / "data" / "b").write_bytes(b"\xff" * 100)
     put = f"{{name: p, type: s3, s3: {{secret: store, bucket: {bucket}, mode: put, key: b, path: b}}}}"
     run = run_flow(f"steps: [{put}, {{name: g, type: s3, s3: {{secret: store, bucket: {bucket}, key: b}}}}]")
-    assert "is no text" in run.message
+    assert "is not text" in run.message
     get = f"{{name: g, type: s3, s3: {{secret: store, bucket: {bucket}, key: b, max_bytes: 99}}}}"
-    assert "has more than 99 bytes" in run_flow(f"steps: [{get}]").message
+    assert "the object is larger than 99 bytes" in run_flow(f"steps: [{get}]").message
 
 
 def test_the_settings_cannot_be_sent_away(run_flow: Callable[..., Any], bucket: str) -> None:

@@ -44,6 +44,4 @@ def test_a_rendered_text_is_parsed_when_asked(run_flow):
 
 @pytest.mark.parametrize("value", [5, [1], {"a": 1}, None])
 def test_only_a_text_can_be_parsed(mistakes, value):
-    assert mistakes("set_fact", {"value": value, "parse": "json"}) == [
-        "parse: 'parse' reads a text, and the value is none"
-    ]
+    assert mistakes("set_fact", {"value": value, "parse": "json"}) == ["parse: 'parse' needs a text as value"]

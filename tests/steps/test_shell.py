@@ -86,7 +86,7 @@ def test_the_output_is_parsed(perform, parse, command, result):
     [
         ({"command": "echo no", "parse": "json"}, "the output of echo no: invalid JSON"),
         ({"command": "printf '\\377'"}, "the output of .*: not UTF-8"),
-        ({"command": ["/nowhere/program"]}, "^/nowhere/program: no such program$"),
+        ({"command": ["/nowhere/program"]}, "^/nowhere/program: program not found$"),
         ({"command": ["/etc"]}, "^/etc: Permission denied$"),
         ({"command": ["echo", "a\0b"]}, "null byte"),
         ({"command": "yes", "max_bytes": 1000}, "^yes: more than 1000 bytes of output$"),
@@ -128,12 +128,12 @@ def test_a_dry_run_says_what_it_would_run(run_flow, workspace):
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"command": []}, "command: an empty command"),
-        ({"command": "  "}, "command: an empty command"),
-        ({"command": ["echo", None]}, "command: a command's words are texts"),
-        ({"command": ["echo", ["a"]]}, "command: a command's words are texts"),
+        ({"command": []}, "command: the command is empty"),
+        ({"command": "  "}, "command: the command is empty"),
+        ({"command": ["echo", None]}, "command: a command consists of texts"),
+        ({"command": ["echo", ["a"]]}, "command: a command consists of texts"),
         ({"command": ["echo"], "env": {"A": [1]}}, "env: the variable 'A'"),
-        ({"command": ["echo"], "env": {"A=B": "x"}}, "env: 'A=B' is no name"),
+        ({"command": ["echo"], "env": {"A=B": "x"}}, "env: 'A=B' is not a valid name"),
     ],
 )
 def test_a_command_that_cannot_be_is_a_mistake(mistakes, options, told):

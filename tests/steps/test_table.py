@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from scflows.connectors.tables.append_file import Appending
+from scflows.connectors.tables.append_file import FileAppender
 from scflows.connectors.tables.group import FUNCTIONS
 from scflows.errors import MissingExtra, StepError
 from scflows.steps.builtin.table import USED
@@ -125,7 +125,7 @@ def test_a_library_that_is_not_there_is_named_with_its_extra(table, data_folder,
 def test_the_format_may_be_named(table, data_folder):
     table("write", ROWS[:1], path="t.txt", format="tsv", columns=["id", "name"])
     assert (data_folder / "t.txt").read_text() == "id\tname\n1\tPlaça\n"
-    with pytest.raises(StepError, match="ends like no table"):
+    with pytest.raises(StepError, match="has none of the known extensions"):
         table("read", path="t.{{ x }}")
 
 
@@ -181,7 +181,7 @@ def test_a_cell_that_is_none_of_its_type_is_named(table, data_folder, kind, cell
     (data_folder / "in/t.csv").write_text(f'w,v\n"two\nlines",\n\n,"{cell}"\n', encoding="utf-8")
     with pytest.raises(StepError) as caught:
         table("read", path="in/t.csv", columns={"v": kind})
-    assert str(caught.value) == f"in/t.csv: row 5, column 'v': {cell!r} is no {kind}"
+    assert str(caught.value) == f"in/t.csv: row 5, column 'v': {cell!r} is not a valid {kind}"
 
 
 @pytest.mark.parametrize(
@@ -189,9 +189,9 @@ def test_a_cell_that_is_none_of_its_type_is_named(table, data_folder, kind, cell
     [
         ("a,b\n1\n", "row 2 has 1 cells, the header 2"),
         ("a,b\n1,2\n1,2,3\n", "row 3 has 3 cells, the header 2"),
-        ("a,a\n1,2\n", "two columns have the name 'a'"),
+        ("a,a\n1,2\n", "two columns are named 'a'"),
         ('a,b\n1,"2\n', "line 2: unexpected end of data"),
-        ("b\n1\n", "there is no column 'a'; its columns are b"),
+        ("b\n1\n", "column 'a' not found; the columns are b"),
     ],
 )
 def test_a_csv_that_is_not_sound_is_a_step_error(table, data_folder, content, told):
@@ -208,7 +208,7 @@ def test_a_csv_may_have_a_mark_blank_lines_and_long_cells(table, data_folder):
 
 def test_json_lines_name_the_row_that_is_none(table, data_folder):
     (data_folder / "t.jsonl").write_text('{"a": 1}\n\n[2]\n')
-    with pytest.raises(StepError, match=r"^t\.jsonl: row 3 is no mapping$"):
+    with pytest.raises(StepError, match=r"^t\.jsonl: row 3 is not a mapping$"):
         table("read", path="t.jsonl")
 
 
@@ -220,7 +220,7 @@ def test_a_missing_file_is_an_error_unless_it_means_no_rows(table):
 
 @pytest.mark.parametrize("name", ["new.csv", "new.xlsx", "new.parquet"])
 def test_a_file_to_which_another_run_is_about_to_add_its_first_rows_has_none(table, workspace, name):
-    with Appending(str(workspace / "data" / name)):
+    with FileAppender(str(workspace / "data" / name)):
         assert table("read", path=name, missing="empty", columns={"a": "number"}) == []
         with pytest.raises(StepError, match=r"^new\."):
             table("read", path=name)
@@ -235,7 +235,7 @@ def test_no_path_leads_out_of_the_data_folder(table):
 
 @pytest.mark.parametrize("rows", [5, {"a": 1}, [1], [{"a": 1}, None]])
 def test_only_a_list_of_mappings_is_a_table(table, rows):
-    with pytest.raises(StepError, match=r"no list of mappings|is no mapping"):
+    with pytest.raises(StepError, match=r"not a list of mappings|is not a mapping"):
         table("write", rows, path="t.csv")
 
 
@@ -284,7 +284,7 @@ def test_a_key_column_must_be_there(table, data_folder):
 def test_a_full_disk_and_half_a_character_leave_the_old_file(table, data_folder):
     (data_folder / "t.csv").write_text("a\n1\n")
     for mode in ("write", "append"):
-        with pytest.raises(StepError, match="half a character"):
+        with pytest.raises(StepError, match="half a surrogate pair"):
             table(mode, [{"a": "\ud800"}], path="t.csv")
     assert os.listdir(data_folder) == ["t.csv"]
     assert (data_folder / "t.csv").read_text() == "a\n1\n"
@@ -365,10 +365,10 @@ def test_no_rows_give_no_groups_and_one_row_of_all(table):
 @pytest.mark.parametrize(
     ("rows", "value", "told"),
     [
-        ([{"v": 1}, {"v": "2"}], "mean:v", "'rows': row 2, column 'v': '2' is no number; give the column a type"),
-        ([{"v": 1}, {"v": "2"}], "max:v", "column 'v' mixes texts and numbers"),
+        ([{"v": 1}, {"v": "2"}], "mean:v", "'rows': row 2, column 'v': '2' is not a number; give the column a type"),
+        ([{"v": 1}, {"v": "2"}], "max:v", "column 'v': max does not support a mix of texts and numbers"),
         ([{"v": 1e308}, {"v": 1e308}], "sum:v", "column 'v': its sum is too large"),
-        ([{"v": 1}], "max:w", "there is no column 'w'; its columns are v"),
+        ([{"v": 1}], "max:w", "column 'w' not found; the columns are v"),
     ],
 )
 def test_what_cannot_be_summed_up_is_a_step_error(table, rows, value, told):
@@ -464,19 +464,19 @@ def test_each_mode_asks_for_what_it_needs(mistakes, mode):
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"path": "a.doc"}, "path: 'a.doc' ends like no table"),
-        ({"path": "a.csv", "where": "x"}, "where: option 'where' means nothing in mode 'read'"),
+        ({"path": "a.doc"}, "path: 'a.doc' has none of the known extensions"),
+        ({"path": "a.csv", "where": "x"}, "where: option 'where' has no effect in mode 'read'"),
         ({"path": "a.csv", "columns": {"v": "float"}}, "columns: column 'v': unknown type 'float'"),
-        ({"path": "a.csv", "columns": ["v", 5]}, "columns: 'columns' takes names"),
+        ({"path": "a.csv", "columns": ["v", 5]}, "columns: 'columns' must be a list of column names"),
         (
             {"mode": "group", "data_key": "r", "by": ["k"], "values": {"m": "average:v"}},
             "values: 'm': unknown function",
         ),
-        ({"mode": "group", "data_key": "r", "by": ["k"], "values": {"m": "mean"}}, "values: 'm': mean of which column"),
-        ({"mode": "group", "data_key": "r", "by": ["k"], "values": {"m": {"of": "v"}}}, "values: 'm': it takes"),
-        ({"mode": "group", "data_key": "r", "by": [1], "values": {}}, "by: 'by' takes names"),
+        ({"mode": "group", "data_key": "r", "by": ["k"], "values": {"m": "mean"}}, "values: 'm': mean needs a column"),
+        ({"mode": "group", "data_key": "r", "by": ["k"], "values": {"m": {"of": "v"}}}, "values: 'm': use"),
+        ({"mode": "group", "data_key": "r", "by": [1], "values": {}}, "by: 'by' must be a list of column names"),
         ({"mode": "filter", "data_key": "r", "where": "v >"}, "where: condition"),
-        ({"mode": "filter", "data_key": "r", "where": [{}]}, "where: a condition is a text"),
+        ({"mode": "filter", "data_key": "r", "where": [{}]}, "where: a condition must be text"),
     ],
 )
 def test_options_that_cannot_be_are_mistakes(mistakes, options, told):

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from scflows.steps import thread_pool as crew_module
+from scflows.steps import thread_pool as pool_module
 from scflows.steps.cancellation import StepInterrupted, Watchdog
 from scflows.steps.thread_pool import StepThreadPool
 
@@ -19,46 +19,46 @@ from scflows.steps.thread_pool import StepThreadPool
 def test_what_is_handed_in_is_done_and_told_once():
     clock = Watchdog()
     found = {}
-    with StepThreadPool(clock.line, 4) as crew:
+    with StepThreadPool(clock.main_scope, 4) as pool:
         for number in range(50):
-            crew.hand_in(number, lambda line, number=number: number * 2)
+            pool.submit(number, lambda scope, number=number: number * 2)
         while len(found) < 50:
-            found.update(crew.ended())
+            found.update(pool.completed())
     assert found == {number: number * 2 for number in range(50)}
-    assert clock.lines == {}
+    assert clock.scopes == {}
 
 
 def test_an_exception_is_a_result():
-    with StepThreadPool(Watchdog().line, 1) as crew:
-        crew.hand_in("x", lambda line: 1 / 0)
-        (told,) = crew.ended()
+    with StepThreadPool(Watchdog().main_scope, 1) as pool:
+        pool.submit("x", lambda scope: 1 / 0)
+        (told,) = pool.completed()
     assert isinstance(told[1], ZeroDivisionError)
 
 
 def test_without_threads_to_be_had_the_work_is_done_all_the_same(monkeypatch):
-    monkeypatch.setattr(crew_module, "MOST_THREADS", 0)
-    with StepThreadPool(Watchdog().line, 4) as crew:
-        crew.hand_in("x", lambda line: 7)
-        assert crew.ended() == [("x", 7)]
+    monkeypatch.setattr(pool_module, "MAX_THREADS", 0)
+    with StepThreadPool(Watchdog().main_scope, 4) as pool:
+        pool.submit("x", lambda scope: 7)
+        assert pool.completed() == [("x", 7)]
 
 
 def test_a_limit_ends_the_wait_and_the_work():
     clock = Watchdog(limit=0.2)
     begun = time.monotonic()
 
-    def work(line):
-        line.sleep(30)
+    def work(scope):
+        scope.sleep(30)
 
     def wait():
-        with StepThreadPool(clock.line, 2) as crew:
-            crew.hand_in("x", work)
+        with StepThreadPool(clock.main_scope, 2) as pool:
+            pool.submit("x", work)
             while True:
-                assert all(isinstance(result, StepInterrupted) for _, result in crew.ended())
+                assert all(isinstance(result, StepInterrupted) for _, result in pool.completed())
 
     with pytest.raises(StepInterrupted):
         wait()
     assert time.monotonic() - begun < 25
-    assert clock.lines == {}
+    assert clock.scopes == {}
 
 
 def test_a_stop_ends_a_loop_with_what_its_items_started(workspace, environment):

@@ -1,6 +1,6 @@
-"""Tables as lists of mappings, and the files that hold them; each format is one file here.
+"""Tables as lists of mappings, stored in files; each format is one module here.
 
-`find_format` gives the one for a path. A format reads rows lazily and says the bytes of a whole table.
+`find_format` returns a format, which reads rows lazily and encodes whole tables as bytes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     Row = dict[str, Any]
 
-#: The formats by the endings of file names.
+#: The formats by file extension.
 ENDINGS = {
     ".csv": "csv",
     ".tsv": "tsv",
@@ -32,40 +32,40 @@ FORMATS = ("csv", "tsv", "jsonl", "parquet", "excel")
 
 @dataclass(frozen=True)
 class OpenTable:
-    """A file that is being read."""
+    """A table file that is open for reading."""
 
-    names: list[str] | None  #: of its columns; None where only the rows know them
-    rows: Iterator[tuple[int, Row]]  #: with the number that a spreadsheet or an editor shows
+    names: list[str] | None  #: of its columns; None if only the rows have them
+    rows: Iterator[tuple[int, Row]]  #: with the row number that a spreadsheet or an editor shows
 
 
 class Format:
-    """One way to hold a table in a file."""
+    """A file format for tables."""
 
-    #: Whether rows can be added to the file's end; else it is made anew with them.
+    #: Whether rows can be appended to the file; otherwise it is rewritten.
     grows = False
 
     def open(self, path: str, shown: str) -> AbstractContextManager[OpenTable]:
-        """The table in a file; messages name it as `shown`.
+        """Open the table in a file, which messages call `shown`.
 
-        Raises StepError for what is no such table, OSError, UnicodeDecodeError; all of them also from `rows`.
+        Raises StepError for an invalid file, OSError, UnicodeDecodeError; iterating over `rows` raises them as well.
         """
-        raise TypeError(f"{type(self).__name__} has no open()")
+        raise NotImplementedError
 
     def content(self, names: Sequence[str], rows: Sequence[Row], kinds: Mapping[str, str]) -> bytes:
-        """The bytes of a whole file. `kinds` are the types of columns that have one. Raises StepError."""
-        raise TypeError(f"{type(self).__name__} has no content()")
+        """Return the content of a file with these rows; `kinds` are types of columns. Raises StepError."""
+        raise NotImplementedError
 
     def addition(self, names: Sequence[str], rows: Sequence[Row]) -> bytes:
-        """The bytes that add rows to a file that has these columns. Only where it `grows`."""
-        raise TypeError(f"{type(self).__name__} has no addition()")
+        """Return the bytes to append to a file with these columns. Only if the format `grows`."""
+        raise NotImplementedError
 
     def extended(self, old: bytes, names: Sequence[str], rows: Sequence[Row]) -> bytes:
-        """The bytes of a file with rows added to it. Only where it does not grow. Raises StepError."""
-        raise TypeError(f"{type(self).__name__} has no extended()")
+        """Return the content of a file extended by rows. Only if the format does not grow. Raises StepError."""
+        raise NotImplementedError
 
 
 def format_name(path: str, named: str | None = None) -> str:
-    """The name of a file's format: the one that is named, else by its ending. Raises StepError."""
+    """Return the format of a file: as given, otherwise by its extension. Raises StepError."""
     if named is not None:
         return named
     ending = os.path.splitext(path)[1].lower()
@@ -73,11 +73,12 @@ def format_name(path: str, named: str | None = None) -> str:
         return ENDINGS[ending]
     except KeyError:
         raise StepError(
-            f"{path!r} ends like no table ({', '.join(ENDINGS)}): name its format: {', '.join(FORMATS)}"
+            f"{path!r} has none of the known extensions ({', '.join(ENDINGS)}); set format: {', '.join(FORMATS)}"
         ) from None
 
 
 def find_format(name: str) -> Format:
+    """Return the format of a name in FORMATS."""
     if name in ("csv", "tsv"):
         from scflows.connectors.tables.delimited import Delimited
 
@@ -95,8 +96,8 @@ def find_format(name: str) -> Format:
     return Excel()
 
 
-def needed(module: str, extra: str) -> Any:
-    """A module of a library that only an extra brings. Raises MissingExtra."""
+def import_optional(module: str, extra: str) -> Any:
+    """Import and return a module of an optional library. Raises MissingExtra."""
     from importlib import import_module
 
     try:
@@ -106,7 +107,7 @@ def needed(module: str, extra: str) -> Any:
 
 
 def names_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The columns of rows, in the order in which they are first met."""
+    """Return the columns of rows, in order of their first appearance."""
     found: dict[str, None] = {}
     for row in rows:
         if row.keys() != found.keys():
@@ -115,7 +116,7 @@ def names_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def check_names(names: Sequence[str], shown: str) -> None:
-    """Raises StepError when two columns have one name."""
+    """Raise StepError if two columns have the same name."""
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise StepError(f"{shown}: two columns have the name {twice!r}")
+        raise StepError(f"{shown}: two columns are named {twice!r}")

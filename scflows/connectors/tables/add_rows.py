@@ -1,9 +1,9 @@
-"""Rows added to a table's file: under its header, each key once, all of them or none."""
+"""Append rows to a table file: below its header, each key once, all of them or none."""
 
 from __future__ import annotations
 
 from scflows.connectors.tables import find_format, names_of
-from scflows.connectors.tables.append_file import Appending
+from scflows.connectors.tables.append_file import FileAppender
 from scflows.connectors.tables.delimited import cell_text
 from scflows.errors import StepError
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 
 def add_rows(path: str, shown: str, format: str, columns: Columns, rows: list[Row], unique: Sequence[str] = ()) -> int:
-    """Add rows that have these columns; how many there were to add.
+    """Append rows and return how many were added.
 
-    With `unique`, a row whose values in those columns the file has already, or an earlier row had, is left out.
-    Raises StepError when rows and file do not fit; then nothing is written. Nobody else adds meanwhile.
+    With `unique`, a row is skipped if the file or an earlier row has the same values in those columns. The file is
+    locked meanwhile. Raises StepError if the rows do not fit the file; then nothing is written.
     """
     if not rows:
         return 0
     names = columns.header(names_of(rows))
     _check_key(unique, names, "the rows have")
     handler = find_format(format)
-    with Appending(path) as file:
+    with FileAppender(path) as file:
         known: list[str] | None = None
         keys: set[tuple[str, ...]] = set()
         if file.size:
@@ -46,16 +46,16 @@ def add_rows(path: str, shown: str, format: str, columns: Columns, rows: list[Ro
         if not new:
             return 0
         if file.size and not handler.grows:
-            file.put(handler.extended(file.read(), known or names, new))
+            file.replace(handler.extended(file.read(), known or names, new))
         elif known is None and format != "jsonl":
             file.add(handler.content(names, new, columns.kinds))
         else:
-            file.add((b"" if file.ends_a_line else b"\n") + handler.addition(known or names, new))
+            file.add((b"" if file.ends_with_newline else b"\n") + handler.addition(known or names, new))
     return len(new)
 
 
 def _key(row: Row, unique: Sequence[str], columns: Columns, shown: str, number: int) -> tuple[str, ...]:
-    # As texts: in a CSV file the number 1 and the text 1 are the same.
+    # Compared as text, because in a CSV file the number 1 and the text 1 are the same.
     return tuple(cell_text(columns.value(name, row.get(name), shown, number)) for name in unique)
 
 
@@ -65,7 +65,7 @@ def _check_header(names: Sequence[str], known: Sequence[str], shown: str) -> Non
             raise StepError(f"{shown} has no column {name!r}; its columns are {', '.join(known)}")
 
 
-def _check_key(unique: Sequence[str], known: Sequence[str], who: str) -> None:
+def _check_key(unique: Sequence[str], known: Sequence[str], owner: str) -> None:
     for name in unique:
         if name not in known:
-            raise StepError(f"unique: {who} no column {name!r}; the columns are {', '.join(known)}")
+            raise StepError(f"unique: {owner} no column {name!r}; the columns are {', '.join(known)}")

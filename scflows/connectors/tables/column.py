@@ -1,4 +1,4 @@
-"""The types that the columns of a table can have, and which columns there are."""
+"""The columns of a table and their types."""
 
 from __future__ import annotations
 
@@ -18,54 +18,55 @@ FALSE_WORDS = ("false", "no", "0")
 
 @dataclass(frozen=True)
 class Columns:
-    """What an option `columns` says: a list names the only ones wanted, a mapping gives some of them types."""
+    """The option `columns`: a list selects columns, a mapping gives some columns types."""
 
     names: tuple[str, ...] = ()  #: in order
     kinds: Mapping[str, str] = field(default_factory=dict)
     only: bool = False
 
     @classmethod
-    def of(cls, said: Mapping[str, str] | list[str] | None) -> Columns:
-        if said is None:
+    def of(cls, value: Mapping[str, str] | list[str] | None) -> Columns:
+        """Return the columns for a value of the option."""
+        if value is None:
             return cls()
-        if isinstance(said, list):
-            return cls(tuple(said), only=True)
-        return cls(tuple(said), dict(said))
+        if isinstance(value, list):
+            return cls(tuple(value), only=True)
+        return cls(tuple(value), dict(value))
 
     def header(self, seen: Iterable[str]) -> list[str]:
-        """The columns of a table that is written, where the rows have those: the named ones first."""
+        """Return the header of a table whose rows have the columns `seen`: named columns come first."""
         return list(self.names if self.only else dict.fromkeys((*self.names, *seen)))
 
-    def shaped(self, row: Mapping[str, Any], shown: str, number: int) -> dict[str, Any]:
-        """A row with these columns, values converted. Raises StepError naming row and column."""
+    def convert_row(self, row: Mapping[str, Any], shown: str, number: int) -> dict[str, Any]:
+        """Return a row with these columns and converted values. Raises StepError with row and column."""
         if not self.names:
             return dict(row)
-        # Types alone do not move columns; a list says their order too.
+        # A mapping does not change the order of columns, a list does.
         names = self.names if self.only else dict.fromkeys((*row, *self.names))
         return {name: self.value(name, row.get(name), shown, number) for name in names}
 
     def value(self, name: str, value: Any, shown: str, number: int) -> Any:
-        """A cell's value converted to the type of its column. Raises StepError."""
+        """Return a cell's value converted to the type of its column. Raises StepError."""
         kind = self.kinds.get(name)
         if kind is None or value is None:
             return value
         try:
-            return converted(kind, value)
+            return convert(kind, value)
         except (ValueError, TypeError, OverflowError):
             text = repr(value)
             text = text if len(text) <= 80 else text[:79] + "…"
-            raise StepError(f"{shown}: row {number}, column {name!r}: {text} is no {kind}") from None
+            raise StepError(f"{shown}: row {number}, column {name!r}: {text} is not a valid {kind}") from None
 
     def check_known(self, known: Iterable[str], shown: str) -> None:
-        """Raises StepError when a column that is named is not among those."""
-        there = list(known)
+        """Raise StepError if a column does not exist."""
+        existing = list(known)
         for name in self.names:
-            if name not in there:
-                raise StepError(f"{shown}: there is no column {name!r}; its columns are {', '.join(there)}")
+            if name not in existing:
+                raise StepError(f"{shown}: column {name!r} not found; the columns are {', '.join(existing)}")
 
 
-def converted(kind: str, value: Any) -> Any:
-    """A value as a type of KINDS has it, as JSON; an empty text is null. Raises ValueError or TypeError."""
+def convert(kind: str, value: Any) -> Any:
+    """Convert a value to a type in KINDS, as JSON; empty text is null. Raises ValueError or TypeError."""
     if isinstance(value, str):
         if kind == "text":
             return value or None
@@ -94,7 +95,7 @@ def _number(value: Any) -> int | float:
     if isinstance(value, bool):
         raise ValueError(value)
     if isinstance(value, str):
-        # Python also reads 1_000 and the digits of other scripts.
+        # Python would also accept 1_000 and the digits of other scripts.
         if not value.isascii() or "_" in value:
             raise ValueError(value)
         if value.lstrip("+-").isdigit():
@@ -135,7 +136,7 @@ def _datetime(value: Any) -> str:
 def _iso(value: Any) -> str:
     if not isinstance(value, str):
         raise ValueError(value)
-    # 2010/01/31 is as clear as 2010-01-31; any other order of day, month and year is a guess.
+    # 2010/01/31 is unambiguous; other orders of day, month and year are not.
     return value[:10].replace("/", "-") + value[10:] if value[4:5] == "/" else value
 
 

@@ -1,4 +1,4 @@
-"""CSV and TSV: a header and rows of text, in UTF-8."""
+"""CSV and TSV files: a header and rows of text, in UTF-8."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
     from scflows.connectors.tables import Row
 
-#: The longest cell. The library's own limit of 128 KiB is met by a text or a JSON value in a cell.
+#: The longest cell. The csv module's own limit of 128 KiB is too short for long texts and JSON values.
 CELL_CHARACTERS = 16 * 1024 * 1024
 
 
 class Delimited(Format):
-    """Cells are texts as they stand; what is null is written as an empty cell."""
+    """The CSV and TSV formats: cells are unchanged text, null is an empty cell."""
 
     grows = True
 
@@ -33,11 +33,11 @@ class Delimited(Format):
     def open(self, path: str, shown: str) -> Iterator[OpenTable]:
         csv.field_size_limit(CELL_CHARACTERS)
         with open(path, encoding="utf-8-sig", newline="") as file:
-            # `strict`: a quote that is never closed is an error, not the rest of the file in one cell.
+            # `strict`: an unclosed quote is an error, instead of putting the rest of the file into one cell.
             lines = _rows(csv.reader(file, delimiter=self.delimiter, strict=True), shown)
             number, names = next(lines, (0, []))
             if not number and not os.fstat(file.fileno()).st_size:
-                raise StepError(f"{shown}: empty, without even a header")
+                raise StepError(f"{shown}: empty, not even a header")
             check_names(names, shown)
             yield OpenTable(names, _mappings(names, lines, shown))
 
@@ -59,14 +59,14 @@ class Delimited(Format):
 
 
 def cell_text(value: Any) -> str:
-    """A value as it stands in a cell: null is empty, lists and mappings are JSON."""
+    """Return the text of a cell: null is empty, lists and mappings are JSON."""
     if value is None:
         return ""
     return value if isinstance(value, str) else documents.json_text(value)
 
 
 def _rows(reader: Any, shown: str) -> Iterator[tuple[int, list[str]]]:
-    """The lines that are not blank, with their numbers."""
+    """Yield the lines that are not blank, with their numbers."""
     number = 1
     try:
         for cells in reader:

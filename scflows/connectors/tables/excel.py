@@ -1,11 +1,11 @@
-"""Excel, by openpyxl: the first sheet, its first row the header."""
+"""Excel files, with openpyxl: the first sheet, whose first row is the header."""
 
 from __future__ import annotations
 
 import io
 from contextlib import contextmanager
 
-from scflows.connectors.tables import Format, OpenTable, check_names, needed
+from scflows.connectors.tables import Format, OpenTable, check_names, import_optional
 from scflows.connectors.tables.delimited import cell_text
 from scflows.errors import StepError
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
     from scflows.connectors.tables import Row
 
-#: What a cell can hold; openpyxl cuts longer texts without a word.
+#: The longest text of a cell; openpyxl silently truncates longer ones.
 CELL_CHARACTERS = 32767
 
 
 class Excel(Format):
-    """Empty cells are null, dates and times ISO 8601 text; texts are never taken for formulas."""
+    """The Excel format: empty cells are null, dates and times are ISO 8601 text, text is never a formula."""
 
     @contextmanager
     def open(self, path: str, shown: str) -> Iterator[OpenTable]:
@@ -31,7 +31,7 @@ class Excel(Format):
                 lines = enumerate(book.worksheets[0].iter_rows(values_only=True), 1)
                 header = next((cells for _, cells in lines if any(cell is not None for cell in cells)), None)
                 if header is None:
-                    raise StepError(f"{shown}: empty, without even a header")
+                    raise StepError(f"{shown}: empty, not even a header")
                 names = [cell_text(_json(cell)) for cell in _trimmed(header)]
                 check_names(names, shown)
                 yield OpenTable(names, _rows(names, lines, shown))
@@ -39,12 +39,12 @@ class Excel(Format):
                 book.close()
 
     def content(self, names: Sequence[str], rows: Sequence[Row], kinds: Mapping[str, str]) -> bytes:
-        openpyxl = needed("openpyxl", "excel")
+        openpyxl = import_optional("openpyxl", "excel")
         book = openpyxl.Workbook(write_only=True)
         sheet = book.create_sheet()
         lines = [[_cell(sheet, name, name, None) for name in names]]
         lines += [[_cell(sheet, name, row.get(name), kinds.get(name)) for name in names] for row in rows]
-        # Only now: a sheet that is begun and not finished leaves a file that its library cannot close.
+        # Append only after all cells are valid, because openpyxl cannot close an unfinished sheet.
         for line in lines:
             sheet.append(line)
         return _bytes(book)
@@ -58,14 +58,14 @@ class Excel(Format):
 
 
 def _load(file: Any, shown: str, read_only: bool) -> Any:
-    openpyxl = needed("openpyxl", "excel")
+    openpyxl = import_optional("openpyxl", "excel")
     from zipfile import BadZipFile
 
     try:
-        # The values that formulas had when the file was saved; to write it back, the formulas themselves.
+        # For reading, the saved values of formulas; for writing back, the formulas.
         return openpyxl.load_workbook(file, read_only=read_only, data_only=read_only)
     except (BadZipFile, KeyError, ValueError, OSError, openpyxl.utils.exceptions.InvalidFileException) as error:
-        raise StepError(f"{shown}: no Excel file (.xlsx): {error}") from error
+        raise StepError(f"{shown}: not an Excel file (.xlsx): {error}") from error
 
 
 def _rows(names: list[str], lines: Iterator[tuple[int, Any]], shown: str) -> Iterator[tuple[int, Row]]:
@@ -80,7 +80,7 @@ def _rows(names: list[str], lines: Iterator[tuple[int, Any]], shown: str) -> Ite
 
 
 def _trimmed(cells: Sequence[Any]) -> Sequence[Any]:
-    """Without the empty cells at the end, of which a sheet may have thousands."""
+    """Return cells without the empty ones at the end, of which a sheet may have thousands."""
     width = len(cells)
     while width and cells[width - 1] is None:
         width -= 1
@@ -98,20 +98,20 @@ def _cell(sheet: Any, name: str, value: Any, kind: str | None) -> Any:
         from datetime import date, datetime
 
         moment = date.fromisoformat(value) if kind == "date" else datetime.fromisoformat(value)
-        # A sheet knows no time zones: what has one stays text.
+        # Excel has no time zones, so a time with a zone stays text.
         if getattr(moment, "tzinfo", None) is None:
             return moment
     if value is None or isinstance(value, bool | int | float):
         return value
     text = cell_text(value)
     if len(text) > CELL_CHARACTERS:
-        raise StepError(f"column {name!r}: a text of {len(text)} characters; a cell holds {CELL_CHARACTERS}")
-    openpyxl = needed("openpyxl", "excel")
+        raise StepError(f"column {name!r}: the text has {len(text)} characters; a cell can hold {CELL_CHARACTERS}")
+    openpyxl = import_optional("openpyxl", "excel")
     try:
         cell = openpyxl.cell.WriteOnlyCell(sheet, text)
     except openpyxl.utils.exceptions.IllegalCharacterError:
-        raise StepError(f"column {name!r}: control characters, which Excel cannot hold") from None
-    # Else a text that begins with `=` would be a formula.
+        raise StepError(f"column {name!r}: Excel does not support control characters") from None
+    # Otherwise a text that begins with `=` would become a formula.
     cell.data_type = "s"
     return cell
 

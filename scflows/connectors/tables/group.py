@@ -1,4 +1,4 @@
-"""Rows summed up by the values of some columns."""
+"""Group rows and aggregate their columns."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Value:
-    """One column of the result: a function over the values of a column."""
+class Aggregate:
+    """One column of the result: a function of the values of a column."""
 
     function: str
-    column: str | None  #: None: over the rows themselves, to count them
+    column: str | None  #: None: count the rows
 
     @classmethod
-    def of(cls, said: Any) -> Value:
-        """From `mean:temp`, `count` or `{function: mean, column: temp}`. Raises ValueError."""
-        if isinstance(said, dict):
-            if not set(said) <= {"function", "column"}:
-                raise ValueError("it takes `function` and `column`")
-            function, column = said.get("function"), said.get("column")
+    def parse(cls, written: Any) -> Aggregate:
+        """Parse `mean:temp`, `count` or `{function: mean, column: temp}`. Raises ValueError."""
+        if isinstance(written, dict):
+            if not set(written) <= {"function", "column"}:
+                raise ValueError("use `function` and `column`")
+            function, column = written.get("function"), written.get("column")
         else:
-            function, _, column = str(said).partition(":")
+            function, _, column = str(written).partition(":")
         if function not in FUNCTIONS:
-            raise ValueError(f"unknown function {function!r}; there are {', '.join(FUNCTIONS)}")
+            raise ValueError(f"unknown function {function!r}; use one of {', '.join(FUNCTIONS)}")
         if not column and function != "count":
-            raise ValueError(f"{function} of which column? write {function}:COLUMN")
+            raise ValueError(f"{function} needs a column; write {function}:COLUMN")
         return cls(function, column or None)
 
 
-def grouped(rows: Sequence[Row], by: Sequence[str], values: Mapping[str, Value], shown: str) -> list[Row]:
-    """One row for each combination of the `by` columns, in the order of their values, null last.
+def group_rows(rows: Sequence[Row], by: Sequence[str], values: Mapping[str, Aggregate], shown: str) -> list[Row]:
+    """Return one row for each combination of values of the `by` columns, in their order, null last.
 
-    Null is left out of every function. Without `by` there is one row, also for no rows at all. Raises StepError
-    for a value that a function cannot take, naming row and column.
+    Functions ignore null. Without `by` there is exactly one row, even if there are no rows. Raises StepError with row
+    and column for a value that a function does not support.
     """
     groups: dict[tuple[Any, ...], list[int]] = {} if by else {(): []}
     for index, row in enumerate(rows):
@@ -50,14 +50,14 @@ def grouped(rows: Sequence[Row], by: Sequence[str], values: Mapping[str, Value],
     for key in sorted(groups):
         members = groups[key]
         result = {name: rows[members[0]].get(name) for name in by}
-        for name, value in values.items():
-            result[name] = _summed(rows, members, value, shown)
+        for name, aggregate in values.items():
+            result[name] = _aggregate(rows, members, aggregate, shown)
         found.append(result)
     return found
 
 
 def _key(value: Any) -> tuple[int, Any]:
-    """A value as what sorts and tells apart: true is not 1, and texts do not compare with numbers."""
+    """Return a sort key that distinguishes true from 1 and allows texts and numbers in one column."""
     if value is None:
         return (9, 0)
     if isinstance(value, bool):
@@ -71,71 +71,71 @@ def _key(value: Any) -> tuple[int, Any]:
     return (3, json.dumps(value, sort_keys=True))
 
 
-def _summed(rows: Sequence[Row], members: list[int], value: Value, shown: str) -> Any:
-    if value.column is None:
+def _aggregate(rows: Sequence[Row], members: list[int], aggregate: Aggregate, shown: str) -> Any:
+    if aggregate.column is None:
         return len(members)
-    column = value.column
+    column = aggregate.column
     cells = [rows[index].get(column) for index in members]
-    given = [cell for cell in cells if cell is not None]
-    if value.function in OF_NUMBERS:
+    values = [cell for cell in cells if cell is not None]
+    if aggregate.function in NUMERIC_FUNCTIONS:
         for index, cell in zip(members, cells, strict=True):
             if cell is not None and not isinstance(cell, int | float):
-                told = f"{cell!r} is no number; give the column a type (columns: {{{column}: number}})"
-                raise StepError(f"{shown}: row {index + 1}, column {column!r}: {told}")
+                problem = f"{cell!r} is not a number; give the column a type (columns: {{{column}: number}})"
+                raise StepError(f"{shown}: row {index + 1}, column {column!r}: {problem}")
     try:
-        result = FUNCTIONS[value.function](given)
+        result = FUNCTIONS[aggregate.function](values)
     except TypeError:
-        reason = f"texts and numbers, of which there is no {value.function}"
-        raise StepError(f"{shown}: column {column!r} mixes {reason}") from None
+        problem = f"{aggregate.function} does not support a mix of texts and numbers"
+        raise StepError(f"{shown}: column {column!r}: {problem}") from None
     except OverflowError:
-        raise StepError(f"{shown}: column {column!r}: its {value.function} is too large") from None
+        raise StepError(f"{shown}: column {column!r}: its {aggregate.function} is too large") from None
     if isinstance(result, float) and result - result != 0:
-        raise StepError(f"{shown}: column {column!r}: its {value.function} is too large")
+        raise StepError(f"{shown}: column {column!r}: its {aggregate.function} is too large")
     return result
 
 
-def _sum(given: list[Any]) -> Any:
+def _sum(values: list[Any]) -> Any:
     from math import fsum
 
-    return sum(given) if all(isinstance(each, int) for each in given) else fsum(given)
+    return sum(values) if all(isinstance(each, int) for each in values) else fsum(values)
 
 
-def _mean(given: list[Any]) -> float | None:
-    return _sum(given) / len(given) if given else None
+def _mean(values: list[Any]) -> float | None:
+    return _sum(values) / len(values) if values else None
 
 
-def _median(given: list[Any]) -> Any:
-    if not given:
+def _median(values: list[Any]) -> Any:
+    if not values:
         return None
-    ordered = sorted(given)
+    ordered = sorted(values)
     middle = len(ordered) // 2
     if len(ordered) % 2:
         return ordered[middle]
     return (ordered[middle - 1] + ordered[middle]) / 2
 
 
-def _std(given: list[Any]) -> float | None:
-    """The deviation of a sample (divided by n - 1); null for less than two values."""
+def _std(values: list[Any]) -> float | None:
+    """Return the sample standard deviation (divided by n - 1); null for fewer than two values."""
     from math import fsum, sqrt
 
-    if len(given) < 2:
+    if len(values) < 2:
         return None
-    # The mean of equal values need not be exactly that value, and would leave a spread where there is none.
-    if all(each == given[0] for each in given):
+    # The computed mean of equal values may differ slightly from them, which would give a deviation above zero.
+    if all(each == values[0] for each in values):
         return 0.0
-    mean = _sum(given) / len(given)
-    return sqrt(fsum((each - mean) ** 2 for each in given) / (len(given) - 1))
+    mean = _sum(values) / len(values)
+    return sqrt(fsum((each - mean) ** 2 for each in values) / (len(values) - 1))
 
 
 FUNCTIONS: dict[str, Callable[[list[Any]], Any]] = {
     "count": len,
     "sum": _sum,
     "mean": _mean,
-    "min": lambda given: min(given, default=None),
-    "max": lambda given: max(given, default=None),
+    "min": lambda values: min(values, default=None),
+    "max": lambda values: max(values, default=None),
     "median": _median,
     "std": _std,
-    "first": lambda given: given[0] if given else None,
-    "last": lambda given: given[-1] if given else None,
+    "first": lambda values: values[0] if values else None,
+    "last": lambda values: values[-1] if values else None,
 }
-OF_NUMBERS = ("sum", "mean", "median", "std")
+NUMERIC_FUNCTIONS = ("sum", "mean", "median", "std")

@@ -1,4 +1,4 @@
-"""JSON lines: one mapping a line, values with the types that JSON has."""
+"""JSON lines files: one mapping per line, with JSON types."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class JsonLines(Format):
-    """The rows know their columns; a line may have other ones than the line before."""
+    """The JSON lines format: each row has its own columns."""
 
     grows = True
 
@@ -37,5 +37,5 @@ def _rows(lines: Iterable[str], shown: str) -> Iterator[tuple[int, Row]]:
         if line.strip():
             row = documents.parse_json(line, f"{shown}: row {number}")
             if not isinstance(row, dict):
-                raise StepError(f"{shown}: row {number} is no mapping")
+                raise StepError(f"{shown}: row {number} is not a mapping")
             yield number, row

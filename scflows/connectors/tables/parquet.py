@@ -1,10 +1,10 @@
-"""Parquet, by pyarrow: columns with types."""
+"""Parquet files, with pyarrow: typed columns."""
 
 from __future__ import annotations
 
 from contextlib import contextmanager
 
-from scflows.connectors.tables import Format, OpenTable, check_names, needed
+from scflows.connectors.tables import Format, OpenTable, check_names, import_optional
 from scflows.errors import StepError
 
 TYPE_CHECKING = False
@@ -14,27 +14,27 @@ if TYPE_CHECKING:
 
     from scflows.connectors.tables import Row
 
-#: How many rows are made Python values at a time.
+#: How many rows are converted to Python values at a time.
 BATCH = 10_000
 
 
 class Parquet(Format):
-    """Types come from `kinds`, else from the values; what is added takes the types that the file has."""
+    """The Parquet format: types come from `kinds` or the values; appended rows take the types of the file."""
 
     @contextmanager
     def open(self, path: str, shown: str) -> Iterator[OpenTable]:
-        parquet = needed("pyarrow.parquet", "parquet")
+        parquet = import_optional("pyarrow.parquet", "parquet")
         with open(path, "rb") as file:
             try:
                 found = parquet.ParquetFile(file)
             except ValueError as error:
-                raise StepError(f"{shown}: no Parquet file: {_line(error)}") from error
+                raise StepError(f"{shown}: not a Parquet file: {_line(error)}") from error
             names = list(found.schema_arrow.names)
             check_names(names, shown)
             yield OpenTable(names, _rows(found, shown))
 
     def content(self, names: Sequence[str], rows: Sequence[Row], kinds: Mapping[str, str]) -> bytes:
-        arrow = needed("pyarrow", "parquet")
+        arrow = import_optional("pyarrow", "parquet")
         columns = {}
         for name in names:
             values = [row.get(name) for row in rows]
@@ -47,8 +47,8 @@ class Parquet(Format):
         return _bytes(arrow.table(columns))
 
     def extended(self, old: bytes, names: Sequence[str], rows: Sequence[Row]) -> bytes:
-        arrow = needed("pyarrow", "parquet")
-        parquet = needed("pyarrow.parquet", "parquet")
+        arrow = import_optional("pyarrow", "parquet")
+        parquet = import_optional("pyarrow.parquet", "parquet")
         before = parquet.read_table(arrow.BufferReader(old))
         columns = []
         for field in before.schema:
@@ -72,7 +72,7 @@ def _rows(found: Any, shown: str) -> Iterator[tuple[int, Row]]:
                 number += 1
                 yield number, {name: _json(value) for name, value in row.items()}
     except ValueError as error:
-        raise StepError(f"{shown}: broken after row {number}: {_line(error)}") from error
+        raise StepError(f"{shown}: damaged after row {number}: {_line(error)}") from error
 
 
 def _json(value: Any) -> Any:
@@ -95,13 +95,13 @@ def _json(value: Any) -> Any:
 
 
 def _native(values: list[Any], kind: str | None) -> list[Any]:
-    """ISO 8601 texts of a date or time column as what they say."""
+    """Return the values of a column, with ISO 8601 texts of date and time columns parsed."""
     if kind not in ("date", "datetime"):
         return values
     from datetime import date, datetime
 
-    read = date.fromisoformat if kind == "date" else datetime.fromisoformat
-    return [read(value) if isinstance(value, str) else value for value in values]
+    parse = date.fromisoformat if kind == "date" else datetime.fromisoformat
+    return [parse(value) if isinstance(value, str) else value for value in values]
 
 
 def _type(arrow: Any, kind: str | None, values: list[Any]) -> Any:
@@ -118,8 +118,8 @@ def _type(arrow: Any, kind: str | None, values: list[Any]) -> Any:
 
 
 def _bytes(table: Any) -> bytes:
-    arrow = needed("pyarrow", "parquet")
-    parquet = needed("pyarrow.parquet", "parquet")
+    arrow = import_optional("pyarrow", "parquet")
+    parquet = import_optional("pyarrow.parquet", "parquet")
     sink = arrow.BufferOutputStream()
     parquet.write_table(table, sink)
     content: bytes = sink.getvalue().to_pybytes()

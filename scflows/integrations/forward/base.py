@@ -1,6 +1,6 @@
-"""Take messages at one place and bring them to another: the contract of both ends.
+"""The contract of the two ends of a forwarding: a source and a sink.
 
-Whatever a source gives is acknowledged there, in order, once the sink has taken it, or once it lies safely on disk.
+Each message is acknowledged to its source, in order, once the sink has accepted it or once it is safely on disk.
 """
 
 from __future__ import annotations
@@ -13,75 +13,75 @@ if TYPE_CHECKING:
     from typing import Any, Protocol
 
     class End(Protocol):
-        """What both ends have in common. None of these calls waits."""
+        """The common part of both ends. None of these calls blocks."""
 
-        name: str  #: for messages: what it is and where
+        name: str  #: type and address, for messages
 
         @property
         def is_up(self) -> bool:
-            """Whether it is connected."""
+            """Return True if it is connected."""
 
         @property
         def problem(self) -> str:
-            """Why it is not."""
+            """Return why it is not connected."""
 
         @property
         def longest_wait(self) -> float:
-            """Seconds after which it wants to be served in any case."""
+            """Return the seconds after which `serve` must be called in any case."""
 
         def sockets(self) -> tuple[list[Any], list[Any]]:
-            """What to wait for: until these can be read, until those can be written."""
+            """Return the sockets to wait for, as (for reading, for writing)."""
 
         def serve(self, readable: set[Any], writable: set[Any]) -> None:
-            """Read and write what is possible, keep the connection alive, or try to make it again."""
+            """Read and write what is possible; keep the connection alive or try to restore it."""
 
         def close(self) -> None: ...
 
     class Source(End, Protocol):
-        """Where messages come from."""
+        """The end that messages come from."""
 
-        def take(self, most: int, most_bytes: int) -> list[Message]:
-            """The messages that have come, in order, at most so many, and none after they have so many bytes."""
+        def take(self, max_messages: int, max_bytes: int) -> list[Message]:
+            """Return received messages in order, up to `max_messages`, and no more once they exceed `max_bytes`."""
 
         def pause(self, paused: bool) -> None:
-            """Take in nothing more for now; what is sent meanwhile is kept by whoever sends it."""
+            """Stop or resume receiving; meanwhile the broker keeps the messages."""
 
         def acknowledge(self, message: Message) -> None:
-            """The message is safe. Called for every message, in the order in which they came."""
+            """Acknowledge a message that is safe; called for every message in the order of arrival."""
 
     class Sink(End, Protocol):
-        """Where messages go to."""
+        """The end that messages go to."""
 
-        losses: int  #: how often what was on its way was lost, with the connection
+        losses: int  #: how often messages in flight were lost with the connection
 
         @property
         def window(self) -> int:
-            """How many may be on their way at once."""
+            """Return how many messages may be in flight at the same time."""
 
         def send(self, number: int, message: Outgoing) -> None:
-            """Send a message; `answers` tells under its number what became of it."""
+            """Send a message; `answers` returns its result with this number."""
 
         def answers(self) -> Iterable[tuple[int, str]]:
-            """The numbers of messages that were taken, each with nothing, or why it was refused for good."""
+            """Return the numbers of finished messages, each with an empty text or the reason of a permanent refusal."""
 
-        def tell_status(self, status: bytes) -> None:
-            """Publish the state of the forwarding, as far as the sink has a place for that."""
+        def publish_status(self, status: bytes) -> None:
+            """Publish the state of the forwarding, if the sink supports that."""
 
 
 @dataclass(slots=True)
 class Message:
-    """What a source gives."""
+    """A message from a source."""
 
     topic: str
     payload: bytes
     retain: bool = False
-    properties: dict[str, Any] | None = None  #: those of MQTT 5 that make sense elsewhere
-    mark: Any = None  #: by which the source knows it again
+    properties: dict[str, Any] | None = None  #: the MQTT 5 properties to pass on
+    mark: Any = None  #: identifies it to the source
 
 
 @dataclass(slots=True)
 class Outgoing:
-    """What a sink is given."""
+    """A message for a sink."""
 
     topic: str
     payload: bytes
@@ -91,14 +91,14 @@ class Outgoing:
 
 @dataclass(slots=True)
 class Dropped:
-    """A message that is left out on purpose."""
+    """The reason why a message is dropped on purpose."""
 
-    why: str
-    is_odd: bool = False  #: whether that is worth a warning
+    reason: str
+    is_unexpected: bool = False  #: whether to warn about it
 
 
 @dataclass(slots=True)
 class Refused:
-    """A message of which nothing could be made."""
+    """The reason why a message cannot be forwarded."""
 
-    why: str
+    reason: str

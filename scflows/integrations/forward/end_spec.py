@@ -1,4 +1,4 @@
-"""What a schema says of each of the two ends."""
+"""The description of the two ends in a schema."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from scflows.validation import Located
 
-#: What each end may say, with the kind of each value.
+#: The properties of each end, with the kinds of their values.
 END = {
     "url": "text",
     "secret": "text",
@@ -27,13 +27,13 @@ END = {
 FROM = {**END, "topic": "text", "topics": "list", "group": "text"}
 TO = {**END, "topic": "text", "retain": "boolean", "status_topic": "text", "qos": "integer"}
 TLS = {"ca": "text", "cert": "text", "key": "text", "insecure": "boolean"}
-#: What a client identifier may have at most, in bytes, and a keepalive, in seconds (MQTT 5.0 §1.5.4, §3.1.2.10).
+#: The maximum of a client identifier, in bytes, and of a keepalive, in seconds (MQTT 5.0 §1.5.4, §3.1.2.10).
 LONGEST = 65535
 
 
 @dataclass(frozen=True)
 class EndSpec:
-    """One end as written."""
+    """One end as written in the schema."""
 
     url: str = ""
     secret: str = ""
@@ -41,67 +41,67 @@ class EndSpec:
     client_id: str = ""
     protocol: str = "5"
     keepalive: int = 30  #: seconds
-    group: str = ""  #: of consumers
+    group: str = ""  #: the consumer group
     retain: bool | None = None
     status_topic: str = ""
     qos: int = 1
 
     @property
     def scheme(self) -> str:
-        """`mqtt`, `kafka`, `staplus`, …; of an end whose secret says where it is, `mqtt`."""
+        """Return `mqtt`, `kafka`, `staplus`, …; `mqtt` if the address is in the secret."""
         return self.url.partition("://")[0].removesuffix("s") if self.url else "mqtt"
 
     def client_of(self, name: str, is_sink: bool) -> str:
-        """As whom it connects, in a forwarding of that name."""
+        """Return its client identifier in a forwarding of that name."""
         return self.client_id or f"scflows-{name}{'-out' if is_sink else ''}"
 
 
 def end_of(document: Located, given: dict[str, Any], at: str) -> EndSpec:
-    """The end that a section of the file describes; each mistake in it is noted."""
+    """Return the end that a section describes; add mistakes to the document."""
     if not given.get("url") and not given.get("secret"):
-        document.mistake(f"{at}: `url` or `secret` must say where it is", at)
+        document.mistake(f"{at}: set `url` or `secret`", at)
     tls = given.get("tls")
     if given.get("protocol") not in (None, "5", "3.1.1"):
-        document.mistake(f"{at}: protocol is '5' or '3.1.1'", at, "protocol")
+        document.mistake(f"{at}: protocol must be '5' or '3.1.1'", at, "protocol")
     if given.get("qos") not in (None, 0, 1):
-        document.mistake(f"{at}: qos is 0 or 1", at, "qos")
+        document.mistake(f"{at}: qos must be 0 or 1", at, "qos")
     if not 1 <= given.get("keepalive", 30) <= LONGEST:
-        document.mistake(f"{at}: keepalive is 1 to {LONGEST} seconds", at, "keepalive")
+        document.mistake(f"{at}: keepalive must be 1 to {LONGEST} seconds", at, "keepalive")
     if len(given.get("client_id", "").encode(errors="replace")) > LONGEST:
-        document.mistake(f"{at}: client_id may have {LONGEST} bytes", at, "client_id")
+        document.mistake(f"{at}: client_id must not be longer than {LONGEST} bytes", at, "client_id")
     if "status_topic" in given:
         _check_status_topic(document, topic_at(document, given["status_topic"], at, "status_topic"), at)
-    kept = {key: value for key, value in given.items() if key not in ("topic", "topics", "tls")}
-    return EndSpec(**kept, tls=None if tls is None else section(document, tls, TLS, (at, "tls")))
+    options = {key: value for key, value in given.items() if key not in ("topic", "topics", "tls")}
+    return EndSpec(**options, tls=None if tls is None else section(document, tls, TLS, (at, "tls")))
 
 
 def check_ends(document: Located, name: str, source: EndSpec, sink: EndSpec) -> None:
-    """Note where both ends would throw each other off the same broker."""
-    if source.scheme != "mqtt" or sink.scheme != "mqtt" or _where(source) != _where(sink):
+    """Add a mistake if both ends use the same client identifier at the same broker, which disconnects the other."""
+    if source.scheme != "mqtt" or sink.scheme != "mqtt" or _address(source) != _address(sink):
         return
     if source.client_of(name, False) == sink.client_of(name, True):
         given = ("to", "client_id") if sink.client_id else ("from", "client_id")
         document.mistake(
-            f"{given[0]}: client_id is that of the other end at the same broker: each needs its own", *given
+            f"{given[0]}: both ends have the same client_id at the same broker; each needs its own", *given
         )
 
 
 def check_loop(
     document: Located, source: EndSpec, topics: list[TopicTemplate], sink: EndSpec, target: TopicTemplate
 ) -> None:
-    """Note where what is sent would be taken again, without an end."""
-    is_same = source.scheme == sink.scheme and _where(source) == _where(sink)
+    """Add a mistake if sent messages would be received again, in an endless loop."""
+    is_same = source.scheme == sink.scheme and _address(source) == _address(sink)
     for topic in topics if is_same else ():
         if topic.overlaps(target):
             document.mistake(
-                f"to: what is sent to {target.text!r} would be taken again by {topic.text!r}, and go round for ever",
+                f"to: messages sent to {target.text!r} would be received again by {topic.text!r}, in an endless loop",
                 "to",
                 "topic",
             )
 
 
-def _where(spec: EndSpec) -> object:
-    """The host and port of an end, or the secret that has them."""
+def _address(spec: EndSpec) -> object:
+    """Return host and port of an end, or the secret that has them."""
     from urllib.parse import urlsplit
 
     from scflows.connectors.mqtt import PORTS
@@ -112,7 +112,7 @@ def _where(spec: EndSpec) -> object:
         parts = urlsplit(spec.url)
         return parts.hostname, parts.port or PORTS.get(parts.scheme)
     except ValueError:
-        return spec.url  # It is told of when it is opened.
+        return spec.url  # Reported when it is opened.
 
 
 def _check_status_topic(document: Located, topic: TopicTemplate | None, at: str) -> None:
@@ -124,7 +124,7 @@ def _check_status_topic(document: Located, topic: TopicTemplate | None, at: str)
 
 
 def topic_at(document: Located, text: Any, *at: str) -> TopicTemplate | None:
-    """The topic of a text; None, and a mistake noted, where it is none."""
+    """Return the topic of a text; None, after adding a mistake, if it is invalid."""
     if text is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""When a message is worth nothing any more: MQTT 5 gives it seconds, of which each broker takes off what it kept it."""
+"""The expiry of messages: in MQTT 5 a number of seconds, from which each broker subtracts the time it kept them."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-#: The property of ours that stands for `MessageExpiryInterval`: the moment (since the epoch) and the seconds.
+#: Our property in place of `MessageExpiryInterval`: the time of expiry (since the epoch) and the original seconds.
 EXPIRES = "Expires"
 
 
-def noted(seconds: int) -> list[float]:
-    """The value of EXPIRES for a message that comes now."""
+def expiry(seconds: int) -> list[float]:
+    """Return the value of EXPIRES for a message that arrives now."""
     return [time.time() + seconds, seconds]
 
 
-def left(properties: dict[str, Any] | None) -> int | None:
-    """How many seconds a message has left, 0 for none; None for one that does not expire."""
+def seconds_left(properties: dict[str, Any] | None) -> int | None:
+    """Return the seconds until a message expires, 0 if it has; None if it does not expire."""
     if not properties or EXPIRES not in properties:
         return None
     moment: float
     seconds: float
     moment, seconds = properties[EXPIRES]
-    # A clock that was set back must not make it live longer than it was given.
+    # If the clock is set back, the message must not live longer than originally allowed.
     return max(0, min(int(seconds), math.ceil(moment - time.time())))

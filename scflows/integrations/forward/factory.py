@@ -1,4 +1,4 @@
-"""The parts of a forwarding, made as its schema says: both ends by their URLs, the route, the names."""
+"""Create the parts of a forwarding from its schema: both ends, the route, the table of names."""
 
 from __future__ import annotations
 
@@ -23,64 +23,64 @@ if TYPE_CHECKING:
     from scflows.secrets.secret import Secret
     from scflows.settings import Settings
 
-#: What an answer with names may have at most, in bytes.
-MOST_BYTES = 256 * 2**20
-#: Where the Smart Citizen platform lists its devices, below its API's address.
+#: The maximum size of a response with names, in bytes.
+MAX_BYTES = 256 * 2**20
+#: The list of devices in the Smart Citizen API.
 DEVICES = "devices/?per_page=100&q[s]=id asc"
 
 
 class Opener:
-    """Makes the parts of one forwarding. Each call may raise UsageError, StepError or MissingExtra."""
+    """A factory for the parts of one forwarding. Each call may raise UsageError, StepError or MissingExtra."""
 
-    def __init__(self, schema: Schema, settings: Settings, mask: Mask, tell: Callable[[str], None]) -> None:
+    def __init__(self, schema: Schema, settings: Settings, mask: Mask, log: Callable[[str], None]) -> None:
         from scflows.secrets.resolver import Secrets
 
         self._schema = schema
         self._settings = settings
         self._mask = mask
-        self._tell = tell
+        self._log = log
         self._expressions = Expressions((settings.templates_path, schema.folder))
-        self._secrets = Secrets(settings, mask, tell, self._expressions.filter)
+        self._secrets = Secrets(settings, mask, log, self._expressions.filter)
 
-    def source(self, lasting: bool = True) -> Source:
-        """Where messages come from; without `lasting` only for a look."""
+    def source(self, persistent: bool = True) -> Source:
+        """Return the source; without `persistent` only for a preview."""
         spec = self._schema.source
         if spec.scheme == "mqtt":
             from scflows.integrations.forward.mqtt import MqttSource
 
             name = spec.client_of(self._schema.name, is_sink=False)
-            end = self._mqtt(spec, name if lasting else f"{name}-look-{os.getpid()}")
-            return MqttSource(end, self._schema.topics, self._tell, lasting)
+            end = self._mqtt(spec, name if persistent else f"{name}-preview-{os.getpid()}")
+            return MqttSource(end, self._schema.topics, self._log, persistent)
         if spec.scheme == "kafka":
             from scflows.integrations.forward.kafka import KafkaSource
 
             group = spec.group or f"scflows-{self._schema.name}"
             settings = self._kafka(spec)
             return KafkaSource(
-                settings, self._schema.topics, group if lasting else f"{group}-look-{os.getpid()}", self._tell
+                settings, self._schema.topics, group if persistent else f"{group}-preview-{os.getpid()}", self._log
             )
-        raise UsageError(f"from: {spec.url}: only mqtt://, mqtts:// and kafka:// can be taken from")
+        raise UsageError(f"from: {spec.url}: the source must be mqtt://, mqtts:// or kafka://")
 
     def sink(self, will: bytes) -> Sink:
-        """Where messages go to."""
+        """Return the sink."""
         spec = self._schema.sink
         if spec.scheme == "mqtt":
             from scflows.integrations.forward.mqtt import MqttSink
 
             end = self._mqtt(spec, spec.client_of(self._schema.name, is_sink=True))
-            return MqttSink(end, self._tell, will, spec.qos)
+            return MqttSink(end, self._log, will, spec.qos)
         if spec.scheme == "kafka":
             from scflows.integrations.forward.kafka import KafkaSink
 
-            return KafkaSink(self._kafka(spec), self._tell)
+            return KafkaSink(self._kafka(spec), self._log)
         if spec.scheme in ("http", "staplus+http"):
             from scflows.integrations.forward.staplus import StaplusSink
 
-            return StaplusSink(spec.url.removeprefix("staplus+"), self._secret(spec.secret), self._mask, self._tell)
-        raise UsageError(f"to: {spec.url}: only mqtt://, mqtts://, kafka:// and http(s):// can be sent to")
+            return StaplusSink(spec.url.removeprefix("staplus+"), self._secret(spec.secret), self._mask, self._log)
+        raise UsageError(f"to: {spec.url}: the sink must be mqtt://, mqtts://, kafka:// or http(s)://")
 
     def table(self) -> NameTable | None:
-        """The names, not read yet; None where the schema has none."""
+        """Return the table of names, not read yet; None if the schema has none."""
         given = self._schema.names
         if given is None:
             return None
@@ -95,9 +95,10 @@ class Opener:
         collect = (
             (given["collect"]["into"], given["collect"]["by"], given["collect"]["value"]) if "collect" in given else ()
         )
-        return NameTable(given["key"], fetch, self._schema.refresh, self._tell, collect)
+        return NameTable(given["key"], fetch, self._schema.refresh, self._log, collect)
 
     def route(self, table: NameTable | None) -> Route:
+        """Return the route."""
         schema = self._schema
         unknown = (schema.names or {}).get("unknown") or ""
         return Route(schema.topics, schema.target, table, schema.tags, self._shape(), schema.sink.retain, unknown)
@@ -118,12 +119,12 @@ class Opener:
         return payload.shape_by_jq(given.get("jq", ".payload"), self._expressions, decode)
 
     def _mqtt(self, spec: EndSpec, client_id: str) -> Any:
-        from scflows.connectors.mqtt import broker, library
+        from scflows.connectors.mqtt import broker_of, library
         from scflows.integrations.forward.mqtt_connection import MqttEnd
 
         library()
-        where = broker(spec.url, self._secret(spec.secret), self._tls(spec))
-        return MqttEnd(where, client_id, spec.protocol, spec.keepalive, spec.status_topic)
+        broker = broker_of(spec.url, self._secret(spec.secret), self._tls(spec))
+        return MqttEnd(broker, client_id, spec.protocol, spec.keepalive, spec.status_topic)
 
     def _kafka(self, spec: EndSpec) -> dict[str, Any]:
         from scflows.connectors.kafka import settings_of
@@ -155,8 +156,8 @@ class Opener:
 
         def fetch() -> list[dict[str, Any]]:
             authorization = header(login, self._secrets.find(login["secret"])) if login else None
-            exchange = self._exchange(given["uri"], headers, authorization)
-            return from_rest(exchange, given.get("paginate"), given["row"], self._expressions)()
+            request = self._request(given["uri"], headers, authorization)
+            return from_rest(request, given.get("paginate"), given["row"], self._expressions)()
 
         return fetch
 
@@ -164,24 +165,24 @@ class Opener:
         from scflows.integrations.forward.lookup_table import PLATFORM_ROW, from_rest
         from scflows.integrations.smartcitizen.access import read_access
 
-        read_access(self._settings)  # Its mistakes are told at the start.
+        read_access(self._settings)  # Report mistakes at the start.
 
         def fetch() -> list[dict[str, Any]]:
-            # Each time anew: a token in a file or a secret may have changed.
+            # Read every time, because a token in a file or a secret may have changed.
             access = read_access(self._settings)
             if access.token:
                 self._secrets.remember(access.token)
             authorization = ("Authorization", f"Bearer {access.token}") if access.token else None
-            exchange = self._exchange(access.api_url + DEVICES, {}, authorization)
-            rows = from_rest(exchange, {"by": "link"}, given.get("row", PLATFORM_ROW), self._expressions)()
+            request = self._request(access.api_url + DEVICES, {}, authorization)
+            rows = from_rest(request, {"by": "link"}, given.get("row", PLATFORM_ROW), self._expressions)()
             if not rows and "row" not in given:
-                told = "may see no device's token" if access.token else "is not set"
-                raise StepError(f"{access.api_url}: no device with its token: SC_BEARER {told}")
+                reason = "has no access to the tokens" if access.token else "is not set"
+                raise StepError(f"{access.api_url}: no device has a visible token: SC_BEARER {reason}")
             return rows
 
         return fetch
 
-    def _exchange(self, uri: str, headers: dict[str, str], authorization: tuple[str, str] | None) -> HttpRequest:
+    def _request(self, uri: str, headers: dict[str, str], authorization: tuple[str, str] | None) -> HttpRequest:
         from scflows.connectors.http.request import HttpRequest
 
-        return HttpRequest("GET", uri, headers, authorization, None, True, MOST_BYTES, lambda: 60.0, self._mask)
+        return HttpRequest("GET", uri, headers, authorization, None, True, MAX_BYTES, lambda: 60.0, self._mask)

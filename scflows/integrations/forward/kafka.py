@@ -1,4 +1,4 @@
-"""Kafka as an end. What a topic template is matched with, or fills, is `TOPIC/KEY`."""
+"""Kafka ends. Topic templates are matched with, and produce, `TOPIC/KEY`."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ if TYPE_CHECKING:
 
     from scflows.integrations.forward.topic import TopicTemplate
 
-#: Seconds that a poll may wait when nothing came: librdkafka has no socket to wait for.
+#: Seconds between two polls when idle, because librdkafka has no socket to wait for.
 IDLE = 0.05
 #: Seconds between two commits of offsets.
 COMMIT_EVERY = 1.0
-#: How many messages may be on their way.
+#: The maximum number of messages in flight.
 WINDOW = 1000
-#: Milliseconds until librdkafka gives a message back that no broker took.
+#: Milliseconds until librdkafka gives up on a message.
 GIVE_UP = 30_000
-#: Seconds between two looks whether a cluster is back.
-LOOK_EVERY = 2.0
-#: The errors of a message that will not go better another time.
-FOR_GOOD = (
+#: Seconds between two checks whether a cluster is available again.
+PROBE_INTERVAL = 2.0
+#: The errors for which sending a message again is useless.
+PERMANENT_ERRORS = (
     "MSG_SIZE_TOO_LARGE",
     "TOPIC_EXCEPTION",
     "TOPIC_AUTHORIZATION_FAILED",
@@ -36,10 +36,10 @@ FOR_GOOD = (
 
 
 class KafkaSource:
-    """Messages of topics, as one consumer of a group; an offset is committed once its message is safe."""
+    """A source that is one consumer of a group; offsets are committed once their messages are safe."""
 
     def __init__(
-        self, settings: dict[str, Any], topics: list[TopicTemplate], group: str, tell: Callable[[str], None]
+        self, settings: dict[str, Any], topics: list[TopicTemplate], group: str, log: Callable[[str], None]
     ) -> None:
         from confluent_kafka import Consumer
 
@@ -47,7 +47,7 @@ class KafkaSource:
         self.is_up = False
         self.problem = "no partitions yet"
         self.longest_wait = IDLE
-        self._tell = tell
+        self._log = log
         self._paused = False
         self._safe: dict[tuple[str, int], int] = {}  #: offsets to commit
         self._generation = 0
@@ -58,11 +58,11 @@ class KafkaSource:
                 "group.id": group,
                 "enable.auto.commit": False,
                 "auto.offset.reset": "earliest",
-                # So long nobody gets what belonged to one that was killed.
+                # If a consumer is killed, its partitions are assigned to others only after this time.
                 "session.timeout.ms": 10_000,
                 "error_cb": self._failed,
-                "logger": _silent(),
-                # What librdkafka fetches ahead, in kB: the memory is bounded by this.
+                "logger": _null_logger(),
+                # Limits the memory for prefetched messages, in kB.
                 "queued.max.messages.kbytes": 16_384,
             }
         )
@@ -74,13 +74,13 @@ class KafkaSource:
 
     def serve(self, readable: set[Any], writable: set[Any]) -> None:
         if self._paused:
-            self._consumer.poll(0)  # Nothing comes; its heartbeat goes on.
+            self._consumer.poll(0)  # Returns nothing, but sends the heartbeat.
         if time.monotonic() - self._committed >= COMMIT_EVERY:
             self._commit(wait=False)
 
-    def take(self, most: int, most_bytes: int) -> list[Message]:
-        found = []  # What librdkafka has fetched bounds the bytes.
-        records: list[Any] = self._consumer.consume(most, 0) if most > 0 else []
+    def take(self, max_messages: int, max_bytes: int) -> list[Message]:
+        found = []  # The prefetch limit bounds the bytes.
+        records: list[Any] = self._consumer.consume(max_messages, 0) if max_messages > 0 else []
         for record in records:
             if record.error() is not None:
                 self._failed(record.error())
@@ -124,7 +124,7 @@ class KafkaSource:
                 self._consumer.commit(offsets=offsets, asynchronous=True)
             self._safe.clear()
         except KafkaException as error:
-            self._tell(f"{self.name}: offsets were not committed: {error.args[0]}")
+            self._log(f"{self.name}: offsets were not committed: {error.args[0]}")
 
     def _assigned(self, consumer: Any, partitions: list[Any]) -> None:
         self.is_up, self.problem = True, ""
@@ -134,34 +134,34 @@ class KafkaSource:
 
     def _revoked(self, consumer: Any, partitions: list[Any]) -> None:
         self._commit(wait=True)
-        # What was taken of them comes to whoever has them now.
+        # Their unacknowledged messages go to the new consumer.
         self._generation += 1
         self._safe.clear()
 
     def _failed(self, error: Any) -> None:
         if str(error) != self.problem:
-            self._tell(f"{self.name}: {error}")
+            self._log(f"{self.name}: {error}")
         self.problem = str(error)
         if error.name() == "_ALL_BROKERS_DOWN":
             self.is_up = False
 
 
 class KafkaSink:
-    """Produces in order, without doubles of its own making (an idempotent producer)."""
+    """A sink that produces in order and without duplicates (an idempotent producer)."""
 
-    def __init__(self, settings: dict[str, Any], tell: Callable[[str], None]) -> None:
+    def __init__(self, settings: dict[str, Any], log: Callable[[str], None]) -> None:
         self.name = f"kafka {settings['bootstrap.servers']}"
         self.is_up = False
         self.problem = "not connected yet"
         self.window = WINDOW
         self.losses = 0
         self._settings = settings
-        self._tell = tell
+        self._log = log
         self._answers: list[tuple[int, str]] = []
         self._generation = 0
-        self._looked = 0.0
-        self._looking: Thread | None = None
-        self._producer = self._new()
+        self._probed = 0.0
+        self._probe_thread: Thread | None = None
+        self._producer = self._new_producer()
 
     @property
     def longest_wait(self) -> float:
@@ -175,12 +175,12 @@ class KafkaSink:
         now = time.monotonic()
         if (
             not self.is_up
-            and now - self._looked >= LOOK_EVERY
-            and (self._looking is None or not self._looking.is_alive())
+            and now - self._probed >= PROBE_INTERVAL
+            and (self._probe_thread is None or not self._probe_thread.is_alive())
         ):
-            self._looked = now
-            self._looking = Thread(target=self._look, args=(self._producer,), daemon=True)
-            self._looking.start()
+            self._probed = now
+            self._probe_thread = Thread(target=self._probe, args=(self._producer,), daemon=True)
+            self._probe_thread.start()
 
     def send(self, number: int, message: Outgoing) -> None:
         from confluent_kafka import KafkaException
@@ -193,7 +193,7 @@ class KafkaSink:
                 return
             if error is None:
                 self._answers.append((number, ""))
-            elif error.name() in FOR_GOOD:
+            elif error.name() in PERMANENT_ERRORS:
                 self._answers.append((number, str(error)))
             else:
                 self._lose(str(error))
@@ -207,13 +207,13 @@ class KafkaSink:
         answers, self._answers = self._answers, []
         return answers
 
-    def tell_status(self, status: bytes) -> None:
-        pass  # A log of all states is no place to look one up.
+    def publish_status(self, status: bytes) -> None:
+        pass  # A topic would keep all states, not the current one.
 
     def close(self) -> None:
         self._producer.flush(5)
 
-    def _new(self) -> Any:
+    def _new_producer(self) -> Any:
         from confluent_kafka import Producer
 
         return Producer(
@@ -224,41 +224,41 @@ class KafkaSink:
                 "message.timeout.ms": GIVE_UP,
                 "queue.buffering.max.kbytes": 32_768,
                 "error_cb": self._failed,
-                "logger": _silent(),
+                "logger": _null_logger(),
             }
         )
 
-    def _look(self, producer: Any) -> None:
+    def _probe(self, producer: Any) -> None:
         from confluent_kafka import KafkaException
 
         try:
-            producer.list_topics(timeout=LOOK_EVERY)
+            producer.list_topics(timeout=PROBE_INTERVAL)
         except KafkaException as error:
             self.problem = str(error.args[0])
             return
         if producer is self._producer:
             self.is_up, self.problem = True, ""
-            self._tell(f"{self.name}: connected")
+            self._log(f"{self.name}: connected")
 
     def _failed(self, error: Any) -> None:
         if error.name() == "_ALL_BROKERS_DOWN" or error.fatal():
             self._lose(str(error))
 
-    def _lose(self, why: str) -> None:
+    def _lose(self, reason: str) -> None:
         if not self.is_up:
             return
-        self.is_up, self.problem = False, why
-        self._tell(f"{self.name}: {why}; trying again")
+        self.is_up, self.problem = False, reason
+        self._log(f"{self.name}: {reason}; trying again")
         self._generation += 1
         self.losses += 1
         self._answers.clear()
-        # Its queue would be sent once more beside what comes from the disk.
+        # Its queue would be sent in addition to the messages from the disk.
         self._producer.purge()
-        self._producer = self._new()
+        self._producer = self._new_producer()
 
 
-def _silent() -> Any:
-    """A logger for librdkafka, which would write to stderr: what matters comes by its callbacks, too."""
+def _null_logger() -> Any:
+    """Return a logger that keeps librdkafka from writing to stderr; its callbacks report errors as well."""
     import logging
 
     logger = logging.getLogger("scflows.kafka")

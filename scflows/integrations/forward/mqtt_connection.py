@@ -1,7 +1,7 @@
-"""A connection to an MQTT broker that is made again whenever it breaks.
+"""A connection to an MQTT broker that reconnects automatically.
 
-The client library is driven from outside (its `loop_read` and `loop_write`), so that one thread serves both ends:
-two threads would spend their time on waiting for each other.
+The client library is driven from outside (by `loop_read` and `loop_write`), so that one thread serves both ends; two
+threads would mostly wait for each other.
 """
 
 from __future__ import annotations
@@ -21,57 +21,57 @@ if TYPE_CHECKING:
 
     from scflows.connectors.endpoint import Endpoint
 
-#: Seconds until a broken connection is tried again: doubled each time, up to the second.
+#: Seconds until a reconnection, doubled after each attempt: the first and the longest.
 FIRST_WAIT, LONGEST_WAIT = 0.5, 60.0
-#: Seconds that making a connection may take.
-PATIENCE = 10.0
-#: How many packets are read before the other end has its turn.
-READ_AT_ONCE = 200
-#: How many messages may be on their way.
+#: Seconds that connecting may take.
+CONNECT_SECONDS = 10.0
+#: The maximum number of packets to read before serving the other end.
+READ_BATCH = 200
+#: The maximum number of messages in flight.
 WINDOW = 200
-#: What a message may have at most, in bytes, as a broker of MQTT 5 is told: it does not send us a larger one.
-MOST_PACKET = 64 * 2**20
-#: Seconds that a broker keeps our session and its messages while we are away: MQTT 5's longest, "for ever".
-FOR_EVER = 0xFFFFFFFF
+#: The maximum packet size announced to an MQTT 5 broker, in bytes; it does not send larger packets.
+MAX_PACKET = 64 * 2**20
+#: The session expiry interval of MQTT 5 that means "never".
+NEVER = 0xFFFFFFFF
 
 
 @dataclass(frozen=True)
 class MqttEnd:
-    """How to reach one end."""
+    """The connection parameters of one end."""
 
-    where: Endpoint
+    broker: Endpoint
     client_id: str
     protocol: str = "5"
     keepalive: int = 30  #: seconds
-    status_topic: str = ""  #: where the state of the forwarding is published, retained
+    status_topic: str = ""  #: the topic for the state of the forwarding, retained
 
 
 class Link:
-    """One connection to a broker, and the next ones after it."""
+    """A connection to a broker, with automatic reconnection."""
 
     def __init__(
         self,
         end: MqttEnd,
-        tell: Callable[[str], None],
+        log: Callable[[str], None],
         prepare: Callable[[Any], None],
         lost: Callable[[], None],
         persistent: bool = False,
         will: bytes = b"",
     ) -> None:
-        """`prepare` is given each new client; `lost` is called when one that was connected is gone."""
+        """Call `prepare` with each new client, and `lost` after a disconnection."""
         self.end = end
         self.is_up = False
         self.problem = "not connected yet"
         self.receive_maximum = 65535
-        self.maximum_packet = 0  #: bytes that the broker takes at once; 0 for any number
-        self.is_proven = True  #: whether it did what it is for: only then it is soon tried again
+        self.maximum_packet = 0  #: the largest packet that the broker accepts, in bytes; 0: no limit
+        self.is_proven = True  #: whether it has worked; otherwise the next reconnection waits longer
         self.client: Any = None
-        self._tell = tell
+        self._log = log
         self._prepare = prepare
         self._lost = lost
         self._persistent = persistent
         self._will = will
-        self._making: Thread | None = None
+        self._thread: Thread | None = None
         self._began = 0.0
         self._failed = ""
         self._wait = FIRST_WAIT
@@ -81,8 +81,8 @@ class Link:
 
     @property
     def socket(self) -> Any:
-        """What to wait for; None while there is no connection."""
-        return None if self.client is None or self._making is not None else self.client.socket()
+        """Return the socket to wait for; None without a connection."""
+        return None if self.client is None or self._thread is not None else self.client.socket()
 
     def sockets(self) -> tuple[list[Any], list[Any]]:
         socket = self.socket
@@ -92,13 +92,13 @@ class Link:
 
     @property
     def is_writing(self) -> bool:
-        """Whether more was to be written than could be at once."""
+        """Return True if there is more to write than one write could send."""
         return self.is_up and self._was_written and bool(self.client.want_write())
 
-    def fail(self, why: str) -> None:
-        """Give this connection up; the next one is waited for longer, unless `is_proven` is set until then."""
+    def fail(self, reason: str) -> None:
+        """Close the connection; the next reconnection waits longer unless `is_proven` is set by then."""
         self.is_proven = False
-        self._drop(why)
+        self._drop(reason)
 
     def serve(
         self,
@@ -107,14 +107,14 @@ class Link:
         progress: Callable[[], int] = lambda: 0,
         reads: bool = True,
     ) -> None:
-        """`progress` counts what came in: reading goes on as long as it grows, if at all."""
+        """Read and write; reading continues as long as `progress`, a count of received messages, grows."""
         now = time.monotonic()
-        if self.client is None or self._making is not None:
+        if self.client is None or self._thread is not None:
             self._connect(now)
             return
         socket = self.client.socket()
         if reads and socket is not None and (socket in readable or _has_more(socket)):
-            for _ in range(READ_AT_ONCE):
+            for _ in range(READ_BATCH):
                 before = progress()
                 self.client.loop_read()
                 if self.client is None or self.client.socket() is None:
@@ -130,14 +130,14 @@ class Link:
                 self.client.loop_misc()
         if self.client is not None and self.client.socket() is None:
             self._drop("the connection broke")
-        elif not self.is_up and now - self._began > PATIENCE:
-            self._drop(f"no answer within {PATIENCE:g} s")
+        elif not self.is_up and now - self._began > CONNECT_SECONDS:
+            self._drop(f"no response within {CONNECT_SECONDS:g} s")
 
     def close(self) -> None:
-        """Say goodbye, as far as that goes without waiting long."""
-        if self._making is not None:
-            self._making.join(PATIENCE)
-            self._making = None
+        """Disconnect, without waiting long."""
+        if self._thread is not None:
+            self._thread.join(CONNECT_SECONDS)
+            self._thread = None
         client, self.client = self.client, None
         if client is None:
             return
@@ -148,14 +148,14 @@ class Link:
                 client.disconnect()
                 flush(client)
             except (OSError, ValueError):
-                pass  # The other side was quicker.
+                pass  # The broker has closed the connection first.
         self.is_up = False
 
     def _connect(self, now: float) -> None:
-        if self._making is not None:
-            if self._making.is_alive():
+        if self._thread is not None:
+            if self._thread.is_alive():
                 return
-            self._making = None
+            self._thread = None
             if self._failed:
                 self._drop(self._failed)
             return
@@ -164,9 +164,9 @@ class Link:
         from threading import Thread
 
         try:
-            client = new_client(self.end.where, self.end.client_id, self.end.protocol, True, not self._persistent)
+            client = new_client(self.end.broker, self.end.client_id, self.end.protocol, True, not self._persistent)
         except UsageError as error:
-            # Files of certificates are exchanged while others run; at the start it is a mistake to be told.
+            # Certificates may be replaced at run time; at the start an invalid file is a mistake to report.
             if not self._was_tried:
                 raise
             self._drop(str(error))
@@ -174,32 +174,36 @@ class Link:
         self._was_tried = True
         client.on_connect = self._connected
         client.on_disconnect = self._disconnected
-        # With these the library leaves it to us when to write: many packets at once.
+        # With these callbacks the library lets us decide when to write, so that many packets are written together.
         client.on_socket_register_write = client.on_socket_unregister_write = lambda *_: None
-        # We keep the window; its own would look through all messages at each answer.
+        # The bridge enforces the window; the library's own would search all messages at each acknowledgement.
         client.max_inflight_messages_set(0)
-        client.connect_timeout = PATIENCE
+        client.connect_timeout = CONNECT_SECONDS
         if self.end.status_topic and self._will:
             client.will_set(self.end.status_topic, self._will, qos=1, retain=True)
         self._prepare(client)
         self.client, self._failed, self._began = client, "", now
-        # Looking up a name and the handshake of TLS wait; the other end must not.
-        self._making = Thread(target=self._make, args=(client,), daemon=True)
-        self._making.start()
+        # In a thread, because name resolution and the TLS handshake block.
+        self._thread = Thread(target=self._connect_client, args=(client,), daemon=True)
+        self._thread.start()
 
-    def _make(self, client: Any) -> None:
-        where = self.end.where
+    def _connect_client(self, client: Any) -> None:
+        broker = self.end.broker
         try:
             if self.end.protocol == "5":
                 properties = _connect_properties(self._persistent)
                 client.connect(
-                    where.host, where.port, self.end.keepalive, clean_start=not self._persistent, properties=properties
+                    broker.host,
+                    broker.port,
+                    self.end.keepalive,
+                    clean_start=not self._persistent,
+                    properties=properties,
                 )
             else:
-                client.connect(where.host, where.port, self.end.keepalive)
-        except Exception as error:  # Names, sockets, certificates: each has errors of its own.
-            told = getattr(error, "strerror", None) or str(error)
-            self._failed = told if told and isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+                client.connect(broker.host, broker.port, self.end.keepalive)
+        except Exception as error:  # Name resolution, sockets and TLS raise different errors.
+            message = getattr(error, "strerror", None) or str(error)
+            self._failed = message if message and isinstance(error, OSError) else f"{type(error).__name__}: {error}"
 
     def _connected(self, client: Any, _: object, flags: Any, reason: Any, properties: Any) -> None:
         if client is not self.client:
@@ -212,21 +216,21 @@ class Link:
         self.is_up, self.problem = True, ""
         if self.is_proven:
             self._wait = FIRST_WAIT
-        self._tell(f"connected to {self.end.where.address}")
+        self._log(f"connected to {self.end.broker.address}")
 
     def _disconnected(self, client: Any, _: object, flags: Any, reason: Any, properties: Any) -> None:
-        # "Unspecified error" is the library's word for a socket that was closed.
+        # The library reports a closed socket as "Unspecified error".
         if client is self.client and flags.is_disconnect_packet_from_server and reason.is_failure and not self._failed:
             self._failed = str(reason)
 
-    def _drop(self, why: str) -> None:
+    def _drop(self, reason: str) -> None:
         client, self.client = self.client, None
         was_up, self.is_up = self.is_up, False
-        why = self._failed or why
-        if was_up or why != self.problem:
-            self._tell(f"{self.end.where.address}: {why}; trying again")
-        self.problem, self._failed = why, ""
-        # Many that lost the same broker must not come back in the same moment.
+        reason = self._failed or reason
+        if was_up or reason != self.problem:
+            self._log(f"{self.end.broker.address}: {reason}; trying again")
+        self.problem, self._failed = reason, ""
+        # Random, so that many clients of the same broker do not reconnect at the same moment.
         self._next = time.monotonic() + self._wait * random.uniform(0.5, 1)
         self._wait = min(2 * self._wait, LONGEST_WAIT)
         if client is not None:
@@ -239,7 +243,7 @@ class Link:
 
 
 def flush(client: Any) -> None:
-    """Write what waits to be written, for a second at most."""
+    """Write what is pending, for at most one second."""
     from select import select
 
     ends = time.monotonic() + 1
@@ -249,18 +253,18 @@ def flush(client: Any) -> None:
 
 
 def _has_more(socket: Any) -> bool:
-    """Whether an encrypted connection has unpacked more than was read: nothing would tell of it."""
+    """Return True if a TLS connection has decrypted data, for which `select` would not report the socket."""
     pending = getattr(socket, "pending", None)
     return pending is not None and pending() > 0
 
 
-def _connect_properties(lasting: bool) -> Any:
+def _connect_properties(persistent: bool) -> Any:
     from paho.mqtt.packettypes import PacketTypes
     from paho.mqtt.properties import Properties
 
     properties: Any = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
     properties.ReceiveMaximum = WINDOW
-    properties.MaximumPacketSize = MOST_PACKET
-    if lasting:
-        properties.SessionExpiryInterval = FOR_EVER
+    properties.MaximumPacketSize = MAX_PACKET
+    if persistent:
+        properties.SessionExpiryInterval = NEVER
     return properties

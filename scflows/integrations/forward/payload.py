@@ -1,4 +1,4 @@
-"""Another payload from a message's: by a jq expression, by a template, or read from a kit's own notation."""
+"""Convert payloads: with a jq expression, with a template, or from the notation of Smart Citizen Kits."""
 
 from __future__ import annotations
 
@@ -18,40 +18,40 @@ if TYPE_CHECKING:
 
 #: One reading of a Smart Citizen Kit: `{t:2026-03-01T10:00:23Z,55:21.3,56:40}`.
 KIT_READING = re.compile(r"\{([^{}]*)\}")
-#: Python's own would take `1_0`, the digits of all scripts, and words for what is no number.
+#: Stricter than Python, which accepts `1_0`, digits of all scripts, and words such as `nan`.
 SENSOR, NUMBER = re.compile(r"[0-9]{1,9}"), re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
 def shape_by_jq(expression: str, expressions: Expressions, decode: Callable[[bytes], Any]) -> Shape:
-    """A payload from a jq expression over `{payload, topic, names}`; null leaves the message out.
+    """Return a converter that applies a jq expression to `{payload, topic, names}`; null drops the message.
 
-    Raises StepError for an expression that does not compile.
+    Raises StepError for an invalid expression.
     """
     expressions.check_filter(expression)
 
     def shape(payload: bytes, topic: str, names: Mapping[str, object]) -> bytes | None:
-        given = {"payload": decode(payload), "topic": topic, "names": dict(names)}
-        return _encoded(expressions.filter(expression, given))
+        values = {"payload": decode(payload), "topic": topic, "names": dict(names)}
+        return _encoded(expressions.filter(expression, values))
 
     return shape
 
 
 def shape_by_template(text: str, expressions: Expressions, decode: Callable[[bytes], Any]) -> Shape:
-    """A payload from a template that sees `payload`, `topic` and `names`; an empty one leaves the message out.
+    """Return a converter that renders a template with `payload`, `topic` and `names`; no text drops the message.
 
-    Raises StepError for a template that does not compile.
+    Raises StepError for an invalid template.
     """
     expressions.check_template(text)
 
     def shape(payload: bytes, topic: str, names: Mapping[str, object]) -> bytes | None:
-        given = {"payload": decode(payload), "topic": topic, "names": dict(names)}
-        return expressions.render(text, given).strip().encode() or None
+        values = {"payload": decode(payload), "topic": topic, "names": dict(names)}
+        return expressions.render(text, values).strip().encode() or None
 
     return shape
 
 
 def from_json(payload: bytes) -> Any:
-    """The value of a JSON payload. Raises StepError."""
+    """Parse a JSON payload. Raises StepError."""
     from scflows.documents import parse_json
 
     try:
@@ -61,7 +61,7 @@ def from_json(payload: bytes) -> Any:
 
 
 def from_text(payload: bytes) -> str:
-    """The text of a payload. Raises StepError."""
+    """Decode a payload as text. Raises StepError."""
     try:
         return payload.decode()
     except UnicodeDecodeError as error:
@@ -69,11 +69,11 @@ def from_text(payload: bytes) -> str:
 
 
 def from_kit(payload: bytes) -> dict[str, Any]:
-    """The readings of a kit as `{"data": [{"recorded_at": TIME, "sensors": [{"id": N, "value": V}]}]}`.
+    """Return the readings of a kit as `{"data": [{"recorded_at": TIME, "sensors": [{"id": N, "value": V}]}]}`.
 
-    This is what the Smart Citizen platform itself takes as JSON; a payload that is JSON already stays so. The kit's
-    own notation is that of the topic `readings/raw`: comma-separated pairs of a sensor's number and value, `t` for
-    the time, each reading in braces. Raises StepError.
+    This is the JSON format of the Smart Citizen platform; a payload in JSON is returned unchanged. The kit's own
+    notation, used in the topic `readings/raw`, has each reading in braces, with comma-separated pairs of sensor number
+    and value, and `t` for the time. Raises StepError.
     """
     text = from_text(payload).strip()
     if text.startswith(('{"', "{ ", "[")):
@@ -87,7 +87,7 @@ def from_kit(payload: bytes) -> dict[str, Any]:
     return {"data": found}
 
 
-#: How a payload can be read, by the words of a schema.
+#: The decoders of payloads, by their names in the schema.
 DECODERS: dict[str, Callable[[bytes], Any]] = {"json": from_json, "text": from_text, "kit": from_kit}
 
 
@@ -101,12 +101,12 @@ def _reading(text: str) -> dict[str, Any]:
         elif value.lower() not in ("null", "nan", ""):
             number = float(value) if NUMBER.fullmatch(value) else math.inf
             if not SENSOR.fullmatch(name) or math.isinf(number):
-                raise StepError(f"payload: {pair!r} is no pair of a sensor and its value")
+                raise StepError(f"payload: {pair!r} is not a pair of a sensor and its value")
             sensors.append({"id": int(name), "value": number})
         elif not colon or not SENSOR.fullmatch(name):
-            raise StepError(f"payload: {pair!r} is no pair of a sensor and its value")
+            raise StepError(f"payload: {pair!r} is not a pair of a sensor and its value")
     if not moment:
-        raise StepError("payload: a reading without its time")
+        raise StepError("payload: a reading has no time")
     return {"recorded_at": moment, "sensors": sensors}
 
 

@@ -1,4 +1,4 @@
-"""What becomes of one message on its way: which names it has, where it goes, what it says."""
+"""The route of a message: its names, its target topic, its new payload."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
     from scflows.integrations.forward.lookup_table import NameTable
     from scflows.integrations.forward.topic import TopicTemplate
 
-    #: Payload, topic and names to a new payload; None leaves the message out. May raise StepError.
+    #: Converts payload, topic and names to a new payload; None drops the message. May raise StepError.
     Shape = Callable[[bytes, str, Mapping[str, object]], bytes | None]
 
-#: Why messages are left out, as counted.
+#: The reasons for dropping messages.
 NO_MATCH, UNKNOWN, FILTERED, EMPTY = "no such topic", "unknown name", "filtered", "empty"
 
 
 class Route:
-    """Makes of each message what is to be sent."""
+    """The conversion of received messages to outgoing ones."""
 
     def __init__(
         self,
@@ -33,8 +33,12 @@ class Route:
         retain: bool | None = None,
         unknown: str = "",
     ) -> None:
-        """`tags`: those of which a name must have one; `retain` None keeps what the message has; `unknown`: what the
-        table does not know is refused with `keep`, and so kept beside; left out with `drop`; else it is told of, too.
+        """Create a route.
+
+        - `tags`: if not empty, a row needs at least one of them
+        - `retain`: None keeps the flag of the message
+        - `unknown`: for names that are not in the table, `keep` sets the message aside, `drop` drops it; by default it
+          is dropped with a warning
         """
         self._sources = sources
         self._target = target
@@ -45,7 +49,7 @@ class Route:
         self._unknown = unknown
 
     def outgoing(self, message: Message) -> Outgoing | Dropped | Refused:
-        """The message as it is sent on, or why it is not."""
+        """Return the outgoing message, or why there is none."""
         names: Mapping[str, object] | None = None
         for source in self._sources:
             names = source.match(message.topic)
@@ -58,7 +62,7 @@ class Route:
             if row is None:
                 if self._unknown == "keep":
                     return Refused("its name is not in the table")
-                return Dropped(UNKNOWN, is_odd=self._unknown != "drop")
+                return Dropped(UNKNOWN, is_unexpected=self._unknown != "drop")
             names = {**row, **names}
             if self._tags and self._tags.isdisjoint(row.get("tags") or ()):
                 return Dropped(FILTERED)
@@ -70,14 +74,14 @@ class Route:
                     return Dropped(EMPTY)
                 payload = shaped
             topic = self._target.fill(names)
-        except Exception as error:  # Whatever a payload does: one that ends us would come again, and again.
+        except Exception as error:  # A payload that ended the process would be delivered again and again.
             is_known = isinstance(error, ValueError | StepError)
             return Refused(str(error) if is_known else f"{type(error).__name__}: {error}")
         retain = message.retain if self._retain is None else self._retain
         return Outgoing(topic, payload, retain, message.properties)
 
     def shown(self, topic: str) -> str:
-        """A topic that was taken or is sent to, without the tokens in it."""
+        """Return a source or target topic without the tokens in it."""
         for template in (*self._sources, self._target):
             if template.match(topic) is not None:
                 return template.shown(topic)

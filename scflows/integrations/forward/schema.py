@@ -1,4 +1,4 @@
-"""The file that says what is forwarded from where to where; every mistake in it with its line."""
+"""The schema file of a forwarding, with the line of every mistake."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from scflows.integrations.forward.topic import TopicTemplate
     from scflows.validation import Located
 
-#: What each part of the file may say, with the kind of each value.
+#: The properties of each section, with the kinds of their values.
 TOP = {
     "name": "text",
     "from": "mapping",
@@ -28,7 +28,8 @@ TOP = {
     "names": "mapping",
     "only": "mapping",
     "payload": "mapping",
-} | {"spool": "mapping"}
+    "spool": "mapping",
+}
 NAMES = {
     **dict.fromkeys(("type", "key", "path", "uri", "row", "refresh", "unknown"), "text"),
     **dict.fromkeys(("headers", "authentication", "paginate", "collect"), "mapping"),
@@ -38,16 +39,16 @@ ONLY = {"tags": "list"}
 PAYLOAD = {"as": "text", "jq": "text", "template": "text", "observations": "text"}
 SPOOL = {"max_bytes": ""}
 TABLES = {"csv": ("path",), "rest": ("uri", "row"), "platform": ()}
-#: The beginnings of a SensorThings service's address.
+#: The schemes of SensorThings services.
 HTTP = ("http://", "https://")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-#: How much a sink that is away may leave on the disk.
+#: The default size of the spool, in bytes.
 SPOOL_BYTES = 2**30
 
 
 @dataclass(frozen=True)
 class Schema:
-    """What is forwarded from where to where."""
+    """The content of a schema file."""
 
     name: str
     file: str  #: absolute
@@ -63,12 +64,12 @@ class Schema:
 
     @property
     def folder(self) -> str:
-        """Where its relative paths begin."""
+        """Return the folder that relative paths start from."""
         return os.path.dirname(self.file)
 
 
 def read_schema(path: str) -> Schema:
-    """The schema of a file. Raises NotFound, UsageError, and FlowError with every mistake in it."""
+    """Return the schema of a file. Raises NotFound, UsageError, and FlowError with every mistake."""
     from scflows.storage import open_regular
     from scflows.validation import Located
 
@@ -77,9 +78,7 @@ def read_schema(path: str) -> Schema:
         with os.fdopen(open_regular(file), "rb") as opened:
             document = Located(opened.read(), path)
     except FileNotFoundError as error:
-        raise NotFound(
-            f"{path}: there is no such file", "examples are in the folder forward of the shipped flows"
-        ) from error
+        raise NotFound(f"{path}: file not found", "examples are in the folder forward of the shipped flows") from error
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
     schema = _schema(document, file)
@@ -92,12 +91,12 @@ def read_schema(path: str) -> Schema:
 def _schema(document: Located, file: str) -> Schema | None:
     top = document.value
     if not isinstance(top, dict):
-        document.mistake(f"a forwarding is a mapping with `from` and `to`, not {described(top)}")
+        document.mistake(f"a forwarding must be a mapping with `from` and `to`, not {described(top)}")
         return None
     given = section(document, top, TOP, (), needed=("from", "to"))
     name = str(given.get("name") or os.path.splitext(os.path.basename(file))[0].removesuffix(".forward"))
     if not NAME.fullmatch(name):
-        document.mistake(f"the name {name!r} cannot be: letters, digits and . _ - are allowed", "name")
+        document.mistake(f"invalid name {name!r}: use letters, digits and . _ -", "name")
     source = section(document, given.get("from", {}), FROM, ("from",))
     sink = section(document, given.get("to", {}), TO, ("to",))
     if "topic" not in sink and str(sink.get("url", "")).startswith(HTTP):
@@ -110,22 +109,22 @@ def _schema(document: Located, file: str) -> Schema | None:
     if topics and target is not None:
         known = {name for topic in topics for name in topic.names} if names is None else None
         try:
-            # What a table gives is known only once it is read; it is checked then, message by message.
+            # The columns of a table are unknown until it is read, so they are checked for each message.
             target.check_target(known if known is not None else set(target.names))
         except UsageError as error:
             document.mistake(str(error), "to", "topic")
         if names is not None and names.get("key") and all(names["key"] not in topic.names for topic in topics):
-            document.mistake(f"no topic has <{names['key']}>, the key of the names", "names", "key")
+            document.mistake(f"no topic contains <{names['key']}>, the key of the names", "names", "key")
     payload = section(document, given.get("payload", {}), PAYLOAD, ("payload",))
     _check_payload(document, payload)
     only = section(document, given.get("only", {}), ONLY, ("only",))
     if only.get("tags") and names is None:
-        document.mistake("only: tags are those of the names: say where `names` come from", "only", "tags")
+        document.mistake("only: tags come from the names, so `names` is required", "only", "tags")
     if not topics or target is None:
         return None
     ends = end_of(document, source, "from"), end_of(document, sink, "to")
     check_ends(document, name, *ends)
-    if names is None:  # What a table does not know goes no further.
+    if names is None:  # With a table, unknown names are not forwarded.
         check_loop(document, ends[0], topics, ends[1], target)
     return Schema(
         name=name,
@@ -165,20 +164,20 @@ def _names(document: Located, given: dict[str, Any] | None) -> dict[str, Any] | 
     found = section(document, given, NAMES, ("names",), needed=("key", "type"))
     kind = found.get("type")
     if kind is not None and kind not in TABLES:
-        document.mistake(f"names: type is one of {', '.join(TABLES)}", "names", "type")
+        document.mistake(f"names: type must be one of {', '.join(TABLES)}", "names", "type")
     if kind == "platform" and found.keys() & {"uri", "authentication", "headers", "paginate"}:
         document.mistake(
-            "names: of the platform SC_API_URL and SC_BEARER say where it is and who asks; another API is of type rest",
+            "names: the platform is configured by SC_API_URL and SC_BEARER; for another API use type rest",
             "names",
             "type",
         )
     for key in TABLES.get(str(kind), ()):
         if key not in found:
-            document.mistake(f"names: {key} is missing, which type {kind} needs", "names")
+            document.mistake(f"names: {key} is missing; type {kind} needs it", "names")
     if "collect" in found:
         found["collect"] = section(document, found["collect"], COLLECT, ("names", "collect"), tuple(COLLECT))
     if found.get("unknown") not in (None, "drop", "keep"):
-        document.mistake("names: unknown is drop or keep", "names", "unknown")
+        document.mistake("names: unknown must be drop or keep", "names", "unknown")
     from scflows.connectors.http import pagination
     from scflows.expressions import compile_filter
     from scflows.secrets import http_auth
@@ -209,9 +208,9 @@ def _check_payload(document: Located, given: dict[str, Any]) -> None:
     from scflows.integrations.forward.payload import DECODERS, from_json, shape_by_jq, shape_by_template
 
     if sum(way in given for way in ("jq", "template", "observations")) > 1:
-        document.mistake("payload: only one of `jq`, `template` and `observations`", "payload")
+        document.mistake("payload: use only one of `jq`, `template` and `observations`", "payload")
     if given.get("as") not in (None, *DECODERS):
-        document.mistake(f"payload: as is one of {', '.join(DECODERS)}", "payload", "as")
+        document.mistake(f"payload: as must be one of {', '.join(DECODERS)}", "payload", "as")
     for name, make in (("jq", shape_by_jq), ("template", shape_by_template)):
         if name in given:
             try:
@@ -226,6 +225,6 @@ def _size(document: Located, given: dict[str, Any]) -> int:
         return SPOOL_BYTES
     size = parse_size(found["max_bytes"])
     if size is None:
-        told = described(found["max_bytes"])
-        document.mistake(f"spool: max_bytes must be a size such as 500 MiB, not {told}", "spool", "max_bytes")
+        value = described(found["max_bytes"])
+        document.mistake(f"spool: max_bytes must be a size such as 500 MiB, not {value}", "spool", "max_bytes")
     return size or SPOOL_BYTES

@@ -1,4 +1,4 @@
-"""A mapping of a schema: which keys it may have, of which kinds."""
+"""Check a mapping in a schema: its keys and the kinds of their values."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ def section(
     at: tuple[str, ...],
     needed: tuple[str, ...] = (),
 ) -> dict[str, Any]:
-    """What a mapping says, of the keys that are `known` with their kinds; each mistake in it is noted.
+    """Return the valid entries of a mapping and add its mistakes to the document.
 
-    A kind that is empty stands for any. `at` leads to the mapping.
+    `known` maps the allowed keys to kinds; an empty kind allows any value. `at` is the path to the mapping.
     """
     title = ": ".join(at)
     found = {}
     for key in given:
         if key not in known:
-            told = nearest(str(key), known) or f"; it has {', '.join(known)}"
-            document.mistake(f"{title + ': ' if title else ''}unknown property {key!r}{told}", *at, key)
+            hint = nearest(str(key), known) or f"; use {', '.join(known)}"
+            document.mistake(f"{title + ': ' if title else ''}unknown property {key!r}{hint}", *at, key)
         elif not known[key]:
             found[key] = given[key]
         else:
             value = document.typed(given, key, known[key], None, title, at)
             if isinstance(value, str) and "\0" in value:
-                document.mistake(f"{title + ': ' if title else ''}{key} has a NUL in it", *at, key)
+                document.mistake(f"{title + ': ' if title else ''}{key} contains a NUL character", *at, key)
             if value is not None:
                 found[key] = value
     for key in needed:

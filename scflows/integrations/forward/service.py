@@ -1,4 +1,4 @@
-"""Forward as a schema says, until told to stop."""
+"""Run a forwarding until it is stopped."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import time
 from scflows.errors import Busy, Refused, UsageError
 from scflows.history.task_log import TaskLog, log_path
 from scflows.integrations.forward import status
-from scflows.integrations.forward.bridge import MOST_BYTES, Bridge
+from scflows.integrations.forward.bridge import MAX_BYTES, Bridge
 from scflows.integrations.forward.factory import Opener
 from scflows.integrations.forward.spool import Spool
 from scflows.locks import Lock, current_process, holder
@@ -24,20 +24,20 @@ if TYPE_CHECKING:
     from scflows.integrations.forward.schema import Schema
     from scflows.settings import Settings
 
-#: Seconds that a stop gives to what is on its way.
+#: Seconds to wait for messages in flight when stopping.
 GRACE = 10.0
-#: Seconds between two looks at the sockets when nothing happens.
+#: The longest wait for events, in seconds.
 IDLE = 0.5
 
 
 def serve(schema: Schema, settings: Settings, tell: Callable[[str], None]) -> None:
-    """Forward until SIGTERM or SIGINT. Raises Busy for a second one of that name, UsageError, Refused."""
+    """Forward messages until SIGTERM or SIGINT. Raises Busy if it is already running, UsageError, Refused."""
     log = TaskLog(log_path(settings.tasks_path, f"forward-{schema.name}"), settings.log_level, tell)
     lock = Lock(status.folder(settings), schema.name)
     try:
         if not lock.acquire(schema.name):
             other = holder(status.folder(settings), schema.name)
-            raise Busy(f"the forwarding {schema.name!r} runs already" + (f", as process {other.pid}" if other else ""))
+            raise Busy(f"forwarding {schema.name!r} is already running" + (f" as process {other.pid}" if other else ""))
     except OSError as error:
         raise Refused(f"{status.folder(settings)}: cannot be written: {error.strerror}") from error
     try:
@@ -58,8 +58,8 @@ class _Service:
             path = os.path.join(status.folder(settings), f"{schema.name}.spool")
             self._spool = Spool(path, schema.spool_bytes)
         except (OSError, sqlite3.Error) as error:
-            told = getattr(error, "strerror", None) or error
-            raise Refused(f"{path}: cannot be used: {told}", "move it away; what waits in it goes with it") from error
+            reason = getattr(error, "strerror", None) or error
+            raise Refused(f"{path}: cannot be used: {reason}", "move it away, with the messages in it") from error
         self._table: NameTable | None = opener.table()
         self._bridge = Bridge(
             opener.source(),
@@ -71,7 +71,7 @@ class _Service:
 
     def run(self) -> None:
         before = {each: signal.signal(each, self._stop) for each in (signal.SIGTERM, signal.SIGINT)}
-        started, process, told, was = time.time(), current_process(), 0.0, None
+        started, process, reported, previous = time.time(), current_process(), 0.0, None
         self._log.info(f"forwarding {self._schema.name}: {self._bridge.source.name} to {self._bridge.sink.name}")
         try:
             while not self._stopped:
@@ -80,17 +80,17 @@ class _Service:
                     if not self._table.is_ready:
                         time.sleep(0.1)
                 if self._table is None or self._table.is_ready:
-                    self._bridge.turn(IDLE)
+                    self._bridge.step(IDLE)
                 now, state = time.monotonic(), (self._bridge.source.is_up, self._bridge.sink.is_up)
-                if now - told >= status.EVERY or state != was:
-                    told, was = now, state
-                    self._tell(process, started)
+                if now - reported >= status.INTERVAL or state != previous:
+                    reported, previous = now, state
+                    self._report(process, started)
         finally:
             for each, action in before.items():
                 signal.signal(each, action)
         self._bridge.finish(GRACE)
-        shown = self._tell(process, started, ended=True)
-        self._bridge.sink.tell_status(status.message("offline", self._schema.name, shown))
+        shown = self._report(process, started, ended=True)
+        self._bridge.sink.publish_status(status.message("offline", self._schema.name, shown))
         self._bridge.source.close()
         self._bridge.sink.close()
         counters = self._bridge.counters
@@ -99,23 +99,23 @@ class _Service:
         )
         self._spool.close()
 
-    def _tell(self, process: str, started: float, ended: bool = False) -> dict[str, object]:
-        told = status.snapshot(self._schema.name, process, started, self._bridge, self._spool, self._table)
+    def _report(self, process: str, started: float, ended: bool = False) -> dict[str, object]:
+        values = status.snapshot(self._schema.name, process, started, self._bridge, self._spool, self._table)
         if ended:
-            told["ended"] = round(time.time(), 3)
-        status.write(self._settings, told)
+            values["ended"] = round(time.time(), 3)
+        status.write(self._settings, values)
         if not ended:
-            self._bridge.sink.tell_status(status.message("online", self._schema.name, told))
-        return told
+            self._bridge.sink.publish_status(status.message("online", self._schema.name, values))
+        return values
 
     def _stop(self, number: int, frame: object) -> None:
         self._stopped = True
 
 
-def look(
+def preview(
     schema: Schema, settings: Settings, show: Callable[[Message, object], None], count: int, tell: Callable[[str], None]
 ) -> None:
-    """Show what would be forwarded, until so many were shown; nothing is taken away from anybody."""
+    """Show up to `count` messages that would be forwarded, without consuming them; 0 means no limit."""
     from scflows.secrets.masking import Mask
 
     opener = Opener(schema, settings, Mask(), tell)
@@ -124,8 +124,8 @@ def look(
         table.read()
         if not table.is_ready:
             raise UsageError(f"names: {table.problem}")
-    source, route = opener.source(lasting=False), opener.route(table)
-    opener.sink(b"")  # Its mistakes are told, too.
+    source, route = opener.source(persistent=False), opener.route(table)
+    opener.sink(b"")  # To report its mistakes.
     stopped: list[int] = []
     before = {
         each: signal.signal(each, lambda number, _: stopped.append(number)) for each in (signal.SIGTERM, signal.SIGINT)
@@ -138,7 +138,7 @@ def look(
             readable, writable = source.sockets()
             can_read, can_write, _ = select(readable, writable, [], 0.1)
             source.serve(set(can_read), set(can_write))
-            for message in source.take(count - shown if count else 100, MOST_BYTES):
+            for message in source.take(count - shown if count else 100, MAX_BYTES):
                 show(message, route.outgoing(message))
                 shown += 1
     finally:

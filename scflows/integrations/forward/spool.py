@@ -1,4 +1,4 @@
-"""Messages on disk while the other end is away, in the order in which they came; and those it refused."""
+"""A file for messages while the sink is unavailable, in order, and for messages that it has refused."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-#: What a row costs beside its topic and payload, in bytes.
+#: The size of a row besides topic and payload, in bytes.
 ROW = 32
-#: How many refused messages are kept, and which part of the share they may have; the oldest go first.
-MOST_REFUSED, REFUSED_SHARE = 10_000, 4
-#: What is left free of the disk, in bytes, but at most the second part of it: forgetting a message takes room, too.
+#: The maximum number of refused messages, and the fraction (1/N) of the size they may use; the oldest are removed.
+MAX_REFUSED, REFUSED_SHARE = 10_000, 4
+#: The free space to leave on the disk, in bytes, but at most 1/N of the disk; removing messages needs space as well.
 RESERVE, RESERVE_PART = 16 * 2**20, 8
-#: How many messages are forgotten at once.
-AT_ONCE = 500
+#: The maximum number of messages per removal.
+BATCH = 500
 PAGE = 4096
 TABLES = """
 CREATE TABLE IF NOT EXISTS waiting (
@@ -35,75 +35,75 @@ SIZE = "coalesce(sum(length(payload) + length(topic)), 0)"
 
 
 class Spool:
-    """A file of messages. What `add` returned from is on the disk. Every call may raise sqlite3.Error."""
+    """A file of messages. When `add` returns, they are on the disk. Every call may raise sqlite3.Error."""
 
-    def __init__(self, path: str, most_bytes: int) -> None:
+    def __init__(self, path: str, max_bytes: int) -> None:
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         self.path = path
-        self.most_bytes = most_bytes
+        self.max_bytes = max_bytes
         self._folder = os.path.dirname(path)
         self._file = sqlite3.connect(path, timeout=30, isolation_level=None)
         self._file.execute(f"PRAGMA page_size={PAGE}")
         self._file.execute("PRAGMA auto_vacuum=INCREMENTAL")
         self._file.execute("PRAGMA journal_mode=WAL")
-        # To overwrite what is forgotten would take as much room in the journal as it had.
+        # Overwriting removed messages would need as much space in the journal.
         self._file.execute("PRAGMA secure_delete=OFF")
-        # What was acknowledged to its sender must outlive the power, too.
+        # Acknowledged messages must survive a power failure.
         self._file.execute("PRAGMA synchronous=FULL")
-        # What the journal holds must find room in the file itself, in any case.
-        self._pages = max(16, self._disk()[1] // (4 * PAGE))  #: how many may be in the journal
+        # The content of the journal must always fit into the file.
+        self._pages = max(16, self._disk()[1] // (4 * PAGE))  #: the maximum in the journal
         self._file.execute(f"PRAGMA wal_autocheckpoint={min(256, self._pages)}")
         self._file.executescript(TABLES)
         self.count, size, self.last = self._row(f"SELECT count(*), {SIZE}, coalesce(max(id), 0) FROM waiting")
-        self.bytes = size + ROW * self.count  #: of what waits
+        self.bytes = size + ROW * self.count  #: of waiting messages
         self.can_shrink = not self.count and self._row("PRAGMA freelist_count")[0] > 0
         self.refused, self.refused_bytes = self._row(f"SELECT count(*), {SIZE} + {ROW} * count(*) FROM refused")
 
     @property
     def full(self) -> str:
-        """Why nothing more can be added; empty while something can."""
-        if self.bytes + self.refused_bytes >= self.most_bytes:
-            return "the disk's share is full"
+        """Return why nothing can be added; an empty text if it can."""
+        if self.bytes + self.refused_bytes >= self.max_bytes:
+            return "the spool has reached its maximum size"
         free, reserve = self._disk()
         if free >= reserve:
             return ""
-        # The pages of what was forgotten are used again; the journal still needs room.
+        # Free pages in the file are reused, but the journal needs space on the disk.
         if free >= reserve // 2 and free + PAGE * self._row("PRAGMA freelist_count")[0] >= reserve:
             return ""
-        return f"the disk is full but for {free / 2**20:.1f} MiB"
+        return f"the disk has only {free / 2**20:.1f} MiB left"
 
     def add(self, messages: Sequence[Outgoing]) -> None:
-        """Keep messages behind those that wait."""
+        """Append messages."""
         rows = [
             (each.topic, each.payload, each.retain, json.dumps(each.properties) if each.properties else None)
             for each in messages
         ]
-        self._all("INSERT INTO waiting (topic, payload, retain, properties) VALUES (?, ?, ?, ?)", rows)
+        self._insert("INSERT INTO waiting (topic, payload, retain, properties) VALUES (?, ?, ?, ?)", rows)
         self.last = self._row("SELECT max(id) FROM waiting")[0]
         self.count += len(rows)
         self.bytes += sum(len(topic) + len(payload) + ROW for topic, payload, _, _ in rows)
 
-    def after(self, id: int, most: int, most_bytes: int) -> list[tuple[int, Outgoing]]:
-        """The messages that wait behind one, at most so many, and no more once they have so many bytes."""
-        asked = "SELECT id, topic, payload, retain, properties FROM waiting WHERE id > ? ORDER BY id LIMIT ?"
+    def after(self, id: int, count: int, max_bytes: int) -> list[tuple[int, Outgoing]]:
+        """Return the messages after an id, up to `count`, and no more once they exceed `max_bytes`."""
+        query = "SELECT id, topic, payload, retain, properties FROM waiting WHERE id > ? ORDER BY id LIMIT ?"
         found, size = [], 0
-        for number, topic, payload, retain, properties in self._file.execute(asked, (id, most)):
+        for number, topic, payload, retain, properties in self._file.execute(query, (id, count)):
             found.append(
                 (number, Outgoing(topic, payload, bool(retain), json.loads(properties) if properties else None))
             )
             size += len(payload)
-            if size >= most_bytes:
+            if size >= max_bytes:
                 break
         return found
 
     def remove(self, upto: int) -> None:
-        """Forget the messages up to one."""
-        # A few at a time: on a disk that is nearly full there may be no room to note them all.
-        most = self._disk()[1] // RESERVE_PART
-        while rows := self._file.execute(SOME, (upto, AT_ONCE)).fetchall():
+        """Remove the messages up to an id."""
+        # A few at a time, because a nearly full disk may have no space for a larger transaction.
+        limit = self._disk()[1] // RESERVE_PART
+        while rows := self._file.execute(SOME, (upto, BATCH)).fetchall():
             count, size = 0, 0
-            while count < len(rows) and size < most:
+            while count < len(rows) and size < limit:
                 size += rows[count][1]
                 count += 1
             self._file.execute("DELETE FROM waiting WHERE id <= ?", (rows[count - 1][0],))
@@ -112,31 +112,31 @@ class Spool:
         self.can_shrink = not self.count
 
     def shrink(self) -> None:
-        """Give a piece of the room that is free in the file back to the disk: the next outage may be far away."""
-        self._file.executescript(f"PRAGMA incremental_vacuum({self._pages})")  # `execute` would do one page of it.
+        """Return a part of the free pages to the disk."""
+        self._file.executescript(f"PRAGMA incremental_vacuum({self._pages})")  # `execute` would free only one page.
         if not self._row("PRAGMA freelist_count")[0]:
-            self.relieve()
+            self.truncate_journal()
             self.can_shrink = False
 
-    def relieve(self) -> None:
-        """Give back the room of the journal: when the disk is full, that may be what the next attempt needs."""
+    def truncate_journal(self) -> None:
+        """Free the space of the journal, which a retry on a full disk may need."""
         self._file.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def refuse(self, messages: Iterable[tuple[Outgoing, str]]) -> None:
-        """Keep messages that nobody takes, each with the reason, for a person to look at."""
-        now, most = time.time(), self.most_bytes // REFUSED_SHARE
+        """Store refused messages, each with the reason, for users to inspect."""
+        now, limit = time.time(), self.max_bytes // REFUSED_SHARE
         rows = []
         for message, reason in messages:
             payload = message.payload
-            if len(payload) > most:
-                payload, reason = b"", f"{reason} (its {len(payload)} bytes are not kept)"
+            if len(payload) > limit:
+                payload, reason = b"", f"{reason} (its {len(payload)} bytes are not stored)"
             rows.append((now, message.topic, payload, reason))
-        self._all("INSERT INTO refused (at, topic, payload, reason) VALUES (?, ?, ?, ?)", rows)
+        self._insert("INSERT INTO refused (at, topic, payload, reason) VALUES (?, ?, ?, ?)", rows)
         self.refused += len(rows)
         self.refused_bytes += sum(len(topic) + len(payload) + ROW for _, topic, payload, _ in rows)
-        while self.refused > MOST_REFUSED or (self.refused_bytes > most and self.refused > 1):
-            asked = "SELECT id, length(payload) + length(topic) FROM refused ORDER BY id LIMIT 1"
-            oldest, size = self._row(asked)
+        while self.refused > MAX_REFUSED or (self.refused_bytes > limit and self.refused > 1):
+            query = "SELECT id, length(payload) + length(topic) FROM refused ORDER BY id LIMIT 1"
+            oldest, size = self._row(query)
             self._file.execute("DELETE FROM refused WHERE id = ?", (oldest,))
             self.refused -= 1
             self.refused_bytes -= size + ROW
@@ -145,20 +145,20 @@ class Spool:
         self._file.close()
 
     def _disk(self) -> tuple[float, int]:
-        """How many bytes of the disk are free for us, and how many of them must stay free."""
+        """Return the free bytes of the disk, and how many of them must stay free."""
         try:
-            told = os.statvfs(self._folder)
+            usage = os.statvfs(self._folder)
         except OSError:
             return float("inf"), RESERVE
-        if not told.f_blocks:
-            return float("inf"), RESERVE  # It does not say.
-        return told.f_bavail * told.f_frsize, min(RESERVE, told.f_blocks * told.f_frsize // RESERVE_PART)
+        if not usage.f_blocks:
+            return float("inf"), RESERVE  # The file system does not report its size.
+        return usage.f_bavail * usage.f_frsize, min(RESERVE, usage.f_blocks * usage.f_frsize // RESERVE_PART)
 
-    def _row(self, asked: str, values: tuple[object, ...] = ()) -> tuple[int, ...]:
-        found: tuple[int, ...] = self._file.execute(asked, values).fetchone()
+    def _row(self, query: str, values: tuple[object, ...] = ()) -> tuple[int, ...]:
+        found: tuple[int, ...] = self._file.execute(query, values).fetchone()
         return found
 
-    def _all(self, statement: str, rows: Sequence[tuple[object, ...]]) -> None:
+    def _insert(self, statement: str, rows: Sequence[tuple[object, ...]]) -> None:
         self._file.execute("BEGIN IMMEDIATE")
         try:
             self._file.executemany(statement, rows)

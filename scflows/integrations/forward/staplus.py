@@ -1,4 +1,4 @@
-"""Readings as observations of a SensorThings service (OGC SensorThings API 1.1, with or without STAplus)."""
+"""A sink that posts readings as observations to a SensorThings service (OGC SensorThings API 1.1, STAplus)."""
 
 from __future__ import annotations
 
@@ -19,28 +19,27 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from typing import Any
 
-    from scflows.connectors.http.request import HttpRequest
     from scflows.integrations.forward.route import Shape
     from scflows.secrets.masking import Mask
     from scflows.secrets.secret import Secret
 
-#: How many messages may wait for the service.
+#: The maximum number of messages in flight.
 WINDOW = 50
-#: Seconds until a service that is away is asked again: doubled each time, up to the second.
+#: Seconds until another attempt, doubled each time: the first and the longest.
 FIRST_WAIT, LONGEST_WAIT = 0.5, 60.0
-#: What an answer may have at most, in bytes.
-MOST_BYTES = 2**20
+#: The maximum size of a response, in bytes.
+MAX_BYTES = 2**20
 #: Seconds that one call may take.
-PATIENCE = 30.0
-#: With these answers the service may take the same observation later.
-LATER = (401, 403, 408, 425, 429)
+CALL_SECONDS = 30.0
+#: The statuses after which the service may accept the same observation later.
+RETRY_STATUSES = (401, 403, 408, 425, 429)
 
 
 def observations(column: str, decode: Callable[[bytes], Any]) -> Shape:
-    """Readings to a JSON list of observations, one for each sensor whose datastream is known.
+    """Return a converter from readings to a JSON list of observations, one for each sensor with a datastream.
 
-    `column` is that of the names which maps the numbers of sensors to the ids of datastreams; a sensor without
-    one is left out. The time of a reading is both phenomenonTime and resultTime (SensorThings 1.1, 8.2.5).
+    `column` of the names maps sensor numbers to datastream ids; other sensors are skipped. The time of a reading
+    becomes both phenomenonTime and resultTime (SensorThings 1.1, 8.2.5).
     """
 
     def shape(payload: bytes, topic: str, names: Mapping[str, object]) -> bytes | None:
@@ -56,7 +55,7 @@ def observations(column: str, decode: Callable[[bytes], Any]) -> Shape:
             moment = reading.get("recorded_at") if isinstance(reading, dict) else None
             sensors = (reading.get("sensors") or []) if moment else []
             if not isinstance(sensors, list) or not all(isinstance(each, dict) for each in sensors):
-                raise StepError("payload: `sensors` is no list of mappings")
+                raise StepError("payload: `sensors` is not a list of mappings")
             for sensor in sensors:
                 stream = streams.get(str(sensor.get("id")))
                 if stream is not None and sensor.get("value") is not None:
@@ -74,39 +73,39 @@ def observations(column: str, decode: Callable[[bytes], Any]) -> Shape:
 
 
 class StaplusSink:
-    """Posts each observation by itself; a thread of its own waits for the answers."""
+    """A sink that posts each observation separately, in a thread that waits for the responses."""
 
-    def __init__(self, url: str, secret: Secret | None, mask: Mask, tell: Callable[[str], None]) -> None:
-        """`secret`: a credential, token or api-key to log in with."""
+    def __init__(self, url: str, secret: Secret | None, mask: Mask, log: Callable[[str], None]) -> None:
+        """Authenticate with `secret`, a credential, token or api-key."""
         from scflows.connectors.http.request import shown
 
         self.name = f"staplus {shown(url)}"
         self.is_up = False
-        self.problem = "not asked yet"
+        self.problem = "not connected yet"
         self.window = WINDOW
         self.losses = 0
         self.longest_wait = 1.0
         self._url = url.rstrip("/")
         self._authorization = None if secret is None else _login(secret)
         self._mask = mask
-        self._tell = tell
+        self._log = log
         self._queue: Queue[tuple[int, int, Outgoing]] = Queue()
         self._answers: deque[tuple[int, str]] = deque()
         self._generation = 0
         self._closed = Event()
-        # The thread wakes whoever waits for sockets by a byte through this pair.
-        self._bell, self._ear = socket.socketpair()
-        self._ear.setblocking(False)
-        self._bell.setblocking(False)
+        # The thread wakes the main loop by sending a byte through this pair.
+        self._wake_send, self._wake_receive = socket.socketpair()
+        self._wake_receive.setblocking(False)
+        self._wake_send.setblocking(False)
         self._thread = Thread(target=self._work, daemon=True)
         self._thread.start()
 
     def sockets(self) -> tuple[list[Any], list[Any]]:
-        return [self._ear], []
+        return [self._wake_receive], []
 
     def serve(self, readable: set[Any], writable: set[Any]) -> None:
         try:
-            while self._ear.recv(4096):
+            while self._wake_receive.recv(4096):
                 pass
         except BlockingIOError:
             pass
@@ -117,12 +116,12 @@ class StaplusSink:
     def answers(self) -> Iterable[tuple[int, str]]:
         return [self._answers.popleft() for _ in range(len(self._answers))]
 
-    def tell_status(self, status: bytes) -> None:
-        pass  # A service of observations has no place for it.
+    def publish_status(self, status: bytes) -> None:
+        pass  # A SensorThings service has no place for it.
 
     def close(self) -> None:
         self._closed.set()
-        self._thread.join(PATIENCE)
+        self._thread.join(CALL_SECONDS)
 
     def _work(self) -> None:
         wait = FIRST_WAIT
@@ -131,21 +130,21 @@ class StaplusSink:
                 problem = self._probe()
                 if problem:
                     if problem != self.problem:
-                        self._tell(f"{problem}; trying again")
+                        self._log(f"{problem}; trying again")
                     self.problem = problem
                     self._closed.wait(wait * random.uniform(0.5, 1))
                     wait = min(2 * wait, LONGEST_WAIT)
                     continue
                 wait, self.problem, self.is_up = FIRST_WAIT, "", True
-                self._tell(f"{self.name}: connected")
-                self._ring()
+                self._log(f"{self.name}: connected")
+                self._wake()
             try:
                 generation, number, message = self._queue.get(timeout=0.2)
             except Empty:
                 continue
             if generation == self._generation:
                 self._post_all(number, message)
-                self._ring()
+                self._wake()
 
     def _post_all(self, number: int, message: Outgoing) -> None:
         refused = []
@@ -159,13 +158,13 @@ class StaplusSink:
                 self._call("POST", f"{self._url}/{message.topic}", each)
             except StepError as error:
                 status = error.details.get("status_code")
-                if isinstance(status, int) and 400 <= status < 500 and status not in LATER:
-                    # The other observations of this message may be all right.
+                if isinstance(status, int) and 400 <= status < 500 and status not in RETRY_STATUSES:
+                    # The other observations of the message may be accepted.
                     refused.append(str(error))
                     continue
-                # The whole message comes again: an observation may be there twice then, none is lost.
+                # The whole message is sent again, so that observations may be duplicated, but none is lost.
                 self.is_up, self.problem = False, str(error)
-                self._tell(f"{error}; trying again")
+                self._log(f"{error}; trying again")
                 self._generation += 1
                 self.losses += 1
                 return
@@ -181,25 +180,25 @@ class StaplusSink:
     def _call(self, method: str, uri: str, value: object) -> None:
         from scflows.connectors.http.request import HttpRequest
 
-        ends = time.monotonic() + PATIENCE
-        exchange: HttpRequest = HttpRequest(
+        ends = time.monotonic() + CALL_SECONDS
+        request = HttpRequest(
             method,
             uri,
             {},
             self._authorization,
             None if value is None else json.dumps(value, allow_nan=False).encode(),
             True,
-            MOST_BYTES,
+            MAX_BYTES,
             lambda: ends - time.monotonic(),
             self._mask,
         )
-        exchange.fetch(uri, [])
+        request.fetch(uri, [])
 
-    def _ring(self) -> None:
+    def _wake(self) -> None:
         try:
-            self._bell.send(b".")
+            self._wake_send.send(b".")
         except BlockingIOError:
-            pass  # It rings already.
+            pass  # A wake-up is pending already.
 
 
 def _login(secret: Secret) -> tuple[str, str]:
@@ -213,6 +212,6 @@ def _login(secret: Secret) -> tuple[str, str]:
 
 
 def _id(value: object) -> object:
-    """Ids are numbers at most services, texts at some."""
+    """Return an id as a number if possible, because most services use numbers and some use text."""
     text = str(value)
     return int(text) if text.isdigit() else text

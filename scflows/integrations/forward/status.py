@@ -1,4 +1,4 @@
-"""How a forwarding is doing: a file that others look at, and the same as a message."""
+"""The status of a forwarding, as a file and as a message."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from scflows.integrations.forward.spool import Spool
     from scflows.settings import Settings
 
-#: Seconds between two writings of the file.
-EVERY = 5.0
-#: Seconds after which a file that is not written any more says that its process hangs.
+#: Seconds between two updates of the file.
+INTERVAL = 5.0
+#: Seconds without an update after which the process is considered stuck.
 STALE = 60.0
-#: For how many seconds a message whose name nobody knows is worth a warning.
+#: For how many seconds a message with an unknown name causes a warning.
 UNKNOWN_FOR = 600.0
-#: What the file of a forwarding has at least, with the kinds of the values.
+#: The required keys of a status file, with the types of their values.
 SHAPE: dict[str, object] = {
     "name": str,
     "process": str,
@@ -41,18 +41,19 @@ OK, WARN, FAIL = "ok", "warn", "FAIL"
 
 
 def folder(settings: Settings) -> str:
-    """Where forwardings keep their files."""
+    """Return the folder with the files of forwardings."""
     return os.path.join(settings.state_path, "forward")
 
 
 def status_file(settings: Settings, name: str) -> str:
+    """Return the path of the status file of a forwarding."""
     return os.path.join(folder(settings), f"{name}.json")
 
 
 def snapshot(
     name: str, process: str, started: float, bridge: Bridge, spool: Spool, table: NameTable | None
 ) -> dict[str, Any]:
-    """The state of a forwarding as JSON values; times are seconds since the epoch, sizes bytes."""
+    """Return the status of a forwarding as JSON values; times are seconds since the epoch, sizes bytes."""
     counters = bridge.counters
     return {
         "name": name,
@@ -73,7 +74,7 @@ def snapshot(
         "spool": {
             "messages": spool.count,
             "bytes": spool.bytes,
-            "most_bytes": spool.most_bytes,
+            "most_bytes": spool.max_bytes,
             "refused": spool.refused,
             "problem": bridge.disk_problem,
         },
@@ -83,25 +84,25 @@ def snapshot(
     }
 
 
-def message(state: str, name: str, told: dict[str, Any] | None = None) -> bytes:
-    """What the status topic is given: `state` is `online`, `offline` (ended on purpose) or `lost` (the last will)."""
-    shown = {key: value for key, value in (told or {}).items() if key not in ("process", "name")}
+def message(state: str, name: str, status: dict[str, Any] | None = None) -> bytes:
+    """Return a status message: `state` is `online`, `offline` (ended on purpose) or `lost` (the last will)."""
+    shown = {key: value for key, value in (status or {}).items() if key not in ("process", "name")}
     return json.dumps({"name": name, "state": state, **shown}, separators=(",", ":")).encode()
 
 
-def write(settings: Settings, told: dict[str, Any]) -> None:
-    """Keep the state for whoever looks; a disk that is full must not stop the messages."""
+def write(settings: Settings, status: dict[str, Any]) -> None:
+    """Write the status file; ignore errors, because a full disk must not stop the forwarding."""
     try:
-        text = json.dumps(told, indent=1)
-        replace(status_file(settings, told["name"]), f"{text}\n".encode(), mode=0o600, durable=False)
+        text = json.dumps(status, indent=1)
+        replace(status_file(settings, status["name"]), f"{text}\n".encode(), mode=0o600, durable=False)
     except OSError:
         pass
 
 
 def read_all(settings: Settings) -> list[dict[str, Any]]:
-    """The states of all forwardings that were ever started, by name; those that were forgotten are not there.
+    """Return the status of every forwarding with a status file, by name.
 
-    One whose file is none has its `name` and, under `unreadable`, the path alone.
+    If the file is damaged, there are only `name` and `unreadable`, its path.
     """
     try:
         names = sorted(name for name in os.listdir(folder(settings)) if name.endswith(".json"))
@@ -110,63 +111,67 @@ def read_all(settings: Settings) -> list[dict[str, Any]]:
     found = []
     for name in names:
         path = os.path.join(folder(settings), name)
-        told: Any = None
+        status: Any = None
         try:
             with open(path, encoding="utf-8") as file:
-                told = json.load(file)
+                status = json.load(file)
         except FileNotFoundError:
             continue
         except (OSError, ValueError, RecursionError):
             pass
         name = name.removesuffix(".json")
-        if _has(told, SHAPE) and told["name"] == name and (not told.get("names") or _has(told["names"], NAMES_SHAPE)):
-            found.append(told)
+        if (
+            _has(status, SHAPE)
+            and status["name"] == name
+            and (not status.get("names") or _has(status["names"], NAMES_SHAPE))
+        ):
+            found.append(status)
         else:
             found.append({"name": name, "unreadable": path})
     return found
 
 
-def _has(told: Any, shape: Any) -> bool:
+def _has(status: Any, shape: Any) -> bool:
     if not isinstance(shape, dict):
-        return isinstance(told, shape)
-    return isinstance(told, dict) and all(_has(told.get(key), kind) for key, kind in shape.items())
+        return isinstance(status, shape)
+    return isinstance(status, dict) and all(_has(status.get(key), kind) for key, kind in shape.items())
 
 
-def evaluate(told: dict[str, Any], now: float) -> tuple[str, str]:
-    """How bad it is, as OK, WARN or FAIL, and why in words."""
-    if "unreadable" in told:
-        return FAIL, f"{told['unreadable']}: unreadable; remove it: one that runs writes it anew"
-    spool, names, sink = told["spool"], told.get("names"), told["sink"]
-    if told.get("ended"):
+def evaluate(status: dict[str, Any], now: float) -> tuple[str, str]:
+    """Return OK, WARN or FAIL, and the reason."""
+    if "unreadable" in status:
+        return FAIL, f"{status['unreadable']}: unreadable; remove it (a running forwarding writes it again)"
+    spool, names, sink = status["spool"], status.get("names"), status["sink"]
+    if status.get("ended"):
         waiting = spool["messages"]
         return (WARN, f"stopped; {waiting} messages wait on the disk") if waiting else (OK, "stopped")
-    if is_alive(told["process"]) is False:
+    if is_alive(status["process"]) is False:
         return FAIL, "its process died; start it again"
-    if now - told["updated"] > STALE:
-        return FAIL, f"it has not moved for {now - told['updated']:.0f} s; stop it and start it again"
+    if now - status["updated"] > STALE:
+        return FAIL, f"no update for {now - status['updated']:.0f} s; stop it and start it again"
     if names and names["problem"] and not names["read"]:
         return FAIL, f"names: {names['problem']}"
     if spool["problem"] and (spool["messages"] or not sink["up"]):
-        return FAIL, f"{spool['problem']}: {spool['messages']} messages wait for {_told(sink)}"
-    if not told["source"]["up"]:
-        return FAIL, _told(told["source"])
+        return FAIL, f"{spool['problem']}: {spool['messages']} messages wait for {_described(sink)}"
+    if not status["source"]["up"]:
+        return FAIL, _described(status["source"])
     if not sink["up"] or sink["problem"]:
-        return WARN, f"{_told(sink)}; {spool['messages']} messages wait on the disk"
-    return _judge_messages(told, now)
+        return WARN, f"{_described(sink)}; {spool['messages']} messages wait on the disk"
+    return _evaluate_messages(status, now)
 
 
-def _judge_messages(told: dict[str, Any], now: float) -> tuple[str, str]:
-    spool, names, unknown = told["spool"], told.get("names"), told.get("last_unknown")
+def _evaluate_messages(status: dict[str, Any], now: float) -> tuple[str, str]:
+    spool, names, unknown = status["spool"], status.get("names"), status.get("last_unknown")
     if spool["problem"]:
         return WARN, str(spool["problem"])
     if names and names["problem"]:
-        return WARN, f"names: {names['problem']}; the old ones hold"
+        return WARN, f"names: {names['problem']}; the old names are still used"
     if isinstance(unknown, int | float) and now - unknown < UNKNOWN_FOR:
-        return WARN, f"{told['dropped'].get(UNKNOWN, 0)} messages left out, whose names the table does not have"
+        return WARN, f"{status['dropped'].get(UNKNOWN, 0)} messages dropped because their names are not in the table"
     if spool["refused"]:
-        return WARN, f"{spool['refused']} messages were refused and are kept beside"
-    return OK, f"{told['forwarded']} forwarded, {spool['messages']} wait on the disk"
+        return WARN, f"{spool['refused']} messages were refused and set aside"
+    return OK, f"{status['forwarded']} forwarded, {spool['messages']} wait on the disk"
 
 
-def _told(end: dict[str, Any]) -> str:
+def _described(end: dict[str, Any]) -> str:
     return f"{end['name']}: {end['problem']}" if end["problem"] else str(end["name"])

@@ -1,4 +1,4 @@
-"""Write a value into the log."""
+"""Write a value to the log."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-#: More of a value than this many characters is not logged: it would push everything else out of sight.
-SHOWN_CHARACTERS = 100_000
+#: Longer texts are cut, because they would hide the rest of the log.
+MAX_CHARACTERS = 100_000
 
 
 @dataclass(frozen=True)
 class DebugStep(Step):
-    """Write a value, or all data, into the log.
+    """Write a value, or all data, to the log.
 
     - name: look
       type: debug
       debug: {data_key: readings, type: json}
     """
 
-    data_key: str = option(".", help="what to show; null is shown for a key that is not there")
-    type: str = option("yaml", choices=("yaml", "json", "text"), help="the form it is shown in")
+    data_key: str = option(".", help="the key to show; null if it does not exist")
+    type: str = option("yaml", choices=("yaml", "json", "text"), help="the output format")
 
     def intention(self) -> str:
         return "show all data" if self.data_key == "." else f"show {self.data_key!r}"
 
     def run(self, ctx: Context) -> Any:
         value = ctx.data if self.data_key == "." else ctx.data.get(self.data_key)
-        # Masked before it is cut: half of a secret would not be found any more.
+        # Mask before cutting: the mask would not recognise half of a secret.
         text = ctx.masked(self._text(value))
-        left_out = len(text) - SHOWN_CHARACTERS
-        if left_out > 0:
-            text = f"{text[:SHOWN_CHARACTERS]}\n… {left_out} characters more"
+        excess = len(text) - MAX_CHARACTERS
+        if excess > 0:
+            text = f"{text[:MAX_CHARACTERS]}\n… {excess} more characters"
         ctx.log.info(text)
         return {} if self.data_key == "." else value
 
@@ -49,6 +49,6 @@ class DebugStep(Step):
             try:
                 return documents.yaml_text(value)
             except StepError:
-                # Half a surrogate pair is beyond YAML, not beyond JSON.
+                # YAML cannot represent half a surrogate pair, JSON can.
                 return documents.json_text(value)
         return documents.json_text(value)

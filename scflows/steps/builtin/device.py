@@ -1,4 +1,4 @@
-"""Process what a device of the Smart Citizen platform has sent."""
+"""Process the readings of a Smart Citizen device."""
 
 from __future__ import annotations
 
@@ -13,35 +13,35 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from typing import Any
 
-#: The least that each number may be.
-LEAST = {"id": 1, "limit": 1, "pieces": 1, "retries": 1, "memory": 256}
-#: Seconds that are kept for what comes after the last piece.
-RESERVE = 10.0
+#: The smallest value of each number.
+MINIMUM = {"id": 1, "limit": 1, "pieces": 1, "retries": 1, "memory": 256}
+#: Seconds reserved for the work after the last piece.
+RESERVED_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
 class DeviceStep(Step):
-    """Process what a device of the Smart Citizen platform has sent since the last time, with `scdata`.
+    """Process the new readings of a Smart Citizen device with `scdata`.
 
-    In a process of its own, piece by piece: load what the channels need, compute them, post them, move the date. The
-    run's reason is one of the known outcome codes; a device with nothing to do ends the flow, as `exit` does. A dry
-    run loads and computes, and posts nothing.
+    A separate process works piece by piece: it loads the readings that the channels need, computes the channels, posts
+    the results and moves the device's date forward. The run's reason is one of the known outcome codes. A device
+    without new readings ends the flow, like `exit`. A dry run loads and computes but posts nothing.
 
     - name: process
       type: device
       device: {id: "{{ params.device }}"}
     """
 
-    id: int | str = option(template=True, help="the number of the device")
-    limit: int | str = option(500, template=True, help="the most minutes of readings in a piece")
-    pieces: int | str = option(20, template=True, help="the most pieces in one run; what is left waits for the next")
-    retries: int | str = option(3, template=True, help="how often readings are posted until they are taken")
-    dry_run: bool | str = option(False, template=True, help="post nothing, though the run is no dry one")
-    memory: int | str = option(1024, template=True, help="the most that its process may take for its data, in MiB")
+    id: int | str = option(template=True, help="the device number")
+    limit: int | str = option(500, template=True, help="maximum length of a piece, in minutes of readings")
+    pieces: int | str = option(20, template=True, help="maximum number of pieces per run; the next run continues")
+    retries: int | str = option(3, template=True, help="how often to try to post readings")
+    dry_run: bool | str = option(False, template=True, help="post nothing, even if the run is not a dry run")
+    memory: int | str = option(1024, template=True, help="memory limit of the process for data, in MiB")
 
     @classmethod
     def check(cls, options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-        for name in LEAST:
+        for name in MINIMUM:
             value = options.get(name)
             if value is None or (isinstance(value, str) and is_template(value)):
                 continue
@@ -50,7 +50,7 @@ class DeviceStep(Step):
             except StepError as error:
                 yield name, str(error)
 
-    # It reads in a dry run, too: what it would post is known after that.
+    # A dry run reads as well, to show what would be posted.
 
     def intention(self) -> str:
         return f"process device {self.id}"
@@ -72,39 +72,39 @@ class DeviceStep(Step):
             raise StepError(str(error)) from error
         if access.token:
             ctx.secrets.remember(access.token)
-        left = ctx.remaining()
-        given = {
+        remaining = ctx.remaining()
+        arguments = {
             "device": device,
             "limit": limit,
             "pieces": pieces,
             "retries": retries,
-            "seconds": None if left is None else max(0.0, left - RESERVE),
+            "seconds": None if remaining is None else max(0.0, remaining - RESERVED_SECONDS),
         }
-        told = call(
+        result = call(
             "scflows.integrations.smartcitizen.processing.process:process",
-            given,
+            arguments,
             ctx.settings,
             access,
             lambda level, line: getattr(ctx.log, level)(line),
             is_dry=ctx.dry_run or _is_true(self.dry_run),
             memory=memory,
         )
-        outcome, message = told["outcome"], f"device {device}: {told['message']}"
+        outcome, message = result["outcome"], f"device {device}: {result['message']}"
         if outcome == PROCESSED:
             ctx.conclude(outcome, message)
             ctx.log.info(message)
-            return told
+            return result
         if outcome == EMPTY_DATA:
             return Exit(message, outcome)
-        failed = StepError(message, **{name: value for name, value in told.items() if name != "message"})
-        failed.reason = outcome
-        raise failed
+        failure = StepError(message, **{name: value for name, value in result.items() if name != "message"})
+        failure.reason = outcome
+        raise failure
 
 
 def _number(name: str, value: Any) -> int:
     text = str(value).strip()
-    if isinstance(value, bool) or not (text.isascii() and text.isdigit()) or not LEAST[name] <= int(text) < 10**12:
-        raise StepError(f"{name!r} must be a number from {LEAST[name]} on, not {text[:40]!r}")
+    if isinstance(value, bool) or not (text.isascii() and text.isdigit()) or not MINIMUM[name] <= int(text) < 10**12:
+        raise StepError(f"{name!r} must be an integer of at least {MINIMUM[name]}, not {text[:40]!r}")
     return int(text)
 
 

@@ -1,4 +1,4 @@
-"""Keep what a device of the Smart Citizen platform has sent."""
+"""Back up the readings of a Smart Citizen device."""
 
 from __future__ import annotations
 
@@ -17,26 +17,28 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DeviceBackupStep(Step):
-    """Keep what a device of the Smart Citizen platform has sent: a Parquet file for each period that is over.
+    """Back up the readings of a Smart Citizen device: one Parquet file per completed period.
 
-    Each run goes on where the last one ended. It gives `{outcome, message, rows, pieces, has_more, store}`, the run's
-    reason being `BACKUP_DONE`. With `NO_NEW_DATA` or `EMPTY_DATA` it ends the flow, as `exit` does; where it fails,
-    the reason is `BACKUP_FAILED`.
+    Each run continues where the last one ended. The result is `{outcome, message, rows, pieces, has_more, store}` and
+    the run's reason `BACKUP_DONE`. `NO_NEW_DATA` and `EMPTY_DATA` end the flow, like `exit`; after a failure the reason
+    is `BACKUP_FAILED`.
 
     - name: back up
       type: device_backup
       device_backup: {id: "{{ params.device }}", store: "s3://readings/kits", secret: store}
     """
 
-    id: int | str = option(template=True, help="the number of the device")
+    id: int | str = option(template=True, help="the device number")
     store: str | None = option(
-        None, template=True, help="s3://BUCKET/PREFIX or a folder in DATA_PATH; else S3_DATA_BUCKET, else `backup`"
+        None,
+        template=True,
+        help="s3://BUCKET/PREFIX or a folder in DATA_PATH (default: S3_DATA_BUCKET, otherwise `backup`)",
     )
-    secret: str | None = option(None, help="the name of the secret with the login; else the usual AWS variables")
-    period: str = option("month", choices=("month", "day"), help="what a file covers")
-    grace_hours: float = option(24.0, minimum=0, help="how long after its end a period waits for late readings")
-    max_periods: int = option(12, minimum=1, help="how many periods a run takes at most")
-    again: str | None = option(None, template=True, help="take this period again instead, such as 2026-03")
+    secret: str | None = option(None, help="name of the secret with the credentials (default: the usual AWS variables)")
+    period: str = option("month", choices=("month", "day"), help="the period that each file covers")
+    grace_hours: float = option(24.0, minimum=0, help="hours to wait for late readings after the end of a period")
+    max_periods: int = option(12, minimum=1, help="maximum number of periods per run")
+    again: str | None = option(None, template=True, help="back up this period again instead, for example 2026-03")
 
     def writes(self) -> bool:
         return True
@@ -48,32 +50,32 @@ class DeviceBackupStep(Step):
         from scflows.integrations.smartcitizen.backup.device import BACKUP_DONE, BACKUP_FAILED
 
         try:
-            done, place = self._done(ctx)
+            result, location = self._back_up(ctx)
         except StepError as error:
             error.reason = BACKUP_FAILED
             raise
         except ScflowsError as error:
-            failed = StepError(str(error))
-            failed.reason = BACKUP_FAILED
-            raise failed from error
-        message = f"device {self.id}: {done.message}"
-        if done.outcome != BACKUP_DONE:
-            return Exit(message, done.outcome)
-        ctx.conclude(done.outcome, message)
+            failure = StepError(str(error))
+            failure.reason = BACKUP_FAILED
+            raise failure from error
+        message = f"device {self.id}: {result.message}"
+        if result.outcome != BACKUP_DONE:
+            return Exit(message, result.outcome)
+        ctx.conclude(result.outcome, message)
         ctx.log.info(message)
         return {
-            "outcome": done.outcome,
-            "message": done.message,
-            "rows": done.rows,
-            "pieces": done.pieces,
-            "has_more": done.has_more,
-            "store": place,
+            "outcome": result.outcome,
+            "message": result.message,
+            "rows": result.rows,
+            "pieces": result.pieces,
+            "has_more": result.has_more,
+            "store": location,
         }
 
-    def _done(self, ctx: Context) -> tuple[Backup, str]:
-        """What was done, and where it is kept."""
+    def _back_up(self, ctx: Context) -> tuple[Backup, str]:
+        """Return the result and where it is kept."""
         from scflows.integrations.smartcitizen.access import read_access
-        from scflows.integrations.smartcitizen.backup.device import Cut, back_up, back_up_again
+        from scflows.integrations.smartcitizen.backup.device import BackupPlan, back_up, back_up_again
         from scflows.integrations.smartcitizen.backup.store import open_store
         from scflows.integrations.smartcitizen.client import Client
         from scflows.integrations.smartcitizen.device import device_number
@@ -88,6 +90,6 @@ class DeviceBackupStep(Step):
         store = open_store(self.store or "", fields, ctx.settings.environment, ctx.writable)
         client = Client(access, lambda text, done, count: ctx.log.info(text), ctx.sleep)
         if self.again:
-            return back_up_again(device, client, store, self.again, ctx.log.info), store.place
-        cut = Cut(self.period, self.grace_hours * 3600, self.max_periods)
-        return back_up(device, client, store, cut, time.time(), ctx.remaining, ctx.log.info), store.place
+            return back_up_again(device, client, store, self.again, ctx.log.info), store.location
+        plan = BackupPlan(self.period, self.grace_hours * 3600, self.max_periods)
+        return back_up(device, client, store, plan, time.time(), ctx.remaining, ctx.log.info), store.location

@@ -1,4 +1,4 @@
-"""Check whether devices of the Smart Citizen platform publish as they should."""
+"""Check whether Smart Citizen devices publish as expected."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DeviceCheckStep(Step):
-    """Check whether devices of the Smart Citizen platform publish as they should.
+    """Check whether Smart Citizen devices publish as expected.
 
-    It fails when something is wrong that was not wrong before, and once only: while nothing else goes wrong it
-    succeeds, the run's reason being `unchanged`, which calls no hooks. It gives `{devices, news, recovered, open,
-    unknown}`: the devices with their problems, what is new of those, what is over, how many have a problem, how many
+    The step fails once for each new problem. While there are only known problems it succeeds with the reason
+    `unchanged`, which calls no hooks. The result is `{devices, news, recovered, open, unknown}`: the devices with their
+    problems, the new problems, the problems that are over, the number of devices with a problem, and the number that
     could not be checked.
 
     - name: check
@@ -27,18 +27,18 @@ class DeviceCheckStep(Step):
       device_check: {id: "{{ params.device }}", thresholds: "flow:check.thresholds.yml"}
     """
 
-    thresholds: str = option(template=True, help="a YAML file in DATA_PATH, or `flow:` beside the flow file")
+    thresholds: str = option(template=True, help="a YAML file in DATA_PATH, or with `flow:` in the flow's folder")
     id: int | str | None = option(
-        None, template=True, help="numbers, with blanks or commas between; else all that have tasks"
+        None, template=True, help="device numbers, separated by spaces or commas (default: all devices with tasks)"
     )
-    readings: bool = option(True, help="whether to ask for readings, to find gaps and stuck values")
+    readings: bool = option(True, help="whether to fetch readings, to find gaps and stuck values")
 
     def intention(self) -> str:
-        return f"check {self.id or 'every device that has a task'}"
+        return f"check {self.id or 'all devices with tasks'}"
 
     def run(self, ctx: Context) -> Any:
         from scflows.integrations.smartcitizen.access import read_access
-        from scflows.integrations.smartcitizen.checks.check_round import go_round
+        from scflows.integrations.smartcitizen.checks.check_round import run_checks
         from scflows.integrations.smartcitizen.checks.fetch import scheduled_devices
         from scflows.integrations.smartcitizen.checks.last_results import Memory
         from scflows.integrations.smartcitizen.checks.thresholds import read_thresholds
@@ -56,7 +56,7 @@ class DeviceCheckStep(Step):
             if access.token:
                 ctx.secrets.remember(access.token)
             client = Client(access, lambda text, done, count: None if count else ctx.log.info(text), ctx.sleep)
-            found = go_round(numbers, client, limits, time.time(), memory, self.readings)
+            found = run_checks(numbers, client, limits, time.time(), memory, self.readings)
         except StepError:
             raise
         except ScflowsError as error:
@@ -66,19 +66,19 @@ class DeviceCheckStep(Step):
                 memory.write()
             except OSError as error:
                 raise StepError(f"{memory.path}: {error.strerror}") from error
-        return self._told(ctx, found)
+        return self._report(ctx, found)
 
-    def _told(self, ctx: Context, found: list[Any]) -> Any:
+    def _report(self, ctx: Context, found: list[Any]) -> Any:
         from scflows.history.run import UNCHANGED
         from scflows.integrations.smartcitizen.checks.check_round import STALE, UNKNOWN, summary
 
         for each in found:
             new = {problem.key for problem in each.news}
             for problem in each.problems:
-                told = ctx.log.warning if problem.key in new else ctx.log.info
-                told(f"{each.device}: {problem.check}: {problem.message}")
+                log = ctx.log.warning if problem.key in new else ctx.log.info
+                log(f"{each.device}: {problem.check}: {problem.message}")
             for message in each.recovered:
-                ctx.log.info(f"{each.device}: over: {message}")
+                ctx.log.info(f"{each.device}: resolved: {message}")
             for note in each.notes:
                 ctx.log.warning(f"{each.device}: not checked: {note}")
         news = [{"device": each.device, "message": problem.message} for each in found for problem in each.news]
@@ -87,7 +87,7 @@ class DeviceCheckStep(Step):
         result = {
             "devices": [each.item() for each in found],
             "news": news,
-            "recovered": [{"device": each.device, "message": told} for each in found for told in each.recovered],
+            "recovered": [{"device": each.device, "message": message} for each in found for message in each.recovered],
             "open": is_open,
             "unknown": len(unknown),
         }
@@ -101,10 +101,10 @@ class DeviceCheckStep(Step):
             error = StepError(f"{len(unknown)} of {len(found)} devices could not be checked: {notes}", **result)
             error.reason = "NOT_CHECKED"
         if error is not None:
-            # Another attempt would find nothing new.
+            # Another attempt would have the same result.
             error.is_tried = True
             raise error
-        message = f"{len(found)} devices, {is_open} with something wrong" + (", as before" if is_open else "")
+        message = f"{len(found)} devices, {is_open} with problems" + (", unchanged" if is_open else "")
         ctx.conclude(UNCHANGED if is_open else "", message)
         ctx.log.info(message)
         return result

@@ -1,4 +1,4 @@
-"""Bring a period of a device back from its backup."""
+"""Restore a period of a Smart Citizen device from its backup."""
 
 from __future__ import annotations
 
@@ -15,38 +15,40 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DeviceRestoreStep(Step):
-    """Bring a period of a device back from what `device_backup` has kept, as a CSV or Parquet file.
+    """Restore a period of a Smart Citizen device from its backup, as a CSV or Parquet file.
 
-    The file is written only if checksum, rows and values are those of the manifest. It gives
-    `{device, period, rows, sensors, is_whole, path, store}`. Without `path` it verifies only.
+    The file is written only if its checksum, rows and values match the manifest. The result is
+    `{device, period, rows, sensors, is_whole, path, store}`. Without `path` the backup is only verified.
 
     - name: bring back
       type: device_restore
       device_restore: {id: "{{ params.device }}", period: 2026-03, path: restored/march.csv}
     """
 
-    id: int | str = option(template=True, help="the number of the device")
-    period: str = option(template=True, help="which, such as 2026-03")
+    id: int | str = option(template=True, help="the device number")
+    period: str = option(template=True, help="the period, for example 2026-03")
     path: str | None = option(None, template=True, help="a file in DATA_PATH; .csv or .parquet")
     store: str | None = option(
-        None, template=True, help="s3://BUCKET/PREFIX or a folder in DATA_PATH; else S3_DATA_BUCKET, else `backup`"
+        None,
+        template=True,
+        help="s3://BUCKET/PREFIX or a folder in DATA_PATH (default: S3_DATA_BUCKET, otherwise `backup`)",
     )
-    secret: str | None = option(None, help="the name of the secret with the login; else the usual AWS variables")
+    secret: str | None = option(None, help="name of the secret with the credentials (default: the usual AWS variables)")
 
     @classmethod
     def check(cls, options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         path = options.get("path")
         if isinstance(path, str) and "{" not in path and not path.endswith((".csv", ".parquet")):
-            yield "path", f"{path!r} ends with neither .csv nor .parquet"
+            yield "path", f"{path!r} must end in .csv or .parquet"
 
     def writes(self) -> bool:
         return self.path is not None
 
     def intention(self) -> str:
-        return f"bring {self.period} of device {self.id} back" + (f" to {self.path}" if self.path else "")
+        return f"restore {self.period} of device {self.id}" + (f" to {self.path}" if self.path else "")
 
     def run(self, ctx: Context) -> Any:
-        from scflows.integrations.smartcitizen.backup.restore import bring_back, file_content
+        from scflows.integrations.smartcitizen.backup.restore import file_content, restore
         from scflows.integrations.smartcitizen.backup.store import open_store
         from scflows.integrations.smartcitizen.device import device_number
         from scflows.storage import replace
@@ -59,7 +61,7 @@ class DeviceRestoreStep(Step):
             if key := ctx.settings.environment.get("AWS_SECRET_ACCESS_KEY"):
                 ctx.secrets.remember(key)
             store = open_store(self.store or "", fields, ctx.settings.environment, ctx.writable)
-            restored = bring_back(device, self.period, store)
+            restored = restore(device, self.period, store)
             if path is not None:
                 replace(path, file_content(restored, path))
         except OSError as error:
@@ -69,7 +71,7 @@ class DeviceRestoreStep(Step):
         except ScflowsError as error:
             raise StepError(str(error)) from error
         rows = sum(len(each) for each in restored.readings.values())
-        ctx.log.info(f"{self.period} of device {self.id}: {rows} readings, as they were backed up")
+        ctx.log.info(f"{self.period} of device {self.id}: {rows} readings, identical to the backup")
         return {
             "device": device,
             "period": self.period,
@@ -77,5 +79,5 @@ class DeviceRestoreStep(Step):
             "sensors": sorted(sensor for sensor, each in restored.readings.items() if each),
             "is_whole": bool(restored.manifest.get("is_whole")),
             "path": self.path,
-            "store": store.place,
+            "store": store.location,
         }

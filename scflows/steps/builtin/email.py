@@ -1,4 +1,4 @@
-"""Send a mail."""
+"""Send an email."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
     from email.message import EmailMessage
     from typing import Any
 
-#: The ports of the three ways to speak to a server.
+#: The default port for each value of `security`.
 PORTS = {"starttls": 587, "tls": 465, "none": 25}
-#: Seconds that the server may take for one answer.
+#: Seconds to wait for each response of the server.
 TIMEOUT = 30.0
 
 
 @dataclass(frozen=True)
 class EmailStep(Step):
-    """Send a mail, its text from `body` or from a template file.
+    """Send an email with the text of `body` or of a template file.
 
-    The secret has `host` and, where they are wanted, `port`, `username`, `password`, `from`, `ca_file` and
-    `security`: `starttls` (the default), `tls` (on port 465), or `none`. Certificates are verified. The result says
-    who was refused by the server, unless that were all.
+    The secret has `host` and optionally `port`, `username`, `password`, `from`, `ca_file` and `security`: `starttls`
+    (the default), `tls` (on port 465), or `none`. Certificates are verified. The result lists the recipients that the
+    server refused; the step fails if it refused all of them.
 
     - name: mail the report
       type: email
@@ -38,24 +38,26 @@ class EmailStep(Step):
         attach: [output/day.csv]
     """
 
-    secret: str = option(help="the name of the secret that has the server")
-    to: list[Any] | str = option(template=True, help="addresses: a list, or a text with commas")
-    subject: str = option(template=True, help="one line")
-    body: str | None = option(None, template=True, help="the text")
-    template: str | None = option(None, help="a template file for the text, as for jinja")
-    data_key: str = option(".", help="what the template file is given")
-    cc: list[Any] | str | None = option(None, template=True, help="addresses, as in `to`")
-    bcc: list[Any] | str | None = option(None, template=True, help="addresses that the others do not see")
-    sender: str | None = option(None, template=True, help="else the secret's `from`, or its username")
-    reply_to: str | None = option(None, template=True, help="the address for answers")
+    secret: str = option(help="name of the secret with the server and credentials")
+    to: list[Any] | str = option(template=True, help="addresses: a list, or text separated by commas")
+    subject: str = option(template=True, help="a single line")
+    body: str | None = option(None, template=True, help="the text of the message")
+    template: str | None = option(None, help="a template file for the text, as for `jinja`")
+    data_key: str = option(".", help="the data for the template file")
+    cc: list[Any] | str | None = option(None, template=True, help="addresses, as for `to`")
+    bcc: list[Any] | str | None = option(None, template=True, help="addresses hidden from the other recipients")
+    sender: str | None = option(
+        None, template=True, help="sender address (default: `from` or `username` of the secret)"
+    )
+    reply_to: str | None = option(None, template=True, help="address for replies")
     format: str = option("text", choices=("text", "html"))
     attach: list[Any] | None = option(None, template=True, help="files in DATA_PATH")
-    max_bytes: int = option(20 * 1024 * 1024, minimum=1, help="the most that all files together may have")
+    max_bytes: int = option(20 * 1024 * 1024, minimum=1, help="maximum total size of the files")
 
     @classmethod
     def check(cls, options: Mapping[str, Any]) -> Any:
         if (options.get("body") is None) == (options.get("template") is None):
-            yield "body", "either `body` or `template` says what is sent"
+            yield "body", "set either `body` or `template`"
 
     def writes(self) -> bool:
         return True
@@ -70,14 +72,14 @@ class EmailStep(Step):
     def run(self, ctx: Context) -> Any:
         secret = ctx.secret(self.secret)
         if "host" not in secret:
-            raise StepError(f"the secret {self.secret!r} has no field 'host'")
+            raise StepError(f"secret {self.secret!r} has no field 'host'")
         sender = self.sender or _field(secret, "from") or _field(secret, "username")
         if not sender:
-            raise StepError(f"nobody to send it from: give `sender`, or `from` in the secret {self.secret!r}")
+            raise StepError(f"no sender: set `sender`, or `from` in the secret {self.secret!r}")
         senders = _addresses("sender", sender)
         recipients = [address for name in ("to", "cc", "bcc") for address in _addresses(name, getattr(self, name))]
         if not recipients:
-            raise StepError("nobody to send it to")
+            raise StepError("no recipients: set `to`, `cc` or `bcc`")
         message = self._message(ctx, sender, senders[0])
         refused = _send(message, senders[0], list(dict.fromkeys(recipients)), secret, ctx)
         if refused:
@@ -93,16 +95,16 @@ class EmailStep(Step):
         for name, value in headers.items():
             text = ", ".join(_texts(name, value))
             if text:
-                message[name] = _line(name, text)
+                message[name] = _single_line(name, text)
         message["Date"] = localtime()
         message["Message-ID"] = make_msgid(domain=address.rpartition("@")[2])
-        # Automatic answers, such as those of people on holiday, are not wanted.
+        # Prevents automatic replies such as out-of-office messages (RFC 3834).
         message["Auto-Submitted"] = "auto-generated"
         message.set_content(self._text(ctx), subtype="plain" if self.format == "text" else "html", cte=None)
-        left = self.max_bytes
+        remaining_bytes = self.max_bytes
         for path in _texts("attach", self.attach):
-            content = _content(ctx.readable(path), path, left)
-            left -= len(content)
+            content = _read_file(ctx.readable(path), path, remaining_bytes)
+            remaining_bytes -= len(content)
             main, sub = _media_type(path)
             message.add_attachment(content, maintype=main, subtype=sub, filename=os.path.basename(path))
         return message
@@ -110,19 +112,19 @@ class EmailStep(Step):
     def _text(self, ctx: Context) -> str:
         if self.template is None:
             return self.body or ""
-        value = ctx.look(self.data_key)
+        value = ctx.peek(self.data_key)
         names = {"data": value, **(value if isinstance(value, dict) else {})}
         names.update({name: each for name, each in ctx.data.items() if name.startswith("__") and name.endswith("__")})
         return ctx.expressions.render_file(self.template, names)
 
 
 def _send(message: EmailMessage, sender: str, recipients: list[str], secret: Any, ctx: Context) -> list[str]:
-    """Hand the mail to the server; those it refused. Raises StepError when it took it for nobody."""
+    """Send the message; return the refused recipients. Raise StepError if the server accepted none."""
     import smtplib
 
     host, security = str(secret["host"]), _security(secret)
     port = _port(secret, security)
-    where = f"mail server {host}:{port}"
+    server_name = f"mail server {host}:{port}"
     remaining = ctx.remaining()
     timeout = TIMEOUT if remaining is None else max(0.1, min(TIMEOUT, remaining))
     try:
@@ -137,16 +139,18 @@ def _send(message: EmailMessage, sender: str, recipients: list[str], secret: Any
                 server.starttls(context=context)
             if _field(secret, "username") and _field(secret, "password"):
                 if security == "none":
-                    ctx.log.warning(f"{where}: the password goes there unencrypted; set security in the secret")
+                    ctx.log.warning(f"{server_name}: the password is sent unencrypted; set `security` in the secret")
                 _log_in(server, str(secret["username"]), str(secret["password"]))
             refused = server.send_message(message, sender, recipients)
     except smtplib.SMTPRecipientsRefused as error:
-        told = "; ".join(f"{address}: {_said(*answer)}" for address, answer in error.recipients.items())
-        raise StepError(f"{where}: every recipient was refused: {told}", refused=sorted(error.recipients)) from error
+        refusals = "; ".join(f"{address}: {_reply(*answer)}" for address, answer in error.recipients.items())
+        raise StepError(
+            f"{server_name}: every recipient was refused: {refusals}", refused=sorted(error.recipients)
+        ) from error
     except smtplib.SMTPResponseException as error:
-        raise StepError(f"{where}: {_said(error.smtp_code, error.smtp_error)}") from error
+        raise StepError(f"{server_name}: {_reply(error.smtp_code, error.smtp_error)}") from error
     except (smtplib.SMTPException, OSError, UnicodeError) as error:
-        raise StepError(f"{where}: {str(error) or type(error).__name__}") from error
+        raise StepError(f"{server_name}: {str(error) or type(error).__name__}") from error
     return sorted(refused)
 
 
@@ -154,7 +158,7 @@ def _log_in(server: Any, username: str, password: str) -> None:
     if username.isascii() and password.isascii():
         server.login(username, password)
         return
-    # The library knows ASCII only, and would show the letter it stumbles over.
+    # smtplib supports ASCII only, and its error would reveal a character of the password.
     from base64 import b64encode
     from smtplib import SMTPAuthenticationError
 
@@ -169,7 +173,7 @@ def _security(secret: Any) -> str:
     if not given:
         return "tls" if _field(secret, "port") == "465" else "starttls"
     if given not in PORTS:
-        raise StepError(f"security in the secret is {given!r}; it may be {', '.join(PORTS)}")
+        raise StepError(f"`security` in the secret must be one of {', '.join(PORTS)}, not {given!r}")
     return given
 
 
@@ -178,7 +182,7 @@ def _port(secret: Any, security: str) -> int:
     if not given:
         return PORTS[security]
     if not given.isdecimal() or not 0 < int(given) < 65536:
-        raise StepError("port in the secret is no port")
+        raise StepError("`port` in the secret must be a number from 1 to 65535")
     return int(given)
 
 
@@ -192,47 +196,47 @@ def _field(secret: Any, name: str) -> str:
     return str(secret[name]) if name in secret and secret[name] is not None else ""
 
 
-def _said(code: int, answer: bytes | str) -> str:
+def _reply(code: int, answer: bytes | str) -> str:
     text = answer.decode("utf-8", "replace") if isinstance(answer, bytes) else answer
     return f"{code} {' '.join(text.split())}"
 
 
 def _texts(name: str, value: Any) -> list[str]:
-    """What an option lists, as texts."""
+    """Return the values of an option as a list of texts."""
     if value is None:
         return []
     items = value if isinstance(value, list) else [value]
     for each in items:
         if not isinstance(each, str):
-            raise StepError(f"{name} takes texts, not {each!r}")
+            raise StepError(f"{name} must be text, not {each!r}")
     return [each for each in items if each.strip()]
 
 
-def _line(name: str, text: str) -> str:
-    """The text, if it is one line: more of them would be headers of their own."""
+def _single_line(name: str, text: str) -> str:
+    """Return the text if it is a single line; line breaks would add headers. Raise StepError otherwise."""
     if any(ord(character) < 32 or ord(character) == 127 for character in text):
         raise StepError(f"{name.lower()} must be one line without control characters")
     return text
 
 
 def _addresses(name: str, value: Any) -> list[str]:
-    """The bare addresses that an option gives. Raises StepError for what is none."""
+    """Return the bare addresses of an option. Raise StepError for an invalid one."""
     from email.utils import getaddresses
 
-    texts = [_line(name, text) for text in _texts(name, value)]
+    texts = [_single_line(name, text) for text in _texts(name, value)]
     found = []
     for _, address in getaddresses(texts):
         local, at, domain = address.rpartition("@")
         if not (local and at and domain) or any(each in address for each in " <>,;") or "@" in local.strip('"'):
-            raise StepError(f"{name}: {', '.join(texts)!r} has something in it that is no address")
+            raise StepError(f"{name}: {', '.join(texts)!r} contains an invalid address")
         found.append(address)
     return found
 
 
-def _content(file: str, path: str, left: int) -> bytes:
+def _read_file(file: str, path: str, remaining_bytes: int) -> bytes:
     try:
-        if os.path.getsize(file) > left:
-            raise StepError(f"{path}: the files are larger than max_bytes")
+        if os.path.getsize(file) > remaining_bytes:
+            raise StepError(f"{path}: the attachments exceed max_bytes")
         with open(file, "rb") as opened:
             return opened.read()
     except OSError as error:

@@ -1,4 +1,4 @@
-"""End the flow here, on purpose."""
+"""End the flow on purpose."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from scflows.steps import Context, Exit, Step, option
 
 @dataclass(frozen=True)
 class ExitStep(Step):
-    """End the flow here, on purpose: status `exit`, without its final step.
+    """End the flow on purpose, with the status `exit` and without the final step.
 
     - name: nothing to do
       type: exit
@@ -17,7 +17,7 @@ class ExitStep(Step):
       exit: {message: "no readings at {{ __timestamp__ }}"}
     """
 
-    message: str = option(template=True, help="why")
+    message: str = option(template=True, help="the reason, for the run's record")
 
     def intention(self) -> str:
         return f"end the flow: {self.message}"

@@ -1,4 +1,4 @@
-"""Read, write or add to a YAML, JSON or text file."""
+"""Read, write or append to a YAML, JSON or text file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WRITING = ("write", "append")
 
 @dataclass(frozen=True)
 class FileStep(Step):
-    """Read, write or add to a YAML, JSON or text file.
+    """Read, write or append to a YAML, JSON or text file.
 
     - name: stations
       type: file
@@ -27,15 +27,15 @@ class FileStep(Step):
       file: {path: "output/{{ __timestamp__ }}.yml", mode: write, data_key: stations}
     """
 
-    path: str = option(template=True, help="in DATA_PATH; what begins with flow: is read beside the flow file")
-    mode: str = option("read", choices=("read", *WRITING), help="append adds to what is there")
-    type: str = option("yaml", choices=("yaml", "json", "text"), help="text is read and written as it is")
-    data_key: str | None = option(None, help="what to write")
+    path: str = option(template=True, help="in DATA_PATH; with the prefix `flow:` read from the flow's folder")
+    mode: str = option("read", choices=("read", *WRITING), help="`append` adds to an existing file")
+    type: str = option("yaml", choices=("yaml", "json", "text"), help="`text` is read and written unchanged")
+    data_key: str | None = option(None, help="the key of the value to write")
 
     @classmethod
     def check(cls, options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         if options.get("mode") in WRITING and options.get("data_key") is None:
-            yield "data_key", f"option 'data_key' is missing: what to {options['mode']}"
+            yield "data_key", f"option 'data_key' is missing: {options['mode']!r} needs it"
 
     def writes(self) -> bool:
         return self.mode in WRITING
@@ -48,7 +48,7 @@ class FileStep(Step):
             if self.mode == "read":
                 return self._read(ctx.readable(self.path))
             assert self.data_key is not None
-            value = ctx.look(self.data_key)
+            value = ctx.peek(self.data_key)
             path = ctx.writable(self.path)
             if self.mode == "append":
                 self._append(path, value)
@@ -83,27 +83,27 @@ class FileStep(Step):
         if self.type == "yaml":
             return documents.yaml_text(value).encode()
         if not isinstance(value, str):
-            raise StepError(f"{self.data_key!r} is no text; write it as yaml or json")
+            raise StepError(f"{self.data_key!r} is not text; write it as yaml or json")
         try:
             return value.encode()
         except UnicodeEncodeError:
-            raise StepError(f"{self.data_key!r} holds half a character, which UTF-8 cannot say") from None
+            raise StepError(f"{self.data_key!r} contains half a surrogate pair, which UTF-8 cannot encode") from None
 
     def _append(self, path: str, value: Any) -> None:
-        from scflows.connectors.tables.append_file import Appending
+        from scflows.connectors.tables.append_file import FileAppender
 
         content = self._content(value)
-        with Appending(path) as file:
+        with FileAppender(path) as file:
             if self.type == "text":
                 file.add(content)
             elif self.type == "yaml" and isinstance(value, list):
                 self._append_items(file, value, content)
             else:
-                mark = b"---\n" if self.type == "yaml" else b""
-                file.add((b"" if file.ends_a_line else b"\n") + mark + content)
+                separator = b"---\n" if self.type == "yaml" else b""
+                file.add((b"" if file.ends_with_newline else b"\n") + separator + content)
 
     def _append_items(self, file: Any, items: list[Any], content: bytes) -> None:
-        """Add items to the list that the last document of a YAML file is."""
+        """Append items to the list in the last document of a YAML file; add a document if it is not a list."""
         from scflows import documents
 
         if file.size == 0:
@@ -111,39 +111,39 @@ class FileStep(Step):
             return
         text = documents.decode(file.read(), self.path)
         start, first, closed = _last_document(text)
-        ended = b"" if file.ends_a_line else b"\n"
+        newline = b"" if file.ends_with_newline else b"\n"
         if first.startswith("- ") and not closed:
-            # A list as we write it: what is added to the text is added to the list.
-            file.add(ended + content if items else b"")
+            # A list in block style, as we write it: text that is appended extends the list.
+            file.add(newline + content if items else b"")
             return
         last = json_value(documents.parse_yaml(text[start:], self.path))
         if last is None and not first:
-            file.add(ended + content)
+            file.add(newline + content)
         elif isinstance(last, list):
-            # Written another way, such as `[1, 2]`, which nothing can be added to as text.
-            mark = "---\n" if first.startswith("---") else ""
-            file.put((text[:start] + mark + documents.yaml_text(last + items)).encode())
+            # Another style, for example `[1, 2]`, which cannot be extended as text.
+            separator = "---\n" if first.startswith("---") else ""
+            file.replace((text[:start] + separator + documents.yaml_text(last + items)).encode())
         else:
-            file.add(ended + b"---\n" + content)
+            file.add(newline + b"---\n" + content)
 
 
 def _last_document(text: str) -> tuple[int, str, bool]:
-    """Of the last document of a YAML text: where it begins, its first line that says something, if it is closed.
+    """Return the start, the first significant line and the closed state of the last document of a YAML text.
 
-    It begins after its `---`, or with it where more stands on that line.
+    The start is after its `---`, or at the `---` if there is more on that line.
     """
-    start = place = 0
+    start = next_line = 0
     first = ""
     closed = False
     for line in text.split("\n"):
-        begins, place = place, place + len(line) + 1
-        said = line.rstrip()
-        if said == "---":
-            start, first, closed = place, "", False
+        this_line, next_line = next_line, next_line + len(line) + 1
+        stripped = line.rstrip()
+        if stripped == "---":
+            start, first, closed = next_line, "", False
         elif line.startswith("--- "):
-            start, first, closed = begins, said, False
-        elif said == "...":
+            start, first, closed = this_line, stripped, False
+        elif stripped == "...":
             closed = True
-        elif said and not first and not said.startswith("#"):
-            first = "- " if said == "-" else said
+        elif stripped and not first and not stripped.startswith("#"):
+            first = "- " if stripped == "-" else stripped
     return start, first, closed

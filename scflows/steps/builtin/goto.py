@@ -1,4 +1,4 @@
-"""Go on at another step."""
+"""Jump to another step."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class GotoStep(Step):
-    """Go on at another step, or at `__start__`, `__end__`, `__exit__`.
+    """Jump to another step, or to `__start__`, `__end__` or `__exit__`.
 
     - name: next page
       type: goto
@@ -22,14 +22,14 @@ class GotoStep(Step):
       goto: {step_name: "__start__"}
     """
 
-    step_name: str = option(template=True, help="where to go on")
+    step_name: str = option(template=True, help="the name of the step, or one of these")
 
     @classmethod
     def jumps(cls, options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "step_name", options["step_name"]
 
     def intention(self) -> str:
-        return f"go on at {self.step_name!r}"
+        return f"jump to {self.step_name!r}"
 
     def run(self, ctx: Context) -> Goto:
         return Goto(self.step_name)

@@ -1,4 +1,4 @@
-"""Fill in a template file."""
+"""Render a template file."""
 
 from __future__ import annotations
 
@@ -13,22 +13,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class JinjaStep(Step):
-    """Fill in a template file; the result is the text, or the value it says.
+    """Render a template file; the result is its text, or a value parsed from it.
 
-    In the template, the names are the special variables, the keys of the value under `data_key`, and `data`
-    for that value itself.
+    The template can use the special variables, the keys of the value of `data_key`, and `data` for that value itself.
 
     - name: report
       type: jinja
       jinja: {path: report.md.j2, data_key: readings}
     """
 
-    path: str = option(help="in TEMPLATES_PATH, or beside the flow file")
-    data_key: str = option(".", help="what the template is given")
-    parse: str | None = option(None, choices=("json", "yaml"), help="read the text as a value")
+    path: str = option(help="in TEMPLATES_PATH or in the flow's folder")
+    data_key: str = option(".", help="the key of the data for the template")
+    parse: str | None = option(None, choices=("json", "yaml"), help="parse the text as a value")
 
     def intention(self) -> str:
-        return f"fill in {self.path}"
+        return f"render {self.path}"
 
     def run(self, ctx: Context) -> Any:
         text = ctx.expressions.render_file(self.path, self._names(ctx))
@@ -36,11 +35,11 @@ class JinjaStep(Step):
             return text
         from scflows import documents
 
-        read = documents.parse_json if self.parse == "json" else documents.parse_yaml
-        return json_value(read(text, f"what {self.path} gives"))
+        parse = documents.parse_json if self.parse == "json" else documents.parse_yaml
+        return json_value(parse(text, f"the output of {self.path}"))
 
     def _names(self, ctx: Context) -> dict[str, Any]:
-        value = ctx.look(self.data_key)
+        value = ctx.peek(self.data_key)
         names = {"data": value}
         if isinstance(value, dict):
             names.update(value)

@@ -1,4 +1,4 @@
-"""Readable names for the fields of Jira issues."""
+"""Give the fields of Jira issues readable names."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ CUSTOM = "customfield_"
 
 @dataclass(frozen=True)
 class JiraNamesMergeStep(Step):
-    """The issues of a Jira search, their custom fields by readable names and without empty values.
+    """Give custom fields of Jira issues readable names and remove empty fields. The result is the list of issues.
 
-    The search must have been made with `expand=names`. A name that is taken gets the field's number added.
+    The search must use `expand=names`. If a name is already used, the number of the field is appended.
 
     - name: issues
       type: jira_names_merge
       jira_names_merge: {data_key: found}
     """
 
-    data_key: str = option(help="the answer of a search that has `names`")
-    list_key: str = option("issues", help="the list in it")
+    data_key: str = option(help="the key of the search response, with `names`")
+    list_key: str = option("issues", help="the key of the list in the response")
 
     def intention(self) -> str:
-        return f"give the fields of {self.data_key!r} their names"
+        return f"rename the fields of {self.data_key!r}"
 
     def run(self, ctx: Context) -> Any:
-        found = ctx.look(self.data_key)
+        found = ctx.peek(self.data_key)
         names = found.get("names") if isinstance(found, dict) else None
         if not isinstance(names, dict):
             raise StepError(f"{self.data_key!r} has no `names`; search with expand=names")
@@ -40,7 +40,7 @@ class JiraNamesMergeStep(Step):
         if items is None:
             return []
         if not isinstance(items, list):
-            raise StepError(f"{self.list_key!r} in {self.data_key!r} is no list")
+            raise StepError(f"{self.list_key!r} in {self.data_key!r} is not a list")
         return [_renamed(item, names) for item in items]
 
 
@@ -48,13 +48,13 @@ def _renamed(item: Any, names: dict[str, Any]) -> Any:
     item = json_copy(item)
     if isinstance(item, dict) and isinstance(item.get("fields"), dict):
         fields = {key: value for key, value in item["fields"].items() if not _is_empty(value)}
-        # What keeps its key has the first right to it, wherever it stands.
+        # Fields that keep their key take precedence over renamed ones, whatever their order.
         taken = {key for key in fields if _new_name(key, names) is None}
-        item["fields"] = {_placed(key, names, taken): value for key, value in fields.items()}
+        item["fields"] = {_unique_name(key, names, taken): value for key, value in fields.items()}
     return item
 
 
-def _placed(key: str, names: dict[str, Any], taken: set[str]) -> str:
+def _unique_name(key: str, names: dict[str, Any], taken: set[str]) -> str:
     name = _new_name(key, names)
     if name is None:
         return key

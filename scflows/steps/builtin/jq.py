@@ -1,4 +1,4 @@
-"""Shape data with a jq program."""
+"""Transform data with a jq program."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class JqStep(Step):
-    """Shape data with a jq program: null, its one output, or the list of several.
+    """Transform data with a jq program. The result is null, its single output, or the list of its outputs.
 
     - name: warm
       type: jq
       jq: {data_key: readings, expression: "[.[] | select(.temp > 20)]"}
     """
 
-    expression: str = option(help="a jq program; write [ … ] where a list is wanted always")
-    data_key: str = option(".", help="what it is given")
+    expression: str = option(help="a jq program; wrap it in [ … ] to always get a list")
+    data_key: str = option(".", help="the key of its input")
 
     @classmethod
     def check(cls, options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -34,7 +34,7 @@ class JqStep(Step):
             yield "expression", str(error)
 
     def intention(self) -> str:
-        return "shape all data" if self.data_key == "." else f"shape {self.data_key!r}"
+        return "transform all data" if self.data_key == "." else f"transform {self.data_key!r}"
 
     def run(self, ctx: Context) -> Any:
-        return ctx.expressions.filter(self.expression, ctx.look(self.data_key), ctx.jq_output)
+        return ctx.expressions.filter(self.expression, ctx.peek(self.data_key), ctx.jq_output)

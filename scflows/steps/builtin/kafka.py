@@ -6,27 +6,27 @@ import time
 from dataclasses import dataclass
 
 from scflows.errors import StepError, UsageError
-from scflows.steps import Context, Promise, Step, option
+from scflows.steps import Acknowledgement, Context, Step, option
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from typing import Any
 
-#: Seconds that a cluster may take to acknowledge a record.
+#: Seconds to wait for the acknowledgement of a record.
 TIMEOUT = 30.0
-#: How many records may wait to be sent.
-AT_ONCE = 10_000
+#: The most records in the send buffer.
+MAX_BUFFERED = 10_000
 
 
 @dataclass(frozen=True)
 class KafkaStep(Step):
-    """Produce records, or consume those that have come.
+    """Produce or consume Kafka records.
 
-    The secret has `url` (such as `kafka://one:9092,two:9092`), or `host` and `port`; `username`, `password`,
-    `mechanism`, `ca` where they are wanted. `produce` sends each item of a list as JSON, any other value as one
-    record, and waits for all acknowledgements: the result is `{sent: N}`. `consume` gives a list of
-    `{topic, key, value}`, JSON where it is that; the offsets of its group are committed once that is stored.
+    The secret has `url` (for example `kafka://one:9092,two:9092`), or `host` and `port`; optionally `username`,
+    `password`, `mechanism` and `ca`. `produce` sends each item of a list as JSON, any other value as one record, and
+    waits for all acknowledgements; the result is `{sent: N}`. `consume` returns a list of `{topic, key, value}`, parsed
+    if the value is JSON; the group's offsets are committed once the list is stored.
 
     - name: tell
       type: kafka
@@ -36,21 +36,21 @@ class KafkaStep(Step):
       kafka: {secret: bus, mode: consume, topic: orders, group: flows, max_messages: 100, wait: 10}
     """
 
-    secret: str = option(help="the name of the secret that has the cluster")
-    topic: str = option(template=True, help="which records go to, or come from")
+    secret: str = option(help="name of the secret with the cluster and credentials")
+    topic: str = option(template=True, help="the topic to produce to or consume from")
     mode: str = option("produce", choices=("produce", "consume"))
-    data_key: str | None = option(None, help="what `produce` sends")
-    key: str | None = option(None, help="a jq expression: an item to the key of its record")
-    group: str | None = option(None, help="of consumers: each record goes to one of them")
-    max_messages: int = option(1000, minimum=1, help="the most that `consume` gives")
-    wait: float = option(10, minimum=0.001, help="seconds without a record after which `consume` ends")
+    data_key: str | None = option(None, help="the key of the value that `produce` sends")
+    key: str | None = option(None, help="a jq expression that returns the record key for an item")
+    group: str | None = option(None, help="the consumer group; each record is delivered to one of its members")
+    max_messages: int = option(1000, minimum=1, help="maximum number of records that `consume` returns")
+    wait: float = option(10, minimum=0.001, help="`consume` ends after this many seconds without a record")
 
     @classmethod
     def check(cls, options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         mode = options.get("mode") or "produce"
         needed = "data_key" if mode == "produce" else "group"
         if options.get(needed) is None:
-            yield needed, f"`{needed}` is missing, which {mode} needs"
+            yield needed, f"option {needed!r} is missing: {mode!r} needs it"
         if options.get("key") is not None:
             from scflows.expressions import compile_filter
 
@@ -60,7 +60,7 @@ class KafkaStep(Step):
                 yield "key", str(error)
 
     def writes(self) -> bool:
-        # Who consumes moves the group on.
+        # Consuming moves the offsets of the group.
         return True
 
     def intention(self) -> str:
@@ -72,12 +72,12 @@ class KafkaStep(Step):
     def run(self, ctx: Context) -> Any:
         from scflows.connectors.kafka import settings_of
 
-        # All keys are made before anything is sent.
+        # All keys are computed before anything is sent.
         records = self._records(ctx) if self.mode == "produce" else []
         try:
             settings = settings_of("", ctx.secret(self.secret))
         except UsageError as error:
-            raise StepError(f"the secret {self.secret!r}: {error}") from error
+            raise StepError(f"secret {self.secret!r}: {error}") from error
         problems: list[str] = []
 
         def failed(error: Any) -> None:
@@ -111,7 +111,7 @@ class KafkaStep(Step):
 
         try:
             for key, content in records:
-                while len(producer) >= AT_ONCE:
+                while len(producer) >= MAX_BUFFERED:
                     producer.poll(0.05)
                     ctx.sleep(0)
                 producer.produce(self.topic, content, key, on_delivery=arrived)
@@ -128,26 +128,26 @@ class KafkaStep(Step):
     def _key(self, ctx: Context, item: Any) -> bytes | None:
         if self.key is None:
             return None
-        found = ctx.expressions.filter(self.key, item)
-        return None if found is None else str(found).encode()
+        key = ctx.expressions.filter(self.key, item)
+        return None if key is None else str(key).encode()
 
     def _consume(self, ctx: Context, settings: dict[str, Any], problems: list[str]) -> Any:
         from confluent_kafka import Consumer, KafkaException
 
-        more = {
+        options = {
             "group.id": self.group,
             "enable.auto.commit": False,
             "auto.offset.reset": "earliest",
-            # The shortest that a broker allows: so long the next run waits for the share of one that was killed.
+            # The shortest time that brokers allow. If a run is killed, the next one waits this long for its partitions.
             "session.timeout.ms": 6000,
         }
-        consumer: Any = Consumer({**settings, **more})
-        taken: list[Any] = []
+        consumer: Any = Consumer({**settings, **options})
+        received: list[Any] = []
         try:
             consumer.subscribe([self.topic])
             since = time.monotonic()
-            while len(taken) < self.max_messages and time.monotonic() - since < self.wait:
-                records = consumer.consume(self.max_messages - len(taken), 0.05)
+            while len(received) < self.max_messages and time.monotonic() - since < self.wait:
+                records = consumer.consume(self.max_messages - len(received), 0.05)
                 for record in records:
                     if record.error() is not None:
                         raise StepError(f"{self.intention()}: {record.error()}")
@@ -155,25 +155,25 @@ class KafkaStep(Step):
                     since = time.monotonic()
                 if problems:
                     raise StepError(f"{self.intention()}: {problems[0]}")
-                taken += records
+                received += records
                 ctx.sleep(0)
-            value = [_told(record) for record in taken]
+            value = [_values(record) for record in received]
         except KafkaException as error:
             consumer.close()
             raise StepError(f"{self.intention()}: {error.args[0]}") from error
         except BaseException:
             consumer.close()
             raise
-        ctx.promises.append(Promise(_committing(consumer, taken), consumer.close))
+        ctx.acknowledgements.append(Acknowledgement(_commit(consumer, received), consumer.close))
         return value
 
 
-def _committing(consumer: Any, taken: list[Any]) -> Callable[[], None]:
-    def keep() -> None:
+def _commit(consumer: Any, received: list[Any]) -> Callable[[], None]:
+    def commit() -> None:
         from confluent_kafka import TopicPartition
 
         last: dict[tuple[str, int], int] = {}
-        for record in taken:
+        for record in received:
             last[record.topic(), record.partition()] = record.offset() + 1
         try:
             if last:
@@ -182,10 +182,10 @@ def _committing(consumer: Any, taken: list[Any]) -> Callable[[], None]:
         finally:
             consumer.close()
 
-    return keep
+    return commit
 
 
-def _told(record: Any) -> dict[str, Any]:
+def _values(record: Any) -> dict[str, Any]:
     from scflows.documents import parse_json
 
     key, content = record.key(), record.value()

@@ -1,4 +1,4 @@
-"""Publish and take MQTT messages."""
+"""Publish and receive MQTT messages."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ import time
 from dataclasses import dataclass
 
 from scflows.errors import StepError, UsageError
-from scflows.steps import Context, Promise, Step, option
+from scflows.steps import Acknowledgement, Context, Step, option
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from typing import Any
 
-#: Seconds that connecting, and an answer of the broker, may take.
+#: Seconds to wait for a connection and for each response of the broker.
 TIMEOUT = 15.0
 
 
 @dataclass(frozen=True)
 class MqttStep(Step):
-    """Publish messages, or take those that have come.
+    """Publish or receive MQTT messages.
 
-    The secret has `url` (such as `mqtts://host:8883`), or `host` and `port`; `username`, `password`, `ca` where they
-    are wanted. `publish` sends the value of `data_key` as JSON, a text as it is; with `each` every item of a list by
-    itself, and waits until the broker has them all (QoS 1): the result is `{sent: N}`. `take` gives a list of
-    `{topic, payload}`, JSON where it is that; messages are acknowledged once that is stored. With a `session` the
-    broker keeps what comes between two runs.
+    The secret has `url` (for example `mqtts://host:8883`), or `host` and `port`; optionally `username`, `password` and
+    `ca`. `publish` sends the value of `data_key` as JSON, text unchanged, with `each` every item of a list separately.
+    It waits until the broker has accepted all messages (QoS 1); the result is `{sent: N}`. `take` returns a list of
+    `{topic, payload}`, parsed if the payload is JSON; messages are acknowledged once the list is stored. With a
+    `session` the broker keeps messages that arrive between runs.
 
     - name: tell the floor
       type: mqtt
@@ -35,20 +35,20 @@ class MqttStep(Step):
       mqtt: {secret: bus, mode: take, topic: orders/#, session: flows, max_messages: 100, wait: 5}
     """
 
-    secret: str = option(help="the name of the secret that has the broker")
-    topic: str = option(template=True, help="for `take` it may have wildcards")
+    secret: str = option(help="name of the secret with the broker and credentials")
+    topic: str = option(template=True, help="the topic; may contain wildcards for `take`")
     mode: str = option("publish", choices=("publish", "take"))
-    data_key: str | None = option(None, help="what `publish` sends")
-    each: bool = option(False, help="send every item of a list by itself")
-    retain: bool = option(False, help="the broker keeps the last one for those who come later")
-    session: str | None = option(None, help="the name under which the broker keeps what comes for `take`")
-    max_messages: int = option(1000, minimum=1, help="the most that `take` gives")
-    wait: float = option(5, minimum=0.001, help="seconds without a message after which `take` ends")
+    data_key: str | None = option(None, help="the key of the value that `publish` sends")
+    each: bool = option(False, help="send every item of a list as its own message")
+    retain: bool = option(False, help="the broker keeps the last message for later subscribers")
+    session: str | None = option(None, help="name of a persistent session for `take`")
+    max_messages: int = option(1000, minimum=1, help="maximum number of messages that `take` returns")
+    wait: float = option(5, minimum=0.001, help="`take` ends after this many seconds without a message")
 
     @classmethod
     def check(cls, options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         if (options.get("mode") or "publish") == "publish" and options.get("data_key") is None:
-            yield "data_key", "`data_key` is missing, which publish needs"
+            yield "data_key", "option 'data_key' is missing: 'publish' needs it"
 
     def writes(self) -> bool:
         return self.mode == "publish" or self.session is not None
@@ -60,33 +60,33 @@ class MqttStep(Step):
         return {"sent": 0} if self.mode == "publish" else []
 
     def run(self, ctx: Context) -> Any:
-        from scflows.connectors.mqtt import broker, new_client
+        from scflows.connectors.mqtt import broker_of, new_client
 
         contents = self._contents(ctx) if self.mode == "publish" else []
         try:
-            where = broker("", ctx.secret(self.secret))
-            client = new_client(where, self.session or "", "3.1.1", self.mode == "take", self.session is None)
+            broker = broker_of("", ctx.secret(self.secret))
+            client = new_client(broker, self.session or "", "3.1.1", self.mode == "take", self.session is None)
         except UsageError as error:
-            raise StepError(f"the secret {self.secret!r}: {error}") from error
+            raise StepError(f"secret {self.secret!r}: {error}") from error
         problems: list[str] = []
         ready: list[bool] = []
-        client.on_connect = lambda *told: problems.append(str(told[3])) if told[3].is_failure else ready.append(True)
-        # A message that the broker kept for this client may come before anything else.
-        come: list[Any] = []
-        client.on_message = lambda *told: come.append(told[2])
+        client.on_connect = lambda *args: problems.append(str(args[3])) if args[3].is_failure else ready.append(True)
+        # A message stored for this session may arrive before any other event.
+        received: list[Any] = []
+        client.on_message = lambda *args: received.append(args[2])
         try:
-            client.connect(where.host, where.port, 60)
+            client.connect(broker.host, broker.port, 60)
         except (OSError, ValueError) as error:
-            raise StepError(f"mqtt {where.address}: {getattr(error, 'strerror', None) or error}") from error
+            raise StepError(f"mqtt {broker.address}: {getattr(error, 'strerror', None) or error}") from error
         done = False
         client.loop_start()
         try:
-            self._until(ctx, lambda: bool(ready or problems), f"mqtt {where.address}: no answer")
+            self._wait_until(ctx, lambda: bool(ready or problems), f"mqtt {broker.address}: no response")
             if problems:
-                raise StepError(f"mqtt {where.address}: refused: {problems[0]}")
+                raise StepError(f"mqtt {broker.address}: refused: {problems[0]}")
             if self.mode == "publish":
                 return self._publish(ctx, client, contents)
-            found = self._take(ctx, client, come)
+            found = self._take(ctx, client, received)
             done = True
             return found
         finally:
@@ -98,7 +98,7 @@ class MqttStep(Step):
 
         value = ctx.value(str(self.data_key))
         if self.each and not isinstance(value, list):
-            raise StepError(f"{self.data_key!r} is no list; `each` sends its items")
+            raise StepError(f"{self.data_key!r} is not a list; `each` needs one")
         items = value if self.each else [value]
         return [item.encode() if isinstance(item, str) else json_bytes(item) for item in items]
 
@@ -108,35 +108,35 @@ class MqttStep(Step):
         except ValueError as error:
             raise StepError(f"{self.intention()}: {error}") from error
         for each in sent:
-            self._until(ctx, each.is_published, f"{self.intention()}: the broker has not taken it")
+            self._wait_until(ctx, each.is_published, f"{self.intention()}: not acknowledged by the broker")
         return {"sent": len(sent)}
 
-    def _take(self, ctx: Context, client: Any, come: list[Any]) -> Any:
+    def _take(self, ctx: Context, client: Any, received: list[Any]) -> Any:
         granted: list[Any] = []
-        client.on_subscribe = lambda *told: granted.extend(told[3])
+        client.on_subscribe = lambda *args: granted.extend(args[3])
         client.subscribe(self.topic, 1)
-        self._until(ctx, lambda: bool(granted), f"{self.intention()}: no answer")
+        self._wait_until(ctx, lambda: bool(granted), f"{self.intention()}: no response")
         if granted[0].is_failure:
             raise StepError(f"{self.intention()}: refused: {granted[0]}")
         seen, since = -1, time.monotonic()
-        while len(come) < self.max_messages and time.monotonic() - since < self.wait:
-            if len(come) != seen:
-                seen, since = len(come), time.monotonic()
+        while len(received) < self.max_messages and time.monotonic() - since < self.wait:
+            if len(received) != seen:
+                seen, since = len(received), time.monotonic()
             ctx.sleep(0.02)
-        taken = come[: self.max_messages]
+        taken = received[: self.max_messages]
 
-        def keep() -> None:
+        def acknowledge() -> None:
             for message in taken:
                 if message.qos:
                     client.ack(message.mid, message.qos)
             _close(client)
 
-        ctx.promises.append(Promise(keep, lambda: _close(client)))
+        ctx.acknowledgements.append(Acknowledgement(acknowledge, lambda: _close(client)))
         return [{"topic": message.topic, "payload": _value(message.payload)} for message in taken]
 
-    def _until(self, ctx: Context, holds: Any, problem: str) -> None:
+    def _wait_until(self, ctx: Context, condition: Any, problem: str) -> None:
         ends = time.monotonic() + TIMEOUT
-        while not holds():
+        while not condition():
             if time.monotonic() > ends:
                 raise StepError(f"{problem} within {TIMEOUT:g} s")
             ctx.sleep(0.005)

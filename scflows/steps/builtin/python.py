@@ -7,43 +7,43 @@ from dataclasses import dataclass
 
 from scflows.errors import StepError
 from scflows.steps import Context, Step, option
-from scflows.steps.program_environment import as_texts, wrong_variables
+from scflows.steps.program_environment import as_texts, variable_mistakes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from typing import Any
 
-#: What a function sees of the variables, besides those it is given: libraries look for their files in HOME.
+#: The environment variables that are passed on, besides `env`. Libraries look for their files in HOME.
 VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "TZ")
 
 
 @dataclass(frozen=True)
 class PythonStep(Step):
-    """Call a function of a Python file with the data as its argument; what it returns is the result.
+    """Call a function of a Python file with the data as its argument; the result is its return value.
 
-    It runs in DATA_PATH as a process of its own, by the Python that runs the flow. What it prints goes into the
-    log; an exception is the step's error. Whatever it starts ends with it.
+    The function runs in DATA_PATH in a process of its own, with the Python that runs the flow. Its output goes to the
+    log; an exception fails the step. Processes it has started are killed when it ends.
 
     - name: fit
       type: python
       python: {path: scripts/fit.py, function: fit, data_key: readings}
     """
 
-    path: str = option(help="in DATA_PATH; what begins with flow: lies beside the flow file")
-    function: str = option(help="its name")
-    data_key: str = option(".", help="what it is called with")
+    path: str = option(help="in DATA_PATH; with the prefix `flow:` in the flow's folder")
+    function: str = option(help="the name of the function")
+    data_key: str = option(".", help="the key of the argument")
     env: dict[str, Any] | None = option(
-        None, template=True, secrets=True, help="its variables, besides PATH, HOME, TZ and language"
+        None, template=True, secrets=True, help="environment variables, besides PATH, HOME, TZ and the language"
     )
-    max_bytes: int = option(64 * 1024 * 1024, minimum=1, help="the most its answer may have, as JSON")
+    max_bytes: int = option(64 * 1024 * 1024, minimum=1, help="maximum size of the return value as JSON")
 
     @classmethod
     def check(cls, options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         if not options["function"].isidentifier():
-            yield "function", f"{options['function']!r} is no name of a function"
-        for told in wrong_variables(options.get("env")):
-            yield "env", told
+            yield "function", f"{options['function']!r} is not a valid function name"
+        for message in variable_mistakes(options.get("env")):
+            yield "env", message
 
     def writes(self) -> bool:
         return True
@@ -62,34 +62,34 @@ class PythonStep(Step):
         require("python", ctx.settings, ctx.flow_file)
         file = ctx.readable(self.path)
         if not os.path.isfile(file):
-            raise StepError(f"{self.path}: there is no such file")
-        # Who may write the file decides what runs, as for the flow's own.
+            raise StepError(f"{self.path}: file not found")
+        # Whoever can write this file decides what runs, as with the flow file.
         require("python", ctx.settings, file, self.path)
-        words = [sys.executable, "-P", python_call.__file__, file, self.function]
+        command = [sys.executable, "-P", python_call.__file__, file, self.function]
         folder = ctx.settings.data_path
-        given = documents.json_bytes(ctx.look(self.data_key))
+        argument = documents.json_bytes(ctx.peek(self.data_key))
         try:
             os.makedirs(folder, exist_ok=True)
-            ended = run_program(words, folder, self._environment(ctx), given, self.max_bytes)
+            result = run_program(command, folder, self._environment(ctx), argument, self.max_bytes)
         except (OSError, ValueError) as error:
-            raise StepError(f"{self._shown()}: {error}") from error
+            raise StepError(f"{self._title()}: {error}") from error
         except StepError as error:
-            raise StepError(f"{self._shown()}: {error}") from error
-        if ended.errors:
-            ctx.log.info(ended.errors.decode("utf-8", "replace").rstrip())
-        if not ended.output:
-            told = f"killed by signal {-ended.code}" if ended.code < 0 else f"ended with exit status {ended.code}"
-            raise StepError(f"{self._shown()}: {told} before it answered")
-        answer = documents.parse_json(documents.decode(ended.output, self._shown()), self._shown())
+            raise StepError(f"{self._title()}: {error}") from error
+        if result.errors:
+            ctx.log.info(result.errors.decode("utf-8", "replace").rstrip())
+        if not result.output:
+            end = f"killed by signal {-result.code}" if result.code < 0 else f"exited with status {result.code}"
+            raise StepError(f"{self._title()}: {end} before it returned a value")
+        answer = documents.parse_json(documents.decode(result.output, self._title()), self._title())
         if "error" in answer:
-            raise StepError(f"{self._shown()}: {answer['error']}", exception=answer["exception"])
+            raise StepError(f"{self._title()}: {answer['error']}", exception=answer["exception"])
         return answer["result"]
 
     def _environment(self, ctx: Context) -> dict[str, str]:
-        around = ctx.settings.environment
+        environment = ctx.settings.environment
         variables = {"PATH": os.defpath, "PYTHONUTF8": "1"}
-        variables |= {name: around[name] for name in VARIABLES if around.get(name)}
+        variables |= {name: environment[name] for name in VARIABLES if environment.get(name)}
         return {**variables, **as_texts(self.env)}
 
-    def _shown(self) -> str:
+    def _title(self) -> str:
         return f"{self.function} of {self.path}"

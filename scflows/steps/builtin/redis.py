@@ -1,4 +1,4 @@
-"""Keep values in Redis, and take them from there."""
+"""Read and write values in Redis."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from typing import Any
 
-#: Seconds that the server may take for one answer.
+#: Seconds to wait for each response of the server.
 TIMEOUT = 30.0
 READING = ("get",)
 WITH_VALUE = ("set", "push", "publish")
@@ -20,12 +20,12 @@ WITH_VALUE = ("set", "push", "publish")
 
 @dataclass(frozen=True)
 class RedisStep(Step):
-    """Call Redis. Values are JSON.
+    """Read and write values in Redis, as JSON.
 
-    The secret has `url` (such as `redis://host:6379/0`), or `host` and `port`; `username` and `password` where they
-    are wanted. `get` and `pop` give the value, null where there is none; `delete` whether it was there; `incr` the
-    number that it is now; `push` how many the list has now; `publish` how many were listening; `set` true. What
-    `push` puts at the end of a list `pop` takes from its beginning.
+    The secret has `url` (for example `redis://host:6379/0`), or `host` and `port`; optionally `username` and
+    `password`. The result depends on the command: `get` and `pop` return the value or null, `delete` whether the key
+    existed, `incr` the new number, `push` the new length of the list, `publish` the number of subscribers, `set` true.
+    `push` appends to a list and `pop` takes the first item.
 
     - name: keep the last
       type: redis
@@ -36,19 +36,19 @@ class RedisStep(Step):
     """
 
     command: str = option(choices=("get", "set", "delete", "incr", "push", "pop", "publish"))
-    key: str = option(template=True, help="of the value; for `publish` the channel")
-    secret: str = option(help="the name of the secret that has the server")
-    data_key: str | None = option(None, help="whose value `set`, `push` and `publish` send")
-    ttl: float | None = option(None, minimum=0.001, help="seconds after which what was `set` is gone")
+    key: str = option(template=True, help="the key, or the channel for `publish`")
+    secret: str = option(help="name of the secret with the server and credentials")
+    data_key: str | None = option(None, help="the key of the value that `set`, `push` and `publish` send")
+    ttl: float | None = option(None, minimum=0.001, help="seconds until a value that was `set` expires")
     by: int = option(1, help="how much `incr` adds")
 
     @classmethod
     def check(cls, options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         command = options.get("command")
         if command in WITH_VALUE and options.get("data_key") is None:
-            yield "data_key", f"`data_key` is missing, which {command} needs"
+            yield "data_key", f"option 'data_key' is missing: {command!r} needs it"
         if options.get("ttl") is not None and command != "set":
-            yield "ttl", "`ttl` is for `set`"
+            yield "ttl", "'ttl' works only with `set`"
 
     def writes(self) -> bool:
         return self.command not in READING
@@ -69,11 +69,11 @@ class RedisStep(Step):
                 "", ctx.secret(self.secret), TIMEOUT if remaining is None else max(0.1, min(TIMEOUT, remaining))
             )
         except UsageError as error:
-            raise StepError(f"the secret {self.secret!r}: {error}") from error
+            raise StepError(f"secret {self.secret!r}: {error}") from error
         from redis import RedisError
 
         try:
-            return self._called(server, content)
+            return self._run_command(server, content)
         except RedisError as error:
             raise StepError(f"{self.intention()}: {' '.join(str(error).split())}") from error
         finally:
@@ -84,7 +84,7 @@ class RedisStep(Step):
 
         return json_bytes(ctx.value(str(self.data_key))) if self.command in WITH_VALUE else b""
 
-    def _called(self, server: Any, content: bytes) -> Any:
+    def _run_command(self, server: Any, content: bytes) -> Any:
         if self.command == "set":
             milliseconds = None if self.ttl is None else max(1, round(self.ttl * 1000))
             return bool(server.set(self.key, content, px=milliseconds))

@@ -14,19 +14,16 @@ if TYPE_CHECKING:
 
     from scflows.connectors.http.request import HttpRequest
 
-#: What has a body even if none is given.
-WITH_BODY = ("POST", "PUT", "PATCH")
-
-#: What the name of a header may have besides letters and digits (RFC 9110, 5.6.2).
+#: Allowed characters in the names of headers, besides letters and digits (RFC 9110, 5.6.2).
 HEADER_SIGNS = "!#$%&'*+-.^_`|~"
 
 
 @dataclass(frozen=True)
 class RestStep(Step):
-    """Call an HTTP API. The result is the answer's JSON, its text where it is no JSON, null without a body.
+    """Call an HTTP API. The result is the JSON of the response, its text if it is not JSON, null without a body.
 
-    Any status but 2xx is an error with `status_code` and `response_content`. What is secret is sent to the
-    server of `uri` alone, wherever redirects and pages lead.
+    A status other than 2xx is an error with `status_code` and `response_content`. Secrets are sent only to the server
+    of `uri`, never to other servers that redirects or next pages point to.
 
     - name: readings
       type: rest
@@ -50,18 +47,20 @@ class RestStep(Step):
 
     uri: str = option(template=True, secrets=True)
     method: str = option("GET", choices=("GET", "POST", "PUT", "PATCH", "DELETE"), any_case=True)
-    query: dict[str, Any] | None = option(None, template=True, secrets=True, help="added to what the uri already has")
-    headers: dict[str, Any] | None = option(None, template=True, secrets=True)
-    body: dict[str, Any] | list[Any] | None = option(None, help="sent as JSON exactly as written")
-    data_key: str | None = option(None, help="key whose value is the body; wins over `body`")
-    authentication: dict[str, Any] | None = option(
-        None, help="{type: basic, token or api-key, secret: NAME, bearer: the word before a token}"
+    query: dict[str, Any] | None = option(
+        None, template=True, secrets=True, help="query parameters, added to those of `uri`"
     )
-    verify: bool | str = option(True, help="false, or a file in DATA_PATH with the certificates to trust")
+    headers: dict[str, Any] | None = option(None, template=True, secrets=True)
+    body: dict[str, Any] | list[Any] | None = option(None, help="sent as JSON, exactly as written")
+    data_key: str | None = option(None, help="the key of the body; takes precedence over `body`")
+    authentication: dict[str, Any] | None = option(
+        None, help="{type: basic, token or api-key, secret: NAME, bearer: the prefix of the token}"
+    )
+    verify: bool | str = option(True, help="false, or a file in DATA_PATH with trusted certificates")
     paginate: dict[str, Any] | None = option(
         None, help="{by: link, page, offset or cursor, param, next, items, max_pages}"
     )
-    max_bytes: int = option(64 * 1024 * 1024, minimum=1, help="the most an answer may have")
+    max_bytes: int = option(64 * 1024 * 1024, minimum=1, help="maximum size of a response")
 
     @classmethod
     def check(cls, options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -69,21 +68,20 @@ class RestStep(Step):
             if not name or not all(
                 letter in HEADER_SIGNS or (letter.isascii() and letter.isalnum()) for letter in name
             ):
-                yield "headers", f"{name!r} is no name for a header"
+                yield "headers", f"{name!r} is not a valid header name"
             if isinstance(value, list | dict):
-                yield "headers", f"the header {name!r} must be a text, a number or true or false"
+                yield "headers", f"header {name!r} must be text, a number, true or false"
         for name, value in (options.get("query") or {}).items():
             items = value if isinstance(value, list) else [value]
             if any(isinstance(item, list | dict) for item in items):
-                yield "query", f"the parameter {name!r} must be a text, a number, true or false, or a list of those"
-
+                yield "query", f"parameter {name!r} must be text, a number, true, false or a list of those"
         if options.get("authentication") is not None:
             from scflows.secrets import http_auth
 
             for message in http_auth.mistakes_of(options["authentication"]):
                 yield "authentication", f"authentication: {message}"
         if options.get("verify") == "":
-            yield "verify", "'verify' is true, false or the path of a file"
+            yield "verify", "'verify' must be true, false or the path of a file"
         if options.get("paginate") is not None:
             from scflows.connectors.http import pagination
             from scflows.expressions import compile_filter
@@ -100,20 +98,20 @@ class RestStep(Step):
         return f"send {self.method.upper()} {shown(self.uri)}"
 
     def run(self, ctx: Context) -> Any:
-        exchange = self._exchange(ctx)
+        request = self._request(ctx)
         parameters = list(self._parameters())
         if self.paginate is None:
-            value, _ = exchange.fetch(self.uri, parameters)
+            value, _ = request.fetch(self.uri, parameters)
             return value
         from scflows.connectors.http.pagination import all_items
 
         def page(uri: str, parameters: list[tuple[str, str]]) -> tuple[Any, str | None]:
-            found: tuple[Any, str | None] = ctx.tried(lambda: exchange.fetch(uri, parameters))
+            found: tuple[Any, str | None] = ctx.with_retry(lambda: request.fetch(uri, parameters))
             return found
 
         return all_items(self.paginate, self.uri, parameters, page, ctx.expressions.filter)
 
-    def _exchange(self, ctx: Context) -> HttpRequest:
+    def _request(self, ctx: Context) -> HttpRequest:
         from scflows.connectors.http.request import HttpRequest
 
         login = None
@@ -142,7 +140,7 @@ class RestStep(Step):
             return self.verify
         path = ctx.readable(self.verify)
         if not os.path.isfile(path):
-            raise StepError(f"verify: there is no file {self.verify!r}")
+            raise StepError(f"verify: file {self.verify!r} not found")
         return path
 
     def _body(self, ctx: Context) -> bytes | None:
@@ -151,7 +149,7 @@ class RestStep(Step):
         method = self.method.upper()
         if method == "GET" or (method == "DELETE" and self.body is None and self.data_key is None):
             return None
-        value = ctx.look(self.data_key) if self.data_key is not None else self.body
+        value = ctx.peek(self.data_key) if self.data_key is not None else self.body
         if value is None and self.data_key is None:
             value = {}
         if not isinstance(value, dict | list):

@@ -1,4 +1,4 @@
-"""Look into the history of runs."""
+"""Read the history of runs."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 @dataclass(frozen=True)
 class RunsStep(Step):
-    """List runs of the history, the newest first, each with its task, status, message and failed step.
+    """List runs of the history, newest first, each with its task, status, message and failed step.
 
-    Times are ISO 8601 text in TIMEZONE.
+    Times are ISO 8601 text in the zone of TIMEZONE.
 
     - name: failures
       type: runs
       runs: {status: [failed, crashed], since: 1d}
     """
 
-    status: list[Any] | str | None = option(None, help="only runs that ended so; a status or a list")
-    since: str | None = option(None, template=True, help="started so long ago at most: 90s, 30m, 12h, 1d, 2w")
+    status: list[Any] | str | None = option(None, help="only runs with this status, or one of a list")
+    since: str | None = option(None, template=True, help="only runs started within this time: 90s, 30m, 12h, 1d, 2w")
     task: str | None = option(None, template=True, help="only runs of this task")
-    limit: int = option(1000, minimum=1, help="so many of the newest")
+    limit: int = option(1000, minimum=1, help="maximum number of runs")
 
     @classmethod
     def check(cls, options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -39,29 +39,29 @@ class RunsStep(Step):
 
         for status in _listed(options.get("status")):
             if status not in STATUSES:
-                told = nearest(str(status), STATUSES) or f"; there are {', '.join(STATUSES)}"
-                yield "status", f"there is no status {status!r}{told}"
+                hint = nearest(str(status), STATUSES) or f"; use one of {', '.join(STATUSES)}"
+                yield "status", f"unknown status {status!r}{hint}"
         since = options.get("since")
         if since is not None and "{" not in since and _seconds(since) is None:
-            yield "since", f"{since!r} is no time such as 12h or 1d"
+            yield "since", f"{since!r} is not a valid duration; use for example 12h or 1d"
 
     def run(self, ctx: Context) -> Any:
         from scflows.history.contract import Query
         from scflows.history.store import ask
 
-        back = None if not self.since else _seconds(self.since)
-        if self.since and back is None:
-            raise StepError(f"since: {self.since!r} is no time such as 12h or 1d")
-        wanted = Query(
+        age = None if not self.since else _seconds(self.since)
+        if self.since and age is None:
+            raise StepError(f"since: {self.since!r} is not a valid duration; use for example 12h or 1d")
+        query = Query(
             task=self.task or None,
             statuses=tuple(_listed(self.status)),
-            since=None if back is None else time.time() - back,
+            since=None if age is None else time.time() - age,
             limit=self.limit,
         )
         problems: list[str] = []
         found = ask(
             ctx.settings,
-            lambda store: [store.run(run.id) or run for run in store.find(wanted)],
+            lambda store: [store.run(run.id) or run for run in store.find(query)],
             [],
             report=problems.append,
         )

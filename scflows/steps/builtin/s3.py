@@ -1,4 +1,4 @@
-"""Get and put what an S3 store has."""
+"""Read and write objects of an S3 store."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ WRITING = ("put", "delete")
 
 @dataclass(frozen=True)
 class S3Step(Step):
-    """Get, put, list or delete objects of S3 or a store that speaks its language.
+    """Get, put, list or delete objects of S3 or a compatible store.
 
-    The secret has `access_key` and `secret_key` (or `username` and `password`) and, for a store that is not
-    Amazon's, `url`; also `region`, `session_token`. Without `path`, `get` gives the text of the object and `put`
-    sends the value of `data_key` as JSON. `put` and `get` with a `path` give `{bucket, key, bytes}`, `list` a list of
-    `{key, bytes, changed}` below `key`, `exists` true or false, `delete` whether it was there.
+    The secret has `access_key` and `secret_key` (or `username` and `password`), for other stores than Amazon's `url`,
+    and optionally `region` and `session_token`. Without `path`, `get` returns the text of the object and `put` sends
+    the value of `data_key` as JSON. `put`, and `get` with a `path`, return `{bucket, key, bytes}`, `list` a list of
+    `{key, bytes, changed}`, `exists` true or false, `delete` whether the object existed.
 
     - name: ship the day
       type: s3
@@ -33,22 +33,24 @@ class S3Step(Step):
       s3: {secret: store, mode: list, bucket: reports, key: "2026-"}
     """
 
-    bucket: str = option(template=True, help="where the object is")
+    bucket: str = option(template=True, help="the bucket of the object")
     mode: str = option("get", choices=("get", "put", "list", "delete", "exists"))
-    key: str = option("", template=True, help="of the object; for `list` how keys begin")
-    secret: str | None = option(None, help="the name of the secret with the login; else the usual AWS variables")
+    key: str = option("", template=True, help="the key of the object; for `list` a prefix")
+    secret: str | None = option(None, help="name of the secret with the credentials (default: the usual AWS variables)")
     path: str | None = option(None, template=True, help="a file in DATA_PATH")
-    data_key: str | None = option(None, help="whose value `put` sends as JSON, a text as it is")
-    max_bytes: int = option(64 * 1024 * 1024, minimum=1, help="the most that `get` takes without a `path`")
-    max_items: int = option(10_000, minimum=1, help="the most that `list` gives")
+    data_key: str | None = option(
+        None, help="the key of the value that `put` sends, as JSON or unchanged if it is text"
+    )
+    max_bytes: int = option(64 * 1024 * 1024, minimum=1, help="maximum size for `get` without a `path`")
+    max_items: int = option(10_000, minimum=1, help="maximum number of objects for `list`")
 
     @classmethod
     def check(cls, options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         mode = options.get("mode") or "get"
         if mode != "list" and not options.get("key"):
-            yield "key", f"`key` is missing, which {mode} needs"
+            yield "key", f"option 'key' is missing: {mode!r} needs it"
         if mode == "put" and (options.get("path") is None) == (options.get("data_key") is None):
-            yield "mode", "either `path` or `data_key` says what is put"
+            yield "mode", "`put` needs either `path` or `data_key`"
 
     def writes(self) -> bool:
         return self.mode in WRITING or (self.mode == "get" and self.path is not None)
@@ -63,14 +65,14 @@ class S3Step(Step):
         from scflows.connectors.s3 import client
 
         if self.data_key is not None:
-            ctx.look(self.data_key)
+            ctx.peek(self.data_key)
         fields = (
             {} if self.secret is None else {name: ctx.secret(self.secret)[name] for name in ctx.secret(self.secret)}
         )
         store = client(fields)
-        return self._called(lambda: getattr(self, f"_{self.mode}")(ctx, store))
+        return self._translate_errors(lambda: getattr(self, f"_{self.mode}")(ctx, store))
 
-    def _called(self, call: Callable[[], Any]) -> Any:
+    def _translate_errors(self, call: Callable[[], Any]) -> Any:
         from boto3.exceptions import Boto3Error
         from botocore.exceptions import BotoCoreError, ClientError
 
@@ -79,8 +81,8 @@ class S3Step(Step):
         except (BotoCoreError, ClientError, Boto3Error) as error:
             from scflows.connectors.s3 import reason
 
-            told, status = reason(error)
-            raise StepError(f"{self.intention()}: {told}", status_code=status) from error
+            message, status = reason(error)
+            raise StepError(f"{self.intention()}: {message}", status_code=status) from error
 
     def _get(self, ctx: Context, store: Any) -> Any:
         if self.path is not None:
@@ -97,11 +99,13 @@ class S3Step(Step):
             return {"bucket": self.bucket, "key": self.key, "bytes": size}
         content = store.get_object(Bucket=self.bucket, Key=self.key)["Body"].read(self.max_bytes + 1)
         if len(content) > self.max_bytes:
-            raise StepError(f"{self.intention()}: has more than {self.max_bytes} bytes (max_bytes); give a `path`")
+            raise StepError(
+                f"{self.intention()}: the object is larger than {self.max_bytes} bytes (max_bytes); set `path`"
+            )
         try:
             return content.decode()
         except UnicodeDecodeError as error:
-            raise StepError(f"{self.intention()}: is no text; give a `path`") from error
+            raise StepError(f"{self.intention()}: the object is not text; set `path`") from error
 
     def _put(self, ctx: Context, store: Any) -> Any:
         if self.path is not None:
@@ -140,6 +144,6 @@ class S3Step(Step):
         return True
 
     def _delete(self, ctx: Context, store: Any) -> Any:
-        was_there = self._exists(ctx, store)
+        existed = self._exists(ctx, store)
         store.delete_object(Bucket=self.bucket, Key=self.key)
-        return was_there
+        return existed

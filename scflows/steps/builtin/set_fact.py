@@ -1,4 +1,4 @@
-"""Put a value into the data."""
+"""Set a value in the data."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SetFactStep(Step):
-    """Put a value into the data; text in it is rendered and stays text, unless it is parsed.
+    """Set a value in the data; text in it is rendered and stays text unless it is parsed.
 
     - name: limits
       type: set_fact
-      set_fact: {value: {low: 2, high: 30, said_by: "{{ __flow_path__ }}"}}
+      set_fact: {value: {low: 2, high: 30, source: "{{ __flow_path__ }}"}}
     - name: count
       type: set_fact
       set_fact: {value: "{{ limits | length }}", parse: json}
     """
 
-    value: Any = option(template=True, help="any value; lists and mappings keep their shape")
-    parse: str | None = option(None, choices=("json", "yaml"), help="read the rendered text as a value")
+    value: Any = option(template=True, help="any value; lists and mappings keep their structure")
+    parse: str | None = option(None, choices=("json", "yaml"), help="parse the rendered text as a value")
 
     @classmethod
     def check(cls, options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         if options.get("parse") is not None and not isinstance(options["value"], str):
-            yield "parse", "'parse' reads a text, and the value is none"
+            yield "parse", "'parse' needs a text as value"
 
     def intention(self) -> str:
         return "set a value"
@@ -40,5 +40,5 @@ class SetFactStep(Step):
             return self.value
         from scflows import documents
 
-        read = documents.parse_json if self.parse == "json" else documents.parse_yaml
-        return json_value(read(self.value, "the value"))
+        parse = documents.parse_json if self.parse == "json" else documents.parse_yaml
+        return json_value(parse(self.value, "the value"))

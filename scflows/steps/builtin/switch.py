@@ -1,4 +1,4 @@
-"""One of several steps."""
+"""Run one of several steps."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from typing import Any
 
-#: How values that are no text were spelled by older flows, besides their JSON text.
-OLDER = {True: "True", False: "False", None: "None"}
+#: The older spelling of values that are not text, matched in addition to their JSON text.
+OLDER_SPELLING = {True: "True", False: "False", None: "None"}
 
 
 @dataclass(frozen=True)
 class SwitchStep(Step):
-    """Run one of several steps: the first whose pattern matches the value from its start, else `default`.
+    """Run one of several steps: the first whose pattern matches the start of the value, otherwise `default`.
 
-    A value that is no text is matched by its JSON text. The step inside needs no name; its result is this step's.
+    A value that is not text is matched as JSON text. The inner step needs no name; its result is this step's result.
 
     - name: by kind
       type: switch
@@ -33,29 +33,29 @@ class SwitchStep(Step):
         default: {type: exit, exit: {message: "unknown kind {{ kind }}"}}
     """
 
-    data_key: str = option(help="the value")
-    cases: list[dict[str, Any]] = option(help="mappings of `when`, a regular expression, and `step`")
+    data_key: str = option(help="the key of the value")
+    cases: list[dict[str, Any]] = option(help="mappings with `when`, a regular expression, and `step`")
     default: dict[str, Any] | None = option(None, help="the step to run when no case matches")
 
     @classmethod
     def check(cls, options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         for number, case in enumerate(options["cases"], 1):
             if not isinstance(case, dict):
-                yield "cases", f"case {number} must be a mapping of `when` and `step`"
+                yield "cases", f"case {number} must be a mapping with `when` and `step`"
                 continue
             for key in case:
                 if key not in ("when", "step"):
-                    yield "cases", f"case {number}: unknown property {key!r}; it has when, step"
+                    yield "cases", f"case {number}: unknown property {key!r}; use when, step"
             if "step" not in case:
                 yield "cases", f"case {number} has no `step`"
             pattern = case.get("when")
             if pattern is None or isinstance(pattern, list | dict):
-                yield "cases", f"case {number} needs a regular expression as its `when`"
+                yield "cases", f"case {number} needs a regular expression as `when`"
                 continue
             try:
                 re.compile(_pattern(pattern))
             except (re.error, RecursionError, OverflowError) as error:
-                yield "cases", f"case {number}: when: {pattern!r} is no regular expression: {error}"
+                yield "cases", f"case {number}: when: {pattern!r} is not a valid regular expression: {error}"
 
     @classmethod
     def nested(cls, options: Mapping[str, Any]) -> Iterator[tuple[tuple[str | int, ...], Any]]:
@@ -67,10 +67,10 @@ class SwitchStep(Step):
             yield ("default",), options["default"]
 
     def intention(self) -> str:
-        return f"run the step that fits {self.data_key!r}"
+        return f"run the step that matches {self.data_key!r}"
 
     def run(self, ctx: Context) -> Any:
-        texts = _texts(ctx.look(self.data_key))
+        texts = _texts(ctx.peek(self.data_key))
         for case in self.cases:
             pattern = _pattern(case["when"])
             if any(re.match(pattern, text) for text in texts):
@@ -86,4 +86,4 @@ def _texts(value: Any) -> list[str]:
     if isinstance(value, str):
         return [value]
     text = json.dumps(value, ensure_ascii=False)
-    return [text, OLDER[value]] if value is None or isinstance(value, bool) else [text]
+    return [text, OLDER_SPELLING[value]] if value is None or isinstance(value, bool) else [text]

@@ -1,4 +1,4 @@
-"""Read, write, add to, sum up and sift tables."""
+"""Read, write, append to, aggregate and filter tables."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from scflows.connectors.tables.column import Columns
 
-#: The options that each mode uses; those it cannot do without come first, up to the bar.
+#: The options of each mode; the required ones come before the bar.
 USED = {
     "read": ("path", "|", "format", "columns", "limit", "missing"),
     "write": ("path", "data_key", "|", "format", "columns"),
@@ -28,7 +28,7 @@ USED = {
 
 @dataclass(frozen=True)
 class TableStep(Step):
-    """Read, write, add to, sum up and sift tables: lists of mappings, in files of several formats.
+    """Read, write, append to, aggregate and filter tables: lists of mappings, in files of several formats.
 
     - name: readings
       type: table
@@ -50,27 +50,25 @@ class TableStep(Step):
       table: {mode: append, path: output/warm.csv, data_key: warm, unique: [station, time]}
     """
 
-    mode: str = option("read", choices=tuple(USED), help="what to do; filter and group work on data alone")
-    path: str | None = option(None, template=True, help="in DATA_PATH; csv, tsv, jsonl, ndjson, parquet, xlsx")
+    mode: str = option("read", choices=tuple(USED), help="the operation; filter and group need no file")
+    path: str | None = option(None, template=True, help="a file in DATA_PATH; csv, tsv, jsonl, ndjson, parquet, xlsx")
     format: str | None = option(
-        None, choices=("csv", "tsv", "jsonl", "parquet", "excel"), help="where the path's ending does not say it"
+        None, choices=("csv", "tsv", "jsonl", "parquet", "excel"), help="if the file extension does not tell"
     )
-    data_key: str | None = option(None, help="the list of mappings to work on")
+    data_key: str | None = option(None, help="the key of the list of mappings")
     columns: dict[str, Any] | list[Any] | None = option(
         None,
-        help="a mapping gives columns a type (text, integer, number, boolean, date, datetime), a list names the "
-        "only ones wanted",
+        help="a mapping of columns to types (text, integer, number, boolean, date, datetime), or a list of the columns "
+        "to keep",
     )
-    limit: int | None = option(None, minimum=0, help="the most rows that are taken")
-    missing: str = option(
-        "error", choices=("error", "empty"), help="what a file means that is missing or holds nothing"
-    )
-    unique: list[Any] | None = option(None, help="columns by which a row is added only once")
-    by: list[Any] | None = option(None, help="columns to group by; [] for one row of all")
+    limit: int | None = option(None, minimum=0, help="maximum number of rows")
+    missing: str = option("error", choices=("error", "empty"), help="the result for a file that is missing or empty")
+    unique: list[Any] | None = option(None, help="columns that identify a row; existing rows are not appended again")
+    by: list[Any] | None = option(None, help="columns to group by; [] for a single group")
     values: dict[str, Any] | None = option(
-        None, help="columns of the result, such as mean:temp; count sum mean min max median std first last"
+        None, help="result columns, for example mean:temp; count sum mean min max median std first last"
     )
-    where: Any = option(None, help="a condition or a list of them, on the columns and `row`")
+    where: Any = option(None, help="a condition or a list of conditions, on the columns and `row`")
 
     @classmethod
     def check(cls, options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -78,10 +76,10 @@ class TableStep(Step):
         used = USED[mode]
         for name in used[: used.index("|")]:
             if options.get(name) is None:
-                yield name, f"option {name!r} is missing: mode {mode!r} needs it"
+                yield name, f"option {name!r} is missing: {mode!r} needs it"
         for name in options:
             if name != "mode" and name not in used:
-                yield name, f"option {name!r} means nothing in mode {mode!r}"
+                yield name, f"option {name!r} has no effect in mode {mode!r}"
         yield from _check_path(options)
         yield from _check_columns(options)
         yield from _check_values(options)
@@ -92,9 +90,9 @@ class TableStep(Step):
 
     def intention(self) -> str:
         if self.mode == "group":
-            return f"sum up {self.data_key!r}" + (f" by {', '.join(map(str, self.by))}" if self.by else "")
+            return f"aggregate {self.data_key!r}" + (f" by {', '.join(map(str, self.by))}" if self.by else "")
         if self.mode == "filter":
-            return f"sift {self.data_key!r}"
+            return f"filter {self.data_key!r}"
         return f"append to {self.path}" if self.mode == "append" else f"{self.mode} {self.path}"
 
     def dry_result(self) -> Any:
@@ -118,7 +116,7 @@ class TableStep(Step):
         except UnicodeDecodeError as error:
             raise StepError(f"{self.path}: not UTF-8") from error
         except UnicodeEncodeError as error:
-            raise StepError(f"{self.path}: a text holds half a character, which UTF-8 cannot say") from error
+            raise StepError(f"{self.path}: a text contains half a surrogate pair, which UTF-8 cannot encode") from error
 
     def _read(self, ctx: Context, columns: Columns) -> list[dict[str, Any]]:
         from itertools import islice
@@ -129,14 +127,14 @@ class TableStep(Step):
         handler = find_format(format_name(self.path, self.format))
         path = ctx.readable(self.path)
         try:
-            # Until its first rows are in it, a file that another run appends to holds nothing.
+            # A file that another run has just created is empty until its first rows are written.
             if self.missing == "empty" and os.stat(path).st_size == 0:
                 return []
             with handler.open(path, self.path) as table:
                 if table.names is not None:
                     columns.check_known(table.names, self.path)
                 rows = islice(table.rows, self.limit)
-                return [columns.shaped(row, self.path, number) for number, row in rows]
+                return [columns.convert_row(row, self.path, number) for number, row in rows]
         except FileNotFoundError:
             if self.missing == "empty":
                 return []
@@ -144,13 +142,13 @@ class TableStep(Step):
 
     def _rows(self, ctx: Context, columns: Columns) -> list[dict[str, Any]]:
         assert self.data_key is not None
-        rows = ctx.look(self.data_key)
+        rows = ctx.peek(self.data_key)
         if not isinstance(rows, list):
-            raise StepError(f"{self.data_key!r} is no list of mappings; put a single row into a list")
+            raise StepError(f"{self.data_key!r} is not a list of mappings; put a single row into a list")
         for number, row in enumerate(rows, 1):
             if not isinstance(row, dict):
-                raise StepError(f"{self.data_key!r}: item {number} is no mapping")
-        return [columns.shaped(row, self.data_key, number) for number, row in enumerate(rows, 1)]
+                raise StepError(f"{self.data_key!r}: item {number} is not a mapping")
+        return [columns.convert_row(row, self.data_key, number) for number, row in enumerate(rows, 1)]
 
     def _write(self, ctx: Context, columns: Columns, rows: list[dict[str, Any]]) -> dict[str, int]:
         from scflows.connectors.tables import find_format, format_name, names_of
@@ -170,31 +168,31 @@ class TableStep(Step):
 
     def _group(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         from scflows.connectors.tables.column import Columns
-        from scflows.connectors.tables.group import Value, grouped
+        from scflows.connectors.tables.group import Aggregate, group_rows
 
         assert self.data_key is not None
-        by, said = self.by or [], self.values or {}
-        values = {name: Value.of(each) for name, each in said.items()}
+        by = self.by or []
+        values = {name: Aggregate.parse(each) for name, each in (self.values or {}).items()}
         if rows:
-            wanted = Columns.of([*by, *(value.column for value in values.values() if value.column)])
-            wanted.check_known({name: None for row in rows for name in row}, self.data_key)
-        return grouped(rows, by, values, self.data_key)
+            columns = Columns.of([*by, *(value.column for value in values.values() if value.column)])
+            columns.check_known({name: None for row in rows for name in row}, self.data_key)
+        return group_rows(rows, by, values, self.data_key)
 
     def _filter(self, ctx: Context, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         from scflows.connectors.tables import names_of
 
         conditions = self.where if isinstance(self.where, list) else [] if self.where is None else [self.where]
         special = {name: value for name, value in ctx.data.items() if name[:2] == "__" == name[-2:]}
-        # A column that some rows lack is null in them, whatever else has its name.
+        # A column that some rows lack is null there, even if the data has a key of that name.
         base = {**ctx.data, **dict.fromkeys(names_of(rows))}
-        kept: list[dict[str, Any]] = []
+        matches: list[dict[str, Any]] = []
         for row in rows:
-            if len(kept) == self.limit:
+            if len(matches) == self.limit:
                 break
             names = {**base, "row": row, **row, **special}
             if all(ctx.expressions.evaluate(condition, names) for condition in conditions):
-                kept.append(row)
-        return kept
+                matches.append(row)
+        return matches
 
 
 def _check_path(options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -215,19 +213,19 @@ def _check_columns(options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if isinstance(columns, dict):
         for name, kind in columns.items():
             if kind not in KINDS:
-                yield "columns", f"column {name!r}: unknown type {kind!r}; there are {', '.join(KINDS)}"
+                yield "columns", f"column {name!r}: unknown type {kind!r}; use one of {', '.join(KINDS)}"
     for option_name in ("columns", "unique", "by"):
         names = options.get(option_name)
         if isinstance(names, list) and not all(isinstance(name, str) for name in names):
-            yield option_name, f"{option_name!r} takes names of columns; put numbers in quotes"
+            yield option_name, f"{option_name!r} must be a list of column names; put numbers in quotes"
 
 
 def _check_values(options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    from scflows.connectors.tables.group import Value
+    from scflows.connectors.tables.group import Aggregate
 
-    for name, said in (options.get("values") or {}).items():
+    for name, value in (options.get("values") or {}).items():
         try:
-            Value.of(said)
+            Aggregate.parse(value)
         except ValueError as error:
             yield "values", f"{name!r}: {error}"
 
@@ -237,7 +235,7 @@ def _check_where(options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     expressions = Expressions()
     for condition in where if isinstance(where, list) else [where]:
         if condition is not None and not isinstance(condition, str | bool | int | float):
-            yield "where", "a condition is a text, such as `temp > 20`"
+            yield "where", "a condition must be text, for example `temp > 20`"
             continue
         try:
             expressions.check_condition(condition)

@@ -1,4 +1,4 @@
-"""Appending is all or nothing: on a full disk, side by side, killed."""
+"""FileAppender is all or nothing: on a full disk, side by side, killed."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import sys
 
 import pytest
 
-from scflows.connectors.tables.append_file import COPIED_BYTES, Appending
+from scflows.connectors.tables.append_file import COPIED_BYTES, FileAppender
 
 #: A limit on the size of files is met as a full disk is: in the middle of writing.
 LITTLE_ROOM = """
 import resource, sys
-from scflows.connectors.tables.append_file import Appending
+from scflows.connectors.tables.append_file import FileAppender
 path, room = sys.argv[1], int(sys.argv[2])
 resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
 try:
-    with Appending(path) as file:
+    with FileAppender(path) as file:
         file.add(b"x" * 100_000)
 except OSError:
     sys.exit(17)
@@ -40,10 +40,10 @@ def test_a_full_disk_leaves_what_was_there(tmp_path, size):
 
 MANY_LINES = """
 import sys
-from scflows.connectors.tables.append_file import Appending
+from scflows.connectors.tables.append_file import FileAppender
 path, name = sys.argv[1:]
 for number in range(25):
-    with Appending(path) as file:
+    with FileAppender(path) as file:
         file.add(f"{name}-{number}\\n".encode())
 """
 
@@ -61,9 +61,9 @@ def test_processes_that_append_at_once_lose_nothing(tmp_path, size):
 
 ENDLESS = """
 import sys
-from scflows.connectors.tables.append_file import Appending
+from scflows.connectors.tables.append_file import FileAppender
 while True:
-    with Appending(sys.argv[1]) as file:
+    with FileAppender(sys.argv[1]) as file:
         file.add(b"begin\\n" + b"x" * 50_000 + b"\\nend\\n")
     print("added", flush=True)
 """
@@ -82,7 +82,7 @@ def test_a_kill_leaves_whole_additions(tmp_path):
 
 
 def test_nothing_added_makes_no_file(tmp_path):
-    with Appending(str(tmp_path / "new/log")) as file:
+    with FileAppender(str(tmp_path / "new/log")) as file:
         file.add(b"")
     assert os.listdir(tmp_path / "new") == []
 
@@ -91,6 +91,6 @@ def test_a_file_keeps_its_mode(tmp_path):
     path = tmp_path / "log"
     path.write_bytes(b"")
     path.chmod(0o600)
-    with Appending(str(path)) as file:
+    with FileAppender(str(path)) as file:
         file.add(b"x")
     assert path.stat().st_mode & 0o777 == 0o600

@@ -19,7 +19,7 @@ from scflows.integrations.forward import bridge, mqtt, spool
 from scflows.integrations.forward import mqtt_connection as link
 from scflows.integrations.forward.base import Message, Outgoing
 from scflows.integrations.forward.bridge import Bridge
-from scflows.integrations.forward.expiry import EXPIRES, left, noted
+from scflows.integrations.forward.expiry import EXPIRES, expiry, seconds_left
 from scflows.integrations.forward.mqtt import MqttSink, MqttSource
 from scflows.integrations.forward.mqtt_connection import MqttEnd
 from scflows.integrations.forward.route import Route
@@ -49,11 +49,11 @@ class Source(End):
         self.come = deque(Message("in", b"%06d" % number + payload) for number in range(count))
         self.safe: list[bytes] = []
 
-    def take(self, most: int, most_bytes: int) -> list[Message]:
+    def take(self, max_messages: int, max_bytes: int) -> list[Message]:
         taken: list[Message] = []
-        while self.come and len(taken) < most and most_bytes > 0:
+        while self.come and len(taken) < max_messages and max_bytes > 0:
             taken.append(self.come.popleft())
-            most_bytes -= len(taken[-1].payload)
+            max_bytes -= len(taken[-1].payload)
         return taken
 
     def pause(self, paused: bool) -> None:
@@ -82,15 +82,15 @@ class Sink(End):
         answers, self.numbers = self.numbers, []
         return answers
 
-    def tell_status(self, status: bytes) -> None:
+    def publish_status(self, status: bytes) -> None:
         pass
 
 
 @pytest.fixture
 def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Spool]:
-    monkeypatch.setattr(bridge, "PATIENCE", 0.0)
-    monkeypatch.setattr(bridge, "DISK_WAIT", 0.0)
-    monkeypatch.setattr(bridge, "FORGET_AFTER", 0.0)
+    monkeypatch.setattr(bridge, "START_WAIT", 0.0)
+    monkeypatch.setattr(bridge, "DISK_RETRY", 0.0)
+    monkeypatch.setattr(bridge, "REMOVE_INTERVAL", 0.0)
     made = Spool(str(tmp_path / "x.spool"), 2**20)
     yield made
     made.close()
@@ -103,7 +103,7 @@ def carry(source: Any, sink: Any, disk: Spool, told: list[str] | None = None) ->
 
 def turn(given: Bridge, times: int = 100) -> None:
     for _ in range(times):
-        given.turn(0)
+        given.step(0)
 
 
 def numbers(payloads: list[bytes]) -> list[int]:
@@ -113,7 +113,7 @@ def numbers(payloads: list[bytes]) -> list[int]:
 def test_a_full_disk_blocks_nothing_once_the_sink_is_back(disk: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     source, sink, told = Source(2000, b"x" * 200), Sink(is_up=False), list[str]()
     disk._file.execute("PRAGMA max_page_count=30")
-    monkeypatch.setattr(bridge, "PIECE", 10_000)
+    monkeypatch.setattr(bridge, "WRITE_BYTES", 10_000)
     given = carry(source, sink, disk, told)
     turn(given)
     assert 0 < disk.count < 500
@@ -151,7 +151,7 @@ def test_a_disk_that_is_nearly_full_is_left_alone(disk: Spool, monkeypatch: pyte
     given = carry(source, sink, disk)
     turn(given, 3)
     assert (disk.count, source.safe) == (0, [])
-    assert given.disk_problem.startswith("the disk is full but for")
+    assert given.disk_problem.startswith("the disk has only")
     sink.is_up = True
     turn(given)
     assert numbers(sink.taken) == numbers(source.safe) == list(range(10))
@@ -172,7 +172,7 @@ def test_what_was_on_its_way_goes_before_what_came_later(disk: Spool) -> None:
 
 
 def test_what_is_on_its_way_is_bounded_by_bytes(disk: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bridge, "MOST_BYTES", 10_000)
+    monkeypatch.setattr(bridge, "MAX_BYTES", 10_000)
     source, sink = Source(50, b"x" * 3994), Sink()
     sink.holds = True
     given = carry(source, sink, disk)
@@ -192,23 +192,23 @@ def test_the_file_shrinks_and_what_was_refused_is_part_of_the_share(disk: Spool)
     assert file.stat().st_size < 50_000
     disk.refuse([(Outgoing("a", b"%03d" % number + b"x" * 50_000), "no") for number in range(20)])
     assert disk.refused == 5
-    assert disk.refused_bytes <= disk.most_bytes // 4
+    assert disk.refused_bytes <= disk.max_bytes // 4
     disk.refuse([(Outgoing("a", b"x" * 300_000), "no")])
     with sqlite3.connect(disk.path) as look:
         kept = look.execute("SELECT substr(payload, 1, 3), reason FROM refused ORDER BY id").fetchall()
     assert kept[0] == (b"015", "no")
-    assert kept[-1] == (None, "no (its 300000 bytes are not kept)")
-    again = Spool(disk.path, disk.most_bytes)
+    assert kept[-1] == (None, "no (its 300000 bytes are not stored)")
+    again = Spool(disk.path, disk.max_bytes)
     assert (again.refused, again.refused_bytes) == (disk.refused, disk.refused_bytes)
     again.close()
 
 
 def test_what_has_expired_meanwhile_is_left_out_and_counted(disk: Spool) -> None:
-    assert left(None) is None
-    assert left({EXPIRES: noted(60)}) == 60
-    assert left({EXPIRES: [time.time() + 1e6, 60]}) == 60  # The clock was set back.
+    assert seconds_left(None) is None
+    assert seconds_left({EXPIRES: expiry(60)}) == 60
+    assert seconds_left({EXPIRES: [time.time() + 1e6, 60]}) == 60  # The clock was set back.
     source, sink = Source(3), Sink(is_up=False)
-    source.come[0].properties = {EXPIRES: noted(60)}
+    source.come[0].properties = {EXPIRES: expiry(60)}
     source.come[1].properties = {EXPIRES: [time.time() - 1, 60]}
     given = carry(source, sink, disk)
     turn(given, 5)
@@ -263,7 +263,7 @@ def test_a_sink_that_acknowledges_nothing_is_given_up_and_told_of(
     given = carry(source, sink, disk, told)
 
     def moved() -> bool:
-        given.turn(0.01)
+        given.step(0.01)
         return broker.connections >= 2 and disk.count == 1000
 
     wait_until(moved)

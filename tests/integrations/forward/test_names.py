@@ -92,10 +92,10 @@ def test_no_other_address_gets_the_platform_s_token(flows: Callable[..., Any], t
     ("text", "told"),
     [
         ("token,id\n", "the table is empty"),
-        ("tokn,id\n", "no column 'token' in its first line; it has tokn, id"),
-        ("", "no column 'token' in its first line; it has none"),
+        ("tokn,id\n", "no column 'token' in its header; it has tokn, id"),
+        ("", "no column 'token' in its header; it has none"),
         ("token,id\n,1\n", "no row has 'token'"),
-        ("token,id,id\na,1,2\n", "a column stands twice"),
+        ("token,id,id\na,1,2\n", "duplicate column"),
     ],
 )
 def test_a_table_without_names_is_a_mistake(tmp_path: Path, text: str, told: str) -> None:
@@ -117,7 +117,7 @@ def test_a_table_that_shrank_by_more_than_half_is_not_believed(tmp_path: Path) -
         assert table.problem.startswith(problem), count
         assert bool(table.problem) == bool(problem)
         assert table.row("t0") == {"token": "t0", "id": "0"}
-    assert any("the old ones hold" in line for line in told)
+    assert any("the old names are still used" in line for line in told)
 
 
 def test_whatever_goes_wrong_is_a_refresh_that_failed() -> None:
@@ -156,13 +156,19 @@ def test_unknown_names_are_worth_a_warning() -> None:
         "last_unknown": 900.0,
         "spool": {"messages": 0, "bytes": 0, "most_bytes": 10, "refused": 0, "problem": ""},
     }
-    assert evaluate(told, 1001.0) == ("warn", "10 messages left out, whose names the table does not have")
+    assert evaluate(told, 1001.0) == ("warn", "10 messages dropped because their names are not in the table")
     assert evaluate({**told, "last_unknown": None}, 1001.0)[0] == "ok"
     # The end that is at fault is told of first.
-    full = {"messages": 7, "bytes": 10, "most_bytes": 10, "refused": 0, "problem": "the disk's share is full"}
+    full = {
+        "messages": 7,
+        "bytes": 10,
+        "most_bytes": 10,
+        "refused": 0,
+        "problem": "the spool has reached its maximum size",
+    }
     away = {"name": "mqtt b", "up": False, "problem": "Connection refused"}
     down = {**told, "source": {**end, "up": False, "problem": "the connection broke"}, "sink": away, "spool": full}
-    expected = "the disk's share is full: 7 messages wait for mqtt b: Connection refused"
+    expected = "the spool has reached its maximum size: 7 messages wait for mqtt b: Connection refused"
     assert evaluate(down, 1001.0) == ("FAIL", expected)
     unread = {**down, "names": {"rows": 0, "read": 0, "problem": "the table is empty"}}
     assert evaluate(unread, 1001.0) == ("FAIL", "names: the table is empty")

@@ -58,7 +58,7 @@ class Backup:
 
 
 @dataclass(frozen=True)
-class Cut:
+class BackupPlan:
     """How backups are cut, and how much a run does."""
 
     length: str = "month"  #: `month` or `day`
@@ -70,7 +70,7 @@ def back_up(
     device: int,
     client: Client,
     store: Store,
-    cut: Cut,
+    cut: BackupPlan,
     now: float,
     remaining: Callable[[], float | None],
     tell: Callable[[str], None],
@@ -89,7 +89,7 @@ def back_up(
         return done
     state_key = f"{folder_of(device)}state.json"
     state = read_json(store, state_key)
-    period, begin, seen = _where_to_go_on(known, state, cut, f"{store.place}/{state_key}", now)
+    period, begin, seen = _where_to_go_on(known, state, cut, f"{store.location}/{state_key}", now)
     longest = 0.0
     while True:
         if begin > last or (seen is not None and last < seen + 1):
@@ -237,7 +237,7 @@ def _date(known: dict[str, Any], name: str) -> float | None:
 
 
 def _where_to_go_on(
-    known: dict[str, Any], state: dict[str, Any] | None, cut: Cut, where: str, now: float
+    known: dict[str, Any], state: dict[str, Any] | None, cut: BackupPlan, where: str, now: float
 ) -> tuple[Period, int, float | None]:
     """The period to go on with, from when it is asked for, and up to when the device had published last time."""
     help = "; mend it, or remove it to go through all periods once more"

@@ -7,7 +7,7 @@ import io
 import json
 import math
 
-from scflows.connectors.tables import needed
+from scflows.connectors.tables import import_optional
 from scflows.errors import StepError
 from scflows.integrations.smartcitizen.readings import stamp
 
@@ -46,8 +46,8 @@ def parquet_bytes(readings: Readings) -> bytes:
 
     Raises MissingExtra.
     """
-    arrow = needed("pyarrow", "parquet")
-    parquet = needed("pyarrow.parquet", "parquet")
+    arrow = import_optional("pyarrow", "parquet")
+    parquet = import_optional("pyarrow.parquet", "parquet")
     rows = [(at, sensor, value) for sensor in sorted(readings) for at, value in readings[sensor]]
     table = arrow.table(
         {
@@ -63,8 +63,8 @@ def parquet_bytes(readings: Readings) -> bytes:
 
 def read_parquet(content: bytes, where: str) -> dict[int, list[Reading]]:
     """The readings in such a file. Raises StepError that begins with `where`, MissingExtra."""
-    arrow = needed("pyarrow", "parquet")
-    parquet = needed("pyarrow.parquet", "parquet")
+    arrow = import_optional("pyarrow", "parquet")
+    parquet = import_optional("pyarrow.parquet", "parquet")
     try:
         table = parquet.read_table(arrow.BufferReader(content), columns=["time", "sensor_id", "value"])
         times = table["time"].cast(arrow.int64()).to_pylist()
@@ -113,9 +113,9 @@ def read_json(store: Store, key: str) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
-        raise StepError(f"{store.place}/{key}: is no JSON mapping; mend or remove it")
+        raise StepError(f"{store.location}/{key}: is no JSON mapping; mend or remove it")
     if value.get("schema") != SCHEMA:
-        raise StepError(f"{store.place}/{key}: schema {value.get('schema')!r}, not {SCHEMA}: of another version?")
+        raise StepError(f"{store.location}/{key}: schema {value.get('schema')!r}, not {SCHEMA}: of another version?")
     return value
 
 
@@ -130,7 +130,7 @@ def verified(store: Store, manifest: Mapping[str, Any], of: str) -> dict[int, li
 
     Raises StepError that names the first thing that is not as the manifest says.
     """
-    where = f"{store.place}/{of}"
+    where = f"{store.location}/{of}"
     key, told = manifest.get("file"), manifest.get("sensors") or {}
     if key is None and manifest.get("rows") == 0:
         return {}

@@ -37,7 +37,7 @@ def periods_of(device: int, store: Store) -> list[str]:
     return [name for name in names if re.fullmatch(NAME, name)]
 
 
-def bring_back(device: int, period: str, store: Store) -> Restored:
+def restore(device: int, period: str, store: Store) -> Restored:
     """A period as it was backed up. Raises StepError where there is none, or it is not what it was."""
     period_of(period)
     key = manifest_key(device, period)
@@ -45,7 +45,7 @@ def bring_back(device: int, period: str, store: Store) -> Restored:
     if manifest is None:
         known = periods_of(device, store)
         told = f"there are {', '.join(known)}" if known else "there is none of this device"
-        raise StepError(f"{store.place} has no backup of device {device} for {period}; {told}")
+        raise StepError(f"{store.location} has no backup of device {device} for {period}; {told}")
     return Restored(manifest, verified(store, manifest, key))
 
 

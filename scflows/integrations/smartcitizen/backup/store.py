@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     class Store(Protocol):
         """Objects by key. Every call raises StepError when the store does not do it."""
 
-        place: str  #: for messages
+        location: str  #: for messages
 
         def get(self, key: str) -> bytes | None:
             """What is kept there; None for nothing."""
@@ -48,7 +48,7 @@ class Folder:
 
     def __init__(self, path: str, shown: str) -> None:
         self.path = path
-        self.place = shown
+        self.location = shown
 
     def get(self, key: str) -> bytes | None:
         try:
@@ -91,7 +91,7 @@ class Folder:
         return os.path.join(self.path, key)
 
     def _failed(self, key: str, error: OSError) -> StepError:
-        return StepError(f"{self.place}/{key}: {error.strerror}")
+        return StepError(f"{self.location}/{key}: {error.strerror}")
 
 
 class Bucket:
@@ -101,7 +101,7 @@ class Bucket:
         self.client = client
         self.bucket = bucket
         self.prefix = prefix.strip("/") + "/" if prefix.strip("/") else ""
-        self.place = f"{S3}{bucket}/{self.prefix}".rstrip("/")
+        self.location = f"{S3}{bucket}/{self.prefix}".rstrip("/")
 
     def get(self, key: str) -> bytes | None:
         def read() -> bytes:
@@ -141,7 +141,7 @@ class Bucket:
             told = getattr(error, "response", None) or {}
             if told.get("Error", {}).get("Code") == "NoSuchKey":
                 raise _Missing from error
-            raise StepError(f"{self.place}/{key}: {reason(error)[0]}") from error
+            raise StepError(f"{self.location}/{key}: {reason(error)[0]}") from error
 
 
 class _Missing(Exception):

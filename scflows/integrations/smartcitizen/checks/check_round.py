@@ -75,7 +75,7 @@ class Found:
         }
 
 
-def go_round(
+def run_checks(
     numbers: Iterable[int],
     client: Client,
     thresholds: Thresholds,

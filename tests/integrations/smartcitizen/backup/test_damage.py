@@ -8,9 +8,9 @@ from types import SimpleNamespace
 import pytest
 
 from scflows.errors import StepError
-from scflows.integrations.smartcitizen.backup.device import Cut, back_up
+from scflows.integrations.smartcitizen.backup.device import BackupPlan, back_up
 from scflows.integrations.smartcitizen.backup.piece import checksum, figures, parquet_bytes
-from scflows.integrations.smartcitizen.backup.restore import bring_back
+from scflows.integrations.smartcitizen.backup.restore import restore
 from scflows.integrations.smartcitizen.backup.store import Folder
 from tests.integrations.smartcitizen.backup.conftest import at
 
@@ -48,17 +48,17 @@ def store(tmp_path):
     ids=str,
 )
 def test_a_damaged_manifest_is_told(store, change):
-    assert bring_back(7, "2021-02", store).readings == READINGS
+    assert restore(7, "2021-02", store).readings == READINGS
     told = json.loads(store.get(KEY))
     store.put(KEY, json.dumps({**told, **change}).encode())
     with pytest.raises(StepError, match=f"backup/{KEY}: "):
-        bring_back(7, "2021-02", store)
+        restore(7, "2021-02", store)
 
 
 def test_a_torn_file_says_how_to_go_on(store):
     store.put(FILE, store.get(FILE)[:200])
     with pytest.raises(StepError, match="remove manifest and file, then run the backup with `again`"):
-        bring_back(7, "2021-02", store)
+        restore(7, "2021-02", store)
 
 
 @pytest.mark.parametrize(
@@ -79,5 +79,5 @@ def test_a_damaged_state_is_told_and_left(store, state):
     known = {"id": 7, "last_reading_at": "2021-02-02T00:00:00Z", "data": {"sensors": []}}
     client = SimpleNamespace(api=lambda path: known)
     with pytest.raises(StepError, match=r"backup/devices/7/state.json: "):
-        back_up(7, client, store, Cut(), at("2021-05-01"), lambda: None, print)
+        back_up(7, client, store, BackupPlan(), at("2021-05-01"), lambda: None, print)
     assert store.get("devices/7/state.json") == state.encode()

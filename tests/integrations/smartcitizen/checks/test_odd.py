@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from scflows.integrations.smartcitizen.checks.check_round import go_round
+from scflows.integrations.smartcitizen.checks.check_round import run_checks
 from scflows.integrations.smartcitizen.checks.last_results import Memory
 from scflows.integrations.smartcitizen.checks.thresholds import thresholds_of
 from scflows.integrations.smartcitizen.demo.kit import stamp
@@ -84,5 +84,5 @@ def _round(known, readings=None, memory=None):
 
     limits = thresholds_of({"sensors": {55: {"min": -40}, 56: {"min": 0}}}, "here")
     client = SimpleNamespace(api=api, tell=lambda text, done, count: None)
-    (found,) = go_round([7], client, limits, NOW, memory, readings is not None)
+    (found,) = run_checks([7], client, limits, NOW, memory, readings is not None)
     return found, asked
