@@ -66,26 +66,24 @@ class Vault:
         return {str(key): text for key, item in value.items() if (text := _text(item)) is not None}
 
     def _request(self, uri: str, title: str) -> Any:
-        import requests
-
-        from scflows.connectors.http import session as connection
+        from scflows.connectors.http import session
+        from scflows.connectors.http.response import HttpError
 
         headers = {"X-Vault-Token": self._token().encode("utf-8", "surrogatepass")}
         try:
-            with connection.call("GET", uri, headers, secret_headers=tuple(headers), timeout=WAIT) as response:
-                content, status, reason = bytearray(), response.status_code, response.reason
-                for chunk in response.iter_content(LARGEST):
-                    content.extend(chunk)
-                    if len(content) > LARGEST:
-                        raise StepError(f"{title}: the response of the vault is larger than {LARGEST} bytes")
-        except (requests.RequestException, ValueError) as error:
-            told = "no answer in time" if isinstance(error, requests.Timeout) else "the vault cannot be reached"
-            raise StepError(f"{title}: {told}") from error
-        if status != 200:
-            raise StepError(f"{title}: the vault answered {status} {reason}")
-        from scflows import documents as document
+            with session.call("GET", uri, headers, secret_headers=tuple(headers), timeout=WAIT) as response:
+                content, is_whole = session.read(response, LARGEST, WAIT)
+        except (HttpError, ValueError) as error:
+            is_timeout = isinstance(error, HttpError) and error.is_timeout
+            reason = "no answer in time" if is_timeout else "the vault cannot be reached"
+            raise StepError(f"{title}: {reason}") from error
+        if not is_whole:
+            raise StepError(f"{title}: the response of the vault is larger than {LARGEST} bytes")
+        if response.status_code != 200:
+            raise StepError(f"{title}: the vault answered {response.status_code} {response.reason}")
+        from scflows import documents
 
-        return document.parse_json(document.decode(bytes(content), title), title)
+        return documents.parse_json(documents.decode(content, title), title)
 
     def _token(self) -> str:
         from scflows.secrets.env import from_file

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 #: Seconds that a connection, and each wait for more of the answer, may take.
 WAIT = 60.0
-CHUNK = 64 * 1024
 #: How much of an answer that is an error is kept: it goes into the data and the run's record.
 ERROR_BYTES = 256 * 1024
 
@@ -57,14 +56,11 @@ class HttpRequest:
             response.close()
 
     def _send(self, uri: str, parameters: list[tuple[str, str]]) -> Response:
-        import requests
-
         from scflows.connectors.http import session
-        from scflows.connectors.http.response import reason_of
+        from scflows.connectors.http.response import HttpError
 
         self._check(uri)
         limit = self.remaining()
-        wait = WAIT if limit is None else max(0.001, min(WAIT, limit))
         try:
             headers, secret = self._headers(uri)
             return session.call(
@@ -75,15 +71,11 @@ class HttpRequest:
                 parameters=parameters,
                 body=self.body,
                 verify=self.verify,
-                timeout=wait,
+                timeout=WAIT if limit is None else max(0.001, min(WAIT, limit)),
+                masked=self.mask.text,
             )
-        except requests.RequestException as error:
-            raise self._failed(uri, reason_of(error, wait, self.mask.text)) from error
-        except ValueError as error:
-            # What urllib3 finds wrong in a uri, such as a host label that is too long.
+        except (HttpError, ValueError) as error:
             raise self._failed(uri, str(error)) from error
-        except OSError as error:
-            raise self._failed(uri, "the certificates to trust cannot be read") from error
 
     def _check(self, uri: str) -> None:
         from urllib.parse import urlsplit
@@ -142,22 +134,16 @@ class HttpRequest:
 
     def _content(self, uri: str, response: Response, most: int) -> tuple[bytes, bool]:
         """The body up to `most` bytes, unpacked, and whether that is all."""
-        import requests
+        from scflows.connectors.http.response import HttpError
+        from scflows.connectors.http.session import read
 
-        from scflows.connectors.http.response import reason_of
-
-        content = bytearray()
         try:
-            for chunk in response.iter_content(CHUNK):
-                content.extend(chunk)
-                if len(content) > most:
-                    return bytes(content[: self._cut(content, most)]), False
-        except requests.RequestException as error:
-            reason = reason_of(error, WAIT, self.mask.text)
-            raise self._failed(uri, f"the answer broke off: {reason}") from error
-        return bytes(content), True
+            content, is_whole = read(response, most, WAIT, self.mask.text)
+        except HttpError as error:
+            raise self._failed(uri, f"the answer broke off: {error}") from error
+        return content if is_whole else content[: self._cut(content, most)], is_whole
 
-    def _cut(self, content: bytearray, most: int) -> int:
+    def _cut(self, content: bytes, most: int) -> int:
         """Where to cut: before a secret that the cut would make unrecognisable."""
         for text in self.mask.texts():
             secret = text.encode("utf-8", "replace")

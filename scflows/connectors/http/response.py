@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from scflows import documents
-from scflows.errors import StepError
+from scflows.errors import ScflowsError, StepError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,24 +23,34 @@ def answered(content: bytes, response: Response) -> Any:
         return _decoded(content, response)
 
 
-def reason_of(error: BaseException, wait: float, masked: Callable[[str], str] = str) -> str:
-    """What lies at the bottom of an error of requests, in a few words; `masked` takes secrets out of a text."""
+class HttpError(ScflowsError):
+    """A server that cannot be reached, breaks off or is busy: a later attempt may succeed."""
+
+    def __init__(self, message: str, retry_after: float | None = None, is_timeout: bool = False) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after  #: seconds that the server asked to wait
+        self.is_timeout = is_timeout
+
+
+def http_error(error: Exception, wait: float, masked: Callable[[str], str] = str) -> HttpError:
+    """Return our error for one of requests, in a few words; `masked` takes secrets out of a text."""
     import requests
 
     if isinstance(error, requests.exceptions.ConnectTimeout):
-        return f"no connection within {wait:g} s"
+        return HttpError(f"no connection within {wait:g} s", is_timeout=True)
     if isinstance(error, requests.exceptions.Timeout):
-        return f"no answer within {wait:g} s"
+        return HttpError(f"no answer within {wait:g} s", is_timeout=True)
     if isinstance(error, requests.exceptions.TooManyRedirects):
-        return "too many redirects"
+        return HttpError("too many redirects")
+    if isinstance(error, OSError) and not isinstance(error, requests.RequestException):
+        return HttpError("the certificates to trust cannot be read")
     found: BaseException | None = error
     while found is not None:
         if isinstance(found, OSError) and found.strerror:
-            return found.strerror
+            return HttpError(found.strerror)
         last, found = found, found.__context__
     # Masked before it is cut: half of a secret would not be found any more.
-    text = masked(" ".join(str(last).split()))
-    return text[:200] or type(last).__name__
+    return HttpError(masked(" ".join(str(last).split()))[:200] or type(last).__name__)
 
 
 def retry_after(response: Response, now: float) -> float | None:

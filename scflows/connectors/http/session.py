@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 #: How many connections to one server, and to how many servers, are kept for the next call.
 KEPT = 64
+CHUNK = 64 * 1024
 
 _lock = threading.Lock()
 _shared: dict[str, HTTPAdapter] = {}
@@ -32,17 +33,19 @@ def call(
     verify: bool | str = True,
     timeout: float,
     may_follow: Callable[[str], bool] | None = None,
+    masked: Callable[[str], str] = str,
 ) -> Response:
-    """The answer to a call, redirects followed, its body not read yet.
+    """Return the answer to a call, redirects followed, its body not read yet.
 
     `secret_headers`, and `Authorization` in any case, are left out where a redirect leads to another server.
     `may_follow` says which addresses a redirect may lead to; one that leads elsewhere is itself the answer.
-    `verify`: False, or the path of a file with certificates. Raises what requests raises.
+    `verify`: False, or the path of a file with certificates. `masked` takes secrets out of a text. Raises HttpError.
     """
     from requests.auth import HTTPBasicAuth
     from requests.utils import get_auth_from_url
 
-    user, password = get_auth_from_url(uri)
+    from scflows.connectors.http.response import http_error
+
     session = _session()
     # An API's cookies belong to one call with its redirects, not to the calls that come after.
     session.cookies.clear()
@@ -53,19 +56,39 @@ def call(
 
         # The step's own warning says it, once a step and not once a call.
         urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
-    # Without any, requests would take a login from ~/.netrc and put it over the given header.
-    login = HTTPBasicAuth(user.encode(), password.encode()) if user else _as_it_is
-    return session.request(
-        method,
-        uri,
-        params=list(parameters),
-        data=body,
-        headers=dict(headers),
-        auth=login,
-        timeout=timeout,
-        verify=verify,
-        stream=True,
-    )
+    try:
+        user, password = get_auth_from_url(uri)
+        # Without any, requests would take a login from ~/.netrc and put it over the given header.
+        login = HTTPBasicAuth(user.encode(), password.encode()) if user else _as_it_is
+        return session.request(
+            method,
+            uri,
+            params=list(parameters),
+            data=body,
+            headers=dict(headers),
+            auth=login,
+            timeout=timeout,
+            verify=verify,
+            stream=True,
+        )
+    except (OSError, ValueError) as error:
+        # All of requests' own are OSErrors; a ValueError is what urllib3 finds wrong in a uri.
+        raise http_error(error, timeout, masked) from error
+
+
+def read(response: Response, most: int, wait: float, masked: Callable[[str], str] = str) -> tuple[bytes, bool]:
+    """Return the body, unpacked, and whether that is all; reading ends after `most` bytes. Raises HttpError."""
+    from scflows.connectors.http.response import http_error
+
+    content = bytearray()
+    try:
+        for chunk in response.iter_content(CHUNK):
+            content += chunk
+            if len(content) > most:
+                return bytes(content), False
+    except OSError as error:
+        raise http_error(error, wait, masked) from error
+    return bytes(content), True
 
 
 def is_same_server(first: str, second: str) -> bool:

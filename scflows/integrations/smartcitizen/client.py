@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from scflows.errors import NotFound, Refused, ScflowsError, Unreachable
+from scflows.connectors.http.response import HttpError
+from scflows.errors import NotFound, Refused, Unreachable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ class Client:
         while True:
             try:
                 return self._ask_once(url, query, token, wanted)
-            except _Passing as error:
+            except HttpError as error:
                 if isinstance(error, _NotJson) and not url.startswith(self.access.api_url):
                     raise
                 # Whoever says "at once", or names a time that is over, is not asked without a pause.
@@ -114,32 +115,24 @@ class Client:
     ) -> tuple[Any, Response]:
         import json
 
-        import requests
-
         from scflows import __version__
         from scflows.connectors.http import session
-        from scflows.connectors.http.response import reason_of
 
         headers = {"User-Agent": f"scflows/{__version__}".encode(), "Accept": b"application/json"}
         if token:
             headers["Authorization"] = f"Bearer {token}".encode()
-        try:
-            response = session.call(
-                "GET", url, headers, parameters=query, timeout=WAIT, may_follow=self._may_follow(url)
-            )
-            try:
-                self._judge(url, response, token)
-                content = _content(response)
-            finally:
-                response.close()
-        except requests.RequestException as error:
-            raise _Passing(reason_of(error, WAIT)) from error
+        follow = self._may_follow(url)
+        with session.call("GET", url, headers, parameters=query, timeout=WAIT, may_follow=follow) as response:
+            self._judge(url, response, token)
+            content, is_whole = session.read(response, LARGEST, WAIT)
+        if not is_whole:
+            raise HttpError(f"the answer has more than {LARGEST} bytes")
         try:
             value = json.loads(content)
         except (ValueError, RecursionError):
             raise _NotJson("the answer is not JSON") from None
         if wanted is not None and not isinstance(value, wanted):
-            raise _Passing("the answer is not a list")
+            raise HttpError("the answer is not a list")
         return value, response
 
     def _judge(self, url: str, response: Response, token: str) -> None:
@@ -149,7 +142,7 @@ class Client:
 
         status = response.status_code
         if status == 429 or status >= 500 or status == 408:
-            raise _Passing(f"{status} {response.reason or ''}".rstrip(), retry_after(response, time.time()))
+            raise HttpError(f"{status} {response.reason or ''}".rstrip(), retry_after(response, time.time()))
         if status in (401, 403):
             help = "is SC_BEARER the right one, and has it not run out?" if token else "set SC_BEARER"
             raise Refused(f"{_shown(url)}: {status} {response.reason}", help)
@@ -165,25 +158,8 @@ class Client:
         return self.access.is_platform if self.access.is_platform(url) else self.access.is_file_host
 
 
-class _Passing(ScflowsError):
-    """What may go away by itself."""
-
-    def __init__(self, message: str, retry_after: float | None = None) -> None:
-        super().__init__(message)
-        self.retry_after = retry_after
-
-
-class _NotJson(_Passing):
+class _NotJson(HttpError):
     """A page in the place of an answer, as a server has it that is being looked after."""
-
-
-def _content(response: Response) -> bytes:
-    content = bytearray()
-    for chunk in response.iter_content(64 * 1024):
-        content += chunk
-        if len(content) > LARGEST:
-            raise _Passing(f"the answer has more than {LARGEST} bytes")
-    return bytes(content)
 
 
 def _number(text: str | None) -> int | None:

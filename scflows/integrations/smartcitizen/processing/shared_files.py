@@ -8,7 +8,8 @@ import os
 import time
 from dataclasses import asdict, dataclass
 
-from scflows.errors import NotFound, Refused, ScflowsError, Unreachable
+from scflows.connectors.http.response import HttpError
+from scflows.errors import NotFound, Refused, Unreachable
 from scflows.locks import locked
 from scflows.storage import replace
 
@@ -111,7 +112,7 @@ class SharedFiles:
             try:
                 self._ask_once(entry)
                 return
-            except _Passing as error:
+            except HttpError as error:
                 wait = max(pause, error.retry_after or 0.0)
                 if max(waited, time.monotonic() - begun) + wait > patience:
                     raise Unreachable(f"{entry.url}: {error}") from error
@@ -120,11 +121,9 @@ class SharedFiles:
                 pause *= 2
 
     def _ask_once(self, entry: Entry) -> None:
-        import requests
-
         from scflows import __version__
         from scflows.connectors.http import session
-        from scflows.connectors.http.response import reason_of, retry_after
+        from scflows.connectors.http.response import retry_after
 
         headers = {"User-Agent": f"scflows/{__version__}", "Accept": "application/json"}
         if entry.content is not None:
@@ -132,36 +131,28 @@ class SharedFiles:
                 headers["If-None-Match"] = entry.etag
             if entry.modified:
                 headers["If-Modified-Since"] = entry.modified
-        try:
-            response = session.call(
-                "GET",
-                entry.url,
-                {name: value.encode("latin-1") for name, value in headers.items()},
-                timeout=WAIT,
-                may_follow=self.access.is_file_host,
-            )
-            try:
-                status = response.status_code
-                if status in (408, 429) or status >= 500:
-                    raise _Passing(f"{status} {response.reason or ''}".rstrip(), retry_after(response, self.clock()))
-                if status == 304 and entry.content is not None:
-                    entry.asked, entry.tried = self.clock(), 0.0
-                    return
-                if status == 404:
-                    raise NotFound(f"{entry.url}: 404 Not Found")
-                if elsewhere := session.redirect_host(response):
-                    raise Refused(f"{entry.url}: {status}: it leads to {elsewhere}, which is not followed")
-                if status != 200:
-                    raise Refused(f"{entry.url}: {status} {response.reason or ''}".rstrip())
-                content = bytearray()
-                for chunk in response.iter_content(64 * 1024):
-                    content += chunk
-                    if len(content) > LARGEST:
-                        raise Refused(f"{entry.url}: more than {LARGEST} bytes")
-            finally:
-                response.close()
-        except requests.RequestException as error:
-            raise _Passing(reason_of(error, WAIT)) from error
+        with session.call(
+            "GET",
+            entry.url,
+            {name: value.encode("latin-1") for name, value in headers.items()},
+            timeout=WAIT,
+            may_follow=self.access.is_file_host,
+        ) as response:
+            status = response.status_code
+            if status in (408, 429) or status >= 500:
+                raise HttpError(f"{status} {response.reason or ''}".rstrip(), retry_after(response, self.clock()))
+            if status == 304 and entry.content is not None:
+                entry.asked, entry.tried = self.clock(), 0.0
+                return
+            if status == 404:
+                raise NotFound(f"{entry.url}: 404 Not Found")
+            if elsewhere := session.redirect_host(response):
+                raise Refused(f"{entry.url}: {status}: it leads to {elsewhere}, which is not followed")
+            if status != 200:
+                raise Refused(f"{entry.url}: {status} {response.reason or ''}".rstrip())
+            content, is_whole = session.read(response, LARGEST, WAIT)
+        if not is_whole:
+            raise Refused(f"{entry.url}: more than {LARGEST} bytes")
         try:
             text = content.decode("utf-8-sig")
             json.loads(text)
@@ -170,14 +161,6 @@ class SharedFiles:
         entry.content, entry.asked, entry.tried, entry.problem = text, self.clock(), 0.0, ""
         entry.etag = response.headers.get("etag") or ""
         entry.modified = response.headers.get("last-modified") or ""
-
-
-class _Passing(ScflowsError):
-    """What may go away by itself."""
-
-    def __init__(self, message: str, retry_after: float | None = None) -> None:
-        super().__init__(message)
-        self.retry_after = retry_after
 
 
 def _content(entry: Entry) -> bytes:
