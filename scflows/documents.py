@@ -6,13 +6,15 @@ from scflows.errors import StepError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Any
 
 #: Levels of nesting; well below the depth at which Python or the C parsers run out of stack.
 MAX_DEPTH = 200
 #: How many values the aliases of a YAML text may add. A few lines of nested aliases can expand to billions.
 MAX_ALIASED = 200_000
+#: The most digits that Python converts between text and integer, unless told otherwise.
+MAX_DIGITS = 4300
 
 
 def parse_json(text: str, where: str) -> Any:
@@ -31,8 +33,9 @@ def json_text(value: Any) -> str:
 
     try:
         return json.dumps(value, ensure_ascii=False, allow_nan=False)
-    except ValueError:
-        raise StepError("JSON cannot represent NaN or Infinity") from None
+    except ValueError as error:
+        reason = f"an integer of more than {MAX_DIGITS} digits" if "digits" in str(error) else "NaN or Infinity"
+        raise StepError(f"JSON cannot represent {reason}") from None
     except RecursionError:
         raise StepError("nested too deeply for JSON") from None
     except TypeError as error:
@@ -129,6 +132,28 @@ def decode(content: bytes, where: str) -> str:
         raise StepError(f"{where}: not UTF-8 (line {line})") from None
 
 
+def path_to(value: Any, is_wanted: Callable[[Any], bool]) -> str:
+    """Return ` at .rows[2].name`, the place of the first value or key that is wanted; an empty text without a place."""
+    place = _place(value, is_wanted)
+    return f" at {place}" if place else ""
+
+
+def _place(value: Any, is_wanted: Callable[[Any], bool]) -> str | None:
+    if not isinstance(value, dict | list):
+        return "" if is_wanted(value) else None
+    for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+        step = f".{key}" if isinstance(value, dict) else f"[{key}]"
+        below = "" if is_wanted(key) else _place(item, is_wanted)
+        if below is not None:
+            return step + below
+    return None
+
+
+def has_half_character(value: Any) -> bool:
+    """Return whether a text has a lone surrogate, which UTF-8 cannot hold."""
+    return isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value)
+
+
 def _json(text: str, where: str, several: bool) -> Any:
     import json
 
@@ -148,6 +173,10 @@ def _json(text: str, where: str, several: bool) -> Any:
             raise StepError(f"{where}: empty, not JSON") from None
         location = f"line {error.lineno}, column {error.colno}"
         raise StepError(f"{where}: invalid JSON: {error.msg} ({location})") from None
+    except NumberError as error:
+        before = text[: text.find(error.text, position)]
+        location = f"line {before.count(chr(10)) + 1}, column {len(before) - before.rfind(chr(10))}"
+        raise StepError(f"{where}: JSON: {error} ({location})") from None
     except ValueError as error:
         raise StepError(f"{where}: invalid JSON: {error}") from None
     except RecursionError:
@@ -170,11 +199,34 @@ def reject_constant(word: str) -> Any:
 
 
 def parse_finite(text: str) -> float:
-    """Return the number. Raises ValueError if it is too large; a `parse_float` for `json`."""
+    """Return the number. Raises NumberError if a float cannot hold it; a `parse_float` for `json`.
+
+    A decimal is held if the float, printed with as many digits, is that decimal.
+    """
     number = float(text)
     if number - number != 0:
-        raise ValueError(f"{text[:40]} is too large for a number")
+        raise NumberError(text, "is too large for a number")
+    if (len(text) > 16 or -1e-290 < number < 1e-290) and repr(number) != text and not _is_held(text, number):
+        raise NumberError(text, "has more digits than a number can hold; put it into quotes")
     return number
+
+
+class NumberError(ValueError):
+    """A number that a flow's data cannot hold exactly."""
+
+    def __init__(self, text: str, reason: str) -> None:
+        self.text = text
+        super().__init__(f"{text if len(text) <= 60 else text[:59] + '…'} {reason}")
+
+
+def _is_held(text: str, number: float) -> bool:
+    from decimal import Decimal
+
+    digits = text.lower().partition("e")[0].lstrip("+-").replace(".", "").strip("0")
+    # No float has more digits than 767.
+    if not digits or len(digits) > 800:
+        return not digits
+    return Decimal(text) == Decimal(f"{number:.{len(digits) - 1}e}")
 
 
 def _is_too_deep(value: Any) -> bool:

@@ -7,6 +7,7 @@ from _thread import allocate_lock
 from collections import ChainMap
 
 from scflows.errors import StepError
+from scflows.jq_filter import Filter, check_program, first_line, shortened
 from scflows.storage import is_below
 
 TYPE_CHECKING = False
@@ -21,11 +22,6 @@ if TYPE_CHECKING:
 #: How many compiled templates, conditions and filters are cached, of each; the oldest is dropped first.
 CACHE_SIZE = 2000
 TRUE_WORDS = ("true", "1", "yes")
-# jq has no option to hide the environment, so the frame redefines `env` and `$ENV` as empty and modules as an error.
-# `import` and `include` are only valid at the start of a program, which the frame occupies. The program is not put in
-# parentheses: one that closes a parenthesis it has not opened would compile.
-JQ_FRAME = 'def env: {}; def modulemeta: error("modules are not available"); {} as $ENV |\n%s'
-
 #: jq expressions that are known to compile; a check takes 2 ms.
 _valid_filters: set[str] = set()
 
@@ -43,7 +39,7 @@ class Expressions:
         self._environment: SandboxedEnvironment | None = None
         self._templates: dict[str, Template] = {}
         self._conditions: dict[str, Any] = {}
-        self._filters: dict[str, Any] = {}
+        self._filters: dict[str, Filter] = {}
         # Threads share the caches; the lock guards changes to them.
         self._cache_lock = allocate_lock()
         self._altering: dict[str, bool] = {}
@@ -74,7 +70,7 @@ class Expressions:
         except TemplateNotFound as error:
             raise StepError(f"template {error.name!r} not found in the templates folder") from error
         except Exception as error:
-            raise StepError(f"template {path!r}: {_first_line(error)}") from error
+            raise StepError(f"template {path!r}: {first_line(error)}") from error
         return str(self._guarded(lambda: template.render(names), path))
 
     def evaluate(self, condition: Any, names: Mapping[str, Any]) -> bool:
@@ -97,12 +93,9 @@ class Expressions:
         """
         compiled = self._filters.get(expression)
         if compiled is None:
-            compiled = compile_filter(expression)
+            compiled = Filter(expression)
             self._cache(self._filters, expression, compiled)
-        try:
-            outputs = compiled.input_value(value).all()
-        except (ValueError, RecursionError) as error:
-            raise StepError(f"jq: {_first_line(error)}") from error
+        outputs = compiled.outputs(value)
         if output == "list":
             return outputs
         if output == "first" or len(outputs) < 2:
@@ -129,7 +122,7 @@ class Expressions:
     def check_filter(self, expression: str) -> None:
         """Raise StepError if a jq expression does not compile."""
         if expression not in _valid_filters:
-            compile_filter(expression)
+            check_program(expression)
             if len(_valid_filters) < CACHE_SIZE:
                 _valid_filters.add(expression)
 
@@ -141,9 +134,9 @@ class Expressions:
             try:
                 found = self._jinja().from_string(text)
             except TemplateSyntaxError as error:
-                raise StepError(f"template {_short(text)!r}: {error.message}") from error
+                raise StepError(f"template {shortened(text)!r}: {error.message}") from error
             except (RecursionError, MemoryError) as error:
-                raise StepError(f"template {_short(text)!r}: nested too deeply") from error
+                raise StepError(f"template {shortened(text)!r}: nested too deeply") from error
             self._cache(self._templates, text, found)
         return found
 
@@ -179,9 +172,9 @@ class Expressions:
         try:
             expression = self._jinja().compile_expression(condition, undefined_to_none=False)
         except TemplateSyntaxError as error:
-            raise StepError(f"condition {_short(condition)!r}: {error.message}") from error
+            raise StepError(f"condition {shortened(condition)!r}: {error.message}") from error
         except (RecursionError, MemoryError) as error:
-            raise StepError(f"condition {_short(condition)!r}: nested too deeply") from error
+            raise StepError(f"condition {shortened(condition)!r}: nested too deeply") from error
         return lambda names: _evaluated(expression._template, names)
 
     def _jinja(self) -> SandboxedEnvironment:
@@ -208,10 +201,10 @@ class Expressions:
         except TemplateNotFound as error:
             raise StepError(f"template {error.name!r} not found in the templates folder") from error
         except TemplateError as error:
-            raise StepError(f"template {_short(text)!r}: {error.message}") from error
+            raise StepError(f"template {shortened(text)!r}: {error.message}") from error
         except Exception as error:
             # A filter or operator can raise any exception for a value of the wrong type.
-            raise StepError(f"template {_short(text)!r}: {type(error).__name__}: {error}") from error
+            raise StepError(f"template {shortened(text)!r}: {type(error).__name__}: {error}") from error
 
 
 def _rendered(template: Template, names: Mapping[str, Any]) -> str:
@@ -252,31 +245,6 @@ def is_true(value: Any) -> bool:
         return bool(value)
     # Filters like `select` return a generator, which itself is always true.
     return bool(list(value)) if hasattr(value, "__iter__") else bool(value)
-
-
-def compile_filter(expression: str) -> Any:
-    """Compile a jq program that cannot access the environment or modules. Raises StepError."""
-    import jq
-
-    if not expression.strip():
-        raise StepError("the jq expression is empty")
-    try:
-        return jq.compile(JQ_FRAME % expression)
-    except ValueError as error:
-        reason = _first_line(error).removeprefix("jq: error: ").partition(" at <top-level>")[0]
-        if "unexpected import" in reason or "unexpected include" in reason:
-            reason = "import and include are not available"
-        raise StepError(f"jq {_short(expression)!r}: {reason}") from error
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
-
-
-def _short(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= 60 else line[:59] + "…"
 
 
 #: The largest value that one operation of a template may create, in characters, items or bits.
@@ -320,7 +288,10 @@ def sandbox(folders: tuple[str, ...], strict: bool, private: tuple[str, ...], ca
                 # A flow may lie beside the settings.
                 if is_below(file, private):
                     raise SecurityError(f"{template!r} is a settings file, which steps cannot access")
-            return super().get_source(environment, template)
+            source, filename, is_current = super().get_source(environment, template)
+            # As Jinja itself does, which is set not to, for the texts of options.
+            end = next((end for end in ("\r\n", "\n", "\r") if source.endswith(end)), "")
+            return source.removesuffix(end), filename, is_current
 
     class Unfolded(CodeGenerator):
         def _output_child_to_const(self, node: nodes.Expr, frame: Any, finalize: Any) -> str:

@@ -179,12 +179,12 @@ def _names(document: Located, given: dict[str, Any] | None) -> dict[str, Any] | 
     if found.get("unknown") not in (None, "drop", "keep"):
         document.mistake("names: unknown must be drop or keep", "names", "unknown")
     from scflows.connectors.http import pagination
-    from scflows.expressions import compile_filter
+    from scflows.jq_filter import check_program
     from scflows.secrets import http_auth
 
     for name, check in (("authentication", http_auth.mistakes_of), ("paginate", None)):
         if name in found:
-            mistakes = check(found[name]) if check else pagination.mistakes_of(found[name], compile_filter)
+            mistakes = check(found[name]) if check else pagination.mistakes_of(found[name], check_program)
             for mistake in mistakes:
                 document.mistake(f"names: {name}: {mistake}", "names", name)
     return found

@@ -52,10 +52,10 @@ class KafkaStep(Step):
         if options.get(needed) is None:
             yield needed, f"option {needed!r} is missing: {mode!r} needs it"
         if options.get("key") is not None:
-            from scflows.expressions import compile_filter
+            from scflows.jq_filter import check_program
 
             try:
-                compile_filter(options["key"])
+                check_program(options["key"])
             except StepError as error:
                 yield "key", str(error)
 
