@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 MAX_DEPTH = 200
 #: How many values the aliases of a YAML text may add. A few lines of nested aliases can expand to billions.
 MAX_ALIASED = 200_000
-#: The most digits that Python converts between text and integer, unless told otherwise.
+#: The most digits of an integer that Python converts from or to text by default.
 MAX_DIGITS = 4300
 
 

@@ -1,7 +1,7 @@
 """jq programs: no access to environment or modules, and numbers that are exact or refused.
 
-jq keeps the digits of a number that it only hands on, but computes with the 53 bits of a double. So its outputs are read
-as JSON text. Where numbers are too large for 53 bits the program runs again with operators that refuse to round.
+jq keeps all digits of a number until it computes with it, which it does with the 53 bits of a double. Therefore its
+outputs are read as JSON text. If a number needs more than 53 bits, the program runs with operators that never round.
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ if TYPE_CHECKING:
 # `import` and `include` are only valid at the start of a program, which the frame occupies. The program is not put in
 # parentheses: one that closes a parenthesis it has not opened would compile.
 FRAME = 'def env: {}; def modulemeta: error("modules are not available"); {} as $ENV |\n'
-# Two line ends: a comment whose line ends with a backslash goes on in the next line.
+# Two line ends: a comment whose line ends with a backslash continues in the next line.
 AS_TEXT = "\n\n| tojson"
 # The input is a list of the value and of the integers in it that are not exact as a double. A definition sees those
 # before it, so the names without underscores in these bodies are jq's own; jq calls `_plus` and the others for `+` etc.
-EXACT_FRAME = FRAME + r"""
+EXACT_FRAME = (
+    FRAME
+    + r"""
 .[1] as $__inexact | .[0] |
 def __is_inexact: type == "number" and $__inexact[tojson | ltrimstr("-")];
 def __refuse($a; $b): error("__rounds \($a | tojson) and \($b | tojson)");
@@ -69,12 +71,15 @@ def round: if __is_inexact then . else __round end;
 def trunc: if __is_inexact then . else __trunc end;
 def fabs: if __is_inexact then abs else __fabs end;
 """
-# The binding shows no difference between `halt_error` and the end of the outputs. A program that may halt is followed by
-# a mark; if that is missing, it runs again with a `halt_error` that is an error. That one alone would not do: `try`
-# catches it.
+)
+# For the binding, `halt_error` is the same as the end of the outputs. Therefore a program that may halt gets
+# one more output, its last; if that is missing, the program runs again with a `halt_error` that raises an error. That
+# one alone is not enough, since `try` catches it.
 END = "end"
 BEFORE_END, AFTER_END = "(\n", f'{AS_TEXT}), "{END}"'
-HALT_ERROR = 'def halt_error($code): error(if type == "string" then . else tojson end);\ndef halt_error: halt_error(5);\n'
+HALT_ERROR = (
+    'def halt_error($code): error(if type == "string" then . else tojson end);\ndef halt_error: halt_error(5);\n'
+)
 
 #: Integers that are shorter are exact as a double.
 LARGE_DIGITS = 16

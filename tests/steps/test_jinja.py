@@ -31,12 +31,29 @@ DATA = {"__job_id__": "7", "limits": {"low": 2, "high": 9}, "rows": [1, 2]}
         (".", "{{ data.rows[0] }}", "1"),
         ("limits", "{{ low }}-{{ data.high }} {{ __job_id__ }} {{ rows }}", "2-9 7 "),
         ("rows", "{% for row in data %}{{ row }};{% endfor %}", "1;2;"),
-        ("limits", "<{{ '&' }}>\n", "<&>\n"),
+        ("limits", "<{{ '&' }}>\n", "<&>"),
     ],
 )
 def test_the_names_of_a_template(perform, template, data_key, text, result):
     template(text)
     assert perform("jinja", {"path": "t.j2", "data_key": data_key}, DATA) == result
+
+
+@pytest.mark.parametrize(
+    ("text", "result"),
+    [
+        ("{{ rows[0] }}\n", "1"),
+        ("{{ rows[0] }}\r\n", "1"),
+        ("a\n{{ rows[1] }}\n\n", "a\n2\n"),
+        ("{% include 'part.j2' %};\n", "part;"),
+        ("{{ low | default('a\n') }}", "a\n"),
+        ("\n", ""),
+    ],
+)
+def test_the_last_line_end_of_a_template_file_is_not_part_of_it(perform, template, text, result):
+    template("part\n", "part.j2")
+    template(text)
+    assert perform("jinja", {"path": "t.j2"}, DATA) == result
 
 
 def test_a_key_named_data_is_that_key(perform, template):

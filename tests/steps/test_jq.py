@@ -149,6 +149,7 @@ def test_halt_error_is_an_error_of_the_step(run_flow, expression, message):
     assert "r" not in run.result
 
 
+@pytest.mark.language("§2 jq")
 def test_halt_ends_a_program_with_the_outputs_so_far(perform):
     assert perform("jq", {"expression": "1, 2, halt, 3"}, {}) == [1, 2]
     assert perform("jq", {"expression": "halt"}, {}) is None
