@@ -1,4 +1,4 @@
-"""`config.yml` of a workspace: what may run, what is told to whom, what is kept how long."""
+"""`config.yml` of a workspace: allowed step types, notifications and retention."""
 
 from __future__ import annotations
 
@@ -23,51 +23,51 @@ HOOKS = ("on_failure", "on_success", "on_recovery")
 PINGS = ("start", "success", "failure")
 SIZES = {"": 1, "B": 1, "kB": 1000, "KiB": 1024, "MB": 10**6, "MiB": 2**20, "GB": 10**9, "GiB": 2**30}
 TOP = ("allow", *HOOKS, "ping", "retention", "autostart_flows", "autostart")
-#: What is known and read by nobody yet: a service reads these, a crontab does not need them.
+#: Accepted but without effect on a crontab: a service reads them.
 LATER = ("autostart_flows", "autostart")
-HELP = "mend the file, or move it away: without it the defaults hold"
+HELP = "fix the file, or move it away to use the defaults"
 
 
 @dataclass(frozen=True)
 class Retention:
-    """How much is kept. Sizes are in bytes."""
+    """How much to keep. Sizes are in bytes."""
 
-    days: float = 90  #: how long runs, logs and run folders are kept
-    runs: int = 10_000  #: the newest runs of a task
-    log_bytes: int = 10 * 2**20  #: a task's log
-    run_log_bytes: int = RUN_LOG_BYTES  #: what one run writes into it
+    days: float = 90  #: for runs, logs and run folders
+    runs: int = 10_000  #: per task
+    log_bytes: int = 10 * 2**20  #: per task
+    run_log_bytes: int = RUN_LOG_BYTES  #: per run
     total_bytes: int = 2**30  #: all run folders together
 
 
 LIMITS = tuple(Retention.__dataclass_fields__)
-#: `total_bytes` is a limit of the machine, not of a task.
+#: `total_bytes` is a limit for the machine, not for a task.
 TASK_LIMITS = tuple(name for name in LIMITS if name != "total_bytes")
 
 
 @dataclass(frozen=True)
 class Config:
-    """What `config.yml` says; the defaults where there is none."""
+    """The content of `config.yml`, or the defaults."""
 
-    allow: tuple[str, ...] = ()  #: step types that any flow may use
-    hooks: dict[str, str] = field(default_factory=dict)  #: paths of flows, by the names of HOOKS
-    ping: dict[str, str] = field(default_factory=dict)  #: addresses, by the names of PINGS
+    allow: tuple[str, ...] = ()  #: restricted step types that any flow may use
+    hooks: dict[str, str] = field(default_factory=dict)  #: flow paths by the names of HOOKS
+    ping: dict[str, str] = field(default_factory=dict)  #: addresses by the names of PINGS
     retention: Retention = field(default_factory=Retention)
-    tasks: dict[str, Retention] = field(default_factory=dict)  #: of tasks that are kept otherwise
+    tasks: dict[str, Retention] = field(default_factory=dict)  #: for tasks with limits of their own
     warnings: tuple[Mistake, ...] = ()
 
     def retention_of(self, task: str) -> Retention:
-        """How much is kept of a task."""
+        """Return the retention limits of a task."""
         return self.tasks.get(task, self.retention)
 
 
 NOTHING = Config()
-_kept: dict[str, tuple[tuple[int, ...], Config]] = {}
+_cache: dict[str, tuple[tuple[int, ...], Config]] = {}
 
 
 def read_config(settings: Settings) -> Config:
-    """What the workspace's `config.yml` says; it is read once, and again when it was changed.
+    """Return the workspace's `config.yml`, read once and again after each change.
 
-    Raises UsageError that names file, line and column of every mistake.
+    Raise UsageError with file, line and column of every mistake.
     """
     path = settings.config_file
     try:
@@ -77,18 +77,18 @@ def read_config(settings: Settings) -> Config:
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
     state = (status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino)
-    known = _kept.get(path)
-    if known is not None and known[0] == state:
-        return known[1]
-    # Each start by cron comes here, and to load YAML would cost it a fifth more.
+    cached = _cache.get(path)
+    if cached is not None and cached[0] == state:
+        return cached[1]
+    # Every start by cron reads this, and loading YAML would make it a fifth slower.
     checked = os.path.join(
         settings.state_path, "checked-config", path.replace("%", "%25").replace("/", "%2F") + ".json"
     )
     found = _read_checked(checked, state)
     config = found or _parsed(path)
-    _kept[path] = (state, config)
+    _cache[path] = (state, config)
     if found is None and not config.warnings:
-        _keep_checked(checked, state, config)
+        _write_checked(checked, state, config)
     return config
 
 
@@ -105,7 +105,7 @@ def _parsed(path: str) -> Config:
 
 
 def _read_checked(path: str, state: tuple[int, ...]) -> Config | None:
-    """What was found sound before, of the file as it is now."""
+    """Return the cached result of the last check if the file has not changed since."""
     try:
         with open(path, encoding="utf-8") as file:
             values = json.load(file)
@@ -118,7 +118,7 @@ def _read_checked(path: str, state: tuple[int, ...]) -> Config | None:
         return None
 
 
-def _keep_checked(path: str, state: tuple[int, ...], config: Config) -> None:
+def _write_checked(path: str, state: tuple[int, ...], config: Config) -> None:
     values = {
         "key": [__version__, *state],
         "allow": config.allow,
@@ -130,24 +130,24 @@ def _keep_checked(path: str, state: tuple[int, ...], config: Config) -> None:
     try:
         replace(path, json.dumps(values).encode(), mode=0o600, durable=False)
     except OSError:
-        pass  # Only the next start is slower.
+        pass  # The next start is slower, nothing more.
 
 
 def parse_config(content: bytes, path: str) -> Config:
-    """What the text of a `config.yml` says. Raises FlowError with every mistake in it."""
+    """Parse the text of a `config.yml`. Raise FlowError with all mistakes."""
     from scflows.validation import Located
 
     document = Located(content, path)
     top = {} if document.value is None else document.value
     config = NOTHING
     if not isinstance(top, dict):
-        document.mistake(f"the settings must be a mapping, not {described(top)}")
+        document.mistake(f"config.yml must contain a mapping, not {described(top)}")
     else:
         document.warn_unknown(top, TOP)
         for name in LATER:
             if top.get(name) is not None:
-                told = f"{name} is not acted upon: put flows on the crontab with `flows auto-schedule`"
-                document.mistake(told, name, severity="warning")
+                message = f"{name} has no effect: schedule flows with `flows auto-schedule`"
+                document.mistake(message, name, severity="warning")
         retention, tasks = _retention(document, top)
         config = Config(_allow(document, top), hooks_of(document, top), pings_of(document, top), retention, tasks)
     mistakes = sorted(document.mistakes, key=lambda mistake: (mistake.line, mistake.column))
@@ -157,7 +157,7 @@ def parse_config(content: bytes, path: str) -> Config:
 
 
 def hooks_of(document: Located, top: dict[Any, Any]) -> dict[str, str]:
-    """The hooks at the top of a document, a flow file or these settings; mistakes are noted there."""
+    """Return the hooks at the top of a document (a flow file or `config.yml`); add mistakes to the document."""
     found = {}
     for name in HOOKS:
         path = document.typed(top, name, "text")
@@ -169,13 +169,13 @@ def hooks_of(document: Located, top: dict[Any, Any]) -> dict[str, str]:
 
 
 def pings_of(document: Located, top: dict[Any, Any]) -> dict[str, str]:
-    """The pings at the top of a document; an empty text stands for one that is switched off."""
+    """Return the pings at the top of a document; an empty text means that the ping is disabled."""
     given = document.typed(top, "ping", "mapping", {})
     found = {}
     for key in given:
         if key not in PINGS:
-            told = nearest(str(key), PINGS) or f"; it has {', '.join(PINGS)}"
-            document.mistake(f"ping: unknown property {key!r}{told}", "ping", key)
+            hint = nearest(str(key), PINGS) or f"; it has {', '.join(PINGS)}"
+            document.mistake(f"ping: unknown property {key!r}{hint}", "ping", key)
         elif given[key] is None:
             found[key] = ""
         elif not isinstance(given[key], str) or not _is_address(given[key]):
@@ -199,7 +199,7 @@ def _allow(document: Located, top: dict[Any, Any]) -> tuple[str, ...]:
     given = document.typed(top, "allow", "list", [])
     for index, each in enumerate(given):
         if not isinstance(each, str):
-            document.mistake(f"allow takes step types, not {described(each)}", "allow", index)
+            document.mistake(f"allow must list step types, not {described(each)}", "allow", index)
     return tuple(str(each) for each in given)
 
 
@@ -224,8 +224,8 @@ def _limits(
     found: dict[str, Any] = {}
     for key, value in given.items():
         if key not in known:
-            told = nearest(str(key), known) or f"; it has {', '.join(known)}"
-            document.mistake(f"{title}: unknown property {key!r}{told}", *at, key)
+            hint = nearest(str(key), known) or f"; it has {', '.join(known)}"
+            document.mistake(f"{title}: unknown property {key!r}{hint}", *at, key)
         elif key == "tasks" or value is None:
             continue
         elif key.endswith("_bytes"):
@@ -243,7 +243,7 @@ def _limits(
 
 
 def parse_size(value: Any) -> int | None:
-    """A size in bytes, given as a number or a text such as `10 MiB`; None for what is none."""
+    """Return a size in bytes from a number or a text such as `10 MiB`; None if it is not a size."""
     if isinstance(value, int) and not isinstance(value, bool):
         return value if value > 0 else None
     if not isinstance(value, str):

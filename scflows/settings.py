@@ -1,4 +1,4 @@
-"""Settings: the environment, then `.env` of the workspace; read once, every path in one place."""
+"""Settings from the environment and the workspace's `.env`; every path is defined here."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-#: What a scheduled task remembers of the settings that were in force; none of them is a secret.
+#: The settings that a scheduled task remembers from the time it was scheduled; none of them is a secret.
 REMEMBERED = (
     "BASE_POSTPROCESSING_URL",
     "CONFIG_FILE",
@@ -35,20 +35,22 @@ REMEMBERED = (
     "TEMPLATES_PATH",
     "TIMEZONE",
 )
-#: The same, where the history is a file: other URLs may hold a password.
+#: Also remembered if the history is a file; other URLs may contain a password.
 DATABASES = ("SCFLOWS_DATABASE_URL", "SQLALCHEMY_DATABASE_URI")
-#: How much a run may write into its log, in bytes, unless `config.yml` says otherwise.
+#: How many bytes a run may write to its log, unless `config.yml` sets another limit.
 RUN_LOG_BYTES = 4 * 2**20
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What is in force for one workspace. Paths are absolute; nothing is created by reading them."""
+    """The settings in effect for one workspace. Paths are absolute; reading them creates nothing."""
 
     home: str  #: the workspace
-    environment: Mapping[str, str] = field(repr=False)  #: the process's variables over those of `.env`
-    given: Mapping[str, str] | None = field(default=None, repr=False)  #: the process's variables alone
+    environment: Mapping[str, str] = field(
+        repr=False
+    )  #: the process's variables, which take precedence, and those of `.env`
+    given: Mapping[str, str] | None = field(default=None, repr=False)  #: only the process's variables
 
     @property
     def data_path(self) -> str:
@@ -56,10 +58,10 @@ class Settings:
 
     @property
     def flows_path(self) -> str:
-        """`FLOWS_PATH`; else `$DATA_PATH/flows` where that exists; else `tasks/` of the workspace."""
-        named = self._path("FLOWS_PATH")
-        if named:
-            return named
+        """`FLOWS_PATH`; if unset, `$DATA_PATH/flows` if that exists, otherwise `tasks/` of the workspace."""
+        path = self._path("FLOWS_PATH")
+        if path:
+            return path
         beside_data = os.path.join(self.data_path, "flows")
         return beside_data if os.path.isdir(beside_data) else os.path.join(self.home, "tasks")
 
@@ -85,7 +87,7 @@ class Settings:
 
     @property
     def private_paths(self) -> tuple[str, ...]:
-        """What no step that touches files may read or write: the settings, flows and templates."""
+        """The settings, flows, templates and state, which no step may read or write as files."""
         return (
             self.secrets_path,
             self.config_file,
@@ -98,8 +100,8 @@ class Settings:
     @property
     def tasks_path(self) -> str:
         """The folder of the tabfile and the tasks' logs."""
-        named = self._path("TASKS_PATH")
-        return named or os.path.join(self._base("XDG_CACHE_HOME", ".cache"), "scdata", "tasks")
+        path = self._path("TASKS_PATH")
+        return path or os.path.join(self._base("XDG_CACHE_HOME", ".cache"), "scdata", "tasks")
 
     @property
     def tabfile(self) -> str:
@@ -107,12 +109,12 @@ class Settings:
 
     @property
     def system_cron_path(self) -> str:
-        """The folder of the system's own `crontab` and `cron.d`."""
+        """The folder of the system-wide `crontab` and `cron.d`."""
         return self._path("SYSTEM_CRON_PATH") or "/etc"
 
     @property
     def state_path(self) -> str:
-        """The folder of history, task files, locks: what must outlive a cleaned cache."""
+        """The folder of history, task files and locks, which must survive a cleared cache."""
         return os.path.join(self._base("XDG_STATE_HOME", os.path.join(".local", "state")), "scflows")
 
     @property
@@ -121,63 +123,63 @@ class Settings:
 
     @property
     def database_url(self) -> str:
-        """Where the history is: `sqlite:///ABSOLUTE/PATH` unless set otherwise."""
-        given = self.environment
-        named = given.get("SCFLOWS_DATABASE_URL") or given.get("SQLALCHEMY_DATABASE_URI")
-        return named or "sqlite:///" + os.path.join(self.state_path, "history.sqlite")
+        """The URL of the history (default: `sqlite:///ABSOLUTE/PATH` in the state folder)."""
+        variables = self.environment
+        url = variables.get("SCFLOWS_DATABASE_URL") or variables.get("SQLALCHEMY_DATABASE_URI")
+        return url or "sqlite:///" + os.path.join(self.state_path, "history.sqlite")
 
     @property
     def timezone(self) -> str:
-        """The zone that times are shown in (an IANA name)."""
+        """The time zone (an IANA name) in which times are shown."""
         return self.environment.get("TIMEZONE") or "UTC"
 
     @property
     def timeout_seconds(self) -> float:
-        """How long a run may take when neither its flow nor its task says otherwise."""
+        """The time limit of runs whose flow and task set none."""
         return self._number("FLOW_TIMEOUT_SECONDS", 600)
 
     @property
     def max_workers(self) -> int:
-        return int(self._number("FLOW_MAX_WORKERS", 8, 1, whole=True))
+        return int(self._number("FLOW_MAX_WORKERS", 8, 1, is_integer=True))
 
     @property
     def max_runs(self) -> int:
-        """How many runs go on at once on this machine; two for each core unless set."""
-        return int(self._number("MAX_RUNS", 0, 1, whole=True)) or usual_runs()
+        """How many runs may be in progress at the same time on this machine (default: two per core)."""
+        return int(self._number("MAX_RUNS", 0, 1, is_integer=True)) or default_max_runs()
 
     @property
     def max_wait_seconds(self) -> float:
-        """How long a run waits for its turn before it is given up."""
+        """How long a run may wait in the queue before it is cancelled."""
         return self._number("MAX_WAIT_SECONDS", 3600)
 
     @property
     def log_level(self) -> str:
         level = (self.environment.get("LOG_LEVEL") or "INFO").upper()
         if level not in LOG_LEVELS:
-            raise UsageError(f"LOG_LEVEL {level!r} is none of {', '.join(LOG_LEVELS)}")
+            raise UsageError(f"LOG_LEVEL must be one of {', '.join(LOG_LEVELS)}, not {level!r}")
         return level
 
     def remembered(self) -> dict[str, str]:
-        """The settings a scheduled task needs to run as it would now; paths made absolute.
+        """Return the settings that a scheduled task needs to run as it would now, with absolute paths.
 
-        What `.env` says is not among them: a run reads that file itself, as it is by then. Raises UsageError for
-        a value that no run could use.
+        Variables from `.env` are not included, because a run reads that file itself. Raise UsageError for an
+        invalid value.
         """
         self._check()
-        kept = {}
-        given = self.environment if self.given is None else self.given
+        values = {}
+        variables = self.environment if self.given is None else self.given
         for name in REMEMBERED:
-            value = given.get(name)
+            value = variables.get(name)
             if value:
                 is_path = name.endswith(("_PATH", "_FILE", "_HOME"))
-                kept[name] = self._absolute(value) if is_path else value
+                values[name] = self._absolute(value) if is_path else value
         for name in DATABASES:
-            if given.get(name, "").startswith("sqlite:"):
-                kept[name] = given[name]
-        # Cron's home is that of the password file, which need not be the one in force here.
-        kept["XDG_STATE_HOME"] = self._base("XDG_STATE_HOME", os.path.join(".local", "state"))
-        kept["XDG_CACHE_HOME"] = self._base("XDG_CACHE_HOME", ".cache")
-        return kept
+            if variables.get(name, "").startswith("sqlite:"):
+                values[name] = variables[name]
+        # Cron takes the home directory from the password file, which may differ from HOME here.
+        values["XDG_STATE_HOME"] = self._base("XDG_STATE_HOME", os.path.join(".local", "state"))
+        values["XDG_CACHE_HOME"] = self._base("XDG_CACHE_HOME", ".cache")
+        return values
 
     def _check(self) -> None:
         for setting in ("timeout_seconds", "max_workers", "max_runs", "max_wait_seconds", "log_level"):
@@ -189,7 +191,7 @@ class Settings:
                 ZoneInfo(self.timezone)
             except (KeyError, ValueError, OSError):
                 raise UsageError(
-                    f"TIMEZONE {self.timezone!r} is no time zone", "use a name such as Europe/Madrid"
+                    f"TIMEZONE must be a time zone, not {self.timezone!r}", "use a name such as Europe/Madrid"
                 ) from None
 
     def _absolute(self, path: str) -> str:
@@ -200,14 +202,14 @@ class Settings:
         return self._absolute(value) if value else None
 
     def _base(self, variable: str, fallback: str) -> str:
-        named = self.environment.get(variable)
-        # The XDG specification has relative paths ignored.
-        if named and os.path.isabs(named):
-            return os.path.normpath(named)
+        path = self.environment.get(variable)
+        # The XDG specification says to ignore relative paths.
+        if path and os.path.isabs(path):
+            return os.path.normpath(path)
         home = self.environment.get("HOME") or os.path.expanduser("~")
         return os.path.join(home, fallback)
 
-    def _number(self, name: str, default: float, least: float = 0, whole: bool = False) -> float:
+    def _number(self, name: str, default: float, minimum: float = 0, is_integer: bool = False) -> float:
         text = self.environment.get(name)
         if not text:
             return default
@@ -215,46 +217,47 @@ class Settings:
             number = float(text)
         except ValueError:
             number = -1
-        if not 0 < number < 1e9 or number < least or (whole and number % 1):
-            kind = "whole number" if whole else "number"
-            raise UsageError(f"{name} {text!r} is no {kind} {f'from {least:g} on' if least else 'above 0'}")
+        if not 0 < number < 1e9 or number < minimum or (is_integer and number % 1):
+            kind = "an integer" if is_integer else "a number"
+            bound = f"of at least {minimum:g}" if minimum else "above 0"
+            raise UsageError(f"{name} must be {kind} {bound}, not {text!r}")
         return number
 
 
-def usual_runs() -> int:
-    """Two for each core that this process may use, at least two."""
+def default_max_runs() -> int:
+    """Return two for each core that this process may use, at least two."""
     cores: float = len(os.sched_getaffinity(0))
     try:
-        # In a container: how many microseconds of processor time it has in each period.
+        # In a container: the microseconds of processor time that it may use in each period.
         with open("/sys/fs/cgroup/cpu.max", encoding="ascii") as file:
             quota, period = file.read().split()
         if quota != "max":
             cores = min(cores, int(quota) / int(period))
     except (OSError, ValueError):
-        pass  # No container, or one that is not limited.
+        pass  # Not in a container, or without a limit.
     return max(2, int(2 * cores))
 
 
 def read_settings(home: str | None = None, environment: Mapping[str, str] | None = None) -> Settings:
-    """The settings of a workspace: `home`, else the current folder.
+    """Read the settings of a workspace: `home` or, by default, the current folder.
 
-    The environment wins over `.env`. Raises UsageError for a workspace that is no folder and an `.env`
-    that cannot be read.
+    The environment takes precedence over `.env`. Raise UsageError if the workspace is not a directory or `.env`
+    cannot be read.
     """
-    given = os.environ if environment is None else environment
+    variables = os.environ if environment is None else environment
     folder = os.path.abspath(os.path.expanduser(home) if home else os.curdir)
     if not os.path.isdir(folder):
-        raise UsageError(f"workspace {folder!r} is no folder", "make it with: flows init DIR")
-    found = read_env_file(os.path.join(folder, ".env"))
-    found.update(given)
-    return Settings(folder, found, given)
+        raise UsageError(f"workspace {folder!r} is not a directory", "create a workspace: flows init DIR")
+    merged = read_env_file(os.path.join(folder, ".env"))
+    merged.update(variables)
+    return Settings(folder, merged, variables)
 
 
 def read_env_file(path: str) -> dict[str, str]:
-    """The `NAME=value` lines of an env file; `{}` where there is none.
+    """Return the `NAME=value` lines of an env file; `{}` if there is no file.
 
-    Only the form that the shell, compose, systemd and dotenv read alike: no expansion. A leading `export` and
-    a pair of quotes around the whole value are taken off. Raises UsageError naming file and line.
+    The format is the subset that the shell, Compose, systemd and dotenv read in the same way: no expansion. A
+    leading `export` and quotes around the whole value are removed. Raise UsageError with file and line.
     """
     try:
         with open(open_regular(path), encoding="utf-8") as file:
@@ -272,7 +275,7 @@ def read_env_file(path: str) -> dict[str, str]:
         name, equals, value = text.removeprefix("export ").partition("=")
         name, value = name.strip(), value.strip()
         if not equals or not name.isidentifier():
-            raise UsageError(f"{path}:{number}: not of the form NAME=value")
+            raise UsageError(f"{path}:{number}: must be of the form NAME=value")
         if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
             value = value[1:-1]
         values[name] = value
@@ -280,19 +283,19 @@ def read_env_file(path: str) -> dict[str, str]:
 
 
 def bare_settings(state: str = "") -> Settings:
-    """Enough of the settings to find the tasks; `state` is the state folder, where it is not the usual one."""
-    given = dict(os.environ)
+    """Return settings that suffice to find the tasks; `state` is the state folder if not the default one."""
+    variables = dict(os.environ)
     if state:
-        given["XDG_STATE_HOME"] = os.path.dirname(state)
-    return Settings("/", given)
+        variables["XDG_STATE_HOME"] = os.path.dirname(state)
+    return Settings("/", variables)
 
 
 def sound_settings(state: str = "") -> Settings:
-    """The same for lines that stand for all tasks.
+    """Return the same for crontab lines that serve all tasks.
 
-    Raises Refused where the folder is not there: a line with a wrong path, or a disk that is away, would start nothing
-    for ever.
+    Raise Refused if the folder does not exist: with a wrong path or an unmounted disk the line would silently start
+    nothing.
     """
     if state and not os.path.isdir(state):
-        raise Refused(f"the state folder {state} is not there", "flows repair writes the crontab's lines anew")
+        raise Refused(f"the state folder {state} does not exist", "rewrite the crontab lines: flows repair")
     return bare_settings(state)

@@ -42,9 +42,9 @@ def test_an_empty_one_is_the_defaults(text):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("- shell", "c.yml:1:1: error: the settings must be a mapping, not a list"),
+        ("- shell", "c.yml:1:1: error: config.yml must contain a mapping, not a list"),
         ("a: 1\nallow: shell", "c.yml:2:1: error: allow must be a list, not text ('shell')"),
-        ("allow: [1]", "c.yml:1:9: error: allow takes step types"),
+        ("allow: [1]", "c.yml:1:9: error: allow must list step types"),
         ("on_failure: [a]", "c.yml:1:1: error: on_failure must be text"),
         ("on_failure: ''", "c.yml:1:1: error: on_failure must be the path of a flow"),
         ("ping: {fail: 'https://e.org'}", "c.yml:1:8: error: ping: unknown property 'fail'; did you mean 'failure'?"),
@@ -76,7 +76,7 @@ def test_an_unknown_name_is_warned_of_with_the_nearest():
     config = parse_config(b"on_failur: tell.yml\nautostart: [a.yml]\n", "c.yml")
     told = [str(warning) for warning in config.warnings]
     assert told[0] == "c.yml:1:1: warning: unknown property 'on_failur' is ignored; did you mean 'on_failure'?"
-    assert told[1].startswith("c.yml:2:1: warning: autostart is not acted upon")
+    assert told[1].startswith("c.yml:2:1: warning: autostart has no effect")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The command `flows`: cron's fast lane, then the Typer app; errors become exit codes."""
+"""The command `flows`: a fast path for cron, then the Typer app; errors become exit codes."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
-    """Run the command line of this process and exit."""
+    """Run this process's command line and exit."""
     arguments = sys.argv[1:]
     if len(arguments) == 4 and arguments[:3] == ["run", "--waiting", "--state"]:
         from scflows.scheduler.worker import run_worker
 
-        run_worker(arguments[3], _tell, _warn)
+        run_worker(arguments[3], _report, _warn)
         sys.exit(0)
     if arguments[:1] == ["tick"] and (len(arguments) == 1 or (len(arguments) == 3 and arguments[1] == "--state")):
-        sys.exit(_for_all("tick", *arguments[2:]))
+        sys.exit(_run_shared_line("tick", *arguments[2:]))
     if arguments[:2] == ["cron", "boot"] and (
         len(arguments) == 2 or (len(arguments) == 4 and arguments[2] == "--state")
     ):
-        sys.exit(_for_all("boot", *arguments[3:]))
-    lane = _fast_lane(arguments)
-    if lane is not None:
-        sys.exit(_run_due(*lane))
+        sys.exit(_run_shared_line("boot", *arguments[3:]))
+    due = _parse_cron_arguments(arguments)
+    if due is not None:
+        sys.exit(_run_due(*due))
     from scflows.cli.app import run_app
 
     sys.exit(run_app(arguments))
 
 
-def _fast_lane(arguments: list[str]) -> tuple[str, str, float | None, str] | None:
-    """(task, state folder, slot, trigger) when the arguments are exactly what a crontab line has; else None."""
+def _parse_cron_arguments(arguments: list[str]) -> tuple[str, str, float | None, str] | None:
+    """Return (task, state folder, slot, trigger) if the arguments are exactly those of a crontab line."""
     if not arguments or arguments[0] != "run":
         return None
     rest = arguments[1:]
     if rest and not rest[0].startswith("-"):
-        del rest[0]  # The flow is there for whoever reads the crontab; the task's own file has it.
+        del rest[0]  # The flow is only for people who read the crontab; the task's own file has it.
     found = {"--task": "", "--state": "", "--slot": "", "--trigger": ""}
     while len(rest) >= 2 and rest[0] in found and not found[rest[0]] and rest[1][:1] != "-":
         found[rest[0]] = rest[1]
@@ -51,7 +51,7 @@ def _fast_lane(arguments: list[str]) -> tuple[str, str, float | None, str] | Non
 
 
 def _run_due(name: str, state: str, slot: float | None, trigger: str) -> int:
-    """Run a task as cron starts it; says nothing when all is well, so that cron sends no mail."""
+    """Run a task as cron does; print nothing on success, so that cron sends no mail."""
     from scflows.errors import ScflowsError
     from scflows.queue.permits import is_queue_empty
     from scflows.scheduler.cron_entry import run_task_from_cron, state_path
@@ -62,35 +62,35 @@ def _run_due(name: str, state: str, slot: float | None, trigger: str) -> int:
         sys.stderr.write(f"error: {error}\n" + (f"  help: {error.help}\n" if error.help else ""))
         return error.exit_code
     except Exception as error:
-        sys.stderr.write(f"error: {name}: a bug of flows: {type(error).__name__}: {error}\n  help: flows logs {name}\n")
+        sys.stderr.write(f"error: {name}: internal error: {type(error).__name__}: {error}\n  help: flows logs {name}\n")
         return 3
     if outcome is not None:
-        _tell(name, outcome)
-    # A place is free, or somebody waits for one.
-    where = state_path(state)
-    if not is_queue_empty(where):
+        _report(name, outcome)
+    # This run may have freed a permit, or have been enqueued itself.
+    folder = state_path(state)
+    if not is_queue_empty(folder):
         from scflows.scheduler.worker import start_worker
 
-        start_worker(where, _tell, _warn)
+        start_worker(folder, _report, _warn)
     return 0 if outcome is None else exit_code(outcome)
 
 
-def _tell(name: str, outcome: RunOutcome) -> None:
-    """Say what went wrong with a run that cron started."""
+def _report(name: str, outcome: RunOutcome) -> None:
+    """Print what went wrong with a run that cron started."""
     for problem in outcome.problems:
         sys.stderr.write(f"warning: {problem}\n")
     if outcome.run.status in ("failed", "crashed"):
-        # Cron mails it to whoever MAILTO names.
-        told = " ".join(outcome.run.message.split())
-        sys.stderr.write(f"error: {name}: {told} · flows logs {outcome.run.id}\n")
+        # Cron mails this to the address in MAILTO.
+        message = " ".join(outcome.run.message.split())
+        sys.stderr.write(f"error: {name}: {message} · flows logs {outcome.run.id}\n")
 
 
 def _warn(text: str) -> None:
     sys.stderr.write(f"warning: {text}\n")
 
 
-def _for_all(line: str, state: str = "") -> int:
-    """What a line of the crontab does that stands for all tasks; says nothing when all is well."""
+def _run_shared_line(line: str, state: str = "") -> int:
+    """Do what a crontab line for all tasks does; print nothing on success."""
     from scflows.errors import ScflowsError
 
     try:
@@ -109,7 +109,7 @@ def _for_all(line: str, state: str = "") -> int:
 
 
 def exit_code(outcome: RunOutcome) -> int:
-    """The exit status of the command for how a run ended."""
+    """Return the exit code of the command for the outcome of a run."""
     run = outcome.run
     if run.status in ("success", "exit", "skipped", "queued"):
         return 0

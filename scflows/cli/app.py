@@ -1,4 +1,4 @@
-"""The Typer app: a table of the commands, and every way they can end as an exit code."""
+"""The Typer app: the table of commands; every exception becomes an exit code."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ class Group:
 
     help: str
     commands: dict[str, Command]
-    alone: Command | None = None  #: what the first word does by itself; takes the context only
+    default: Command | None = None  #: what the first word does on its own; takes only the context
 
 
-#: Every command, in the order of the help. Each returns its exit code, or None for 0.
+#: Every command, in the order of the help. A command returns its exit code, or None for 0.
 PANELS: dict[str, dict[str, Command | Group]] = {
     "SCHEDULE": {
         "auto-schedule": schedule.auto_schedule,
@@ -66,7 +66,7 @@ PANELS: dict[str, dict[str, Command | Group]] = {
         "rebalance": change.rebalance,
         "repair": change.repair,
         "crontab": Group(
-            "Look at the crontab, and at its backups; put one back.",
+            "Show the crontab; list and restore its backups.",
             {"show": crontab.show, "backups": crontab.list_backups, "restore": crontab.restore},
         ),
     },
@@ -74,7 +74,7 @@ PANELS: dict[str, dict[str, Command | Group]] = {
         "run": run.run,
         "history": runs.history,
         "runs": Group(
-            "List runs, look at one, stop it, do it again; remove old ones.",
+            "List, show, stop, resume, retry and prune runs.",
             {
                 "list": runs.history,
                 "show": runs.show,
@@ -85,7 +85,7 @@ PANELS: dict[str, dict[str, Command | Group]] = {
             },
         ),
         "logs": logs.logs,
-        "locks": Group("Who runs what, since when; free a lock.", {"clear": locks.clear}, alone=locks.locks),
+        "locks": Group("Show which runs hold locks; release one.", {"clear": locks.clear}, default=locks.locks),
     },
     "FLOWS": {
         "validate": flow.validate,
@@ -96,41 +96,43 @@ PANELS: dict[str, dict[str, Command | Group]] = {
     },
     "DEVICES": {
         "devices": Group(
-            "List devices of the Smart Citizen platform, look at one.",
+            "Search and show devices of the Smart Citizen platform.",
             {"search": devices.search, "show": devices.show},
         ),
         "check-devices": check_devices.check_devices,
     },
     "SERVICES": {
         "cron": Group(
-            "Start the tasks where there is no cron.",
+            "Run tasks without a cron daemon; show what starts them.",
             {"run": cron.run, "status": cron.status, "catch-up": cron.catch_up, "boot": cron.boot},
         ),
         "tick": cron.tick,
         "forward": Group(
-            "Forward messages between brokers; see how that does.",
+            "Forward messages between brokers; show forwarder status.",
             {"mqtt": forward.mqtt, "staplus": forward.staplus, "status": forward.status},
         ),
     },
     "SETUP": {
         "init": workspace.init,
-        "demo": Group("Try what needs a service of others against a stand-in.", {"smartcitizen": demo.smartcitizen}),
+        "demo": Group("Try features of external services, against a local mock.", {"smartcitizen": demo.smartcitizen}),
         "check": check.check,
         "health": health.health,
         "config": workspace.config,
     },
 }
-#: Other names of commands, not shown in the help.
+#: Alternative names of commands, not shown in the help.
 ALIASES = {"doctor": "check", "ls": "list-tasks"}
-#: `\b` keeps the lines of a paragraph as they are.
-EPILOG = "\b\nEverywhere, before or after the command:\n" + "\n".join(f"  {option:<15}{told}" for option, told in HELP)
-SHORT_EPILOG = "Also, as everywhere: " + ", ".join(option for option, _ in HELP)
+#: `\b` keeps the line breaks of a paragraph.
+EPILOG = "\b\nGlobal options, before or after the command:\n" + "\n".join(
+    f"  {option:<15}{text}" for option, text in HELP
+)
+SHORT_EPILOG = "Global options: " + ", ".join(option for option, _ in HELP)
 COMPLETION = "_FLOWS_COMPLETE"
 _DRY = {"--dry-run", "-h", "--help"}
 
 
 class PanelGroup(TyperGroup):
-    """Shows the commands of each panel under its name, also without Rich."""
+    """A command group whose help lists the commands by panel, also without Rich."""
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         for panel, names in PANELS.items():
@@ -141,7 +143,7 @@ class PanelGroup(TyperGroup):
 
 
 def run_app(arguments: list[str]) -> int:
-    """Run a command line, given without the program's name; the exit code."""
+    """Run a command line without the program's name; return the exit code."""
     open_streams()
     out = Output(Options(json="--json" in arguments))
     words: list[str] = []
@@ -151,7 +153,7 @@ def run_app(arguments: list[str]) -> int:
         out = Output(options)
         code = _invoke(words, out)
         sys.stdout.flush()
-        _keep_house(words, out)
+        _run_housekeeping(words, out)
         return code
     except ScflowsError as error:
         return _failed(error, out)
@@ -160,22 +162,22 @@ def run_app(arguments: list[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return 130
     except (ReaderGone, BrokenPipeError):
-        # Such as `flows history | head`: no failure, and nothing more to write to.
+        # For example `flows history | head`. This is not an error.
         drop_output()
         return 0
     except Exception as error:
         if isinstance(error, FileNotFoundError) and not _has_folder():
-            return _failed(UsageError("the current folder is gone", "go to another: cd"), out)
+            return _failed(UsageError("the current folder no longer exists", "change to another one: cd"), out)
         return _failed(bug(error, out), out, code=3)
 
 
 def _check_text(arguments: list[str]) -> None:
-    """Raises UsageError for an argument that is not UTF-8: nothing could be recorded under it."""
+    """Raise UsageError for an argument that is not UTF-8, because it could not be recorded."""
     for each in arguments:
         try:
             each.encode()
         except UnicodeEncodeError:
-            raise UsageError(f"the argument {each!r} is not UTF-8") from None
+            raise UsageError(f"argument {each!r} is not UTF-8") from None
 
 
 def _has_folder() -> bool:
@@ -187,7 +189,7 @@ def _has_folder() -> bool:
 
 
 def build_app(wanted: str | None = None) -> typer.Typer:
-    """The app with all its commands, or with one: building all costs as much as a small run."""
+    """Build the app with all commands, or only with one: building all takes as long as a small run."""
     app = typer.Typer(
         cls=PanelGroup,
         add_completion=wanted is None,
@@ -201,14 +203,14 @@ def build_app(wanted: str | None = None) -> typer.Typer:
         for name, command in commands.items():
             if wanted in (None, name):
                 _add(app, name, command)
-            for alias, meant in ALIASES.items():
-                if meant == name and wanted in (None, alias):
+            for alias, target in ALIASES.items():
+                if target == name and wanted in (None, alias):
                     _add(app, alias, command, hidden=True)
     return app
 
 
 def _flows() -> None:
-    """Flows in YAML, put on the system's own crontab so that the load stays level."""
+    """Run YAML workflows from your crontab, spread out so they don't pile up."""
 
 
 def _invoke(words: list[str], out: Output) -> int:
@@ -224,9 +226,9 @@ def _invoke(words: list[str], out: Output) -> int:
     return code if isinstance(code, int) else 0
 
 
-def _keep_house(words: list[str], out: Output) -> None:
-    """After what was asked for: see what goes wrong unnoticed, where nobody else looks. It says nothing."""
-    # A run does so itself, the scheduler starts runs; a dry run leaves everything as it is.
+def _run_housekeeping(words: list[str], out: Output) -> None:
+    """Run housekeeping after the command, without output."""
+    # Runs do this themselves, `cron` starts runs, and a dry run must not change anything.
     if not words or words[0] in ("run", "cron") or not _DRY.isdisjoint(words) or COMPLETION in os.environ:
         return
     try:
@@ -244,18 +246,18 @@ def _add(app: typer.Typer, name: str, command: Command | Group, hidden: bool = F
         app.command(name, hidden=hidden, epilog=SHORT_EPILOG)(command)
         return
     group = typer.Typer(rich_markup_mode=None, help=command.help, epilog=SHORT_EPILOG)
-    if command.alone is not None:
-        group.callback(invoke_without_command=True)(_alone(command.alone))
+    if command.default is not None:
+        group.callback(invoke_without_command=True)(_default(command.default))
     for word, each in command.commands.items():
         group.command(word, epilog=SHORT_EPILOG)(each)
     app.add_typer(group, name=name, hidden=hidden)
 
 
-def _alone(command: Command) -> Command:
-    def alone(ctx: typer.Context) -> int | None:
+def _default(command: Command) -> Command:
+    def default(ctx: typer.Context) -> int | None:
         return command(ctx) if ctx.invoked_subcommand is None else None
 
-    return alone
+    return default
 
 
 def _failed(error: ScflowsError, out: Output, code: int | None = None) -> int:
@@ -267,6 +269,6 @@ def _failed(error: ScflowsError, out: Output, code: int | None = None) -> int:
     try:
         out.fail(error, trace)
     except (ReaderGone, ScflowsError):
-        pass  # stderr is gone; the exit code still tells.
+        pass  # stderr is closed; the exit code still reports the failure.
     drop_output()
     return error.exit_code if code is None else code

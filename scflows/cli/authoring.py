@@ -1,4 +1,4 @@
-"""What helps to write flows: the step types, the schema for editors, the drawing of a flow."""
+"""Commands for writing flows: step types, a JSON Schema for editors, a drawing of a flow."""
 
 from __future__ import annotations
 
@@ -24,12 +24,13 @@ FORMATS = ("text", "dot", "json")
 def steps(
     ctx: typer.Context,
     type: Annotated[
-        str | None, typer.Argument(metavar="TYPE", help="Only this one, in full.", autocompletion=completion.step_types)
+        str | None,
+        typer.Argument(metavar="TYPE", help="Show only this step type, in full.", autocompletion=completion.step_types),
     ] = None,
 ) -> None:
-    """The step types: what each does; with TYPE its options and an example.
+    """List step types; show one with its options and an example.
 
-    Those of other packages are among them.
+    The list includes step types from other packages.
     """
     from scflows.flows.step_types import all_step_types, find_step_type
 
@@ -45,13 +46,13 @@ def steps(
         out.table({}, items)
         return
     out.table({"TYPE": "name", "FROM": "from", "DOES": "does"}, shown)
-    out.hint("the options of one, with an example: flows steps rest")
+    out.hint("Show the options of one, with an example: flows steps rest")
 
 
 def schema(ctx: typer.Context) -> None:
-    """Print a JSON Schema of flow files, with which editors complete and check them.
+    """Print a JSON Schema of flow files, for editors.
 
-    A flow names it in its first line: # yaml-language-server: $schema=flow.schema.json
+    Save it as flow.schema.json and start a flow with: # yaml-language-server: $schema=flow.schema.json
     """
     import json
 
@@ -64,18 +65,18 @@ def schema(ctx: typer.Context) -> None:
 def graph(
     ctx: typer.Context,
     flow: Annotated[str, typer.Argument(metavar="FLOW", help="A flow file.", autocompletion=completion.flows)],
-    format: Annotated[str, typer.Option("--format", help="text, dot for Graphviz, or json.")] = "text",
+    format: Annotated[str, typer.Option("--format", help="text, json, or dot (for Graphviz).")] = "text",
 ) -> None:
-    """Draw a flow: the order of its steps, its jumps, the flows it runs.
+    """Draw a flow: its steps, jumps and child flows.
 
-    Graphviz makes a picture of the form dot: dot -Tsvg -o flow.svg
+    Graphviz turns the dot format into a picture: flows graph FLOW --format dot | dot -Tsvg -o flow.svg
     """
     from scflows.flows.drawing import draw
     from scflows.flows.loader import find_flow, load_flow
 
     out: Output = ctx.obj
     if format not in FORMATS:
-        raise UsageError(f"--format {format!r} is none of {', '.join(FORMATS)}")
+        raise UsageError(f"--format must be one of {', '.join(FORMATS)}, not {format!r}")
     drawing = draw(load_flow(find_flow(flow, out.settings), out.settings))
     if out.json or format == "json":
         out.object({"schema": SCHEMA, **drawing.to_dict()})
@@ -113,7 +114,7 @@ def _show(found: StepType, out: Output) -> None:
 
 
 def _item(found: StepType) -> dict[str, Any]:
-    """A step type as JSON values."""
+    """Return a step type as JSON values."""
     names = ("name", "package", "summary", "more", "example", "problem")
     return {name: getattr(found, name) for name in names} | {"options": [_option(each) for each in found.options]}
 
@@ -135,9 +136,9 @@ def _default(option: Option) -> str | None:
         return "required"
     if option.default is None:
         return None
-    from scflows import documents
+    from scflows.documents import json_text
 
-    return option.default if isinstance(option.default, str) else documents.json_text(option.default)
+    return option.default if isinstance(option.default, str) else json_text(option.default)
 
 
 def _words(row: dict[str, Any]) -> str:

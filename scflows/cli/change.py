@@ -1,4 +1,4 @@
-"""Pause tasks, take them off the crontab, level them anew, write their lines again."""
+"""Pause, remove and rebalance tasks; rewrite their crontab lines."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scflows.cli.plan import carry_out, note_plan, tell_plan
+from scflows.cli.plan import apply_plan, note_plan, report_plan
 from scflows.cli.schedule_options import DryRun, ExitCode, OneLine, Overwriting, Tasks, Yes
 from scflows.errors import UsageError
 
@@ -25,7 +25,7 @@ def enable(
     dry_run: DryRun = False,
     exit_code: ExitCode = False,
 ) -> int:
-    """Let paused tasks run again, in the slots they had."""
+    """Resume paused tasks, at the times they had before."""
     return _switch(ctx.obj, task, True, overwrite, dry_run, exit_code)
 
 
@@ -36,7 +36,7 @@ def disable(
     dry_run: DryRun = False,
     exit_code: ExitCode = False,
 ) -> int:
-    """Pause tasks: they stay paused through every scheduling until `flows enable`."""
+    """Pause tasks until `flows enable`. Scheduling does not resume them."""
     return _switch(ctx.obj, task, False, overwrite, dry_run, exit_code)
 
 
@@ -48,53 +48,56 @@ def remove_task(
     dry_run: DryRun = False,
     exit_code: ExitCode = False,
 ) -> int:
-    """Take tasks off the crontab. Their logs and history stay."""
+    """Remove tasks from the crontab; keep their logs and history."""
     out: Output = ctx.obj
 
-    def chosen(planner: Planner) -> list[Change]:
+    def select(planner: Planner) -> list[Change]:
         return [planner.removal(name) for name in dict.fromkeys(task)]
 
-    return _remove(out, chosen, yes or len(task) == 1, overwrite, dry_run, exit_code)
+    return _remove(out, select, yes or len(task) == 1, overwrite, dry_run, exit_code)
 
 
 def clear_tasks(
     ctx: typer.Context,
-    pattern: Annotated[str, typer.Argument(metavar="GLOB", help="Only names like this, such as 'backup-*'.")] = "*",
+    pattern: Annotated[
+        str, typer.Argument(metavar="GLOB", help="Only tasks with matching names, e.g. 'backup-*'.")
+    ] = "*",
     yes: Yes = False,
     overwrite: Overwriting = False,
     dry_run: DryRun = False,
     exit_code: ExitCode = False,
 ) -> int:
-    """Take all tasks off the crontab; lines of yours that are not ours stay as they are."""
+    """Remove all tasks from the crontab. Your own lines are not touched."""
     from fnmatch import fnmatchcase
 
-    def chosen(planner: Planner) -> list[Change]:
+    def select(planner: Planner) -> list[Change]:
         return [planner.removal(name) for name in planner.names() if fnmatchcase(name, pattern)]
 
-    return _remove(ctx.obj, chosen, yes, overwrite, dry_run, exit_code)
+    return _remove(ctx.obj, select, yes, overwrite, dry_run, exit_code)
 
 
 def rebalance(
     ctx: typer.Context,
     max_moves: Annotated[
-        str | None, typer.Option(metavar="N|N%", help="Move so many tasks at most, or so much of them; else 30%.")
+        str | None, typer.Option(metavar="N|N%", help="Move at most N tasks, or N% of them (default: 30%).")
     ] = None,
     yes: Yes = False,
     overwrite: Overwriting = False,
     dry_run: DryRun = False,
     exit_code: ExitCode = False,
 ) -> int:
-    """Move as few tasks as it takes until the load is level again, by what runs took lately.
+    """Move as few tasks as necessary to even out the load.
 
-    Nothing else ever moves a task. Those of a cron expression stay, and those that were put at full hours.
+    The load is estimated from the durations of recent runs. No other command moves a task. Tasks with a cron
+    expression and tasks scheduled with --no-balance are not moved.
     """
     from scflows.planner.planner import MAX_MOVED_SHARE, planning
 
     out: Output = ctx.obj
     with planning(out.settings, dry_run) as planner:
         plan, found = planner.plan_rebalance(_moves(max_moves, len(planner.before)))
-        gain = f"at most {found.before:.3g} → {found.after:.3g} runs at once (on average {found.mean:.3g};"
-        gain += f" a plan from scratch: {found.fresh:.3g})"
+        gain = f"Peak concurrency: {found.before:.3g} → {found.after:.3g} (mean {found.mean:.3g};"
+        gain += f" {found.fresh:.3g} if all tasks were placed from scratch)"
         item = {name: round(getattr(found, name), 3) for name in ("before", "after", "mean", "fresh")}
         item["moves"] = len(found.moved)
         if not found.moved:
@@ -103,43 +106,43 @@ def rebalance(
             is_bound = (
                 few is not None and few < len(planner.before) * MAX_MOVED_SHARE and found.before - found.fresh >= 1
             )
-            told = f"so few moves gain nothing, and none is made; more might, see --max-moves: {gain}"
-            out.say(told if is_bound else f"nothing to move: {gain}", empty)
+            message = "Moved no task: --max-moves is too low to reduce the peak." if is_bound else "Nothing to move."
+            out.say(f"{message} {gain}.", empty)
             return 0
         if not out.json:
             out.say(gain)
         count = len(found.moved)
         if not dry_run and not out.confirm(count, f"move {count} task{'s' if count > 1 else ''}", yes):
-            out.say("nothing was moved")
+            out.say("No task was moved.")
             return 0
-        carry_out(planner, plan, dry_run, overwrite)
+        apply_plan(planner, plan, dry_run, overwrite)
     note_plan(out, plan, dry_run)
-    return tell_plan(out, plan, dry_run, exit_code, {"rebalanced": item})
+    return report_plan(out, plan, dry_run, exit_code, {"rebalanced": item})
 
 
 def _moves(text: str | None, tasks: int) -> int | None:
-    """A number of tasks, or so much of them. Raises UsageError."""
+    """Return a number of tasks from `20`, or from `10%` of them. Raise UsageError."""
     if text is None:
         return None
     number = text.removesuffix("%")
     if not (number.isascii() and number.isdigit()) or (number != text and int(number) > 100):
-        raise UsageError(f"--max-moves {text!r} is neither a number nor a part", "such as 20, or 10%")
+        raise UsageError(f"--max-moves must be a number or a percentage, not {text!r}", "for example 20 or 10%")
     return int(number) if number == text else tasks * int(number) // 100
 
 
 def repair(ctx: typer.Context, one_line: OneLine = None, dry_run: DryRun = False, exit_code: ExitCode = False) -> int:
-    """Write tabfile and crontab block again as the tasks say; no task is changed."""
+    """Rewrite tabfile and crontab block from the task files. Tasks stay unchanged."""
     from scflows.planner.planner import planning
 
     with planning(ctx.obj.settings, dry_run, one_line) as planner:
         plan = planner.plan_repair()
-        carry_out(planner, plan, dry_run, overwrite=True)
-    return tell_plan(ctx.obj, plan, dry_run, exit_code)
+        apply_plan(planner, plan, dry_run, overwrite=True)
+    return report_plan(ctx.obj, plan, dry_run, exit_code)
 
 
 def _remove(
     out: Output,
-    chosen: Callable[[Planner], list[Change]],
+    select: Callable[[Planner], list[Change]],
     yes: bool,
     overwrite: bool,
     dry_run: bool,
@@ -148,18 +151,18 @@ def _remove(
     from scflows.planner.planner import planning
 
     with planning(out.settings, dry_run) as planner:
-        removed = chosen(planner)
+        removed = select(planner)
         count = len(removed)
         if not removed:
-            out.say("no task to remove", {"schema": 1, "items": []})
+            out.say("There are no tasks to remove.", {"schema": 1, "items": []})
             return 0
-        what = f"remove {count} task{'s' if count > 1 else ''}"
-        if not dry_run and not out.confirm(count, what, yes):
-            out.say("nothing was removed")
+        action = f"remove {count} task{'s' if count > 1 else ''}"
+        if not dry_run and not out.confirm(count, action, yes):
+            out.say("No task was removed.")
             return 0
         plan = planner.plan_changes(removed)
-        carry_out(planner, plan, dry_run, overwrite)
-    return tell_plan(out, plan, dry_run, exit_code)
+        apply_plan(planner, plan, dry_run, overwrite)
+    return report_plan(out, plan, dry_run, exit_code)
 
 
 def _switch(out: Output, names: Iterable[str], enabled: bool, overwrite: bool, dry_run: bool, exit_code: bool) -> int:
@@ -167,5 +170,5 @@ def _switch(out: Output, names: Iterable[str], enabled: bool, overwrite: bool, d
 
     with planning(out.settings, dry_run) as planner:
         plan = planner.plan_changes([planner.switch(name, enabled) for name in dict.fromkeys(names)])
-        carry_out(planner, plan, dry_run, overwrite)
-    return tell_plan(out, plan, dry_run, exit_code)
+        apply_plan(planner, plan, dry_run, overwrite)
+    return report_plan(out, plan, dry_run, exit_code)

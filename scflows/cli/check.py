@@ -1,4 +1,4 @@
-"""Check the installation; try a task or flow as cron would run it."""
+"""Check the installation; run a task or flow as cron would."""
 
 from __future__ import annotations
 
@@ -17,64 +17,62 @@ if TYPE_CHECKING:
 
 def check(
     ctx: typer.Context,
-    name: Annotated[str | None, typer.Argument(metavar="FLOW|TASK", help="With --as-cron: what to run.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="FLOW|TASK", help="With --as-cron: the flow or task to run.")
+    ] = None,
     as_cron: Annotated[
         bool,
         typer.Option(
-            "--as-cron", help="Run FLOW or TASK as cron would; without one, see whether all tasks could start."
+            "--as-cron", help="Run FLOW or TASK as cron would; without one, check whether all tasks could start."
         ),
     ] = False,
-    fix: Annotated[
-        bool, typer.Option("--fix", help="Mend what can be mended safely; say each thing that is done.")
-    ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="With --fix: say what would be done; change nothing.")
-    ] = False,
+    fix: Annotated[bool, typer.Option("--fix", help="Apply the safe fixes and list them.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="With --fix: list the fixes, change nothing.")] = False,
 ) -> int:
-    """Find what keeps tasks from running, and say what to do.
+    """Diagnose what keeps tasks from running, and say what to do.
 
-    Nothing is changed without --fix. Ends with 1 when something fails.
+    Changes nothing without --fix. Exits with 1 if a check fails.
 
-    With --fix missing folders are made, files with secrets are closed to others, what a killed command left behind is
-    removed or finished, lines of ours outside of the block are taken in, tabfile and crontab are written as the tasks
-    say, and records that wait are taken into the history. The old crontab is kept: flows crontab restore.
+    --fix creates missing folders, makes files with secrets private, removes or finishes what a killed command left
+    behind, moves scflows lines into the crontab block, rewrites tabfile and crontab from the task files, and adds
+    pending records to the history. A backup of the crontab is kept: flows crontab restore.
 
-    With --as-cron and a name that task or flow is run for real: by /bin/sh, with cron's few variables and nothing
-    else, in the home directory, without input. Without a name nothing is run: each Python that the crontab names
-    reads its tasks and their flows in that environment.
+    --as-cron with a name really runs that task or flow, as cron does: with /bin/sh, cron's few variables, the home
+    directory as the current one, and no input. Without a name nothing is run: each Python named in the crontab
+    loads its tasks and their flows in that environment.
     """
     out: Output = ctx.obj
     if name and not as_cron:
-        raise UsageError(f"check takes no {name!r}", f"to run it as cron would: flows check --as-cron {name}")
+        raise UsageError(f"unexpected argument {name!r}", f"to run it as cron would: flows check --as-cron {name}")
     from scflows.health import FAIL, WARN, Finding, examine
     from scflows.health.installation import Installation
 
     try:
         settings = out.settings
     except UsageError as error:
-        return _tell(out, [Finding(FAIL, "settings", str(error), error.help or "")])
+        return _report(out, [Finding(FAIL, "settings", str(error), error.help or "")])
     installation = Installation(settings, settings.environment)
     if (fix or dry_run) and as_cron:
-        raise UsageError("--as-cron mends nothing", "mend first: flows check --fix")
+        raise UsageError("--as-cron cannot be combined with --fix", "fix first: flows check --fix")
     if dry_run and not fix:
-        raise UsageError("--dry-run goes with --fix", "flows check changes nothing by itself")
+        raise UsageError("--dry-run needs --fix", "without --fix, flows check changes nothing")
     if fix:
-        from scflows.health.repair import mend
+        from scflows.health.repair import repair
 
-        mended = mend(installation, dry_run)
-        # Looked at anew: most of what was read is another thing by now.
-        return _tell(out, mended + examine(Installation(settings, settings.environment)))
+        repaired = repair(installation, dry_run)
+        # Read everything again: the repair has changed most of it.
+        return _report(out, repaired + examine(Installation(settings, settings.environment)))
     if not as_cron:
-        return _tell(out, examine(installation))
+        return _report(out, examine(installation))
     from scflows.health.cron_trial import start_all, try_out
 
     if name:
-        return _tell_trial(out, try_out(installation, name))
+        return _report_trial(out, try_out(installation, name))
     findings = start_all(installation)
-    return _tell(out, findings or [Finding(WARN, "as-cron", "there are no tasks", "flows auto-schedule")])
+    return _report(out, findings or [Finding(WARN, "as-cron", "there are no tasks", "flows auto-schedule")])
 
 
-def _tell(out: Output, findings: list[Finding]) -> int:
+def _report(out: Output, findings: list[Finding]) -> int:
     items = [_item(finding) for finding in findings]
     failures = sum(finding.level == "FAIL" for finding in findings)
     warnings = sum(finding.level == "warn" for finding in findings)
@@ -86,7 +84,7 @@ def _tell(out: Output, findings: list[Finding]) -> int:
             _show(out, finding)
         out.line(_summary(failures, warnings))
         if failures or warnings:
-            out.hint("flows check --fix mends what can be mended safely")
+            out.hint("Apply the safe fixes: flows check --fix")
     return 1 if failures else 0
 
 
@@ -110,18 +108,18 @@ def _item(finding: Finding) -> dict[str, Any]:
 
 
 def _summary(failures: int, warnings: int) -> str:
-    told = [
-        f"{number} {what}{'' if number == 1 else 's'}"
-        for number, what in ((failures, "failure"), (warnings, "warning"))
+    counts = [
+        f"{number} {noun}{'' if number == 1 else 's'}"
+        for number, noun in ((failures, "failure"), (warnings, "warning"))
     ]
-    return ", ".join(told) if failures or warnings else "all is well"
+    return ", ".join(counts) if failures or warnings else "no problems found"
 
 
-def _tell_trial(out: Output, trial: Trial) -> int:
+def _report_trial(out: Output, trial: Trial) -> int:
     run = trial.run
     code = 1 if trial.code else 0
     if out.json:
-        told = {
+        item = {
             "command": trial.command,
             "exit_code": trial.code,
             "run": None if run is None else run.id,
@@ -129,22 +127,22 @@ def _tell_trial(out: Output, trial: Trial) -> int:
             "reason": None if run is None else run.reason,
             "message": None if run is None else run.message,
             "log": trial.log,
-            "output": trial.said,
-            "lacking": trial.lacking,
+            "output": trial.output,
+            "lacking": trial.missing,
         }
-        out.object(told)
+        out.object(item)
         return code
     if out.is_terminal:
         out.hint(trial.command)
     for line in trial.log.splitlines():
         out.line(out.cell(line))
-    for line in trial.said.splitlines():
-        out.warn(f"it printed, which cron would mail: {line}")
-    for lacking in trial.lacking:
-        out.warn(lacking)
+    for line in trial.output.splitlines():
+        out.warn(f"output that cron would mail: {line}")
+    for problem in trial.missing:
+        out.warn(problem)
     if run is None:
-        out.line(f"it did not run; exit status {trial.code}")
+        out.line(f"did not run; exit code {trial.code}")
         return 1
     message = f": {run.message}" if run.message else ""
-    out.line(f"{run.status}{message} · run {run.id} · exit status {trial.code}")
+    out.line(f"{run.status}{message} · run {run.id} · exit code {trial.code}")
     return code

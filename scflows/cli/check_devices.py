@@ -1,4 +1,4 @@
-"""Check whether devices publish as they should."""
+"""Check whether devices publish as expected."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ def check_devices(
     ctx: typer.Context,
     device: Annotated[
         list[str] | None,
-        typer.Argument(metavar="DEVICE…", help="Numbers, addresses or names; else all that have tasks."),
+        typer.Argument(metavar="DEVICE…", help="Numbers, addresses or names (default: all devices with tasks)."),
     ] = None,
     readings: Annotated[
         bool | None,
         typer.Option(
             "--readings/--no-readings",
-            help="Ask for readings, to find gaps and stuck values; otherwise only of devices that are named.",
+            help="Fetch readings, to find gaps and stuck values (default: only for devices given as arguments).",
         ),
     ] = None,
     thresholds: Annotated[
-        str | None, typer.Option(metavar="F", help="A file of thresholds; else that of the flows folder.")
+        str | None, typer.Option(metavar="FILE", help="A file of thresholds (default: the one in the flows folder).")
     ] = None,
-    problems: Annotated[bool, typer.Option("--problems", help="Only devices with something wrong.")] = False,
+    problems: Annotated[bool, typer.Option("--problems", help="Show only devices with problems.")] = False,
 ) -> int:
-    """Check whether devices publish as they should; 1 when something is wrong with one.
+    """Check whether devices publish as expected.
 
-    Not publishing, gaps, low battery, values that cannot be or are stuck, a clock ahead, sensors missing against the
-    blueprint.
+    Reports silent devices, gaps, low batteries, impossible or stuck values, clocks that run ahead, and sensors that
+    the blueprint has but the device lacks. Exits with 1 if a device has a problem.
     """
     import os
     import time
@@ -71,14 +71,14 @@ def check_devices(
     for each in found:
         for note in each.notes:
             out.warn(f"{each.device}: not checked: {note}")
-    out.hint(f"{len(found)} devices, {wrong} with something wrong · flows manual-schedule --kind check --device N")
+    out.hint(f"{len(found)} devices, {wrong} with problems · flows manual-schedule --kind check --device N")
     if away:
         raise Unreachable(f"{len(away)} of {len(found)} devices could not be checked")
     return 1 if wrong else 0
 
 
 def _default(settings: Settings) -> str:
-    """The thresholds of the workspace, else those that are shipped."""
+    """Return the workspace's file of thresholds, or the shipped one."""
     import os
 
     from scflows.flows.workspace import shipped_flows

@@ -1,4 +1,4 @@
-"""A table as people read it on a terminal: columns under their titles, nothing cut."""
+"""Tables for a terminal: aligned columns under their titles, nothing truncated."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 BETWEEN = "  "
-#: In a window that is too narrow the rows run on; a last column of words needs so much room to be folded in.
-LEAST_FOLDED = 24
+#: The last column is wrapped only if at least this much width is left; otherwise rows overflow the window.
+MIN_WRAP_WIDTH = 24
 
 
 @dataclass(frozen=True)
 class Column:
-    """A title and the cells below it, as they are shown but for their colour."""
+    """A title and the cells below it, as shown but without colour."""
 
     title: str
     cells: Sequence[str]
     is_number: bool = False
-    paint: Callable[[str], str] | None = None  #: puts a cell into colour
+    paint: Callable[[str], str] | None = None  #: adds colour to a cell
 
 
 def rows(columns: Sequence[Column], room: int, bold: Callable[[str], str]) -> Iterator[str]:
-    """The lines of a table in a window that is `room` wide, without their ends; the titles first."""
-    # Neither cut nor folded: a name in pieces cannot be copied. What does not fit is at the end of a row.
+    """Return the lines of a table for a window `room` characters wide, titles first, without line ends."""
+    # Only the last column is wrapped, because a name in pieces cannot be copied.
     widths = [max(map(cell_width, (column.title, *column.cells)), default=0) for column in columns]
     before = sum(widths[:-1]) + len(BETWEEN) * (len(columns) - 1)
-    fold_at = max(room - before, LEAST_FOLDED, cell_width(columns[-1].title))
-    widths[-1] = min(widths[-1], fold_at)
+    wrap_width = max(room - before, MIN_WRAP_WIDTH, cell_width(columns[-1].title))
+    widths[-1] = min(widths[-1], wrap_width)
     yield _row([_padded(each.title, width, each, bold) for each, width in zip(columns, widths, strict=True)])
     for number in range(len(columns[0].cells)):
         cells = [
@@ -37,13 +37,13 @@ def rows(columns: Sequence[Column], room: int, bold: Callable[[str], str]) -> It
             for each, width in zip(columns[:-1], widths[:-1], strict=True)
         ]
         last = columns[-1]
-        for text in folded(last.cells[number], fold_at):
+        for text in wrapped(last.cells[number], wrap_width):
             yield _row([*cells, _padded(text, widths[-1], last, last.paint)])
             cells = [" " * width for width in widths[:-1]]
 
 
 def cell_width(text: str) -> int:
-    """How many places a text takes on a terminal."""
+    """Return the number of terminal columns that a text takes."""
     if text.isascii():
         return len(text)
     from rich.cells import cell_len
@@ -51,8 +51,8 @@ def cell_width(text: str) -> int:
     return cell_len(text)
 
 
-def folded(text: str, width: int) -> list[str]:
-    """A text in lines of at most so many places."""
+def wrapped(text: str, width: int) -> list[str]:
+    """Return a text as lines of at most `width` columns."""
     if cell_width(text) <= width:
         return [text]
     from rich.console import Console

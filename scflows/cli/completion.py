@@ -1,4 +1,4 @@
-"""What the shell offers for TASK, FLOW, RUN and LOCK: the standard library only, silent when something fails."""
+"""Shell completion of TASK, FLOW, RUN and LOCK: standard library only, silent on errors."""
 
 from __future__ import annotations
 
@@ -8,53 +8,53 @@ if TYPE_CHECKING:
 
     from scflows.settings import Settings
 
-#: How many of the newest runs are offered.
-MOST_RUNS = 50
+#: How many of the newest runs are suggested.
+MAX_RUNS = 50
 
 
 def tasks(incomplete: str) -> list[str]:
-    """Names of tasks."""
-    return _offered(_tasks, incomplete)
+    """Return task names."""
+    return _matching(_tasks, incomplete)
 
 
 def flows(incomplete: str) -> list[str]:
-    """Flow files below the flows folder."""
-    return _offered(_flows, incomplete)
+    """Return flow files below the flows folder."""
+    return _matching(_flows, incomplete)
 
 
 def runnable(incomplete: str) -> list[str]:
-    """What `flows run` takes."""
+    """Return what `flows run` accepts: flows and tasks."""
     return [*flows(incomplete), *tasks(incomplete)]
 
 
 def runs(incomplete: str) -> list[str]:
-    """Ids of the newest runs."""
-    return _offered(_runs, incomplete.upper())
+    """Return the ids of the newest runs."""
+    return _matching(_runs, incomplete.upper())
 
 
 def logged(incomplete: str) -> list[str]:
-    """What has a log: tasks and flows that ran, then runs."""
-    return [*_offered(_logs, incomplete), *runs(incomplete)]
+    """Return what has a log: tasks and flows that ran, then runs."""
+    return [*_matching(_logs, incomplete), *runs(incomplete)]
 
 
 def locks(incomplete: str) -> list[str]:
-    """Locks that are held or were left behind."""
-    return _offered(_locks, incomplete)
+    """Return locks that are held or were left behind."""
+    return _matching(_locks, incomplete)
 
 
 def step_types(incomplete: str) -> list[str]:
-    """Step types, without those of other packages: to look for them takes longer than one waits for an offer."""
-    return _offered(_step_types, incomplete)
+    """Return step types, without those of other packages: finding them takes too long for completion."""
+    return _matching(_step_types, incomplete)
 
 
-def _offered(find: object, incomplete: str) -> list[str]:
+def _matching(find: object, incomplete: str) -> list[str]:
     try:
         from scflows.settings import read_settings
 
         assert callable(find)
         return [name for name in find(read_settings()) if name.startswith(incomplete)]
     except Exception:
-        # A message in the middle of the line that somebody types would be worse than no offer.
+        # A message in the middle of a half-typed line would be worse than no suggestion.
         return []
 
 
@@ -95,7 +95,7 @@ def _runs(settings: Settings) -> Iterable[str]:
     if not os.path.exists(sqlite_path(settings.database_url, settings.home)):
         return []
     with open_store(settings) as store:
-        return [run.id for run in store.find(Query(limit=MOST_RUNS))]
+        return [run.id for run in store.find(Query(limit=MAX_RUNS))]
 
 
 def _locks(settings: Settings) -> Iterable[str]:

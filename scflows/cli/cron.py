@@ -1,4 +1,4 @@
-"""Run the tasks without a cron daemon; see who runs them."""
+"""Run tasks without a cron daemon; show what starts them."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 def run(
     ctx: typer.Context,
     max_parallel: Annotated[
-        int | None, typer.Option(min=1, max=10000, help="How many tasks run side by side; else MAX_RUNS.")
+        int | None, typer.Option(min=1, max=10000, help="Run at most N tasks at the same time (default: MAX_RUNS).")
     ] = None,
-    grace: Annotated[str, typer.Option(help="How long running tasks may go on when it is told to stop.")] = "60s",
+    grace: Annotated[str, typer.Option(help="How long running tasks may continue after SIGTERM.")] = "60s",
 ) -> None:
-    """Start the tasks at their times, here, in the foreground: for containers and machines without cron.
+    """Start tasks when they are due, in the foreground.
 
-    It reads the same tabfile, and reads it again when it is changed or on SIGHUP. SIGTERM or Ctrl-C: starts nothing
-    more, waits for what runs, ends with 0; the second time it asks the running tasks to stop. A slot that was missed
-    by no more than five minutes is made up; an older one is in the history as skipped.
+    For containers and machines without cron. Reads the tabfile, and reads it again when it changes or on SIGHUP. On
+    SIGTERM or Ctrl-C it starts no further tasks, waits for the running ones and exits with 0; a second signal stops
+    the running tasks. A slot missed by at most five minutes is still run; an older one is recorded as skipped.
     """
     from scflows.cli.stream import ReaderGone
     from scflows.cli.times import parse_duration
@@ -35,28 +35,28 @@ def run(
     out: Output = ctx.obj
     seconds = parse_duration(grace, "--grace")
 
-    def tell(text: str) -> None:
+    def report(text: str) -> None:
         try:
             out.line(text)
         except (ReaderGone, OSError):
-            pass  # The tasks are to be started also when nobody reads of it any more.
+            pass  # Tasks must start even if the output is no longer read.
 
     warning = second_scheduler(Installation(out.settings, out.settings.environment))
     if warning:
         out.warn(warning)
-    serve(out.settings, tell, out.warn, max_parallel, seconds)
+    serve(out.settings, report, out.warn, max_parallel, seconds)
 
 
 def catch_up(
     ctx: typer.Context,
     max_parallel: Annotated[
-        int | None, typer.Option(min=1, max=10000, help="How many tasks run side by side; else one for each core.")
+        int | None, typer.Option(min=1, max=10000, help="Run at most N tasks at the same time (default: one per core).")
     ] = None,
 ) -> int:
-    """Make up now for the slots that are owed to tasks with `catch_up`.
+    """Run missed slots of tasks with `catch_up` now.
 
-    It is done by itself, by whoever ends a run; `flows cron run` does it on its own. Of each task the oldest slot
-    comes first.
+    The oldest slot of each task comes first. This is usually not needed: runs do it when they end, and so does
+    `flows cron run`.
     """
     import os
 
@@ -65,40 +65,43 @@ def catch_up(
     from scflows.scheduler.reconcile import catch_up_slots
 
     out: Output = ctx.obj
-    places = max_parallel or len(os.sched_getaffinity(0))
-    with ProcessHost() as world:
-        made_up = catch_up(out.settings, lambda: catch_up_slots(out.settings), world, places, out.say, out.warn)
-    out.say(f"made up for {made_up} slot{'' if made_up == 1 else 's'}")
+    limit = max_parallel or len(os.sched_getaffinity(0))
+    with ProcessHost() as host:
+        count = catch_up(out.settings, lambda: catch_up_slots(out.settings), host, limit, out.say, out.warn)
+    out.say(_caught_up(count))
     return 0
 
 
 def boot(
     ctx: typer.Context,
-    after: Annotated[str, typer.Option(help="How long to wait before: for the network, and for the clock.")] = "60s",
-    state: Annotated[str, typer.Option(metavar="DIR", help="The state folder, where it is not the default one.")] = "",
+    after: Annotated[str, typer.Option(help="How long to wait first, for the network and the clock.")] = "60s",
+    state: Annotated[str, typer.Option(metavar="DIR", help="The state folder, if not the default one.")] = "",
 ) -> None:
-    """See to the slots that were missed while the machine was off: what the crontab's @reboot line does.
+    """Catch up after the machine was off; run by the @reboot line.
 
-    The line is there as long as some task has `catch_up`. Missed slots are recorded and told, and those that are owed
-    are made up. What goes wrong is in scheduler.log.
+    The crontab has this line while any task has `catch_up`. Missed slots are recorded and reported, and run as far
+    as `catch_up` says. Errors are logged in scheduler.log.
     """
     from scflows.cli.times import parse_duration
     from scflows.scheduler.boot import catch_up_after_boot
 
     out: Output = ctx.obj
-    made_up = catch_up_after_boot(state, parse_duration(after, "--after", may_be_none=True))
-    out.say(f"made up for {made_up} slot{'' if made_up == 1 else 's'}")
+    out.say(_caught_up(catch_up_after_boot(state, parse_duration(after, "--after", may_be_zero=True))))
+
+
+def _caught_up(count: int) -> str:
+    return f"Caught up {count} missed slot{'' if count == 1 else 's'}."
 
 
 def tick(
     ctx: typer.Context,
-    state: Annotated[str, typer.Option(metavar="DIR", help="The state folder, where it is not the default one.")] = "",
+    state: Annotated[str, typer.Option(metavar="DIR", help="The state folder, if not the default one.")] = "",
 ) -> None:
-    """Start what is due now, wait for it, end: what the crontab's one line for all tasks does each minute.
+    """Start everything that is due, wait for it, exit.
 
-    Tasks with a crontab line of their own are left to that line. It starts as many side by side as `flows cron run`;
-    what becomes due meanwhile it starts too, and a tick that finds another at work leaves its minute to that one. What
-    goes wrong is in scheduler.log.
+    Run every minute by the crontab line of one-line mode (--one-line). Tasks with their own crontab line are not
+    started. The concurrency limit is that of `flows cron run`. If a previous tick is still running, the new one exits
+    and the old one also handles its minute. Errors are logged in scheduler.log.
     """
     from scflows.scheduler.tick import tick_here
 
@@ -107,7 +110,7 @@ def tick(
 
 
 def status(ctx: typer.Context) -> int:
-    """Who starts the tasks: `flows cron run` or the system's cron. Ends with 1 when neither is alive."""
+    """Show what starts the tasks: `flows cron run` or the system's cron. Exits with 1 if neither is running."""
     from scflows.health.daemon import second_scheduler, status
     from scflows.health.installation import Installation
 
@@ -124,7 +127,7 @@ def status(ctx: typer.Context) -> int:
         if warning:
             out.warn(warning)
     if not found.driver:
-        out.hint("start the system's cron, or: flows cron run")
+        out.hint("Start the system's cron, or run: flows cron run")
     return 0 if found.driver else 1
 
 
@@ -156,18 +159,18 @@ def _lines(found: Status, out: Output) -> list[tuple[str, str]]:
         scheduler = f"process {found.scheduler}"
         if beat is not None:
             tick = out.cell(Seconds(max(0.0, out.now - beat.tick)))
-            scheduler += f", looked at the clock {tick} ago, {len(beat.running)} running, {beat.waiting} waiting"
+            scheduler += f", last active {tick} ago, {len(beat.running)} running, {beat.waiting} waiting"
             scheduler += f" ({', '.join(beat.running)})" if beat.running else ""
     daemon = f"{found.daemon}, process {found.daemon_pid}" if found.daemon else "not running"
     return [
-        ("driver", found.driver or "none: no task starts"),
+        ("driver", found.driver or "none: no tasks are started"),
         ("cron run", scheduler),
         ("cron", daemon),
         (
             "crontab",
             f"{found.program} ({found.implementation})"
             if found.program
-            else "not used, as CRONTAB_PROGRAM=none says, or there is no such program",
+            else "not used (CRONTAB_PROGRAM=none, or the program is not installed)",
         ),
         ("entries", f"{found.in_crontab} in the crontab, {found.in_tabfile} in the tabfile"),
     ]

@@ -1,4 +1,4 @@
-"""The user's crontab: as it is, as it was, and back to that."""
+"""Show the user's crontab; list and restore its backups."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 def show(ctx: typer.Context) -> None:
-    """Print the crontab as cron has it: our block between its marks, and all that is not ours."""
+    """Print the complete crontab: the scflows block and all other lines."""
     from scflows.cron.crontab.install import find_crontab, taken_apart
     from scflows.cron.crontab.recovery import lost_lines
 
     out: Output = ctx.obj
     crontab = find_crontab(out.settings.environment)
     if crontab is None:
-        raise Refused("there is no crontab program here", "see the tasks with: flows list-tasks")
+        raise Refused("no crontab program is installed", "list the tasks with: flows list-tasks")
     raw = crontab.read()
     lost = lost_lines(raw, out.settings)
     if lost is not None:
@@ -35,7 +35,7 @@ def show(ctx: typer.Context) -> None:
         out.object({"user": crontab.user, "program": crontab.program, "crontab": text, "block": block})
         return
     if crontab.by:
-        out.warn(f"this is the crontab of {crontab.user}, not of {crontab.by}")
+        out.warn(f"this is the crontab of {crontab.user}, not that of {crontab.by}")
     for line in raw.decode("utf-8", "backslashreplace").removesuffix("\n").split("\n") if raw else ():
         out.line(out.cell(line))
     if not raw:
@@ -43,7 +43,10 @@ def show(ctx: typer.Context) -> None:
 
 
 def list_backups(ctx: typer.Context) -> None:
-    """List the copies that were kept of the crontab: one from before each change, the newest twenty."""
+    """List backups of the crontab, newest first.
+
+    One is made before each change; the newest twenty are kept.
+    """
     from scflows.planner.restore import all_backups
 
     out: Output = ctx.obj
@@ -60,23 +63,25 @@ def list_backups(ctx: typer.Context) -> None:
     ]
     columns = {"NUMBER": "number", "MADE": "made", "LINES": "lines", "TASKS": "tasks", "NAME": "name"}
     out.table(columns, items)
-    out.hint("put one back with: flows crontab restore NUMBER" if items else "no backups: it was never changed by us")
+    out.hint(
+        "Restore one: flows crontab restore NUMBER" if items else "No backups: scflows has never changed the crontab."
+    )
 
 
 def restore(
     ctx: typer.Context,
     backup: Annotated[
         str | None,
-        typer.Argument(metavar="BACKUP", help="Its number, name or path; without one the newest."),
+        typer.Argument(metavar="BACKUP", help="Its number, name or path (default: the newest)."),
     ] = None,
     yes: Yes = False,
     dry_run: DryRun = False,
     exit_code: ExitCode = False,
 ) -> int:
-    """Put an old crontab back.
+    """Restore a backup of the crontab.
 
-    Lines that are not ours become what they were, to the byte. Our block stays what the tasks say today: tasks that
-    were removed since do not come back by this. The crontab as it is now is kept as a backup before.
+    All lines outside the scflows block are restored byte for byte. The block itself stays as it is today, so tasks
+    removed since the backup do not come back. The current crontab is backed up first.
     """
     from scflows.planner.planner import planning
     from scflows.planner.restore import find_backup, plan_restore
@@ -85,17 +90,17 @@ def restore(
     with planning(out.settings, dry_run, whole=True) as planner:
         found = plan_restore(planner, find_backup(out.settings, backup))
         if dry_run or not found.changes:
-            return _tell(out, found, planner.editor.notes, dry_run, exit_code)
+            return _report(out, found, planner.editor.notes, dry_run, exit_code)
         if not out.json and not yes:
             _show_diff(out, found)
-        if not out.confirm(1, f"put back the crontab of {_made(out, found)}", yes):
-            out.say("nothing was changed")
+        if not out.confirm(1, f"restore the crontab of {_made(out, found)}", yes):
+            out.say("Nothing was changed.")
             return 0
         notes = planner.editor.notes + planner.editor.replace(found.crontab, found.tabfile)
-    return _tell(out, found, notes, dry_run, exit_code)
+    return _report(out, found, notes, dry_run, exit_code)
 
 
-def _tell(out: Output, found: Restoration, notes: list[str], dry_run: bool, exit_code: bool) -> int:
+def _report(out: Output, found: Restoration, notes: list[str], dry_run: bool, exit_code: bool) -> int:
     if out.json:
         out.object(
             {
@@ -108,14 +113,14 @@ def _tell(out: Output, found: Restoration, notes: list[str], dry_run: bool, exit
             }
         )
     elif not found.changes:
-        out.say(f"the crontab is as in the backup of {_made(out, found)}")
+        out.say(f"The crontab already matches the backup of {_made(out, found)}.")
     elif dry_run:
         _show_diff(out, found)
-        out.say(f"this would put back the crontab of {_made(out, found)}")
+        out.say(f"Would restore the crontab of {_made(out, found)}.")
     else:
-        out.say(f"put back the crontab of {_made(out, found)}; undo it with: flows crontab restore")
+        out.say(f"Restored the crontab of {_made(out, found)}. Undo: flows crontab restore")
     if found.gone:
-        out.warn(f"tasks that the backup has and that are no more: {', '.join(found.gone)}; schedule them again")
+        out.warn(f"tasks in the backup that no longer exist: {', '.join(found.gone)}; schedule them again")
     for note in notes:
         out.warn(note)
     return 10 if dry_run and exit_code and found.changes else 0

@@ -1,4 +1,4 @@
-"""What a search decided about each device, and why."""
+"""The decision of a search about each device, and the reason."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ if TYPE_CHECKING:
     from scflows.cli.output import Output
     from scflows.planner.plan import Plan
 
-#: From this many devices on, a terminal is shown counts.
-MANY = 60
-#: What became of the task, by what was decided where nothing was changed.
+#: For more devices than this, a terminal shows counts.
+MAX_ROWS = 60
+#: The result by the decision, if the task was not changed.
 UNCHANGED = {"schedule": "kept", "leave": "left alone", "remove": "none"}
 DONE = {"add": "added", "replace": "replaced", "remove": "removed", "keep": "kept"}
 
 
 def decision_items(plan: Plan) -> list[dict[str, Any]]:
-    """The decisions of a plan, each with what becomes of the task."""
+    """Return the decisions of a plan, each with the result for the task."""
     changes = {change.task.name: change for change in plan.changes}
     items = []
     for each in plan.decisions:
@@ -47,11 +47,11 @@ def decision_items(plan: Plan) -> list[dict[str, Any]]:
 
 
 def show_decisions(out: Output, plan: Plan) -> None:
-    """Print them as a table; many of them on a terminal as counts, unless it is asked for more (`-v`)."""
+    """Print the decisions as a table; if there are many, print counts on a terminal unless verbose."""
     if out.json or out.options.quiet or not plan.decisions:
         return
     items = decision_items(plan)
-    if out.is_terminal and len(items) > MANY and not out.options.verbose:
+    if out.is_terminal and len(items) > MAX_ROWS and not out.options.verbose:
         counts: dict[tuple[str, str], int] = {}
         for each in plan.decisions:
             key = (each.decision, each.why if each.decision != "leave" else "its hardware or dates cannot be read")
@@ -60,7 +60,7 @@ def show_decisions(out: Output, plan: Plan) -> None:
             {"DEVICES": "count", "DECISION": "decision", "WHY": "why"},
             [{"count": count, "decision": decision, "why": why} for (decision, why), count in sorted(counts.items())],
         )
-        out.hint("each of them: -v, or --json")
+        out.hint("Add -v to list each device.")
         return
     columns = {"DEVICE": "device", "TASK": "result", "LAST READING": "last_reading_at"}
     out.table({**columns, "PROCESSED": "latest_postprocessing", "WHY": "why"}, items)

@@ -1,4 +1,4 @@
-"""Start a stand-in for a service of others, and a workspace that uses it."""
+"""Start a local mock of an external service, and a workspace that uses it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from scflows.cli.output import Output
 
-#: Of the demo's tasks, records and caches; what the environment says would win over the workspace's `.env`.
+#: Settings of the demo's workspace; if the environment sets them, it takes precedence over `.env`.
 OWN = ("XDG_STATE_HOME", "XDG_CACHE_HOME", "CRONTAB_PROGRAM")
 PORT = 8766
 
@@ -25,17 +25,17 @@ PORT = 8766
 def smartcitizen(
     ctx: typer.Context,
     folder: Annotated[
-        str | None, typer.Argument(metavar="DIR", help="The folder of the demo's workspace; else a temporary one.")
+        str | None, typer.Argument(metavar="DIR", help="The folder of the demo's workspace (default: a temporary one).")
     ] = None,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Where it listens; 0: any free port.")] = PORT,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port of the mock; 0: any free port.")] = PORT,
     rate_limit: Annotated[
-        int | None, typer.Option(min=1, help="Refuse more than N requests a minute, as the platform does.")
+        int | None, typer.Option(min=1, help="Refuse more than N requests per minute, as the platform does.")
     ] = None,
 ) -> int:
-    """Serve a stand-in for the Smart Citizen platform, and schedule its devices in a workspace of its own.
+    """Serve a mock of the Smart Citizen platform.
 
-    Devices, readings and files are made up. Neither your crontab nor your tasks are touched: the workspace has its
-    own state. It goes on until Ctrl-C.
+    Its devices are scheduled in a separate workspace; devices, readings and files are invented. The workspace has
+    its own state, so your crontab and tasks are not touched. Stop it with Ctrl-C.
     """
     import tempfile
 
@@ -50,7 +50,7 @@ def smartcitizen(
             make_workspace(top)
             settings = {**server.settings, **_own(top)}
             _write_settings(top, settings)
-            out.say(f"the stand-in listens on {server.url}, its workspace is {top}")
+            out.say(f"The mock listens on {server.url}; its workspace is {top}.")
             command = command_line("auto-schedule", "--source", "smartcitizen", "--once")
             clean = {name: value for name, value in os.environ.items() if name not in settings}
             sys.stdout.flush()
@@ -61,23 +61,23 @@ def smartcitizen(
             try:
                 server.closing.wait()
             except KeyboardInterrupt:
-                out.say("stopped")
+                out.say("Stopped.")
     except OSError as error:
         import errno
 
         if error.errno == errno.EADDRINUSE:
-            raise Busy(f"port {port} is taken", "choose another with --port; 0 takes any that is free") from error
-        raise Refused(f"the stand-in cannot be started: {error}") from error
+            raise Busy(f"port {port} is in use", "choose another with --port; 0 picks any free port") from error
+        raise Refused(f"the mock could not be started: {error}") from error
     return 0
 
 
 def _own(top: str) -> dict[str, str]:
-    places = {"XDG_STATE_HOME": ".state", "XDG_CACHE_HOME": ".cache"}
-    return {**{name: os.path.join(top, place) for name, place in places.items()}, "CRONTAB_PROGRAM": "none"}
+    folders = {"XDG_STATE_HOME": ".state", "XDG_CACHE_HOME": ".cache"}
+    return {**{name: os.path.join(top, folder) for name, folder in folders.items()}, "CRONTAB_PROGRAM": "none"}
 
 
 def _write_settings(top: str, settings: dict[str, str]) -> None:
-    """Put settings into the workspace's `.env`, in the place of those of the same name."""
+    """Write settings to the workspace's `.env`, replacing those of the same name."""
     from scflows.storage import replace
 
     path = os.path.join(top, ".env")
@@ -90,13 +90,13 @@ def _write_settings(top: str, settings: dict[str, str]) -> None:
 def _hints(top: str, url: str) -> Iterator[str]:
     set_here = [name for name in OWN if os.environ.get(name)]
     yield ""
-    yield "in another terminal:"
+    yield "In another terminal:"
     if set_here:
-        yield f"  unset {' '.join(set_here)}     # else they win over the demo's own"
+        yield f"  unset {' '.join(set_here)}     # they would override the demo's own"
     yield f"  cd {top}"
     yield "  flows list-tasks"
     yield "  flows devices search demo"
     yield "  flows devices show 13001"
     yield "  flows auto-schedule --source smartcitizen --kind backup --dry-run"
     yield f"  curl {url}/control/posted?device=13001"
-    yield "it goes on until Ctrl-C"
+    yield "Stop the mock with Ctrl-C."

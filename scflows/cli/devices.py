@@ -1,4 +1,4 @@
-"""Look at the devices of the Smart Citizen platform."""
+"""Search and show devices of the Smart Citizen platform."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ if TYPE_CHECKING:
 def search(
     ctx: typer.Context,
     text: Annotated[
-        list[str] | None, typer.Argument(metavar="TEXT", help="What the name has in it; else all that are processed.")
+        list[str] | None,
+        typer.Argument(metavar="TEXT", help="Part of the name (default: all devices with processing)."),
     ] = None,
     state: Annotated[
-        str | None, typer.Option(help="Only devices in this state, such as has_published or never_published.")
+        str | None, typer.Option(help="Only devices in this state, e.g. has_published or never_published.")
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="The first N of them.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Show only the first N.")] = None,
 ) -> int:
-    """List devices: their state, last reading, up to when they are processed, their tasks."""
+    """List devices: their state, last reading, last processing and tasks."""
     from scflows.cron.task import TaskStore
     from scflows.integrations.smartcitizen.access import read_access
     from scflows.integrations.smartcitizen.client import Client
@@ -51,7 +52,7 @@ def show(
     ctx: typer.Context,
     device: Annotated[str, typer.Argument(metavar="DEVICE", help="Its number, address or name.")],
 ) -> int:
-    """A device: what the platform says of it, its tasks, and what a search would decide."""
+    """Show a device, its tasks, and what auto-schedule would do with it."""
     from scflows.cron.task import TaskStore
     from scflows.errors import UsageError
     from scflows.integrations.smartcitizen.access import read_access
@@ -66,7 +67,7 @@ def show(
     number = find_device(client, device)
     found = device_of(client.api(f"devices/{number}"))
     if found is None:
-        raise UsageError(f"what the platform says of {number} is no device")
+        raise UsageError(f"the platform's answer for device {number} is not a device")
     problem = ""
     if found.has_postprocessing:
         problem = hardware_problems([found.hardware_url], client)[0][found.hardware_url]
@@ -94,7 +95,7 @@ def show(
 
 
 def _tasks(tasks: list[Task]) -> dict[int, list[str]]:
-    """The names of the tasks of each device."""
+    """Return the names of the tasks of each device."""
     found: dict[int, list[str]] = {}
     for task in tasks:
         number = str(task.params.get("device", ""))

@@ -1,4 +1,4 @@
-"""Failures that are not raised as ours: wrong usage as the parser tells it, and bugs."""
+"""Failures raised by others than scflows: usage errors of the parser, and bugs."""
 
 from __future__ import annotations
 
@@ -13,40 +13,40 @@ if TYPE_CHECKING:
 
     from scflows.cli.output import Output
 
-#: How many tracebacks of bugs are kept.
-KEPT_TRACES = 20
+#: How many tracebacks of bugs to keep.
+MAX_TRACES = 20
 
 
 class Bug(ScflowsError):
-    """Something that should not have happened."""
+    """An unexpected exception."""
 
     exit_code = 3
     code = "bug"
 
 
 def usage_error(error: typer.TyperException, words: list[str]) -> UsageError:
-    """The parser's error about a command line in our form, with the nearest name there is."""
+    """Return a parser error as a UsageError, with the nearest name as help."""
     message = error.format_message().rstrip(".")
-    message, _, meant = message.partition(". Did you mean ")
-    message = message.partition(" (Possible options:")[0].replace("No such", "there is no", 1)
+    message, _, nearest = message.partition(". Did you mean ")
+    message = message.partition(" (Possible options:")[0].replace("No such", "no such", 1)
     message = message.replace(": -", " -", 1)
-    near = f"did you mean {meant}" if meant else _near_option(error)
+    near = f"did you mean {nearest}" if nearest else _near_option(error)
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else " ".join(["flows", *words[:1]])
     return UsageError(message[:1].lower() + message[1:], near or f"see: {path} --help")
 
 
 def bug(error: Exception, out: Output) -> ScflowsError:
-    """An error that names the bug and where its traceback was saved."""
+    """Return an error that names the bug and the file with its traceback."""
     from traceback import format_exception
 
     trace = "".join(format_exception(error))
-    what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    message = f"a bug of flows: {what}"
+    description = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    message = f"internal error: {description}"
     try:
         path = _save(trace, out.settings.state_path)
     except (OSError, ScflowsError) as problem:
-        return Bug(message, f"see the traceback with -vv; it could not be saved: {problem}")
+        return Bug(message, f"show the traceback with -vv; it could not be saved: {problem}")
     return Bug(message, f"please report it, with the traceback in {path}")
 
 
@@ -68,7 +68,7 @@ def _save(trace: str, state_path: str) -> str:
 
     folder = os.path.join(state_path, "tracebacks")
     os.makedirs(folder, mode=0o700, exist_ok=True)
-    for old in sorted(os.listdir(folder))[: -KEPT_TRACES + 1]:
+    for old in sorted(os.listdir(folder))[: -MAX_TRACES + 1]:
         os.unlink(os.path.join(folder, old))
     path = os.path.join(folder, f"{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}.txt")
     with open(path, "w", encoding="utf-8", errors="backslashreplace") as file:

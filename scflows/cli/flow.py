@@ -1,4 +1,4 @@
-"""Flow files: check them, list them."""
+"""Check and list flow files."""
 
 from __future__ import annotations
 
@@ -28,29 +28,34 @@ def validate(
     ctx: typer.Context,
     paths: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[FILE|FOLDER]...", help="Else the flows folder.", autocompletion=completion.flows),
+        typer.Argument(
+            metavar="[FILE|FOLDER]...",
+            help="Files or folders (default: the flows folder).",
+            autocompletion=completion.flows,
+        ),
     ] = None,
-    format: Annotated[str, typer.Option("--format", help="How to tell them: text, json, or github.")] = "text",
+    format: Annotated[str, typer.Option("--format", help="The output format: text, json, or github.")] = "text",
     strict: Annotated[bool, typer.Option("--strict", help="Fail on warnings too.")] = False,
 ) -> int:
-    """Check flow files without running them; every mistake with its file, line and column.
+    """Check flow files without running them.
 
-    Ends with 1 when a flow would be refused, with 2 when there is no such file.
+    Prints every mistake with file, line and column. Exits with 1 if a flow is invalid, with 2 if a file does not
+    exist.
     """
     out: Output = ctx.obj
     if format not in FORMATS:
-        raise UsageError(f"--format {format!r} is none of {', '.join(FORMATS)}")
+        raise UsageError(f"--format must be one of {', '.join(FORMATS)}, not {format!r}")
     files = 0
     found: list[Mistake] = []
     sources: dict[str, list[str]] = {}
     missing = False
-    for shown, where in _named(paths or [], out.settings):
-        if where is None:
+    for shown, flow in _named(paths or [], out.settings):
+        if flow is None:
             missing = True
-            found.append(Mistake(shown, "there is no such flow file"))
+            found.append(Mistake(shown, "flow file not found"))
             continue
         files += 1
-        mistakes, source = _checked(shown, where)
+        mistakes, source = _checked(shown, flow)
         found += mistakes
         sources[shown] = source
     errors = sum(each.severity == "error" for each in found)
@@ -69,24 +74,24 @@ def validate(
 
 
 def list_flows(ctx: typer.Context) -> None:
-    """List the flow files of the flows folder: their schedules, steps, problems."""
+    """List flow files with their schedules, steps and problems."""
     from scflows.flows.loader import flow_files
 
     out: Output = ctx.obj
     folder = out.settings.flows_path
     if not os.path.isdir(folder):
         raise _no_folder(folder)
-    items = [_item(where, out.settings) for where in flow_files(out.settings)]
+    items = [_item(flow, out.settings) for flow in flow_files(out.settings)]
     columns = {"FLOW": "flow", "NAME": "name", "SCHEDULE": "schedule", "STEPS": "steps", "PROBLEMS": "told"}
     out.table(columns, items)
     if not items:
-        out.hint(f"no flows in {folder}; make a workspace with: flows init DIR")
+        out.hint(f"No flows in {folder}. Create a workspace: flows init DIR")
     elif any(item["problems"] for item in items):
-        out.hint("see the problems with: flows validate")
+        out.hint("Show the problems: flows validate")
 
 
 def _named(paths: list[str], settings: Settings) -> Iterator[tuple[str, FlowPath | None]]:
-    """Each flow file that is meant, with the name that it is shown by; None for one that is not there."""
+    """Return the named flow files, each with the name to show; None for one that does not exist."""
     from scflows.flows.loader import ENDINGS, FlowPath, find_flow, flow_files
 
     if not paths and not os.path.isdir(settings.flows_path):
@@ -109,16 +114,16 @@ def _named(paths: list[str], settings: Settings) -> Iterator[tuple[str, FlowPath
                 yield (path if path.endswith(ENDINGS) else _near(found.file)), found
 
 
-def _checked(shown: str, where: FlowPath) -> tuple[list[Mistake], list[str]]:
-    """What is wrong with a file, and its lines."""
+def _checked(shown: str, flow: FlowPath) -> tuple[list[Mistake], list[str]]:
+    """Return the mistakes in a file, and its lines."""
     from scflows.flows.loader import SCHEMAS, THRESHOLDS, check_name
     from scflows.flows.parser import parse_flow
     from scflows.storage import open_regular
     from scflows.validation import MAX_BYTES
 
     try:
-        check_name(where.file, shown)
-        with open(open_regular(where.file), "rb") as file:
+        check_name(flow.file, shown)
+        with open(open_regular(flow.file), "rb") as file:
             content = file.read(MAX_BYTES + 1)
     except FlowError as error:
         return error.mistakes, []
@@ -126,17 +131,17 @@ def _checked(shown: str, where: FlowPath) -> tuple[list[Mistake], list[str]]:
         return [Mistake(shown, f"cannot be read: {error.strerror}")], []
     lines = content.decode("utf-8", "replace").splitlines()
     try:
-        if where.file.endswith(SCHEMAS):
+        if flow.file.endswith(SCHEMAS):
             from scflows.integrations.forward.schema import read_schema
 
-            read_schema(where.file)
+            read_schema(flow.file)
             return [], lines
-        if where.file.endswith(THRESHOLDS):
+        if flow.file.endswith(THRESHOLDS):
             from scflows.integrations.smartcitizen.checks.thresholds import read_thresholds
 
-            read_thresholds(where.file, shown)
+            read_thresholds(flow.file, shown)
             return [], lines
-        return parse_flow(content, where.written, where.file, shown)[1], lines
+        return parse_flow(content, flow.written, flow.file, shown)[1], lines
     except FlowError as error:
         return error.mistakes, lines
     except UsageError as error:
@@ -144,7 +149,7 @@ def _checked(shown: str, where: FlowPath) -> tuple[list[Mistake], list[str]]:
 
 
 def _pointed(mistake: Mistake, source: list[str], out: Output) -> Iterator[str]:
-    """The mistake, then its line with a mark below the place."""
+    """Return the mistake, then its line of the file with a mark below the column."""
     yield escaped(str(mistake))
     if 0 < mistake.line <= len(source):
         text = source[mistake.line - 1].replace("\t", " ")
@@ -158,49 +163,52 @@ def _pointed(mistake: Mistake, source: list[str], out: Output) -> Iterator[str]:
 
 
 def _annotation(mistake: Mistake) -> Iterator[str]:
-    """The mistake as a workflow command of GitHub; https://docs.github.com/actions/reference/workflow-commands."""
+    """Return the mistake as a GitHub workflow command.
+
+    See https://docs.github.com/actions/reference/workflow-commands.
+    """
 
     def quoted(text: str) -> str:
         return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
     file = quoted(mistake.path).replace(":", "%3A").replace(",", "%2C")
-    place = f",line={mistake.line},col={mistake.column}" if mistake.line else ""
-    yield f"::{mistake.severity} file={file}{place}::{quoted(mistake.message)}"
+    position = f",line={mistake.line},col={mistake.column}" if mistake.line else ""
+    yield f"::{mistake.severity} file={file}{position}::{quoted(mistake.message)}"
 
 
 def _summary(files: int, errors: int, warnings: int) -> str:
-    def many(count: int, word: str) -> str:
+    def counted(count: int, word: str) -> str:
         return f"{count} {word}" if count == 1 else f"{count} {word}s"
 
-    told = f"{many(files, 'file')}, {many(errors, 'error') if errors else 'no errors'}"
-    return told + (f", {many(warnings, 'warning')}" if warnings else "")
+    summary = f"{counted(files, 'file')}, {counted(errors, 'error') if errors else 'no errors'}"
+    return summary + (f", {counted(warnings, 'warning')}" if warnings else "")
 
 
-def _item(where: FlowPath, settings: Settings) -> dict[str, Any]:
+def _item(path: FlowPath, settings: Settings) -> dict[str, Any]:
     from scflows.flows.loader import load_flow
 
-    item: dict[str, Any] = {"flow": where.written, "file": where.file, "name": "", "schedule": None, "steps": None}
+    item: dict[str, Any] = {"flow": path.written, "file": path.file, "name": "", "schedule": None, "steps": None}
     try:
-        flow = load_flow(where, settings)
+        flow = load_flow(path, settings)
     except FlowError as error:
         count = sum(each.severity == "error" for each in error.mistakes)
-        told = f"{count} error" if count == 1 else f"{count} errors"
+        summary = f"{count} error" if count == 1 else f"{count} errors"
         problems = [mistake_item(each) for each in error.mistakes]
-        return {**item, "description": "", "problems": problems, "told": told}
-    words = None if flow.schedule is None else _words(flow.schedule)
-    item |= {"name": flow.name, "schedule": words, "steps": len(flow.steps), "description": flow.description}
+        return {**item, "description": "", "problems": problems, "told": summary}
+    schedule = None if flow.schedule is None else _words(flow.schedule)
+    item |= {"name": flow.name, "schedule": schedule, "steps": len(flow.steps), "description": flow.description}
     return {**item, "problems": [], "told": ""}
 
 
 def _words(schedule: dict[str, Any]) -> str:
-    """A schedule that has no slot yet, in words."""
+    """Describe a schedule that has no slot yet."""
     from scflows.cron.schedule.describe import duration
     from scflows.cron.schedule.schedule import Schedule, parse_schedule
 
     try:
         wanted = parse_schedule(schedule)
     except ScflowsError as error:
-        return str(error)  # Such as a time zone that this machine no longer knows.
+        return str(error)  # For example a time zone that this machine does not have.
     if wanted.cron is not None:
         return Schedule(wanted.cron, timezone=wanted.timezone).words()
     assert wanted.every is not None
@@ -208,10 +216,10 @@ def _words(schedule: dict[str, Any]) -> str:
 
 
 def _near(path: str) -> str:
-    """The path as one would type it here."""
+    """Return the path relative to the current folder if it is below it."""
     relative = os.path.relpath(path)
     return path if relative.startswith("..") else relative
 
 
 def _no_folder(folder: str) -> NotFound:
-    return NotFound(f"there is no flows folder {folder}", "make a workspace with: flows init DIR")
+    return NotFound(f"flows folder {folder} not found", "create a workspace: flows init DIR")

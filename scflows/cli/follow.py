@@ -1,4 +1,4 @@
-"""`flows run --follow`: each step as it ends, and the log between them."""
+"""`flows run --follow`: print each step as it ends, and the log."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-#: How people read what became of a step.
+#: Statuses of steps that have a shorter name on the screen.
 WORDS = {"success": "ok"}
 
 
 class Follower:
-    """Prints what a run tells. A reader that goes away does not end the run."""
+    """Printer for the events of a run. The run continues when the output is no longer read."""
 
     def __init__(self, out: Output) -> None:
         self.out = out
         self._is_read = True
         self._width = 8
 
-    def tell(self, event: str, values: dict[str, Any]) -> None:
+    def print(self, event: str, values: dict[str, Any]) -> None:
         """Print an event of `launch`."""
         if not self._is_read:
             return
@@ -56,13 +56,13 @@ class Follower:
 
 
 def _readable(values: dict[str, Any]) -> dict[str, Any]:
-    """The values with their times as other JSON of ours has them."""
-    told = dict(values)
+    """Return the values with times, durations and statuses as in all other JSON output."""
+    item = dict(values)
     for key in ("started", "ended"):
-        if told.get(key) is not None:
-            told[key] = Moment(told[key])
+        if item.get(key) is not None:
+            item[key] = Moment(item[key])
     if values.get("ended") is not None:
-        told["took"] = Seconds(round(values["ended"] - values["started"], 3))
-    if "status" in told:
-        told["status"] = Status(told["status"])
-    return told
+        item["took"] = Seconds(round(values["ended"] - values["started"], 3))
+    if "status" in item:
+        item["status"] = Status(item["status"])
+    return item

@@ -1,4 +1,4 @@
-"""Forward messages between brokers, and see how the forwardings do."""
+"""Forward messages between brokers; show forwarder status."""
 
 from __future__ import annotations
 
@@ -13,54 +13,57 @@ if TYPE_CHECKING:
     from scflows.cli.output import Output
     from scflows.integrations.forward.base import Message
 
-SchemaFile = Annotated[str, typer.Option("--schema-file", metavar="FILE", help="What goes from where to where.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be sent; take and send nothing.")]
-Count = Annotated[int, typer.Option(min=0, help="With --dry-run: end after so many messages; 0 for any number.")]
+SchemaFile = Annotated[
+    str, typer.Option("--schema-file", metavar="FILE", help="The source, the destination and the mapping.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be sent; receive and send nothing.")]
+Count = Annotated[int, typer.Option(min=0, help="With --dry-run: exit after N messages; 0 = no limit.")]
 
 
 def mqtt(ctx: typer.Context, schema_file: SchemaFile, dry_run: DryRun = False, count: Count = 0) -> None:
-    """Forward messages from one broker to another, in the foreground, until told to stop.
+    """Forward messages from one broker to another, in the foreground.
 
-    A message is acknowledged where it came from once the other broker has taken it, or once it lies on the disk since
-    that broker is away. Topics are rewritten, names mapped by a table, payloads kept or reshaped, as FILE says. Either
-    end may also be Kafka. SIGTERM or Ctrl-C: takes nothing more, waits for what is on its way, ends with 0.
+    A message is acknowledged to the source once the destination has accepted it or, if the destination is down, once
+    it is stored on disk. FILE says how topics are rewritten, names mapped by a table, and payloads transformed. Either
+    end may also be Kafka. On SIGTERM or Ctrl-C it receives no further messages, delivers those in flight and exits
+    with 0.
     """
     _forward(ctx.obj, schema_file, dry_run, count, ("http", "staplus+http"), "staplus")
 
 
 def staplus(ctx: typer.Context, schema_file: SchemaFile, dry_run: DryRun = False, count: Count = 0) -> None:
-    """Turn readings into observations of a SensorThings service, in the foreground, until told to stop.
+    """Forward readings as observations to a SensorThings service.
 
-    As `flows forward mqtt`, to the service whose address the schema's `to: url` has.
+    Works like `flows forward mqtt`; `to: url` in FILE is the address of the service.
     """
     _forward(ctx.obj, schema_file, dry_run, count, ("mqtt", "kafka"), "mqtt")
 
 
 def status(ctx: typer.Context) -> int:
-    """How the forwardings do. Ends with 1 when one of them fails."""
+    """Show the status of forwarders. Exits with 1 if one of them fails."""
     import time
 
     from scflows.integrations.forward.status import FAIL, evaluate, read_all
 
     out: Output = ctx.obj
     items: list[dict[str, Any]] = []
-    for told in read_all(out.settings):
-        level, text = evaluate(told, time.time())
-        last = told.get("last_forwarded")
+    for forwarder in read_all(out.settings):
+        level, text = evaluate(forwarder, time.time())
+        last = forwarder.get("last_forwarded")
         items.append(
             {
-                **told,
+                **forwarder,
                 "level": Status(level),
                 "text": text,
-                "forwarded": told.get("forwarded"),
-                "waiting": told["spool"]["messages"] if "spool" in told else None,
+                "forwarded": forwarder.get("forwarded"),
+                "waiting": forwarder["spool"]["messages"] if "spool" in forwarder else None,
                 "last": Moment(last) if last else None,
             }
         )
     columns = {"LEVEL": "level", "NAME": "name", "FORWARDED": "forwarded", "WAITING": "waiting", "LAST": "last"}
     out.table({**columns, "STATE": "text"}, items)
     if not items:
-        out.hint("none was ever started; start one with: flows forward mqtt --schema-file FILE")
+        out.hint("No forwarder has been started. Start one: flows forward mqtt --schema-file FILE")
     return 1 if any(item["level"] == FAIL for item in items) else 0
 
 
@@ -70,7 +73,7 @@ def _forward(out: Output, path: str, dry_run: bool, count: int, others: tuple[st
 
     schema = read_schema(path)
     if schema.sink.scheme in others:
-        raise UsageError(f"{path}: `to` is {schema.sink.url}", f"that is the work of: flows forward {other}")
+        raise UsageError(f"{path}: `to` is {schema.sink.url}", f"use: flows forward {other}")
     if not dry_run:
         serve(schema, out.settings, out.line)
         return
@@ -85,9 +88,9 @@ def _show(out: Output, message: Message, made: object) -> None:
         item |= {"to": made.topic, "payload": made.payload.decode("utf-8", "backslashreplace")}
         text = f"{message.topic} → {made.topic}  {item['payload']}"
     elif isinstance(made, Dropped | Refused):
-        what = "dropped" if isinstance(made, Dropped) else "refused"
-        item[what] = made.reason
-        text = f"{message.topic} {what}: {made.reason}"
+        result = "dropped" if isinstance(made, Dropped) else "refused"
+        item[result] = made.reason
+        text = f"{message.topic} {result}: {made.reason}"
     if out.json:
         out.object(item)
     else:

@@ -1,4 +1,4 @@
-"""How the tasks do, for people and for whoever watches this machine from outside."""
+"""The health of tasks and forwarders, for people and for monitoring."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ if TYPE_CHECKING:
 
 def health(
     ctx: typer.Context,
-    part: Annotated[str, typer.Argument(metavar="[tasks|forward]", help="What to look at.")] = "tasks",
+    part: Annotated[str, typer.Argument(metavar="[tasks|forward]", help="What to check.")] = "tasks",
 ) -> int:
-    """Tell which tasks are late, missed, too long, crashed or failing; or how the forwardings do.
+    """List tasks that are late, missed, overrunning or failing.
 
-    Ends with 1 when there are any, with 7 when the history cannot be read, else with 0. Whether tasks can start at
-    all is what `flows check` looks at.
+    Crashed tasks are listed too; `flows health forward` shows the status of forwarders. Exits with 1 if there are
+    any problems, with 7 if the history cannot be read, otherwise with 0. `flows check` finds out whether tasks can
+    start at all.
     """
     if part == "forward":
         from scflows.cli.forward import status
 
         return status(ctx)
     if part != "tasks":
-        raise UsageError(f"health knows no {part!r}", "flows health, or flows health forward")
+        raise UsageError(f"unknown argument {part!r}; it must be tasks or forward", "flows health forward")
     from scflows.cli.open_history import opened_history
     from scflows.health.tasks import condition
 
@@ -50,18 +51,18 @@ def _item(problem: Problem) -> dict[str, Any]:
         "since": None if problem.since is None else Moment(problem.since),
         "run": problem.run or None,
         "why": problem.message,
-        "told": problem.is_told,
+        "told": problem.is_delivered,
     }
 
 
 def _sum_up(out: Output, found: Condition) -> None:
     if not found.problems:
         numbers = {"running": found.running, "waiting": found.waiting, "paused": found.paused}
-        told = [f"{found.tasks} task{'' if found.tasks == 1 else 's'}"]
-        told += [f"{number} {what}" for what, number in numbers.items() if number]
-        out.say(f"all is well: {', '.join(told)}")
+        counts = [f"{found.tasks} task{'' if found.tasks == 1 else 's'}"]
+        counts += [f"{number} {state}" for state, number in numbers.items() if number]
+        out.say(f"No problems: {', '.join(counts)}.")
         return
     affected = {problem.task for problem in found.problems}
     unstarted = {problem.task for problem in found.problems if problem.kind in ("late", "missed")}
-    help = "is cron alive? flows check" if len(unstarted) == found.tasks - found.paused else "flows logs TASK"
+    help = "is cron running? flows check" if len(unstarted) == found.tasks - found.paused else "flows logs TASK"
     out.hint(f"{len(affected)} of {found.tasks} tasks · {help}")

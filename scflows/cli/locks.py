@@ -1,4 +1,4 @@
-"""The locks of runs: who holds what, and how to free one."""
+"""Show which runs hold locks; release one."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 def locks(ctx: typer.Context) -> None:
-    """List who runs what, since when; a lock whose holder died means nothing."""
+    """List locks and the runs that hold them. A lock whose holder died has no effect."""
     from scflows.locks import holders
 
     out: Output = ctx.obj
     found = [_item(holder) for holder in holders(out.settings.lock_path)]
     out.table({"LOCK": "lock", "STATE": "state", "RUN": "run", "PID": "pid", "SINCE": "since"}, found)
     if not found:
-        out.hint("no locks: nothing runs")
+        out.hint("No locks: nothing is running.")
 
 
 def clear(
@@ -32,7 +32,10 @@ def clear(
     lock: Annotated[str, typer.Argument(metavar="LOCK", autocompletion=completion.locks)],
     yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Free a lock: the next run is let in, one that holds it goes on beside it."""
+    """Release a lock.
+
+    The next run can then start, even if the holder of the lock is still running.
+    """
     from scflows.cli.open_history import nearest
     from scflows.errors import NotFound
     from scflows.locks import clear as clear_lock
@@ -43,15 +46,15 @@ def clear(
     for holder in holders(out.settings.lock_path):
         found[holder.name] = found[_shown(holder.name)] = holder
     if lock not in found:
-        raise NotFound(f"there is no lock {lock!r}", nearest(lock, found) or "see them with: flows locks")
+        raise NotFound(f"lock {lock!r} not found", nearest(lock, found) or "list locks with: flows locks")
     holder = found[lock]
-    beside = f", though run {holder.run} still holds it," if holder.alive else ""
-    if not out.confirm(1, f"free the lock {lock}{beside}", yes):
-        out.say("nothing was freed", {"lock": lock, "cleared": False})
+    warning = f", although run {holder.run} still holds it" if holder.alive else ""
+    if not out.confirm(1, f"release the lock {lock}{warning}", yes):
+        out.say("No lock was released.", {"lock": lock, "cleared": False})
         return
     cleared = clear_lock(out.settings.lock_path, holder.name)
-    goes_on = f"; run {holder.run} goes on" if holder.alive else ""
-    out.say(f"lock {lock} is free{goes_on} · flows locks", {"lock": lock, "cleared": cleared})
+    note = f"; run {holder.run} continues" if holder.alive else ""
+    out.say(f"Released lock {lock}{note} · flows locks", {"lock": lock, "cleared": cleared})
 
 
 def _item(holder: Holder) -> dict[str, Any]:
@@ -68,5 +71,5 @@ def _item(holder: Holder) -> dict[str, Any]:
 
 
 def _shown(name: str) -> str:
-    """The lock as people know it: a flow's path for one that stands for a path."""
+    """Return the name to show for a lock: the flow's path if the lock is named after one."""
     return "/" + name.replace("%2F", "/").replace("%25", "%") if "%2F" in name else name

@@ -1,4 +1,4 @@
-"""`flows logs`: the end of a task's log, or what one run wrote."""
+"""`flows logs`: the end of a task's log, or the output of one run."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from scflows.history.run import Run
     from scflows.settings import Settings
 
-#: Lines of a task's log unless `-n` says otherwise; of a run all are shown.
+#: Default of `-n` for a task's log; a run's log is shown in full.
 LINES = 200
-#: Seconds between two looks whether a run that is followed has died.
-ASK_EVERY = 2.0
+#: Seconds between two checks whether a followed run has ended.
+POLL_SECONDS = 2.0
 
 
 def logs(
@@ -30,21 +30,21 @@ def logs(
     name: Annotated[
         str, typer.Argument(metavar="TASK|RUN", help="A task, or a run's id.", autocompletion=completion.logged)
     ],
-    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with the lines as they come.")] = False,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Print new lines as they are written.")] = False,
     lines: Annotated[
-        int | None, typer.Option("-n", "--lines", min=0, help="The last N lines; 0 is none, for --follow.")
+        int | None, typer.Option("-n", "--lines", min=0, help="Show the last N lines; 0 = none, for --follow.")
     ] = None,
     since: Annotated[
-        str | None, typer.Option("--since", metavar="TIME", help="Written then or later: 2h, 2026-11-20.")
+        str | None, typer.Option("--since", metavar="TIME", help="Show lines written since then: 2h, 2026-11-20.")
     ] = None,
     grep: Annotated[
-        str | None, typer.Option("--grep", metavar="PATTERN", help="Lines that match a regular expression.")
+        str | None, typer.Option("--grep", metavar="PATTERN", help="Show lines that match a regular expression.")
     ] = None,
-    path: Annotated[bool, typer.Option("--path", help="Only print where the log is.")] = False,
+    path: Annotated[bool, typer.Option("--path", help="Print the path of the log and exit.")] = False,
 ) -> int:
-    """Show the end of a task's log (200 lines), or all that one run wrote.
+    """Show the log of a task (the last 200 lines) or of a run.
 
-    With --follow a run is watched to its end, and the command ends as the run did.
+    --follow with a run waits for its end and exits with the run's exit code.
     """
     from scflows.cli.times import parse_since
     from scflows.history.log_reader import last_lines, lines_of_run
@@ -55,25 +55,25 @@ def logs(
         out.say(file, {"path": file})
         return 0
     if os.path.exists(file) and not os.path.isfile(file):
-        raise UsageError(f"{file}: not a regular file", f"move it away: mv {file} {file}.old")
-    chosen = _filter(grep)
+        raise UsageError(f"{file} is not a regular file", f"move it away: mv {file} {file}.old")
+    matches = _filter(grep)
     start = None if since is None else parse_since(since, "--since", out.settings.timezone, out.now)
     end = 0
     try:
-        # What comes later than this belongs to --follow.
+        # Everything written later is printed by --follow.
         end = os.path.getsize(file)
         if run is None:
-            shown = last_lines(file, LINES if lines is None and start is None else lines, start, chosen, end)
+            shown = last_lines(file, LINES if lines is None and start is None else lines, start, matches, end)
         else:
-            of_it = lines_of_run(file, run, end)
-            if not of_it and not follow:
-                raise NotFound(f"what run {run.id} wrote is no longer in {file}", f"flows runs show {run.id}")
-            shown = [line for line in of_it if chosen(line)]
+            written = lines_of_run(file, run, end)
+            if not written and not follow:
+                raise NotFound(f"the output of run {run.id} is no longer in {file}", f"flows runs show {run.id}")
+            shown = [line for line in written if matches(line)]
             shown = shown if lines is None else shown[len(shown) - min(lines, len(shown)) :]
     except FileNotFoundError:
         shown = []
         if not follow:
-            raise NotFound(f"{name!r} has no log yet: {file}", "it has one once it ran") from None
+            raise NotFound(f"{name!r} has no log yet: {file}", "the first run creates it") from None
     except OSError as error:
         raise UsageError(f"{file}: cannot be read: {error.strerror}") from error
     if out.json and not follow:
@@ -82,11 +82,11 @@ def logs(
         out.object({"schema": 1, "items": list(json_items(shown))})
         return 0
     _print(shown, out)
-    return _follow(file, end, run, chosen, out) if follow else 0
+    return _follow(file, end, run, matches, out) if follow else 0
 
 
 def _found(name: str, out: Output) -> tuple[str, Run | None]:
-    """The log of a task, or the log and the record of a run. Raises NotFound with the nearest name."""
+    """Return the log of a task, or the log and the record of a run. Raise NotFound with the nearest name."""
     task_log = _task_log(name, out.settings)
     if task_log is not None:
         return task_log, None
@@ -100,7 +100,7 @@ def _found(name: str, out: Output) -> tuple[str, Run | None]:
         except NotFound as error:
             near = nearest(name, known_tasks(out.settings, store))
             help = near or (error.help if error.help and "run" in str(error) else None)
-            raise NotFound(f"there is no task or run {name!r}", help) from error
+            raise NotFound(f"no task or run {name!r} found", help) from error
     if not run.log:
         raise NotFound(f"run {run.id} has no log", f"flows runs show {run.id}")
     return run.log, run
@@ -128,7 +128,7 @@ def _filter(pattern: str | None) -> Callable[[str], bool]:
     try:
         expression = re.compile(pattern)
     except re.error as error:
-        raise UsageError(f"--grep {pattern!r} is no regular expression: {error}") from error
+        raise UsageError(f"--grep {pattern!r} is not a valid regular expression: {error}") from error
     return lambda line: expression.search(line) is not None
 
 
@@ -143,19 +143,19 @@ def _print(lines: list[str], out: Output) -> None:
         out.line(escaped(line) if out.is_terminal else line)
 
 
-def _follow(file: str, start: int, run: Run | None, chosen: Callable[[str], bool], out: Output) -> int:
+def _follow(file: str, start: int, run: Run | None, matches: Callable[[str], bool], out: Output) -> int:
     from scflows.history.log_reader import follow, is_last_line
 
     if run is not None and run.ended is not None:
         return _code(run)
     watch = _Watch(run, out)
-    for lines in follow(file, start, watch.goes_on):
-        mine = lines
+    for lines in follow(file, start, watch.is_running):
+        own_lines = lines
         for number, line in enumerate(lines):
             if run is not None and is_last_line(line, run.id):
-                mine, watch.is_over = lines[: number + 1], True
+                own_lines, watch.is_over = lines[: number + 1], True
                 break
-        _print([line for line in mine if chosen(line)], out)
+        _print([line for line in own_lines if matches(line)], out)
         if watch.is_over:
             break
     return watch.code()
@@ -168,30 +168,30 @@ class _Watch:
         self.run = run
         self.is_over = False
         self._out = out
-        self._asked = 0.0
+        self._polled = 0.0
 
-    def goes_on(self) -> bool:
+    def is_running(self) -> bool:
         import time
 
-        if self.run is not None and time.monotonic() - self._asked > ASK_EVERY:
-            self._asked = time.monotonic()
-            self._ask()
+        if self.run is not None and time.monotonic() - self._polled > POLL_SECONDS:
+            self._polled = time.monotonic()
+            self._poll()
         return not self.is_over
 
     def code(self) -> int:
-        """The exit status of the run, 0 for a task's log."""
+        """Return the exit code of the run, 0 for a task's log."""
         if self.run is None:
             return 0
         import time
 
-        # The last line is written a moment before the record.
+        # The last line is written shortly before the record.
         deadline = time.monotonic() + 10
         while self.run.ended is None and time.monotonic() < deadline:
-            self._ask()
+            self._poll()
             time.sleep(0.05)
         return _code(self.run)
 
-    def _ask(self) -> None:
+    def _poll(self) -> None:
         from scflows.cli.open_history import find_run, opened_history
 
         assert self.run is not None

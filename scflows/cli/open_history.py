@@ -1,4 +1,4 @@
-"""The history, opened for a command; a broken one is an error that says what to do."""
+"""Open the history for a command; find runs and tasks by name."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 class Ambiguous(NotFound):
-    """A beginning that several ids have."""
+    """A prefix of more than one id."""
 
 
 @contextmanager
 def opened_history(settings: Settings) -> Iterator[RunStore]:
-    """The history, true as of now. Raises Unreachable when it cannot be read, Refused when it may not be."""
+    """Open the reconciled history. Raise Unreachable if it cannot be read, Refused if access is denied."""
     import sqlite3
 
     from scflows.history.sqlite import advice
@@ -31,7 +31,7 @@ def opened_history(settings: Settings) -> Iterator[RunStore]:
         with open_reconciled_history(settings) as store:
             yield store
     except PermissionError as error:
-        raise Refused(f"history {_path(settings)}: {error.strerror}", "see whose file it is with: ls -l") from error
+        raise Refused(f"history {_path(settings)}: {error.strerror}", "show the owner with: ls -l") from error
     except (sqlite3.Error, OSError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         path = _path(settings)
@@ -39,21 +39,21 @@ def opened_history(settings: Settings) -> Iterator[RunStore]:
 
 
 def find_run(store: RunStore, id: str) -> Run:
-    """A run by its id or the beginning of it. Raises NotFound with the nearest id."""
+    """Return a run by its id or a prefix of it. Raise NotFound with the nearest id."""
     run = store.run(id) if id.isalnum() else None
     if run is None:
         from scflows.history.contract import Query
 
-        several = [each.id for each in store.find(Query(limit=500)) if each.id.startswith(id.upper())]
-        if len(several) > 1 and id:
-            raise Ambiguous(f"more than one run begins with {id!r}", f"such as {', '.join(several[:3])}")
+        matches = [each.id for each in store.find(Query(limit=500)) if each.id.startswith(id.upper())]
+        if len(matches) > 1 and id:
+            raise Ambiguous(f"more than one run starts with {id!r}", f"for example {', '.join(matches[:3])}")
         known = [each.id for each in store.find(Query(limit=500))]
-        raise NotFound(f"there is no run {id!r}", nearest(id.upper(), known) or "see them with: flows history")
+        raise NotFound(f"run {id!r} not found", nearest(id.upper(), known) or "list runs with: flows history")
     return run
 
 
 def known_tasks(settings: Settings, store: RunStore | None = None) -> list[str]:
-    """The names of tasks that are scheduled, have a log, or are among the newest runs of the history."""
+    """Return the names of tasks that are scheduled, have a log, or are among the newest runs."""
     import os
 
     from scflows.cron.task_index import read_tasks
@@ -69,7 +69,7 @@ def known_tasks(settings: Settings, store: RunStore | None = None) -> list[str]:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """`did you mean …?`, or nothing."""
+    """Return `did you mean …?`, or an empty text."""
     from difflib import get_close_matches
 
     near = get_close_matches(name, list(known), 1, 0.5)

@@ -1,4 +1,4 @@
-"""The options that every command has, before or after its name."""
+"""The global options, accepted before or after the command's name."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ if TYPE_CHECKING:
     from scflows.settings import Settings
 
 COLORS = ("auto", "always", "never")
-#: Each with what stands for its value, and what it does.
+#: Each option with its value, and its help.
 HELP = (
-    ("-v", "log more; twice: tracebacks of errors"),
-    ("-q", "say only what was asked for, and errors"),
+    ("-v", "log more; -vv: show tracebacks of errors"),
+    ("-q", "print only results and errors"),
     ("--json", "results and errors as JSON"),
     ("--color WHEN", "auto, always or never"),
-    ("--home DIR", "the workspace; else the current folder"),
-    ("--no-input", "never ask"),
-    ("-h, --help", "this text"),
-    ("-V, --version", "the version"),
+    ("--home DIR", "the workspace (default: the current folder)"),
+    ("--no-input", "never ask for confirmation"),
+    ("-h, --help", "show the help"),
+    ("-V, --version", "show the version"),
 )
 
 
 @dataclass(frozen=True)
 class Options:
-    """What was asked for besides the command itself."""
+    """The values of the global options."""
 
     verbose: int = 0
     quiet: bool = False
@@ -37,31 +37,31 @@ class Options:
     version: bool = False
 
     def settings(self) -> Settings:
-        """The settings of the workspace. Raises UsageError."""
+        """Return the settings of the workspace. Raise UsageError."""
         from scflows.settings import read_settings
 
         return read_settings(self.home)
 
 
 def take_options(arguments: list[str]) -> tuple[Options, list[str]]:
-    """The options of every command, and the arguments without them; what follows `--` is left alone.
+    """Return the global options and the arguments without them; anything after `--` stays unchanged.
 
-    Raises UsageError for an option without its value.
+    Raise UsageError for an option without its value.
     """
     options = Options()
     rest: list[str] = []
-    left = list(arguments)
-    while left:
-        word = left.pop(0)
+    remaining = list(arguments)
+    while remaining:
+        word = remaining.pop(0)
         if word == "--":
-            rest += [word, *left]
+            rest += [word, *remaining]
             break
         name, equals, value = word.partition("=")
         if name in ("--home", "--color"):
             if not equals:
-                if not left or left[0] == "--":
+                if not remaining or remaining[0] == "--":
                     raise UsageError(f"{name} needs a value", _example(name))
-                value = left.pop(0)
+                value = remaining.pop(0)
             options = _with_value(options, name, value)
         elif word in ("-q", "--quiet"):
             options = replace(options, quiet=True)
@@ -86,9 +86,9 @@ def _with_value(options: Options, name: str, value: str) -> Options:
             raise UsageError("--home needs a folder", _example(name))
         return replace(options, home=value)
     if value not in COLORS:
-        raise UsageError(f"--color {value!r} is none of {', '.join(COLORS)}", _example(name))
+        raise UsageError(f"--color must be one of {', '.join(COLORS)}, not {value!r}", _example(name))
     return replace(options, color=value)
 
 
 def _example(name: str) -> str:
-    return "such as --home ~/workspace" if name == "--home" else "such as --color never"
+    return "for example --home ~/workspace" if name == "--home" else "for example --color never"

@@ -1,4 +1,4 @@
-"""What a command prints: results to stdout, all else to stderr; for people, for a pipe, or as JSON."""
+"""Output of commands: results to stdout, everything else to stderr; for people, for a pipe, or as JSON."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from scflows.settings import Settings
 
 SCHEMA = 1
-#: Lines that are printed together.
-AT_ONCE = 500
-#: From this many on, a number must be typed where otherwise `y` will do.
-MANY = 20
+#: Lines per write.
+BATCH = 500
+#: To confirm an action on more items than this, the user types their number instead of `y`.
+MAX_YES = 20
 GREEN, YELLOW, RED, CYAN = "32", "33", "31", "36"
 COLORS = {
     GREEN: ("success", "succeeded", "ok", "exit", "enabled", "held", "fixed", "would"),
@@ -39,25 +39,25 @@ COLOR_OF = {word: color for color, known in COLORS.items() for word in known}
 
 
 class Output:
-    """Prints in the form that was asked for; knows the options of every command and the settings."""
+    """Printer for the requested format; holds the global options and the settings."""
 
     def __init__(self, options: Options, environment: Mapping[str, str] | None = None) -> None:
         self.options = options
         self.environment = os.environ if environment is None else environment
-        self.now = time.time()  #: what relative times are told from
+        self.now = time.time()  #: the reference of relative times
         self._settings: Settings | None = None
         self._colors: dict[TextIO, bool] = {}
 
     @property
     def settings(self) -> Settings:
-        """The settings of the workspace, read once. Raises UsageError."""
+        """The settings of the workspace, read once. Raise UsageError."""
         if self._settings is None:
             self._settings = self.options.settings()
         return self._settings
 
     @property
     def is_terminal(self) -> bool:
-        """Whether a person looks at the results."""
+        """Whether results go to a terminal."""
         return sys.stdout.isatty()
 
     @property
@@ -66,10 +66,10 @@ class Output:
 
     def has_color(self, stream: TextIO) -> bool:
         if stream not in self._colors:
-            self._colors[stream] = self._is_for_color(stream)
+            self._colors[stream] = self._supports_color(stream)
         return self._colors[stream]
 
-    def _is_for_color(self, stream: TextIO) -> bool:
+    def _supports_color(self, stream: TextIO) -> bool:
         if self.options.color != "auto":
             return self.options.color == "always"
         if self.environment.get("NO_COLOR"):
@@ -79,11 +79,11 @@ class Output:
         return stream.isatty() and self.environment.get("TERM") != "dumb"
 
     def line(self, text: str) -> None:
-        """Print a line of the results."""
+        """Print a line to stdout."""
         write(sys.stdout, text + "\n")
 
     def say(self, text: str, item: Mapping[str, Any] | None = None) -> None:
-        """Say in a line what was done; with `--json` the `item` instead."""
+        """Print what was done; with `--json` print `item` instead."""
         if self.json:
             if item is not None:
                 self.object(item)
@@ -91,12 +91,12 @@ class Output:
             self.line(text)
 
     def hint(self, text: str) -> None:
-        """Tell a person what else there is; nobody in a pipe."""
+        """Print a hint to stderr, only on a terminal."""
         if self.is_terminal and not self.json and not self.options.quiet:
             write(sys.stderr, self._styled(sys.stderr, "2", text) + "\n")
 
     def object(self, item: Mapping[str, Any]) -> None:
-        """Print one JSON object on a line of its own."""
+        """Print one JSON object on one line."""
         self.line(self._dumped(item))
 
     def table(
@@ -105,10 +105,10 @@ class Output:
         items: Iterable[Mapping[str, Any]],
         more: Mapping[str, Any] | None = None,
     ) -> None:
-        """Print items, one a row. `columns` maps titles to keys of the items. In a pipe each goes out as it comes.
+        """Print items as rows; in a pipe, one by one as they arrive.
 
-        With `--json` the items are printed whole, with `more` beside them. The zone of the times stands in the
-        title of the first column that has them.
+        `columns` maps titles to keys of the items. With `--json` the complete items are printed, together with `more`.
+        The title of the first column with times names their zone.
         """
         if self.json:
             self.object({"schema": SCHEMA, "items": list(items), **(more or {})})
@@ -121,23 +121,23 @@ class Output:
             self._lines("\t".join([self.piped(item.get(key)) for key in keys]) for item in items)
 
     def warn(self, text: str) -> None:
-        """Tell on stderr, in a line, what did not stop the command."""
+        """Print a one-line warning to stderr."""
         if not self.options.quiet:
             write(sys.stderr, f"{self._styled(sys.stderr, YELLOW, 'warning')}: {escaped(text)}\n")
 
     def fail(self, error: ScflowsError, trace: str = "") -> None:
-        """Tell on stderr what went wrong and what to do; `trace` is the traceback, where it is wanted."""
+        """Print an error and its help to stderr, after the traceback `trace` if one is given."""
         if self.json:
-            told: dict[str, Any] = {"code": error.code, "message": str(error), "help": error.help}
+            item: dict[str, Any] = {"code": error.code, "message": str(error), "help": error.help}
             if isinstance(error, FlowError):
-                told["mistakes"] = [mistake_item(mistake) for mistake in error.mistakes]
-            write(sys.stderr, self._dumped({"error": told}) + "\n")
+                item["mistakes"] = [mistake_item(mistake) for mistake in error.mistakes]
+            write(sys.stderr, self._dumped({"error": item}) + "\n")
             return
         word = self._styled(sys.stderr, RED, "error")
         lines = []
         if isinstance(error, FlowError):
             for each in error.mistakes:
-                # With a line the place comes first, as editors and CI want it.
+                # If the line is known, the location comes first, as editors and CI expect.
                 lines.append(escaped(str(each)) if each.line else f"{word}: {escaped(f'{each.path}: {each.message}')}")
         else:
             first, *others = str(error).splitlines() or [""]
@@ -146,39 +146,40 @@ class Output:
             lines.append(f"  help: {escaped(error.help)}")
         write(sys.stderr, trace + "\n".join(lines) + "\n")
 
-    def confirm(self, count: int, what: str, yes: bool, option: str = "--yes") -> bool:
-        """Whether to go on with what destroys something: `what` says it, such as `remove 12 tasks`.
+    def confirm(self, count: int, action: str, yes: bool, option: str = "--yes") -> bool:
+        """Return True if the user confirms a destructive `action` on `count` items, for example `remove 12 tasks`.
 
-        Raises UsageError, naming the option to add, where nobody can be asked.
+        Raise UsageError, naming the option to add, if the session is not interactive.
         """
         if yes:
             return True
-        answers = sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
-        if not answers or self.options.no_input or self.environment.get("CI"):
-            raise UsageError(f"this would {what}, and nobody can be asked", f"add {option} to do it")
-        question = f"{what}? type {count} to go on: " if count > MANY else f"{what}? [y/N] "
+        is_interactive = sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
+        if not is_interactive or self.options.no_input or self.environment.get("CI"):
+            raise UsageError(f"this would {action}; confirmation is needed", f"add {option} to confirm")
+        title = action[:1].upper() + action[1:]
+        question = f"{title}? Type {count} to continue: " if count > MAX_YES else f"{title}? [y/N] "
         write(sys.stderr, question)
         answer = sys.stdin.readline().strip().lower()
-        return answer == str(count) if count > MANY else answer in ("y", "yes")
+        return answer == str(count) if count > MAX_YES else answer in ("y", "yes")
 
     def progress(self) -> Progress:
-        """A line on stderr that tells how far a long work is; only on a terminal, only after a second."""
+        """Return a progress line on stderr; it appears only on a terminal and after one second."""
         from scflows.cli.progress import Progress
 
         return Progress(sys.stderr.isatty() and not self.json and not self.options.quiet)
 
     def colored(self, word: str) -> str:
-        """A state as a word with its colour, for stdout."""
+        """Return a status word with its colour, for stdout."""
         color = COLOR_OF.get(word)
         return word if color is None else self._styled(sys.stdout, color, word)
 
     def diff_line(self, line: str) -> str:
-        """A line of a unified diff with its colour, for stdout."""
+        """Return a line of a unified diff with its colour, for stdout."""
         color = {"+": GREEN, "-": RED, "@": CYAN}.get(line[:1])
         return escaped(line) if color is None else self._styled(sys.stdout, color, escaped(line))
 
     def cell(self, value: Any) -> str:
-        """A value of a table as people read it."""
+        """Return a value of a table in readable form."""
         if isinstance(value, Moment):
             return clock(value.epoch, self._zone(value), self.now, value.seconds)
         if isinstance(value, Seconds):
@@ -190,22 +191,22 @@ class Output:
 
         from scflows.cli.columns import Column, rows
 
-        laid_out, zone_told = [], False
+        aligned, is_zone_shown = [], False
         for title, key in columns.items():
             values = [item.get(key) for item in items]
             moment = next((value for value in values if isinstance(value, Moment)), None)
-            if moment is not None and not zone_told:
-                zone_told = True
+            if moment is not None and not is_zone_shown:
+                is_zone_shown = True
                 title = f"{title} ({self._zone(moment)})"
             is_number = any(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
             paint = self.colored if any(isinstance(value, Status) for value in values) else None
-            laid_out.append(Column(title, [self.cell(value) for value in values], is_number, paint))
-        return rows(laid_out, get_terminal_size().columns, lambda title: self._styled(sys.stdout, "1", title))
+            aligned.append(Column(title, [self.cell(value) for value in values], is_number, paint))
+        return rows(aligned, get_terminal_size().columns, lambda title: self._styled(sys.stdout, "1", title))
 
     def _lines(self, lines: Iterator[str]) -> None:
-        """Print many lines, some at a time: the first are there before the last are made."""
-        while some := list(islice(lines, AT_ONCE)):
-            self.line("\n".join(some))
+        """Print lines in batches, so that the first appear before the last are generated."""
+        while batch := list(islice(lines, BATCH)):
+            self.line("\n".join(batch))
 
     def piped(self, value: Any) -> str:
         if type(value) is str:
@@ -224,15 +225,15 @@ class Output:
     def _dumped(self, value: Any) -> str:
         import json
 
-        def other(each: Any) -> Any:
+        def convert(each: Any) -> Any:
             return iso(each.epoch, self._zone(each)) if isinstance(each, Moment) else str(each)
 
         is_ascii = (sys.stdout.encoding or "").lower() not in ("utf-8", "utf8")
         try:
-            return json.dumps(value, ensure_ascii=is_ascii, default=other, allow_nan=False)
+            return json.dumps(value, ensure_ascii=is_ascii, default=convert, allow_nan=False)
         except ValueError:
-            # JSON has no word for NaN; an older history may hold one.
-            text = json.dumps(value, default=other)
+            # JSON has no NaN, but an older history may contain one.
+            text = json.dumps(value, default=convert)
             return json.dumps(json.loads(text, parse_constant=lambda word: None), ensure_ascii=is_ascii)
 
     def _styled(self, stream: TextIO, code: str, text: str) -> str:
@@ -240,7 +241,7 @@ class Output:
 
 
 def mistake_item(mistake: Any) -> dict[str, Any]:
-    """A mistake of a flow file as JSON values."""
+    """Return a mistake in a flow file as JSON values."""
     names = ("path", "line", "column", "severity", "message")
     return {name: getattr(mistake, name) for name in names}
 

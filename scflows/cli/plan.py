@@ -1,4 +1,4 @@
-"""Carry out a plan, or with a dry run only show it; tell what it changes; make the first runs of what is new."""
+"""Apply a plan or, in a dry run, only show it; report its changes; make the first runs of new tasks."""
 
 from __future__ import annotations
 
@@ -15,95 +15,98 @@ if TYPE_CHECKING:
     from scflows.planner.plan import Change, Plan
     from scflows.planner.planner import Planner
 
-#: How many tasks' notes on coming changes of the clocks are told one by one.
-MOST_NOTES = 5
+#: How many notes on schedules to print; the others are counted.
+MAX_NOTES = 5
+DONE = {"add": "added", "replace": "replaced", "remove": "removed", "keep": "kept"}
+PLANNED = {"add": "would add", "replace": "would replace", "remove": "would remove"}
 
 
-def carry_out(planner: Planner, plan: Plan, dry_run: bool, overwrite: bool) -> None:
-    """Write what is planned; with a dry run note what would be refused. Raises Busy and Refused."""
+def apply_plan(planner: Planner, plan: Plan, dry_run: bool, overwrite: bool) -> None:
+    """Write a plan; in a dry run, note what would be refused. Raise Busy and Refused."""
     if not dry_run:
         planner.write(plan, overwrite)
         return
     if not overwrite and planner.editor.drift():
-        plan.notes.append("the block in the crontab was changed by hand: without --overwrite this would end with 6")
+        plan.notes.append("the block in the crontab was edited by hand: without --overwrite this would exit with 6")
     refused = planner.editor.refused(plan.tabfile, plan.rewritten)
     if refused is not None:
         plan.notes.append(f"this would be refused: {refused}" + (f"; {refused.help}" if refused.help else ""))
 
 
-def _as_given() -> str:
-    """The command line of this process as one that is no dry run."""
+def _command_without_dry_run() -> str:
+    """Return this process's command line without --dry-run."""
     words = [word for word in sys.argv[1:] if word not in ("--dry-run", "--exit-code")]
     return shlex.join(("flows", *words))
 
 
-def tell_plan(out: Output, plan: Plan, dry_run: bool, exit_code: bool, more: dict[str, Any] | None = None) -> int:
-    """Show what was changed, or with a dry run what would be; the exit code."""
+def report_plan(out: Output, plan: Plan, dry_run: bool, exit_code: bool, more: dict[str, Any] | None = None) -> int:
+    """Print what was changed or, in a dry run, would be; return the exit code."""
     if out.json:
         items = [_item(each) for each in plan.changes]
-        told = {"schema": 1, "dry_run": dry_run, **(more or {}), "items": items, "diff": plan.diff, "notes": plan.notes}
+        item = {"schema": 1, "dry_run": dry_run, **(more or {}), "items": items, "diff": plan.diff, "notes": plan.notes}
         if plan.decisions:
-            told["decisions"] = decision_items(plan)
-        out.object(told)
+            item["decisions"] = decision_items(plan)
+        out.object(item)
     elif dry_run:
         for line in plan.diff:
             out.line(out.diff_line(line))
-        # What the one line for all tasks does not show.
+        # The diff does not show these if one line serves all tasks.
         for action in ("add", "replace", "remove") if plan.tabfile.tick else ("replace",):
             for change in plan.of(action):
                 out.say(f"{action} {change.task.name}: {change.why}")
-        apply = "" if plan.is_empty else f"; apply it: {_as_given()}"
-        out.say(f"plan: {_summary(plan)}{apply}")
+        apply = "" if plan.is_empty else f" Apply it: {_command_without_dry_run()}"
+        out.say(f"{_summary(plan, PLANNED)}{apply}")
     else:
         if len(plan.changes) <= 20:
             for change in plan.changes:
-                out.say(_told(change))
-        out.say(f"{_summary(plan)} · flows list-tasks")
+                out.say(_report_line(change))
+        out.say(f"{_summary(plan, DONE)} See them: flows list-tasks")
     for note in [*plan.notes, *_schedule_notes(plan)]:
         out.warn(note)
     return 10 if dry_run and exit_code and not plan.is_empty else 0
 
 
 def _schedule_notes(plan: Plan) -> list[str]:
-    """What one would not expect of the schedules that are written anew."""
+    """Return notes on new schedules that behave in unexpected ways."""
     notes = []
     for change in plan.changes:
         if change.action in ("add", "replace") and change.task.enabled:
             notes += [f"{change.task.name}: {note}" for note in _notes_on(change.task)]
-    if len(notes) > MOST_NOTES:
-        notes[MOST_NOTES:] = [f"{len(notes) - MOST_NOTES} more like these; flows check tells of them in time"]
+    if len(notes) > MAX_NOTES:
+        notes[MAX_NOTES:] = [f"{len(notes) - MAX_NOTES} more notes like these; flows check shows them when they matter"]
     return notes
 
 
-_DONE = {"add": "added", "replace": "replaced", "remove": "removed", "keep": "kept"}
-
-
-def _told(change: Change) -> str:
+def _report_line(change: Change) -> str:
     if change.why in ("paused", "enabled"):
         return f"{change.why} {change.task.name}"
-    chosen = "".join(f" ({each})" for each in _chosen(change.task)) if change.action in ("add", "replace") else ""
-    return f"{_DONE[change.action]} {change.task.name}: {change.why}{chosen}"
+    notes = "".join(f" ({each})" for each in _count_notes(change.task)) if change.action in ("add", "replace") else ""
+    return f"{DONE[change.action]} {change.task.name}: {change.why}{notes}"
 
 
 def _notes_on(task: Task) -> list[str]:
-    """What coming changes of the clocks do to a task, and where its interval is none."""
+    """Return what upcoming clock changes do to a task, and where its interval is uneven."""
     from scflows.cron.schedule.notes import clock_notes, uneven_notes
 
     return [*uneven_notes(task.schedule), *clock_notes(task.schedule, time.time())]
 
 
-def _chosen(task: Task) -> list[str]:
-    """Why the line starts more often than the task is due."""
+def _count_notes(task: Task) -> list[str]:
+    """Return why the crontab line starts more often than the task is due."""
     reason = task.schedule.why_counted()
     return [reason] if reason else []
 
 
-def _summary(plan: Plan) -> str:
-    counts = {action: len(plan.of(action)) for action in _DONE}
-    untouched = len(plan.tasks) - counts["add"] - counts["replace"]
-    told = [f"{count} to {action}" for action, count in counts.items() if count and action != "keep"]
-    told.append(f"{untouched} unchanged")
-    return f"{', '.join(told)}; at most {plan.peak_before:.3g} → {plan.peak_after:.3g} runs at once"
+def _summary(plan: Plan, verbs: dict[str, str]) -> str:
+    """Return for example `Added 7 tasks, removed 1; 3 unchanged. Peak concurrency: 0 → 1.`."""
+    counts = {action: len(plan.of(action)) for action in ("add", "replace", "remove")}
+    unchanged = len(plan.tasks) - counts["add"] - counts["replace"]
+    changes = [f"{verbs[action]} {count}" for action, count in counts.items() if count] or ["no changes"]
+    first = next((count for count in counts.values() if count), 0)
+    if first:
+        changes[0] += " task" if first == 1 else " tasks"
+    text = ", ".join(changes) + (f"; {unchanged} unchanged" if unchanged else "")
+    return f"{text[:1].upper()}{text[1:]}. Peak concurrency: {plan.peak_before:.3g} → {plan.peak_after:.3g}."
 
 
 def _item(change: Change) -> dict[str, Any]:
@@ -117,12 +120,12 @@ def _item(change: Change) -> dict[str, Any]:
         "second": task.schedule.second,
         "flow": task.flow or None,
         "why": change.why,
-        "notes": [*_chosen(task), *_notes_on(task)] if is_new else [],
+        "notes": [*_count_notes(task), *_notes_on(task)] if is_new else [],
     }
 
 
 def note_plan(out: Output, plan: Plan, dry_run: bool) -> None:
-    """What was scheduled belongs into the scheduler's log, whoever did it."""
+    """Record in the scheduler's log what was scheduled."""
     from scflows.planner.plan import log_plan
 
     if not dry_run:
@@ -130,7 +133,7 @@ def note_plan(out: Output, plan: Plan, dry_run: bool) -> None:
 
 
 def run_first(out: Output, plan: Plan, dry_run: bool) -> int:
-    """Run what was added once, now; 1 when any of that failed, else 0."""
+    """Run each added task once, now; return 1 if a run failed, otherwise 0."""
     from scflows.planner.first_runs import FirstRun, first_runs
 
     tasks: list[Task] = [change.task for change in plan.of("add")]
@@ -139,12 +142,12 @@ def run_first(out: Output, plan: Plan, dry_run: bool) -> int:
         count = sum(1 for task in tasks if task.flow)
         progress.show(f"first runs: 0 of {count}")
 
-        def tell(first: FirstRun, ended: int) -> None:
+        def report(first: FirstRun, ended: int) -> None:
             progress.clear()
             if first.code != 0:
                 failed.append(first)
-            out.say(f"first run of {first.task}: {first.message or f'exit status {first.code}'}")
+            out.say(f"first run of {first.task}: {first.message or f'exit code {first.code}'}")
             progress.show(f"first runs: {ended} of {count}")
 
-        first_runs(tasks, out.settings, dry_run, tell)
+        first_runs(tasks, out.settings, dry_run, report)
     return 1 if failed else 0

@@ -1,4 +1,4 @@
-"""A line on stderr that tells how far a long work is."""
+"""A progress line on stderr."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-#: How wide a bar is, in characters.
+#: The width of a bar, in characters.
 BAR = 24
 
 
 class Progress:
-    """Shows a text and for how long it has been true, renewed every second; nothing in the first second."""
+    """A text with its elapsed time, updated every second; nothing appears in the first second."""
 
     def __init__(self, shows: bool) -> None:
-        self.shows = shows  #: whether anybody looks
+        self.shows = shows  #: whether to print anything
         self._broken = False
         self._text = ""
         self._since = 0.0
-        self._width = 0  #: of what stands on the line now
+        self._width = 0  #: of the text on the line now
         self._before: Any = None
 
     def __enter__(self) -> Progress:
         if self.shows:
-            # A timer and no thread: a process with threads must not fork, and a run forks.
+            # A timer instead of a thread, because a run forks and a process with threads must not fork.
             self._before = signal.signal(signal.SIGALRM, self._tick)
             signal.setitimer(signal.ITIMER_REAL, 1, 1)
         return self
@@ -42,21 +42,21 @@ class Progress:
             self.clear()
 
     def show(self, text: str, done: int = 0, count: int = 0) -> None:
-        """What goes on now; a bar with it, where `count` says how much there is to do."""
+        """Show the current activity, with a bar if `count` says how much there is to do."""
         if count:
             filled = min(BAR, BAR * done // count)
             text = f"{text} {'█' * filled}{'░' * (BAR - filled)} {done} of {count}"
         elif done:
             text = f"{text} {done}"
         if (done or count) and self._text:
-            self._text = text  # The clock tells how long the whole of it takes.
+            self._text = text  # The elapsed time is that of the whole activity.
         else:
             self._text, self._since = text, time.monotonic()
         if self._width and not self._broken:
             self._draw()
 
     def clear(self) -> None:
-        """Free the line for other output."""
+        """Clear the line for other output."""
         if self._width:
             self._put("\r" + " " * self._width + "\r")
             self._width = 0
@@ -77,4 +77,4 @@ class Progress:
             sys.stderr.write(text)
             sys.stderr.flush()
         except (OSError, RuntimeError):
-            self._broken = True  # Nobody looks any more, or another write was interrupted by the timer.
+            self._broken = True  # The terminal is gone, or the timer interrupted another write.

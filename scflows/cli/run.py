@@ -1,4 +1,4 @@
-"""`flows run`: one flow or task, now."""
+"""`flows run`: run one flow or task now."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from scflows.settings import Settings
 
 
-#: How many bytes may be given as a run's input.
-MOST_DATA = 64 * 1024 * 1024
+#: The largest input of a run, in bytes.
+MAX_DATA = 64 * 1024 * 1024
 
 
 def run(
@@ -29,56 +29,57 @@ def run(
     flow: Annotated[
         str,
         typer.Argument(
-            metavar="FLOW|TASK", help="A flow file, or the name of a task.", autocompletion=completion.runnable
+            metavar="FLOW|TASK", help="A flow file or the name of a task.", autocompletion=completion.runnable
         ),
     ] = "",
     param: Annotated[
         list[str] | None,
-        typer.Option("-p", "--param", metavar="NAME=VALUE", help="A parameter of the flow; may be repeated."),
+        typer.Option("-p", "--param", metavar="NAME=VALUE", help="Set a parameter of the flow; may be repeated."),
     ] = None,
     data: Annotated[
         str | None,
-        typer.Option("--data", metavar="FILE", help="JSON or YAML that becomes __input__; - is stdin."),
+        typer.Option("--data", metavar="FILE", help="A JSON or YAML file for __input__; - = stdin."),
     ] = None,
-    device: Annotated[str | None, typer.Option("--device", metavar="ID", help="The same as --param device=ID.")] = None,
+    device: Annotated[str | None, typer.Option("--device", metavar="ID", help="Same as --param device=ID.")] = None,
     slot: Annotated[
-        str | None, typer.Option("--slot", metavar="TIME", help="The due time to answer for, ISO 8601.")
+        str | None, typer.Option("--slot", metavar="TIME", help="The slot (due time) to run for, ISO 8601.")
     ] = None,
     timeout: Annotated[
-        str | None, typer.Option("--timeout", metavar="TIME", help="How long it may take: 90s, 30m, 2h.")
+        str | None, typer.Option("--timeout", metavar="TIME", help="The time limit: 90s, 30m, 2h.")
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Run, but post, send and write nothing; say what would be done.")
+        bool,
+        typer.Option("--dry-run", help="Run without posting, sending or writing anything; show what would be done."),
     ] = False,
-    follow: Annotated[bool, typer.Option("--follow", help="Show each step as it ends, and the log.")] = False,
-    wait: Annotated[
-        bool, typer.Option("--wait", help="Wait for its turn: a place, a mutex, or a run of it that goes on.")
-    ] = False,
+    follow: Annotated[bool, typer.Option("--follow", help="Print each step as it ends, and the log.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for a permit, a mutex, or an earlier run of it.")] = False,
     force: Annotated[
         bool,
-        typer.Option("--force", help="Run also for a slot that has its run, a target that is there, a changed flow."),
+        typer.Option(
+            "--force", help="Run even if the slot already has a run, the target exists, or the flow has changed."
+        ),
     ] = False,
     resume: Annotated[
-        str | None, typer.Option("--resume", metavar="RUN", help="Go on from this run, at the first step not finished.")
+        str | None, typer.Option("--resume", metavar="RUN", help="Resume this run at its first unfinished step.")
     ] = None,
     task: Annotated[str | None, typer.Option("--task", hidden=True)] = None,
     state: Annotated[str | None, typer.Option("--state", hidden=True)] = None,
 ) -> int:
     """Run a flow or a task now.
 
-    Ends with 0 when it succeeded, ended early on purpose or was skipped because it runs already; with 1 when
-    it failed, 2 when the flow was refused, 124 when it took too long.
+    Exits with 0 if the run succeeded, ended early on purpose, or was skipped because the flow is already running;
+    with 1 if it failed, 2 if the flow is invalid, 124 if the run exceeded its time limit.
     """
     out: Output = ctx.obj
     try:
         earlier = "" if resume is None else _earlier(resume, data, param, out.settings)
         if earlier and not flow and not task:
-            request, settings = _going_on(earlier, out.settings)
+            request, settings = _request_resume(earlier, out.settings)
             request = replace(request, force=force, dry_run=dry_run, wants_data=out.json, waits="here" if wait else "")
             return finish(request, settings, out, follow)
         request, settings = _wanted(out, flow, task, state)
         due = None if slot is None else _slot(slot, settings)
-        # A rehearsal takes no slot.
+        # A dry run does not claim its slot.
         if due is not None and request.task is not None and not (force or dry_run):
             from scflows.health.task_status import check_slot
 
@@ -102,7 +103,7 @@ def run(
             reason = "refused" if isinstance(error, FlowError) else error.code
             _object(out, follow, "failed", reason, str(error), {}, None)
         if isinstance(error, NotFound):
-            # What is not there is wrong usage of this command, be it a flow or a task.
+            # For this command, a missing flow or task is a usage error.
             raise UsageError(str(error), error.help) from error
         about_flow = isinstance(error, FlowError) and all(each.path == flow for each in error.mistakes)
         if about_flow and not flow.endswith((".yml", ".yaml")):
@@ -113,7 +114,7 @@ def run(
 
 
 def finish(request: RunRequest, settings: Settings, out: Output, follow: bool) -> int:
-    """Run what is asked for, say how it ended; the exit status."""
+    """Carry out a run request and report the outcome; return the exit code."""
     outcome = _launched(request, settings, out, follow)
     for problem in outcome.problems:
         out.warn(problem)
@@ -130,16 +131,16 @@ def finish(request: RunRequest, settings: Settings, out: Output, follow: bool) -
 
 
 def _earlier(run: str, data: str | None, param: list[str] | None, settings: Settings) -> str:
-    """The whole id of a run to go on from; it has its own input."""
+    """Return the full id of the run to resume. Raise UsageError for input and parameters of another run."""
     if data is not None or param:
-        raise UsageError("--resume goes on with the run's own input and parameters", "leave out --data and --param")
+        raise UsageError("--resume uses the input and parameters of that run", "omit --data and --param")
     from scflows.cli.open_history import find_run, opened_history
 
     with opened_history(settings) as store:
         return find_run(store, run).id
 
 
-def _going_on(run: str, settings: Settings) -> tuple[RunRequest, Settings]:
+def _request_resume(run: str, settings: Settings) -> tuple[RunRequest, Settings]:
     from scflows.cli.open_history import find_run, opened_history
     from scflows.execution.control import request_again
 
@@ -148,7 +149,7 @@ def _going_on(run: str, settings: Settings) -> tuple[RunRequest, Settings]:
 
 
 def _wanted(out: Output, flow: str, task: str | None, state: str | None) -> tuple[RunRequest, Settings]:
-    """What to run, and the settings it runs under: those of the workspace, or those the task remembers."""
+    """Return what to run, and the settings to use: those of the workspace or those the task remembers."""
     from scflows.execution.launch import RunRequest
 
     settings = out.settings
@@ -156,13 +157,13 @@ def _wanted(out: Output, flow: str, task: str | None, state: str | None) -> tupl
         settings = replace(settings, environment={**settings.environment, "XDG_STATE_HOME": os.path.dirname(state)})
     name = task or flow
     if not name:
-        raise UsageError("missing FLOW or TASK", "such as: flows run weather/daily.yml; see: flows list-flows")
+        raise UsageError("missing argument FLOW or TASK", "list flows: flows list-flows")
     is_path = "/" in name or name.endswith((".yml", ".yaml")) or os.path.isfile(name)
     if task or (not is_path and os.path.exists(os.path.join(settings.state_path, "tasks", f"{name}.json"))):
         from scflows.cron.task import TaskStore, task_settings
 
-        found = TaskStore(settings).read(name)
-        return RunRequest(task=found), _verbose(task_settings(found), out)
+        stored = TaskStore(settings).read(name)
+        return RunRequest(task=stored), _verbose(task_settings(stored), out)
     return RunRequest(flow=flow), _verbose(settings, out)
 
 
@@ -178,18 +179,18 @@ def _launched(request: RunRequest, settings: Settings, out: Output, follow: bool
     if follow:
         from scflows.cli.follow import Follower
 
-        return launch(request, settings, Follower(out).tell)
+        return launch(request, settings, Follower(out).print)
     with out.progress() as progress:
         if not progress.shows:
             return launch(request, settings)
 
-        def tell(event: str, values: dict[str, Any]) -> None:
+        def show(event: str, values: dict[str, Any]) -> None:
             if event == "waits":
                 progress.show(values["message"])
             if event == "step_started":
                 progress.show(f"step {values['name']!r}")
 
-        return launch(request, settings, tell)
+        return launch(request, settings, show)
 
 
 def _report(out: Output, outcome: RunOutcome, follow: bool) -> None:
@@ -198,7 +199,7 @@ def _report(out: Output, outcome: RunOutcome, follow: bool) -> None:
         _object(out, follow, run.status, run.reason, run.message, outcome.data, run.id)
     code = exit_code(outcome)
     if code:
-        error = outcome.mistakes or ScflowsError(run.message, _where_more(run.id, run.log))
+        error = outcome.mistakes or ScflowsError(run.message, f"flows logs {run.id}" if run.log else None)
         if out.json and not isinstance(error, FlowError):
             error = ScflowsError(run.message)
             error.code = run.reason or run.status
@@ -206,34 +207,30 @@ def _report(out: Output, outcome: RunOutcome, follow: bool) -> None:
     from scflows.cli.times import words
 
     took = words(run.took or 0)
-    told = {
+    result = {
         "success": f"succeeded in {took}",
         "exit": f"ended early after {took}: {run.message}",
         "skipped": f"skipped: {run.message}",
         "cancelled": f"stopped after {took}",
     }.get(run.status, "refused" if run.reason == "refused" else f"{run.status} after {took}")
-    dry = "dry run " if run.dry_run else ""
+    prefix = "dry run " if run.dry_run else ""
     if run.dry_run and not (out.json or follow or out.options.quiet):
         _plan(out, run.steps)
     if not out.json:
-        out.say(f"{dry}{told} · run {run.id} · flows runs show {run.id}")
+        out.say(f"{prefix}{result} · run {run.id} · flows runs show {run.id}")
 
 
 def _plan(out: Output, steps: list[StepRecord]) -> None:
-    """What a dry run found that each step does, or would do."""
+    """Print what each step of a dry run did or would have done."""
     items = [{"name": step.name, "status": Status(step.status), "what": step.message} for step in steps]
     out.table({"STEP": "name", "STATUS": "status", "WHAT": "what"}, items)
-
-
-def _where_more(run: str, log: str) -> str | None:
-    return f"flows logs {run}" if log else None
 
 
 def _object(
     out: Output, follow: bool, status: str, reason: str, message: str, data: dict[str, Any], run: str | None
 ) -> None:
-    told = {"status": status, "reason": reason, "message": message, "data": data, "run_id": run}
-    out.object({"event": "run_ended", **told} if follow else told)
+    item = {"status": status, "reason": reason, "message": message, "data": data, "run_id": run}
+    out.object({"event": "run_ended", **item} if follow else item)
 
 
 def _params(given: list[str] | tuple[()], device: str | None) -> dict[str, Any]:
@@ -241,7 +238,7 @@ def _params(given: list[str] | tuple[()], device: str | None) -> dict[str, Any]:
     for each in given:
         name, equals, value = each.partition("=")
         if not equals or not name:
-            raise UsageError(f"--param {each!r} is not of the form NAME=VALUE", "such as -p day=2024-03-05")
+            raise UsageError(f"--param must be of the form NAME=VALUE, not {each!r}", "for example -p day=2024-03-05")
         params[name] = value
     return params
 
@@ -259,7 +256,7 @@ def _seconds(text: str) -> float:
 
 
 def _read_data(path: str) -> Any:
-    """The value in a JSON or YAML file. Raises UsageError that names it."""
+    """Return the value in a JSON or YAML file. Raise UsageError that names the file."""
     import sys
 
     from scflows.documents import parse_finite, reject_constant
@@ -268,16 +265,16 @@ def _read_data(path: str) -> Any:
     shown = "stdin" if path == "-" else path
     try:
         if path == "-":
-            content = sys.stdin.buffer.read(MOST_DATA + 1)
+            content = sys.stdin.buffer.read(MAX_DATA + 1)
         else:
-            # A shell's <(command) is a pipe, and meant to be waited for.
-            piped = path == "/dev/stdin" or path.startswith("/dev/fd/")
-            with open(path if piped else open_regular(path), "rb") as file:
-                content = file.read(MOST_DATA + 1)
+            # The shell's <(command) is a pipe, whose content may arrive late.
+            is_pipe = path == "/dev/stdin" or path.startswith("/dev/fd/")
+            with open(path if is_pipe else open_regular(path), "rb") as file:
+                content = file.read(MAX_DATA + 1)
     except OSError as error:
         raise UsageError(f"--data {shown}: cannot be read: {error.strerror}") from error
-    if len(content) > MOST_DATA:
-        raise UsageError(f"--data {shown}: larger than {MOST_DATA >> 20} MiB", "let a step read it as a file")
+    if len(content) > MAX_DATA:
+        raise UsageError(f"--data {shown}: larger than {MAX_DATA >> 20} MiB", "read it with a step of the flow")
     import json
 
     try:

@@ -1,4 +1,4 @@
-"""Runs that happened or go on: list, look at one, stop, prune."""
+"""List, show, stop, resume, retry and prune runs."""
 
 from __future__ import annotations
 
@@ -16,23 +16,27 @@ if TYPE_CHECKING:
     from scflows.history.contract import RunStore
     from scflows.history.run import Run, StepRecord
 
-RunId = Annotated[str, typer.Argument(metavar="RUN", help="Its id, or how it begins.", autocompletion=completion.runs)]
+RunId = Annotated[
+    str, typer.Argument(metavar="RUN", help="The id of a run, or its first characters.", autocompletion=completion.runs)
+]
 
 
 def history(
     ctx: typer.Context,
     task: Annotated[str | None, typer.Argument(metavar="[TASK]", autocompletion=completion.tasks)] = None,
     status: Annotated[
-        list[str] | None, typer.Option("--status", help="Only runs that ended so; may be repeated.")
+        list[str] | None, typer.Option("--status", help="Only runs with this status; may be repeated.")
     ] = None,
     since: Annotated[
-        str | None, typer.Option("--since", metavar="TIME", help="Started then or later: 7d, 2026-11-20.")
+        str | None, typer.Option("--since", metavar="TIME", help="Started since then: 7d, 2026-11-20.")
     ] = None,
-    until: Annotated[str | None, typer.Option("--until", metavar="TIME", help="Started before.")] = None,
-    slot: Annotated[str | None, typer.Option("--slot", metavar="TIME", help="For this due time.")] = None,
-    limit: Annotated[int, typer.Option("--limit", min=0, max=10**9, help="So many of the newest; 0 for all.")] = 50,
+    until: Annotated[str | None, typer.Option("--until", metavar="TIME", help="Started before then.")] = None,
+    slot: Annotated[str | None, typer.Option("--slot", metavar="TIME", help="For this slot (due time).")] = None,
+    limit: Annotated[
+        int, typer.Option("--limit", min=0, max=10**9, help="Show at most N runs, newest first; 0 = all.")
+    ] = 50,
 ) -> None:
-    """List runs, the newest first."""
+    """List runs, newest first."""
     from scflows.cli.open_history import opened_history
     from scflows.cli.times import parse_moment, parse_since
     from scflows.history.contract import Query
@@ -58,13 +62,13 @@ def history(
         del columns["TASK"]
     out.table(columns, items)
     if not items:
-        out.hint("no runs" if wanted == Query() else "no such runs")
+        out.hint("No runs yet." if wanted == Query() else "No matching runs.")
     elif limit and len(items) == limit:
-        out.hint(f"the newest {limit}; more with --limit")
+        out.hint(f"Only the newest {limit} are shown; add --limit 0 to show all.")
 
 
 def show(ctx: typer.Context, id: RunId) -> None:
-    """Show a run: how it ended, its parameters, its steps."""
+    """Show a run: its outcome, parameters and steps."""
     from scflows.cli.open_history import find_run, opened_history
     from scflows.cli.times import words
 
@@ -79,9 +83,9 @@ def show(ctx: typer.Context, id: RunId) -> None:
     for key in ("id", "task", "flow", "trigger", "slot", "started", "took", "status", "reason", "message"):
         if item[key] not in (None, ""):
             _field(out, key, item[key])
-    for key, told in (("dry_run", "nothing was published"), ("unclaimed", "its slot could not be claimed")):
+    for key, text in (("dry_run", "nothing was published"), ("unclaimed", "its slot could not be claimed")):
         if item[key]:
-            _field(out, key.replace("_", " "), told)
+            _field(out, key.replace("_", " "), text)
     if run.waited_for:
         _field(out, "waited", f"{words(run.waited)} for {run.waited_for}")
     for name, value in run.params.items():
@@ -96,7 +100,7 @@ def show(ctx: typer.Context, id: RunId) -> None:
 
 
 def stop(ctx: typer.Context, id: RunId) -> None:
-    """Stop a run that goes on; its final step still runs."""
+    """Stop a run; its final step still runs."""
     from scflows.cli.open_history import find_run, opened_history
     from scflows.execution.control import stop as stop_run
 
@@ -104,29 +108,32 @@ def stop(ctx: typer.Context, id: RunId) -> None:
     with opened_history(out.settings) as store:
         run = find_run(store, id)
     pid = stop_run(run, out.settings)
-    told = "was told to stop" if pid else "waits no more"
-    out.say(f"run {run.id} {told} · flows runs show {run.id}", {"id": run.id, "pid": pid})
+    text = f"Stopping run {run.id}" if pid else f"Removed run {run.id} from the queue"
+    out.say(f"{text} · flows runs show {run.id}", {"id": run.id, "pid": pid})
 
 
 def resume(
     ctx: typer.Context,
     id: RunId,
     force: Annotated[
-        bool, typer.Option("--force", help="Also when its flow was changed; targets are made again.")
+        bool, typer.Option("--force", help="Resume even if the flow has changed; rebuild existing targets.")
     ] = False,
-    follow: Annotated[bool, typer.Option("--follow", help="Show each step as it ends, and the log.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", help="Print each step as it ends, and the log.")] = False,
 ) -> int:
-    """Go on from a run that broke: at its first step not finished, with the results of those before."""
+    """Resume a run at its first unfinished step.
+
+    The results of the steps before it are reused.
+    """
     return _run_again(ctx, id, follow, resume=True, force=force)
 
 
 def retry(
     ctx: typer.Context,
     id: RunId,
-    force: Annotated[bool, typer.Option("--force", help="Run steps though their target is there.")] = False,
-    follow: Annotated[bool, typer.Option("--follow", help="Show each step as it ends, and the log.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Run steps even if their target exists.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", help="Print each step as it ends, and the log.")] = False,
 ) -> int:
-    """Do a run again from the start: same flow, parameters and input."""
+    """Repeat a run from the start, with the same parameters and input."""
     return _run_again(ctx, id, follow, resume=False, force=force)
 
 
@@ -134,12 +141,16 @@ def prune(
     ctx: typer.Context,
     older_than: Annotated[
         str | None,
-        typer.Option("--older-than", metavar="TIME", help="Such as 90d; without it what config.yml keeps is kept."),
+        typer.Option(
+            "--older-than",
+            metavar="TIME",
+            help="Remove runs older than this, e.g. 90d (default: the limits in config.yml).",
+        ),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how many.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print how many.")] = False,
     yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Remove runs that are too old or too many, with their folders, and the head of logs that grew too large."""
+    """Remove old and surplus runs with their folders, and trim large logs."""
     from scflows.cli.open_history import opened_history
     from scflows.cli.times import iso, parse_duration
     from scflows.history.retention import excess
@@ -148,18 +159,18 @@ def prune(
     out: Output = ctx.obj
     before = None if older_than is None else out.now - parse_duration(older_than, "--older-than")
     since = None if before is None else iso(before, out.settings.timezone)
-    which = "beyond what is kept" if since is None else f"from before {since}"
+    selection = "beyond the retention limits" if since is None else f"from before {since}"
     with opened_history(out.settings) as store:
         count = len(excess(store, out.settings, before))
-        what = f"remove {count} {'run' if count == 1 else 'runs'} {which}"
+        action = f"remove {count} {'run' if count == 1 else 'runs'} {selection}"
         if dry_run:
-            out.say(f"would {what}", {"dry_run": True, "removed": count, "before": since})
-        elif count and not out.confirm(count, what, yes):
-            out.say("nothing was removed", {"dry_run": False, "removed": 0, "before": since})
+            out.say(f"Would {action}.", {"dry_run": True, "removed": count, "before": since})
+        elif count and not out.confirm(count, action, yes):
+            out.say("No run was removed.", {"dry_run": False, "removed": 0, "before": since})
         else:
             removed = prune_runs(store, out.settings, before)
-            told = f"removed {removed} {'run' if removed == 1 else 'runs'} {which} · flows history"
-            out.say(told, {"dry_run": False, "removed": removed, "before": since})
+            text = f"Removed {removed} {'run' if removed == 1 else 'runs'} {selection} · flows history"
+            out.say(text, {"dry_run": False, "removed": removed, "before": since})
 
 
 def _run_again(ctx: typer.Context, id: str, follow: bool, resume: bool, force: bool) -> int:
@@ -177,7 +188,7 @@ def _run_again(ctx: typer.Context, id: str, follow: bool, resume: bool, force: b
 
 
 def run_item(run: Run) -> dict[str, Any]:
-    """A run as a program reads it: times with their zone, durations in seconds."""
+    """Return a run as JSON values: times with their zone, durations in seconds."""
     from scflows.cli.times import Moment, Seconds, Status
 
     return {
@@ -215,16 +226,16 @@ def _step_item(step: StepRecord) -> dict[str, Any]:
 
 
 def _row(run: Run, store: RunStore) -> dict[str, Any]:
-    """A run for the list: without its steps, with the name of the one that failed."""
+    """Return a run for the list: without its steps, with the name of the failed one."""
     from scflows.cli.times import words
 
     item = run_item(run)
     del item["steps"]
     step = ""
     if run.status in ("failed", "crashed"):
-        whole = store.run(run.id)
-        bad = [each.name for each in (whole.steps if whole else ()) if each.status == "failed"]
-        step = bad[0] if bad else ""
+        complete = store.run(run.id)
+        failed = [each.name for each in (complete.steps if complete else ()) if each.status == "failed"]
+        step = failed[0] if failed else ""
     why = run.message.removeprefix(f"{step}: ") if step else run.message
     if run.waited_for and not why:
         why = f"waited {words(run.waited)} for {run.waited_for}"
@@ -252,16 +263,18 @@ def _statuses(given: list[str] | tuple[()]) -> tuple[str, ...]:
 
     for each in given:
         if each not in STATUSES:
-            raise UsageError(f"--status {each!r} is none of {', '.join(STATUSES)}", nearest(each, STATUSES) or None)
+            raise UsageError(
+                f"--status must be one of {', '.join(STATUSES)}, not {each!r}", nearest(each, STATUSES) or None
+            )
     return tuple(given)
 
 
 def _check_task(task: str, out: Output, store: RunStore) -> None:
-    """Raises NotFound for a task that nobody knows; one without runs is fine."""
+    """Raise NotFound for an unknown task; a task without runs is fine."""
     from scflows.cli.open_history import known_tasks, nearest
     from scflows.errors import NotFound
     from scflows.history.contract import Query
 
     known = known_tasks(out.settings, store)
     if task not in known and not store.find(Query(task=task, limit=1)):
-        raise NotFound(f"there is no task {task!r}", nearest(task, known) or "see them with: flows list-tasks")
+        raise NotFound(f"task {task!r} not found", nearest(task, known) or "list tasks with: flows list-tasks")

@@ -1,4 +1,4 @@
-"""Put tasks on the crontab, or change what they say."""
+"""Schedule tasks, or change them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from scflows.cli.decisions import show_decisions
-from scflows.cli.plan import carry_out, note_plan, run_first, tell_plan
+from scflows.cli.plan import apply_plan, note_plan, report_plan, run_first
 from scflows.cli.schedule_options import (
     CatchUp,
     DryRun,
@@ -32,16 +32,16 @@ if TYPE_CHECKING:
 
 def auto_schedule(
     ctx: typer.Context,
-    source: Annotated[list[str] | None, typer.Option(help="Ask only this source; may be repeated.")] = None,
+    source: Annotated[list[str] | None, typer.Option(help="Use only this source; may be repeated.")] = None,
     kind: Annotated[
-        str | None, typer.Option(metavar="KIND", help="What to make of devices: process or backup; else process.")
+        str | None, typer.Option(metavar="KIND", help="The kind of device tasks: process or backup (default: process).")
     ] = None,
     task: Annotated[str | None, typer.Option("--task", hidden=True)] = None,
-    interval_days: Annotated[int, typer.Option(min=1, max=365, help="How often to search again.")] = 1,
+    interval_days: Annotated[int, typer.Option(min=1, max=365, help="Search again every N days.")] = 1,
     task_interval_hours: Annotated[
-        int | None, typer.Option(min=1, max=8760, help="Run each task every N hours, whatever its flow says.")
+        int | None, typer.Option(min=1, max=8760, help="Run each task every N hours, overriding its flow's schedule.")
     ] = None,
-    once: Annotated[bool, typer.Option("--once", help="Do not put the search itself on the crontab.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Do not schedule the search itself.")] = False,
     overwrite: Overwrite = False,
     force_first_run: ForceFirstRun = False,
     dry_tasks: DryTasks = False,
@@ -50,18 +50,18 @@ def auto_schedule(
     dry_run: DryRun = False,
     exit_code: ExitCode = False,
 ) -> int:
-    """Schedule every flow that carries a schedule, and every device that asks for processing.
+    """Schedule all flows that define a schedule, and all devices.
 
-    Looks through the sources (`flows`: every flow file below the flows folder; `smartcitizen`: the devices of the
-    platform, where it is set up), adds what is new, removes what is gone, and leaves all other tasks where they are.
-    An interval gets one of the slots with the least load.
+    Searches the sources: `flows` (all flow files below the flows folder) and, if it is set up, `smartcitizen` (devices
+    that request processing). Adds new tasks, removes those whose flow or device is gone, and leaves all others where
+    they are. A task with an interval gets the start time with the least load.
     """
     from scflows.planner.auto_schedule import Search, ask_sources, auto_schedule, refused_names
     from scflows.planner.planner import planning
 
     out: Output = ctx.obj
     if kind is not None and task is not None and kind != task:
-        raise UsageError("--task is another word for --kind", "give one of them")
+        raise UsageError("--task is an alias of --kind and differs from it", "omit --task")
     kind = kind or task or "process"
     search = Search(
         tuple(source or ()), kind, interval_days, once, task_interval_hours, overwrite, dry_tasks, not no_balance
@@ -71,21 +71,21 @@ def auto_schedule(
         answers = ask_sources(out.settings, search, not dry_run, progress.show)
     with planning(out.settings, dry_run, one_line) as planner:
         plan = auto_schedule(planner, search, answers)
-        carry_out(planner, plan, dry_run, overwrite)
+        apply_plan(planner, plan, dry_run, overwrite)
     note_plan(out, plan, dry_run)
     show_decisions(out, plan)
-    code = tell_plan(out, plan, dry_run, exit_code)
+    code = report_plan(out, plan, dry_run, exit_code)
     if force_first_run:
         code = run_first(out, plan, dry_run) or code
     for problem in plan.problems:
-        # Also with --quiet, since it makes the exit code; one of a flow names its place first, as editors want it.
-        written = problem if ": error: " in problem else f"error: {problem}"
-        write(sys.stderr, "\n".join(escaped(line) for line in written.splitlines()) + "\n")
+        # Also with --quiet, because it decides the exit code. An error in a flow starts with its location already.
+        message = problem if ": error: " in problem else f"error: {problem}"
+        write(sys.stderr, "\n".join(escaped(line) for line in message.splitlines()) + "\n")
     taken = refused_names(plan)
     if taken:
-        raise Busy(f"names that others have: {', '.join(taken)}", "see: flows show " + taken[0])
+        raise Busy(f"task names taken by another workspace or source: {', '.join(taken)}", f"flows show {taken[0]}")
     if plan.unreachable:
-        raise Unreachable("; ".join(plan.unreachable), "the tasks that hang on it are as they were")
+        raise Unreachable("; ".join(plan.unreachable), "its tasks were not changed")
     return code or (1 if plan.problems else 0)
 
 
@@ -94,19 +94,17 @@ def manual_schedule(
     flow: Annotated[list[str] | None, typer.Argument(metavar="FLOW…", help="Flow files.")] = None,
     device: Annotated[
         list[str] | None,
-        typer.Option(help="Schedule this device, by its number, address or name; a FLOW has it as its `device`."),
+        typer.Option(help="A device, by number, address or name; FLOW gets it as parameter `device`."),
     ] = None,
-    kind: Annotated[
-        str | None, typer.Option(metavar="KIND", help="What to do to devices: process, backup or check.")
-    ] = None,
-    task_file: Annotated[str | None, typer.Option(help="The flow, as an option.")] = None,
-    name: Annotated[str | None, typer.Option(help="The task's name; else the flow's path as words.")] = None,
-    cron: Annotated[str | None, typer.Option(help="Five fields, such as '5 4 * * *'.")] = None,
-    every: Annotated[str | None, typer.Option(help="An interval, such as 15m, 3h, 1d.")] = None,
+    kind: Annotated[str | None, typer.Option(metavar="KIND", help="With --device: process, backup or check.")] = None,
+    task_file: Annotated[str | None, typer.Option(help="Same as FLOW.")] = None,
+    name: Annotated[str | None, typer.Option(help="The task's name (default: derived from the flow's path).")] = None,
+    cron: Annotated[str | None, typer.Option(help="A cron expression, e.g. '5 4 * * *'.")] = None,
+    every: Annotated[str | None, typer.Option(help="An interval, e.g. 15m, 3h, 1d.")] = None,
     interval_hours: Annotated[int | None, typer.Option(min=1, max=8760, help="An interval in hours.")] = None,
-    timezone: Annotated[str | None, typer.Option(help="The zone of --cron, such as Europe/Madrid.")] = None,
-    param: Annotated[list[str] | None, typer.Option("-p", "--param", metavar="K=V", help="A parameter.")] = None,
-    timeout: Annotated[str | None, typer.Option(help="How long a run may take, such as 30m.")] = None,
+    timezone: Annotated[str | None, typer.Option(help="The time zone of --cron, e.g. Europe/Madrid.")] = None,
+    param: Annotated[list[str] | None, typer.Option("-p", "--param", metavar="K=V", help="Set a parameter.")] = None,
+    timeout: Annotated[str | None, typer.Option(help="The time limit of a run, e.g. 30m.")] = None,
     catch_up: CatchUp = None,
     overlap: Overlap = None,
     start_within: StartWithin = None,
@@ -119,10 +117,12 @@ def manual_schedule(
     dry_run: DryRun = False,
     exit_code: ExitCode = False,
 ) -> int:
-    """Schedule flows by name: as told here, else as the flow says, else once a day.
+    """Schedule the given flows or devices.
 
-    With --device and no FLOW: the flow that processes, backs up or checks devices, whatever `auto-schedule` would
-    choose; every 3, 6 or 3 hours unless told otherwise.
+    Options take precedence over the flow's own schedule; the default is daily.
+
+    With --device and no FLOW, the shipped flow that processes, backs up or checks devices is scheduled, even if
+    `auto-schedule` would skip the device; by default every 3, 6 or 3 hours.
     """
     from scflows.cli.times import parse_duration
     from scflows.planner.manual_schedule import Order, manual_schedule, resolve_devices
@@ -151,23 +151,23 @@ def manual_schedule(
     order = resolve_devices(order, out.settings)
     with planning(out.settings, dry_run, one_line) as planner:
         plan = manual_schedule(planner, order)
-        carry_out(planner, plan, dry_run, overwrite)
+        apply_plan(planner, plan, dry_run, overwrite)
     note_plan(out, plan, dry_run)
-    code = tell_plan(out, plan, dry_run, exit_code)
+    code = report_plan(out, plan, dry_run, exit_code)
     return (run_first(out, plan, dry_run) if force_first_run else 0) or code
 
 
 def edit(
     ctx: typer.Context,
     task: Annotated[str, typer.Argument(metavar="TASK", help="The task's name.")],
-    cron: Annotated[str | None, typer.Option(help="Five fields, such as '5 4 * * *'.")] = None,
-    every: Annotated[str | None, typer.Option(help="An interval, such as 15m, 3h, 1d.")] = None,
+    cron: Annotated[str | None, typer.Option(help="A cron expression, e.g. '5 4 * * *'.")] = None,
+    every: Annotated[str | None, typer.Option(help="An interval, e.g. 15m, 3h, 1d.")] = None,
     interval_hours: Annotated[int | None, typer.Option(min=1, max=8760, help="An interval in hours.")] = None,
-    timezone: Annotated[str | None, typer.Option(help="The zone of --cron.")] = None,
+    timezone: Annotated[str | None, typer.Option(help="The time zone of --cron.")] = None,
     param: Annotated[
-        list[str] | None, typer.Option("-p", "--param", metavar="K=V", help="A parameter; K= takes it away.")
+        list[str] | None, typer.Option("-p", "--param", metavar="K=V", help="Set a parameter; K= removes it.")
     ] = None,
-    timeout: Annotated[str | None, typer.Option(help="How long a run may take, such as 30m.")] = None,
+    timeout: Annotated[str | None, typer.Option(help="The time limit of a run, e.g. 30m.")] = None,
     catch_up: CatchUp = None,
     overlap: Overlap = None,
     start_within: StartWithin = None,
@@ -198,16 +198,16 @@ def edit(
     with planning(out.settings, dry_run) as planner:
         change = edit_task(planner, task, order)
         plan = planner.plan_changes([change])
-        carry_out(planner, plan, dry_run, overwrite)
-    return tell_plan(out, plan, dry_run, exit_code)
+        apply_plan(planner, plan, dry_run, overwrite)
+    return report_plan(out, plan, dry_run, exit_code)
 
 
 def parse_params(given: list[str] | None, may_be_empty: bool = False) -> dict[str, Any]:
-    """`K=V` texts as a mapping. Raises UsageError."""
+    """Return `K=V` texts as a mapping. Raise UsageError."""
     params: dict[str, Any] = {}
     for text in given or ():
         name, equals, value = text.partition("=")
         if not equals or not name:
-            raise UsageError(f"-p {text!r} is not of the form NAME=VALUE")
+            raise UsageError(f"-p must be of the form NAME=VALUE, not {text!r}")
         params[name] = None if may_be_empty and not value else value
     return params

@@ -1,4 +1,4 @@
-"""The options that the commands which schedule have in common."""
+"""Options that the scheduling commands share."""
 
 from __future__ import annotations
 
@@ -7,38 +7,42 @@ from typing import Annotated
 import typer
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan as a diff; change nothing.")]
-ExitCode = Annotated[bool, typer.Option("--exit-code", help="With --dry-run: end with 10 when there are changes.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace tasks that are there; their slots stay.")]
+ExitCode = Annotated[bool, typer.Option("--exit-code", help="With --dry-run: exit with 10 if there are changes.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing tasks; they keep their slots.")]
 ForceFirstRun = Annotated[
     bool,
     typer.Option("--force-first-run", help="Run each new task once, now; with --dry-run as a dry run of its flow."),
 ]
 DryTasks = Annotated[
-    bool, typer.Option("--dry-tasks", help="The tasks themselves run dry: they publish nothing. (Not --dry-run.)")
+    bool, typer.Option("--dry-tasks", help="Create tasks whose runs are dry runs (--dry-run creates none).")
 ]
-NoBalance = Annotated[bool, typer.Option("--no-balance", help="Full hours and midnight, not the emptiest slots.")]
+NoBalance = Annotated[
+    bool, typer.Option("--no-balance", help="Start intervals at full hours and midnight instead of at quiet times.")
+]
 OneLine = Annotated[
     bool | None,
     typer.Option(
         "--one-line/--no-one-line",
-        help="One crontab line for all tasks, or one for each. Stays so until it is said otherwise.",
+        help="Use one crontab line for all tasks, or one per task. Stays in effect until changed.",
     ),
 ]
-Yes = Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")]
+Yes = Annotated[bool, typer.Option("-y", "--yes", help="Do not ask for confirmation.")]
 CatchUp = Annotated[
     str | None,
-    typer.Option(
-        metavar="none|last|all|N", help="What becomes of missed slots: none made up, the last, all, or up to N of them."
-    ),
+    typer.Option(metavar="none|last|all|N", help="Which missed slots to run later: none, the last, all, or at most N."),
 ]
 Overlap = Annotated[
-    str | None, typer.Option(metavar="skip|wait|cancel", help="What a slot does while an earlier run goes on.")
+    str | None,
+    typer.Option(
+        metavar="skip|wait|cancel", help="What to do when a run is due while an earlier one is still in progress."
+    ),
 ]
 StartWithin = Annotated[
-    str | None, typer.Option(help="How long after its slot a run is late, such as 10m; else as it usually is.")
+    str | None,
+    typer.Option(help="Alert if a run starts later than this after its slot, e.g. 10m (default: based on past runs)."),
 ]
 EndWithin = Annotated[
-    str | None, typer.Option(help="How long a run takes before it is told, such as 2h; else as they usually do.")
+    str | None, typer.Option(help="Alert if a run takes longer than this, e.g. 2h (default: based on past runs).")
 ]
-Tasks = Annotated[list[str], typer.Argument(metavar="TASK…", help="Names of tasks.")]
-Overwriting = Annotated[bool, typer.Option("--overwrite", help="Also where the block was changed by hand.")]
+Tasks = Annotated[list[str], typer.Argument(metavar="TASK…", help="Task names.")]
+Overwriting = Annotated[bool, typer.Option("--overwrite", help="Proceed even if the crontab block was edited by hand.")]

@@ -1,4 +1,4 @@
-"""The streams of the command: opened so that nothing about them fails it, written, given up."""
+"""The standard streams: open them robustly, write to them, give them up."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ if TYPE_CHECKING:
 
 
 class ReaderGone(Exception):
-    """Whoever read our output has had enough."""
+    """The reader of the output has closed the pipe."""
 
 
 def open_streams() -> None:
-    """Give this process streams that take every text, also where they were closed."""
+    """Give this process standard streams that accept any text, even if they were closed."""
     for name in ("stdin", "stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
-            # Python has None for what was closed before it started.
+            # Python uses None for a stream that was closed before it started.
             setattr(sys, name, open(os.devnull, "r+", encoding="utf-8"))  # noqa: SIM115 — stays open
         elif name != "stdin" and hasattr(stream, "reconfigure"):
-            # A file name that is not UTF-8, or a dot between two words in an ASCII locale, is no reason to fail.
+            # Do not fail for a file name that is not UTF-8 or for a middle dot in an ASCII locale.
             stream.reconfigure(errors="backslashreplace")
 
 
 def write(stream: TextIO, text: str) -> None:
-    """Write and flush. Raises ReaderGone, or ScflowsError for a full disk and the like."""
+    """Write and flush. Raise ReaderGone, or ScflowsError for example on a full disk."""
     try:
         stream.write(text)
         stream.flush()
@@ -40,27 +40,27 @@ def write(stream: TextIO, text: str) -> None:
 
 
 def drop_output() -> None:
-    """Let what is still buffered go nowhere, so that the interpreter does not complain at its end."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
+    """Discard buffered output, so that the interpreter prints no error at exit."""
+    null_device = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
         except OSError:
-            os.dup2(nowhere, stream.fileno())
-    os.close(nowhere)
+            os.dup2(null_device, stream.fileno())
+    os.close(null_device)
 
 
 def escaped(text: str) -> str:
-    """The text on one line, its control characters visible: they could move the cursor, or fake a line."""
+    """Return the text with visible control characters, which could otherwise move the cursor or fake a line."""
     if text.isprintable():
         return text
     return "".join(each if each.isprintable() else _visible(each) for each in text)
 
 
 def _visible(character: str) -> str:
-    named = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}.get(character)
-    if named:
-        return named
+    escape = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}.get(character)
+    if escape:
+        return escape
     if character.isspace() and ord(character) > 127:
-        return character  # A no-break space and its like do no harm.
+        return character  # No-break spaces and the like are harmless.
     return character.encode("unicode_escape").decode("ascii")

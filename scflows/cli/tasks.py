@@ -1,4 +1,4 @@
-"""Look at the tasks: all of them, one of them, what is due next, the load they make."""
+"""Show tasks: all, one, the next starts, the load."""
 
 from __future__ import annotations
 
@@ -21,18 +21,20 @@ if TYPE_CHECKING:
     from scflows.notifications.deadlines import Deadlines
 
 DAY = 86400
-#: What is told of each task.
+#: The fields of a task in a list.
 ROW = ("name", "state", "schedule", "cron", "last", "status", "run", "took", "failures", "next")
 
 
 def list_tasks(
     ctx: typer.Context,
-    pattern: Annotated[str | None, typer.Argument(metavar="GLOB", help="Only names like this.")] = None,
-    state: Annotated[str | None, typer.Option(help="enabled, paused, running, failing, late or broken.")] = None,
+    pattern: Annotated[str | None, typer.Argument(metavar="GLOB", help="Only tasks with matching names.")] = None,
+    state: Annotated[
+        str | None, typer.Option(help="Only enabled, paused, running, failing, late or broken tasks.")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="Only tasks of this device.")] = None,
-    sort: Annotated[str, typer.Option(help="name, next or last.")] = "name",
+    sort: Annotated[str, typer.Option(help="The order: name, next or last.")] = "name",
 ) -> None:
-    """The scheduled tasks, their last runs and next slots."""
+    """List the scheduled tasks, their last runs and next slots."""
     from scflows.cron.task_index import gc_paused
     from scflows.health.task_status import list_task_status
 
@@ -50,7 +52,7 @@ def list_tasks(
     failing = next((view.task.name for view in found.views if view.failures), None)
     count = f"{len(items)} of {found.total} tasks" if len(items) != found.total else counted(found.total)
     if not found.total:
-        out.hint("no tasks yet · flows auto-schedule puts every flow that has a schedule on the crontab")
+        out.hint("No tasks yet. Schedule all flows that define a schedule: flows auto-schedule")
     else:
         out.hint(count + (f" · flows logs {failing}" if failing else ""))
 
@@ -59,7 +61,7 @@ def show(
     ctx: typer.Context,
     task: Annotated[str, typer.Argument(metavar="TASK", help="Its name.", autocompletion=completion.tasks)],
 ) -> None:
-    """A task: its schedule, next slots, last runs, log, crontab line."""
+    """Show a task: schedule, next slots, last runs, log."""
     from scflows.health.task_status import expected, one_task
 
     out: Output = ctx.obj
@@ -95,17 +97,20 @@ def show(
     out.line("")
     out.table({"RUN": "id", "STARTED": "started", "TOOK": "took", "STATUS": "status", "WHY": "why"}, item["runs"])
     if not runs:
-        out.hint(f"no runs yet · flows run {view.task.name}")
+        out.hint(f"No runs yet. Run it now: flows run {view.task.name}")
 
 
 def next_slots(
     ctx: typer.Context,
-    hours: Annotated[float, typer.Option(min=0.01, max=24 * 366, help="How far to look ahead.")] = 24.0,
+    hours: Annotated[float, typer.Option(min=0.01, max=24 * 366, help="The time span.")] = 24.0,
     limit: Annotated[
-        int | None, typer.Option("--limit", min=0, help="How many at most; 0 for all. On a terminal 50, else all.")
+        int | None,
+        typer.Option(
+            "--limit", min=0, help="Show at most N starts; 0 = all (default: 50 on a terminal, otherwise all)."
+        ),
     ] = None,
 ) -> None:
-    """What starts when, all tasks together."""
+    """List the next starts of all tasks."""
     from scflows.cron.task_index import read_tasks
     from scflows.health.task_status import coming
 
@@ -134,25 +139,26 @@ def next_slots(
     for problem in problems:
         out.warn(str(problem))
     if not shown:
-        out.hint(f"nothing within {hours:g} h · flows list-tasks")
+        out.hint(f"Nothing starts within {hours:g} h · flows list-tasks")
     elif shown == limit and next(slots, None) is not None:
-        out.hint(f"the first {limit}; more with --limit 0")
+        out.hint(f"Only the first {limit} are shown; add --limit 0 to show all.")
 
 
 def load(
     ctx: typer.Context,
-    by: Annotated[str, typer.Option(help="minute (of the hour) or hour (of the day).")] = "minute",
+    by: Annotated[str, typer.Option(help="Group by minute (of the hour) or hour (of the day).")] = "minute",
 ) -> None:
-    """The load that the tasks make: runs at once, as planned by what runs took, and as it was in the last 24 hours.
+    """Show concurrent runs, planned and actual (last 24 h).
 
-    Of each minute of the hour, or hour of the day, the fullest one of the week.
+    The plan is based on past durations. Each row shows the busiest such minute of the hour, or hour of the day, in a
+    week.
     """
     from scflows.errors import UsageError
     from scflows.planner.load_report import load_view
 
     out: Output = ctx.obj
     if by not in ("minute", "hour"):
-        raise UsageError(f"--by {by!r} is neither minute nor hour")
+        raise UsageError(f"--by must be minute or hour, not {by!r}")
     found = load_view(out.settings, by)
     items = [
         {
@@ -172,27 +178,29 @@ def load(
         columns = {by.upper(): by, "RUNS": "runs", "STARTS": "starts", "MEASURED": "measured"}
         out.table(columns, items, {"planned": planned, "measured": measured})
         return
-    was = found.measured or [0] * len(items)
-    most = max(*found.runs, *was)
+    measured_runs = found.measured or [0] * len(items)
+    peak = max(*found.runs, *measured_runs)
     mark = ":" if by == "minute" else ""
-    out.line(f"{'':{len(mark)}}{by[0].upper():<2} {'PLAN':>6} {'STARTS':>6} {'WAS':>5}")
+    out.line(f"{'':{len(mark)}}{by[0].upper():<2} {'PLAN':>6} {'STARTS':>6} {'ACTUAL':>6}")
     for index, (runs, starts) in enumerate(zip(found.runs, found.starts, strict=True)):
-        bar = _bar(runs, was[index], most)
-        out.line(f"{mark}{index:02} {round(runs, 1):6g} {round(starts, 1):6g} {was[index]:5} {bar}".rstrip())
-    told = f"runs at once in the fullest such {by} of the week; planned at most {found.peak:.3g}, mean {found.mean:.3g}"
+        bar = _bar(runs, measured_runs[index], peak)
+        cells = f"{mark}{index:02} {round(runs, 1):6g} {round(starts, 1):6g} {measured_runs[index]:6} {bar}"
+        out.line(cells.rstrip())
+    text = f"Concurrent runs in the busiest such {by} of the week. Planned: peak {found.peak:.3g},"
+    text += f" mean {found.mean:.3g}."
     if found.measured_mean is not None:
-        told += f"; in the last 24 h (│) at most {max(was)}, mean {found.measured_mean:.3g}"
-    out.hint(told)
+        text += f" Last 24 h (│): peak {max(measured_runs)}, mean {found.measured_mean:.3g}."
+    out.hint(text)
 
 
-def _bar(planned: float, was: int, most: float) -> str:
-    """The planned load as a bar, with a mark at what was measured."""
-    scale = 40 / most if most else 0.0
+def _bar(planned: float, measured: int, peak: float) -> str:
+    """Return the planned load as a bar, with a mark at the measured load."""
+    scale = 40 / peak if peak else 0.0
     cells = list("█" * round(planned * scale))
-    if was:
-        place = max(0, round(was * scale) - 1)
-        cells += " " * (place + 1 - len(cells))
-        cells[place] = "│"
+    if measured:
+        position = max(0, round(measured * scale) - 1)
+        cells += " " * (position + 1 - len(cells))
+        cells[position] = "│"
     return "".join(cells)
 
 
@@ -237,7 +245,7 @@ def _run_item(task: Task, run: Run) -> dict[str, Any]:
 
 def _upcoming(task: Task, count: int) -> list[int]:
     found: list[int] = []
-    # Until its second has come, a slot is one to come.
+    # A slot is upcoming until the task's second of the minute.
     moment: float | None = time.time() - task.schedule.second
     while task.enabled and moment is not None and len(found) < count:
         moment = task.schedule.next_epoch(moment)
@@ -256,14 +264,18 @@ def _shown(
         ("task", task.name),
         ("state", out.colored(view.state)),
         ("flow", task.flow or " ".join(("flows", *task.command))),
-        ("schedule", task.schedule.words() + (f", {task.schedule.second} s later" if task.schedule.second else "")),
+        (
+            "schedule",
+            task.schedule.words()
+            + (f", starting at second :{task.schedule.second:02}" if task.schedule.second else ""),
+        ),
     ]
     if task.schedule.why_counted():
         rows.append(("counted", task.schedule.why_counted()))
     rows += [("uneven", note) for note in uneven_notes(task.schedule)]
     rows += [("clocks", note) for note in clock_notes(task.schedule, time.time())]
     if task.catch_up != "none":
-        rows.append(("catch up", f"{task.catch_up}, {task.catch_up_cap} at most" if task.catch_up == "all" else "last"))
+        rows.append(("catch up", f"all, at most {task.catch_up_cap}" if task.catch_up == "all" else "last"))
     if task.overlap != "skip":
         rows.append(("overlap", task.overlap))
     if task.priority:
@@ -275,11 +287,11 @@ def _shown(
         times = [out.cell(_slot(task, slot)) for slot in upcoming]
         rows.append(("next", f"{', '.join(times)} ({zone or out.settings.timezone}; {relative(upcoming[0], out.now)})"))
     start, end = (out.cell(Seconds(each)) for each in (expectation.start_within, expectation.end_within))
-    rows.append(("expected", f"to start within {start} of its slot, to end within {end}"))
+    rows.append(("expected", f"starts within {start} of its slot, ends within {end}"))
     if task.params:
         rows.append(("params", ", ".join(f"{key}={value}" for key, value in task.params.items())))
     if task.dry:
-        rows.append(("dry", "its runs publish nothing"))
+        rows.append(("dry", "runs are dry runs"))
     rows += [("workspace", task.workspace), ("source", task.source), ("log", log)]
     rows.append(("crontab", line or "not on the crontab"))
     return rows

@@ -1,4 +1,4 @@
-"""Times and durations as people write and read them."""
+"""Read and format times and durations."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Status(str):
 
 
 def in_zone(epoch: float, zone: str) -> datetime:
-    """The moment on the clocks of a zone. Raises UsageError for a zone nobody knows."""
+    """Return the local time in a zone. Raise UsageError for an unknown zone."""
     from datetime import UTC, datetime
 
     if zone == "UTC":
@@ -44,23 +44,23 @@ def in_zone(epoch: float, zone: str) -> datetime:
 
 
 def iso(epoch: float, zone: str) -> str:
-    """ISO 8601 to the second, with the zone's offset."""
+    """Return ISO 8601 to the second, with the zone's offset."""
     return in_zone(epoch, zone).isoformat(timespec="seconds")
 
 
 def clock(epoch: float, zone: str, now: float, seconds: bool = False) -> str:
-    """The time with as much of its date as is needed: `today 13:42`, `2026-11-12 09:10`."""
+    """Return the time with as much of the date as necessary: `today 13:42`, `2026-11-12 09:10`."""
     moment, today = in_zone(epoch, zone), in_zone(now, zone)
     time = moment.strftime("%H:%M:%S" if seconds else "%H:%M")
     days = (moment.date() - today.date()).days
-    named = {-1: "yesterday", 0: "today", 1: "tomorrow"}.get(days)
-    if named is None:
+    day = {-1: "yesterday", 0: "today", 1: "tomorrow"}.get(days)
+    if day is None:
         return f"{moment.date().isoformat()} {time}"
-    return time if seconds and days == 0 else f"{named} {time}"
+    return time if seconds and days == 0 else f"{day} {time}"
 
 
 def relative(epoch: float, now: float) -> str:
-    """How long ago, or in how long: `12 min ago`, `in 38 min`."""
+    """Return the distance from now: `12 min ago`, `in 38 min`."""
     distance = epoch - now
     if abs(distance) < 1:
         return "now"
@@ -68,7 +68,7 @@ def relative(epoch: float, now: float) -> str:
 
 
 def words(seconds: float) -> str:
-    """A duration to two or three digits: `0.4 s`, `41 s`, `12 min`, `3 days`."""
+    """Return a duration with two or three digits: `0.4 s`, `41 s`, `12 min`, `3 days`."""
     if seconds < 9.95:
         return f"{seconds:.1f} s"
     if seconds < 120:
@@ -80,25 +80,25 @@ def words(seconds: float) -> str:
     return f"{seconds / 86400:.0f} days"
 
 
-def parse_duration(text: str, option: str, may_be_none: bool = False) -> float:
-    """The seconds of `90`, `45s`, `30m`, `2h`, `7d` or `2w`; of `0` if it may be none at all.
+def parse_duration(text: str, option: str, may_be_zero: bool = False) -> float:
+    """Return the seconds of `90`, `45s`, `30m`, `2h`, `7d` or `2w`; of `0` if it may be zero.
 
-    Raises UsageError that names the option.
+    Raise UsageError that names the option.
     """
     number, unit = (text[:-1], text[-1:]) if text[-1:] in UNITS else (text, "s")
     try:
         seconds = float(number) * UNITS[unit]
     except ValueError:
         seconds = -1.0
-    if not 0 <= seconds < 1e10 or (seconds == 0 and not may_be_none):
-        raise UsageError(f"{option} {text!r} is no duration", "such as 90s, 30m, 2h or 7d")
+    if not 0 <= seconds < 1e10 or (seconds == 0 and not may_be_zero):
+        raise UsageError(f"{option} must be a duration, not {text!r}", "for example 90s, 30m, 2h or 7d")
     return seconds
 
 
 def parse_moment(text: str, option: str, zone: str) -> float:
-    """The seconds since the epoch of an ISO 8601 time (in `zone` unless it says its own), or as a number.
+    """Return the epoch seconds of an ISO 8601 time (in `zone` if it has no offset) or of a number of seconds.
 
-    Raises UsageError that names the option.
+    Raise UsageError that names the option.
     """
     from datetime import datetime
 
@@ -108,7 +108,8 @@ def parse_moment(text: str, option: str, zone: str) -> float:
         moment = datetime.fromisoformat(text.strip())
     except ValueError:
         raise UsageError(
-            f"{option} {text!r} is no time", "such as 2026-11-20T13:42, with an offset if in another zone"
+            f"{option} must be a time, not {text!r}",
+            "for example 2026-11-20T13:42, with an offset for another time zone",
         ) from None
     if moment.tzinfo is None:
         zoned = in_zone(0, zone).tzinfo
@@ -117,10 +118,11 @@ def parse_moment(text: str, option: str, zone: str) -> float:
 
 
 def parse_since(text: str, option: str, zone: str, now: float) -> float:
-    """The seconds since the epoch of a time, or of a duration before now: `7d`."""
+    """Return the epoch seconds of a time, or of a duration before now such as `7d`."""
     if text[-1:] in UNITS and text[:-1].replace(".", "", 1).isdigit():
         return now - parse_duration(text, option)
     try:
         return parse_moment(text, option, zone)
     except UsageError as error:
-        raise UsageError(str(error), "such as 7d, 2h or 2026-11-20T13:42, with an offset if in another zone") from None
+        help = "for example 7d, 2h or 2026-11-20T13:42, with an offset for another time zone"
+        raise UsageError(str(error), help) from None

@@ -1,4 +1,4 @@
-"""Make a workspace; see which settings are in force."""
+"""Create a workspace; show the settings."""
 
 from __future__ import annotations
 
@@ -15,14 +15,12 @@ if TYPE_CHECKING:
 
 def init(
     ctx: typer.Context,
-    folder: Annotated[str, typer.Argument(metavar="DIR", help="The folder; it is made where it is not there.")],
-    force: Annotated[
-        bool, typer.Option("--force", help="Replace files that are there; each is kept beside, as .bak.")
-    ] = False,
+    folder: Annotated[str, typer.Argument(metavar="DIR", help="The folder; created if it does not exist.")],
+    force: Annotated[bool, typer.Option("--force", help="Replace existing files; keep each as .bak.")] = False,
 ) -> None:
-    """Make a workspace: the shipped flows, a data folder, settings with random keys.
+    """Create a workspace with the shipped flows.
 
-    Files that are there stay as they are.
+    Also creates a data folder, and settings with random keys. Existing files are not changed.
     """
     from scflows.flows.workspace import KEPT, make_workspace
 
@@ -35,23 +33,23 @@ def init(
         for each in placed
     ]
     more = {"workspace": top}
-    # A list of what is as it was says nothing to a person.
+    # Unchanged files are of no interest on a terminal.
     shown = items if out.json or not out.is_terminal else [item for item in items if item["what"] != KEPT]
     columns = {"WHAT": "what", "FILE": "path"}
     if any(item["backup"] for item in items):
         columns["OLD ONE"] = "backup"
     out.table(columns, shown, more)
     kept = len([item for item in items if item["what"] == KEPT])
-    out.hint(f"workspace {top}" + (f", {kept} files kept as they were" if kept else ""))
-    place = "" if top == os.getcwd() else f"cd {top} && "
-    out.hint(f"next: {place}flows list-flows · flows auto-schedule --dry-run · flows auto-schedule")
+    out.hint(f"Workspace {top}" + (f"; {kept} existing files were not changed" if kept else ""))
+    change = "" if top == os.getcwd() else f"cd {top} && "
+    out.hint(f"Next: {change}flows list-flows · flows auto-schedule --dry-run · flows auto-schedule")
 
 
 def config(
     ctx: typer.Context,
-    key: Annotated[str | None, typer.Argument(metavar="KEY", help="Only this one, its value alone.")] = None,
+    key: Annotated[str | None, typer.Argument(metavar="KEY", help="Print only the value of this setting.")] = None,
 ) -> None:
-    """The settings in force, and where each comes from. Secrets are not shown."""
+    """Show the settings in effect and where each comes from. Secrets are hidden."""
     from scflows.health.settings_report import effective, find_setting
 
     out: Output = ctx.obj

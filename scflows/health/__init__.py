@@ -1,6 +1,6 @@
-"""Checks of the installation: what keeps tasks from running, and what to do about it.
+"""Checks that diagnose what keeps tasks from running, and say what to do.
 
-A check is a function that looks at an `Installation` and yields findings; it changes nothing.
+A check is a function that examines an `Installation` and yields findings; it changes nothing.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ OK = "ok"
 WARN = "warn"
 FAIL = "FAIL"
 SKIP = "skip"
-#: How many findings of one kind are told one by one.
-MOST = 8
+#: How many findings of one kind to list; the others are counted.
+MAX_LISTED = 8
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check found."""
+    """A result of a check or a repair."""
 
-    level: str  #: `ok`, `warn`, `FAIL` or `skip`; of what is mended `fixed` or `would`
+    level: str  #: `ok`, `warn`, `FAIL` or `skip`; of a repair `fixed` or `would`
     topic: str  #: one word
     text: str
     help: str = ""  #: what to do
-    lines: tuple[str, ...] = ()  #: what belongs to the text, such as a diff
+    lines: tuple[str, ...] = ()  #: more text, for example a diff
 
 
 def checks() -> list[Callable[[Installation], Iterator[Finding]]]:
-    """All checks, in the order in which they are told."""
+    """Return all checks in the order of their output."""
     from scflows.health import clock, daemon, entries, flows, folders, ownership, queue
 
     return [
@@ -55,7 +55,7 @@ def checks() -> list[Callable[[Installation], Iterator[Finding]]]:
         entries.interpreters,
         daemon.schedulers,
         daemon.slots,
-        queue.turns,
+        queue.queue,
         flows.flows,
         flows.programs,
         clock.changes,
@@ -63,7 +63,7 @@ def checks() -> list[Callable[[Installation], Iterator[Finding]]]:
 
 
 def examine(installation: Installation) -> list[Finding]:
-    """What all checks find. One that cannot do its work is a finding itself."""
+    """Run all checks and return their findings. A check that fails to run is itself a finding."""
     from scflows.history.store import FAULTS
 
     found: list[Finding] = []
@@ -77,13 +77,13 @@ def examine(installation: Installation) -> list[Finding]:
 
 
 def some(findings: list[Finding], help: str = "") -> Iterator[Finding]:
-    """The first findings of many of a kind, and how many more there are; `help` is for all of these."""
-    yield from findings[:MOST]
-    if len(findings) > MOST:
+    """Return the first findings of one kind and the number of others; `help` applies to all."""
+    yield from findings[:MAX_LISTED]
+    if len(findings) > MAX_LISTED:
         last = findings[-1]
-        yield Finding(last.level, last.topic, f"{len(findings) - MOST} more like these", help)
+        yield Finding(last.level, last.topic, f"{len(findings) - MAX_LISTED} more like these", help)
 
 
-def counted(number: int, what: str) -> str:
-    """`1 task`, `3 tasks`."""
-    return f"{number} {what}" + ("" if number == 1 else "s")
+def counted(number: int, noun: str) -> str:
+    """Return for example `1 task` or `3 tasks`."""
+    return f"{number} {noun}" + ("" if number == 1 else "s")

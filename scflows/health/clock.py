@@ -1,4 +1,4 @@
-"""Tasks that are due at times which a coming change of the clocks skips or repeats."""
+"""Find tasks that are due at times which the next clock change skips or repeats."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DAYS = 60
 
 
 def changes(installation: Installation) -> Iterator[Finding]:
-    """What the clocks of each zone in which tasks are due will skip or repeat soon."""
+    """Report times that upcoming clock changes skip or repeat, for each time zone with tasks due then."""
     zones: dict[str | None, list[tuple[str, Schedule]]] = {}
     for task in installation.scheduled:
         if is_fixed(task.schedule):
@@ -28,7 +28,7 @@ def changes(installation: Installation) -> Iterator[Finding]:
         try:
             coming = coming_changes(name, installation.now, DAYS)
         except UsageError:
-            continue  # Such a task cannot be read, which is told elsewhere.
+            continue  # Such a task cannot be read, which another check reports.
         for change in coming:
             due = [task for task, schedule in tasks if touched(schedule, change)]
             if due:
@@ -36,13 +36,14 @@ def changes(installation: Installation) -> Iterator[Finding]:
 
 
 def _finding(name: str | None, change: Change, due: list[str]) -> Finding:
-    some = ", ".join(due[:5]) + (", …" if len(due) > 5 else "")
+    names = ", ".join(due[:5]) + (", …" if len(due) > 5 else "")
     verb = "is" if len(due) == 1 else "are"
     begin, end = change.local
-    what = "skips" if change.is_gap else "repeats"
-    told = f"{zone_name(name)} {what} {begin:%H:%M}–{end:%H:%M} on {begin:%Y-%m-%d}; {counted(len(due), 'task')} {verb}"
+    action = "skips" if change.is_gap else "repeats"
+    text = f"{zone_name(name)} {action} {begin:%H:%M}–{end:%H:%M} on {begin:%Y-%m-%d};"
+    text += f" {counted(len(due), 'task')} {verb} due then and will start"
     if change.is_gap:
-        told += f" due then and will start at {end:%H:%M}: {some}"
-        return Finding(WARN, "clock", told, "busybox's cron leaves them out; to be sure, choose another hour")
-    told += f" due then and will start the first time only: {some}"
-    return Finding(WARN, "clock", told, "nothing is to be done, unless they must not run an hour early")
+        help = "busybox's cron skips them; schedule them for another hour to be safe"
+        return Finding(WARN, "clock", f"{text} at {end:%H:%M}: {names}", help)
+    help = "change the time only if they must not run an hour early"
+    return Finding(WARN, "clock", f"{text} only the first time: {names}", help)

@@ -1,4 +1,4 @@
-"""Start something as cron does: next to no environment, no terminal, an empty standard input."""
+"""Run a command as cron does: minimal environment, no terminal, empty standard input."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from scflows.health.installation import Account
 
-#: What Debian's cron and busybox's give; cronie's has more.
+#: The PATH of Debian's and busybox's cron; cronie's is longer.
 PATH = "/usr/bin:/bin"
-#: Tells, in a process of its own, which scflows it has and where that would look for tasks.
-QUESTION = """
+#: Prints, in a separate process, the version of scflows and the state folder it would use.
+PROBE = """
 import json, os, sys
 from scflows import __version__
 from scflows.cli import main
 from scflows.settings import Settings
-given = dict(os.environ)
+variables = dict(os.environ)
 if len(sys.argv) > 1:
-    given["XDG_STATE_HOME"] = os.path.dirname(sys.argv[1])
-print(json.dumps([__version__, Settings("/", given).state_path]))
+    variables["XDG_STATE_HOME"] = os.path.dirname(sys.argv[1])
+print(json.dumps([__version__, Settings("/", variables).state_path]))
 """
 #: How long an interpreter may take to answer, in seconds.
-PATIENCE = 60
+PROBE_SECONDS = 60
 
 
 @dataclass(frozen=True)
-class Ended:
-    """How a command ended that was started as cron does."""
+class CommandResult:
+    """The result of a command that was run as cron does."""
 
-    code: int  #: as the shell has it
+    code: int  #: the exit code of the shell
     output: str
     errors: str
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What an interpreter said of itself."""
+    """The answer of an interpreter to the probe."""
 
     version: str = ""
     state: str = ""
@@ -49,12 +49,12 @@ class Answer:
 
 
 def environment(account: Account) -> dict[str, str]:
-    """The variables that a command has under cron."""
+    """Return the variables that cron sets for a command."""
     return {"HOME": account.home, "LOGNAME": account.name, "SHELL": "/bin/sh", "PATH": PATH}
 
 
-def as_cron(account: Account, command: str, timeout: float | None = None) -> Ended:
-    """Run a command of a crontab line, tag and all, by `/bin/sh -c`. Raises OSError, TimeoutExpired."""
+def as_cron(account: Account, command: str, timeout: float | None = None) -> CommandResult:
+    """Run the complete command of a crontab line with `/bin/sh -c`. Raise OSError or TimeoutExpired."""
     process = subprocess.Popen(
         ["/bin/sh", "-c", command],
         env=environment(account),
@@ -69,26 +69,26 @@ def as_cron(account: Account, command: str, timeout: float | None = None) -> End
         try:
             output, errors = process.communicate(b"", timeout)
         except BaseException:
-            # An interruption typed here does not reach a session of its own by itself.
+            # Ctrl-C does not reach the command, which has its own session.
             process.terminate()
             raise
-    return Ended(process.returncode, output.decode("utf-8", "replace"), errors.decode("utf-8", "replace"))
+    return CommandResult(process.returncode, output.decode("utf-8", "replace"), errors.decode("utf-8", "replace"))
 
 
 def ask_python(account: Account, python: str, state: str | None) -> Answer:
-    """Whether an interpreter is there, has scflows, and which."""
+    """Return the version and state folder of an interpreter's scflows, or what is wrong with it."""
     if not os.path.exists(python):
-        return Answer(problem="there is no such program")
+        return Answer(problem="no such program")
     if not os.access(python, os.X_OK) or os.path.isdir(python):
-        return Answer(problem="is no program that may be started")
-    words = [python, "-P", "-c", QUESTION, *([state] if state else [])]
+        return Answer(problem="not an executable program")
+    words = [python, "-P", "-c", PROBE, *([state] if state else [])]
     try:
-        said = as_cron(account, "exec " + shlex.join(words), PATIENCE)
+        result = as_cron(account, "exec " + shlex.join(words), PROBE_SECONDS)
     except subprocess.TimeoutExpired:
-        return Answer(problem=f"did not answer within {PATIENCE} s")
-    if said.code != 0:
-        last = (said.errors.strip().splitlines() or [f"ended with {said.code}"])[-1]
+        return Answer(problem=f"did not answer within {PROBE_SECONDS} s")
+    if result.code != 0:
+        last = (result.errors.strip().splitlines() or [f"exit code {result.code}"])[-1]
         help = f"install it there: {python} -m pip install scflows" if "No module named" in last else ""
         return Answer(problem=f"cannot import scflows in cron's environment: {last}", help=help)
-    version, path = json.loads(said.output)
+    version, path = json.loads(result.output)
     return Answer(version, path)

@@ -1,4 +1,4 @@
-"""Who starts the tasks: the crontab program, the system's cron, our own scheduler; and whether they do."""
+"""Check what starts the tasks: the crontab program, the system's cron and our own scheduler."""
 
 from __future__ import annotations
 
@@ -29,25 +29,25 @@ START_ONE = "start the system's cron (service cron start), or: flows cron run"
 
 @dataclass(frozen=True)
 class Status:
-    """Who drives the tasks. Times are seconds since the epoch."""
+    """What starts the tasks. Times are seconds since the epoch."""
 
-    driver: str  #: `flows cron run`, `cron`, or empty when nobody does
-    scheduler: int  #: the process of `flows cron run`; 0 when it does not run
+    driver: str  #: `flows cron run`, `cron`, or empty if nothing starts them
+    scheduler: int  #: the process id of `flows cron run`; 0 if it is not running
     heartbeat: Heartbeat | None  #: of that scheduler
-    program: str  #: the crontab program, empty where there is none
+    program: str  #: the crontab program; empty if there is none
     implementation: str
-    daemon: str  #: the process of the system's cron, empty when it does not run
+    daemon: str  #: the process name of the system's cron; empty if it is not running
     daemon_pid: int
-    in_crontab: int  #: entries of ours
+    in_crontab: int  #: how many tasks the crontab starts
     in_tabfile: int
 
 
 def status(installation: Installation) -> Status:
-    """Who drives the tasks. Raises Refused for a tabfile that cannot be read."""
+    """Return what starts the tasks. Raise Refused for a tabfile that cannot be read."""
     crontab, daemon, scheduler = installation.crontab, installation.daemon, installation.scheduler
     in_crontab = _in_crontab(installation)
     in_tabfile = len(installation.scheduled if installation.tabfile.tick else installation.entries)
-    # A cron that has none of our tasks drives nothing, however alive it is.
+    # A running cron without our tasks does not drive them.
     by_cron = daemon is not None and crontab is not None and (in_crontab > 0 or not in_tabfile)
     return Status(
         driver=RUN if scheduler is not None else "cron" if by_cron else "",
@@ -63,82 +63,81 @@ def status(installation: Installation) -> Status:
 
 
 def program(installation: Installation) -> Iterator[Finding]:
-    """The program `crontab`: there, permitted, and whose."""
+    """Check the program `crontab`: installed, permitted, and for which user."""
     crontab, account = installation.crontab, installation.account
     if crontab is None:
-        left = block_left_alone(installation.settings)
-        if left is not None:
-            yield Finding(FAIL, "crontab", str(left), left.help or "")
+        refusal = block_left_alone(installation.settings)
+        if refusal is not None:
+            yield Finding(FAIL, "crontab", str(refusal), refusal.help or "")
         elif installation.scheduler is not None:
-            yield Finding(
-                SKIP, "crontab", "no crontab program; not needed, the scheduler of `flows cron run` is at work"
-            )
+            yield Finding(SKIP, "crontab", "no crontab program; not needed while `flows cron run` is running")
         elif installation.environment.get("CRONTAB_PROGRAM") == "none":
             yield Finding(SKIP, "crontab", "CRONTAB_PROGRAM=none: `flows cron run` starts the tasks")
         else:
             help = "install cron (apt install cron), or run the tasks without it: flows cron run"
-            yield Finding(WARN, "crontab", "there is no crontab program", help)
+            yield Finding(WARN, "crontab", "no crontab program is installed", help)
         return
     if not account.is_listed:
-        told = f"user {account.name} is not in the system's list of users: cron starts nothing for it"
-        yield Finding(FAIL, "crontab", told, "add the user to /etc/passwd, or: flows cron run")
+        text = f"user {account.name} is not in the system's user database, so cron starts nothing for it"
+        yield Finding(FAIL, "crontab", text, "add the user to /etc/passwd, or run: flows cron run")
     elif _shell(account.name).endswith(("nologin", "/false")):
-        told = f"user {account.name} has no login shell: some systems keep cron from starting anything for it"
-        yield Finding(WARN, "crontab", told, f"if nothing starts: chsh -s /bin/sh {account.name}")
+        text = f"user {account.name} has no login shell: on some systems cron starts nothing for such users"
+        yield Finding(WARN, "crontab", text, f"if nothing starts: chsh -s /bin/sh {account.name}")
     error = installation.crontab_error
     if error is not None:
         yield Finding(FAIL, "crontab", str(error), error.help or "")
         return
-    by = f", become by {crontab.by} with sudo" if crontab.by else ""
+    by = f" ({crontab.by} with sudo)" if crontab.by else ""
     yield Finding(OK, "crontab", f"{crontab.program} ({implementation(crontab)}) for user {crontab.user}{by}")
 
 
 def schedulers(installation: Installation) -> Iterator[Finding]:
-    """Somebody starts the tasks, and only one does."""
+    """Check that exactly one scheduler starts the tasks."""
     now, daemon, scheduler = installation.now, installation.daemon, installation.scheduler
     if scheduler is not None:
-        named = f"`{RUN}` (process {scheduler.pid})"
+        title = f"`{RUN}` (process {scheduler.pid})"
         beat = _heartbeat(installation)
         silent = now - (beat.tick if beat is not None else scheduler.since)
         if silent > OVERDUE:
-            told = f"{named} has not looked at the clock for {silent / 60:.0f} min"
-            yield Finding(FAIL, "cron", told, f"stop it and start it again: kill {scheduler.pid}")
+            text = f"{title} has been inactive for {silent / 60:.0f} min"
+            yield Finding(FAIL, "cron", text, f"restart it; stop it with: kill {scheduler.pid}")
         else:
-            doing = (
+            counts = (
                 f"; {counted(len(beat.running), 'task')} running, {beat.waiting} waiting" if beat is not None else ""
             )
-            yield Finding(OK, "cron", f"{named} looked at the clock {max(0.0, silent):.0f} s ago{doing}")
+            yield Finding(OK, "cron", f"{title} was active {max(0.0, silent):.0f} s ago{counts}")
         warning = second_scheduler(installation)
         if warning:
-            yield Finding(WARN, "cron", warning, "stop one of them, so that it is plain who starts what")
+            yield Finding(WARN, "cron", warning, "stop one of them")
     elif daemon is not None and installation.crontab is None and installation.scheduled:
-        told = f"the system's cron is alive ({daemon.name}, process {daemon.pid}), and without a crontab has no tasks"
-        is_meant = installation.environment.get("CRONTAB_PROGRAM") == "none"
-        help = "start them with: flows cron run; or take CRONTAB_PROGRAM=none out and schedule again"
-        if not is_meant:
-            help = "install the program crontab and schedule again, or: flows cron run"
-        yield Finding(FAIL, "cron", told, help)
+        text = f"the system's cron is running ({daemon.name}, process {daemon.pid}), but there is no crontab program"
+        text += " to give it the tasks"
+        is_disabled = installation.environment.get("CRONTAB_PROGRAM") == "none"
+        help = "start them with: flows cron run; or remove CRONTAB_PROGRAM=none and run: flows repair"
+        if not is_disabled:
+            help = "install the program crontab and run: flows repair; or run: flows cron run"
+        yield Finding(FAIL, "cron", text, help)
     elif daemon is not None:
-        yield Finding(OK, "cron", f"the system's cron is alive ({daemon.name}, process {daemon.pid})")
+        yield Finding(OK, "cron", f"the system's cron is running ({daemon.name}, process {daemon.pid})")
         yield from _tick(installation)
     elif installation.scheduled:
         yield Finding(
-            FAIL, "cron", "neither the system's cron nor `flows cron run` is alive: no task starts", START_ONE
+            FAIL, "cron", "neither the system's cron nor `flows cron run` is running: no tasks are started", START_ONE
         )
     else:
-        yield Finding(WARN, "cron", "neither the system's cron nor `flows cron run` is alive", START_ONE)
+        yield Finding(WARN, "cron", "neither the system's cron nor `flows cron run` is running", START_ONE)
 
 
 def _tick(installation: Installation) -> Iterator[Finding]:
-    """The one line for all tasks has looked at the clock, if there is such a line."""
+    """Check that the single crontab line for all tasks is active, if there is one."""
     if installation.tabfile.tick is None or not installation.scheduled:
         return
     beat = last_heartbeat(installation.settings)
     since = max(_changed(installation.settings.tabfile), installation.daemon.since if installation.daemon else 0.0)
     silent = installation.now - max(since, beat.tick if beat is not None else 0.0)
     if silent > OVERDUE:
-        told = f"the one line for all tasks has not looked at the clock for {silent / 60:.0f} min"
-        yield Finding(FAIL, "cron", told, "may cron start something? flows check --as-cron")
+        text = f"the single crontab line for all tasks has not run for {silent / 60:.0f} min"
+        yield Finding(FAIL, "cron", text, "find out whether cron can start tasks: flows check --as-cron")
 
 
 def slots(installation: Installation) -> Iterator[Finding]:
@@ -151,8 +150,7 @@ def slots(installation: Installation) -> Iterator[Finding]:
     expected = _expected(installation)
     if not expected:
         if installation.scheduled:
-            told = "too early to tell: no slot was due since the tasks were scheduled and cron and machine were started"
-            yield Finding(SKIP, "slots", told)
+            yield Finding(SKIP, "slots", "nothing has been due yet since the tasks were scheduled and cron started")
         return
     slot, newest = expected[-1]
     now = installation.now
@@ -167,22 +165,22 @@ def slots(installation: Installation) -> Iterator[Finding]:
 
     runs, behind = ask(installation.settings, look, ([], []), open_read_only)
     if not runs:
-        told = f"no slot seen for {_ago(installation.now - slot)}: {newest.name} was due {timestamp(slot)}"
-        help = "is cron alive, and may it start something? flows check --as-cron"
-        yield Finding(FAIL, "slots", f"{told} and nothing started", help)
+        text = f"no runs for {_ago(installation.now - slot)}: {newest.name} was due {timestamp(slot)}"
+        help = "find out whether cron can start tasks: flows check --as-cron"
+        yield Finding(FAIL, "slots", f"{text} and nothing started", help)
         return
     if behind:
         task = behind[0]
         due = next(due for due, each in expected if each is task)
-        told = f"{counted(len(behind), 'task')} late while others start: {task.name} was due {timestamp(due)}"
-        yield Finding(WARN, "slots", told, f"flows check --as-cron {task.name}")
+        text = f"{counted(len(behind), 'task')} late while others start: {task.name} was due {timestamp(due)}"
+        yield Finding(WARN, "slots", text, f"flows check --as-cron {task.name}")
         return
     last = runs[0].started
     yield Finding(OK, "slots", f"last start by cron {timestamp(last)}, {_ago(installation.now - last)} ago")
 
 
 def second_scheduler(installation: Installation) -> str:
-    """What is to be told when the system's cron has our tasks too; empty when it has not."""
+    """Return a warning if the system's cron has our tasks too, otherwise an empty text."""
     daemon = installation.daemon
     try:
         count = _in_crontab(installation)
@@ -191,40 +189,40 @@ def second_scheduler(installation: Installation) -> str:
     if daemon is None or not count:
         return ""
     return (
-        f"two schedulers: the system's cron ({daemon.name}, process {daemon.pid}) has {counted(count, 'task')} in the"
-        " crontab as well; a slot is claimed once, so nothing runs twice"
+        f"two schedulers: the system's cron ({daemon.name}, process {daemon.pid}) also starts {counted(count, 'task')}"
+        " from the crontab; nothing runs twice, because each slot is claimed once"
     )
 
 
 def _heartbeat(installation: Installation) -> Heartbeat | None:
-    """The heartbeat of the scheduler that runs; None when it has only just begun."""
+    """Return the heartbeat of the running scheduler; None if it has just started."""
     beat, scheduler = last_heartbeat(installation.settings), installation.scheduler
     return beat if scheduler is not None and beat is not None and beat.pid == scheduler.pid else None
 
 
 def _in_crontab(installation: Installation) -> int:
-    """How many of our tasks live lines of the crontab start, in the block and outside."""
+    """Return how many of our tasks are started by lines of the crontab, inside and outside the block."""
     from scflows.cron.crontab.line import TICK, parse_line
 
     parts = installation.parts
-    found = [*(parse_line(line) for line in parts.lines or []), *parts.strays]
-    ours = [entry for entry in found if entry is not None and entry not in installation.others]
-    if any(entry.name == TICK for entry in ours):
+    entries = [*(parse_line(line) for line in parts.lines or []), *parts.strays]
+    own = [entry for entry in entries if entry is not None and entry not in installation.others]
+    if any(entry.name == TICK for entry in own):
         return len(installation.scheduled)
-    return sum(entry.is_task for entry in ours)
+    return sum(entry.is_task for entry in own)
 
 
 def _expected(installation: Installation) -> list[tuple[float, Task]]:
-    """The newest slot of each task that should have its start by now, the newest at the end."""
+    """Return the newest slot of each task that should have been started by now, newest last."""
     from scflows.cron.task import TaskStore
 
-    alive = [each.since for each in (installation.scheduler, installation.daemon) if each is not None]
-    since = max(installation.booted, min(alive, default=0.0)) + 60
+    starts = [each.since for each in (installation.scheduler, installation.daemon) if each is not None]
+    since = max(installation.booted, min(starts, default=0.0)) + 60
     files = TaskStore(installation.settings)
     found = []
     for task in installation.scheduled:
         slot = task.schedule.latest_epoch(installation.now - OVERDUE)
-        # A task that was changed is not asked for slots from before.
+        # Slots from before a change of the task do not count.
         if slot is not None and slot > max(since, _changed(files.path(task.name))):
             found.append((float(slot), task))
     return sorted(found, key=lambda pair: (pair[0], pair[1].name))

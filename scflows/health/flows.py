@@ -1,4 +1,4 @@
-"""The flows that the tasks run: there, sound, and with their programs in reach of cron."""
+"""Check the flows of tasks: they exist, are valid, and cron finds the programs they run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def flows(installation: Installation) -> Iterator[Finding]:
-    """Tasks whose workspace or flow is gone, cannot be read or is refused."""
+    """Report tasks whose workspace or flow is missing, unreadable or invalid."""
     findings = []
     count = 0
     for task in installation.scheduled:
@@ -28,31 +28,31 @@ def flows(installation: Installation) -> Iterator[Finding]:
             count += bool(task.flow)
         except FlowError as error:
             more = f" (and {len(error.mistakes) - 1} more)" if len(error.mistakes) > 1 else ""
-            help = error.help or f"see: flows validate {task.flow}"
+            help = error.help or f"flows validate {task.flow}"
             findings.append(Finding(FAIL, "flows", f"{task.name}: {error.mistakes[0]}{more}", help))
         except ScflowsError as error:
             findings.append(Finding(FAIL, "flows", f"{task.name}: {error}", error.help or ""))
     yield from some(findings)
     if not findings and count:
-        yield Finding(OK, "flows", f"the flows of {counted(count, 'task')} are sound")
+        yield Finding(OK, "flows", f"the flows of {counted(count, 'task')} are valid")
 
 
 def programs(installation: Installation) -> Iterator[Finding]:
-    """Programs of shell steps that cron does not find, whose PATH is short."""
+    """Report programs of shell steps that are not on cron's short PATH."""
     if installation.scheduler is not None:
-        return  # It gives its own PATH.
+        return  # The scheduler passes on its own PATH.
     findings = []
     for task in installation.scheduled:
         try:
             flow = load(installation, task)
         except ScflowsError:
-            continue  # Told of already.
-        findings += [Finding(FAIL, "PATH", f"{task.name}: {told}", help) for told, help in lacking(flow)]
+            continue  # Reported by `flows`.
+        findings += [Finding(FAIL, "PATH", f"{task.name}: {text}", help) for text, help in missing_programs(flow)]
     yield from some(findings)
 
 
 def load(installation: Installation, task: Task) -> Flow | None:
-    """The flow of a task, as cron would load it; None for a task that is a command. Raises ScflowsError."""
+    """Load the flow of a task as cron would; None for a task that is a command. Raise ScflowsError."""
     from scflows.flows.loader import find_flow, load_flow
     from scflows.settings import read_settings
 
@@ -62,13 +62,13 @@ def load(installation: Installation, task: Task) -> Flow | None:
     return load_flow(find_flow(task.flow, settings), settings, keep=False)
 
 
-def lacking(flow: Flow | None) -> Iterator[tuple[str, str]]:
-    """The programs of a flow's shell steps that cron's PATH does not have: what is wrong, and what to do."""
+def missing_programs(flow: Flow | None) -> Iterator[tuple[str, str]]:
+    """Return the programs of a flow's shell steps that are not on cron's PATH: the problem and the help."""
     for step in flow.steps if flow is not None else ():
         command = step.options.get("command") if step.type == "shell" else None
         word = str(command[0]) if isinstance(command, list) and command else ""
         if not word or ("/" in word and not os.path.isabs(word)) or shutil.which(word, path=PATH):
             continue
-        elsewhere = shutil.which(word)
-        where = f"write {elsewhere} in the step" if elsewhere and elsewhere != word else f"install {word}"
-        yield f"step {step.name!r}: cron does not find the program {word!r} (its PATH is {PATH})", where
+        found = shutil.which(word)
+        help = f"write {found} in the step" if found and found != word else f"install {word}"
+        yield f"step {step.name!r}: cron does not find the program {word!r} (its PATH is {PATH})", help

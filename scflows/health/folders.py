@@ -1,4 +1,4 @@
-"""Settings, folders, disk and history of an installation."""
+"""Check settings, folders, disks and history."""
 
 from __future__ import annotations
 
@@ -17,58 +17,58 @@ if TYPE_CHECKING:
 
     from scflows.health.installation import Installation
 
-#: What shells, compose files, service managers and dotenv read alike.
+#: The format that shells, Compose, systemd and dotenv read in the same way.
 COMMON_LINE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=[^\s\"'`$#\\]*")
 UNCOMMON = (
-    ("export ", "`export`, which only shells know"),
-    ('"', "a quote, which some take as part of the value"),
-    ("'", "a quote, which some take as part of the value"),
-    ("$", "a $, which some expand"),
-    ("#", "a #, where some begin a comment"),
-    ("\\", "a backslash, which some drop"),
-    ("`", "a backquote, which shells run"),
+    ("export ", "`export` is only known to shells"),
+    ('"', "some programs treat the quote as part of the value"),
+    ("'", "some programs treat the quote as part of the value"),
+    ("$", "some programs expand the $"),
+    ("#", "some programs start a comment at the #"),
+    ("\\", "some programs drop the backslash"),
+    ("`", "shells run the text in backquotes"),
 )
-#: Free space, in bytes, below which runs fail, and below which it is told.
+#: Free space, in bytes, below which runs fail, and below which a warning is given.
 NO_SPACE = 10 * 1024**2
 LITTLE_SPACE = 500 * 1024**2
-#: How long a writer may hold the history, in seconds, before it is told.
-PATIENCE = 2.0
-#: Up to this size, in bytes, the whole history is read to see whether it is sound.
-READ_WHOLE = 64 * 1024**2
+#: How long another program may lock the history, in seconds, before a warning is given.
+LOCK_SECONDS = 2.0
+#: The largest history, in bytes, that is checked completely.
+MAX_CHECKED = 64 * 1024**2
 
 
 def env_file(installation: Installation) -> Iterator[Finding]:
-    """`.env`: private, and of the form that everything reads alike."""
+    """Check that `.env` is private and in the common format."""
     path = installation.settings.env_file
     try:
         state = os.stat(path)
         with open(open_regular(path), encoding="utf-8") as file:
             lines = file.read().splitlines()
     except FileNotFoundError:
-        yield Finding(SKIP, "settings", f"no .env in {installation.settings.home}: environment and defaults")
+        yield Finding(SKIP, "settings", f"no .env in {installation.settings.home}: using environment and defaults")
         return
     mode = stat.S_IMODE(state.st_mode)
     findings = []
     if mode & 0o077:
-        told = f"{path}: mode {mode:04o}: others can read the secrets in it"
-        findings.append(Finding(WARN, "settings", told, f"chmod 600 {path}"))
+        text = f"{path}: other users can read the secrets in it (mode {mode:04o})"
+        findings.append(Finding(WARN, "settings", text, f"chmod 600 {path}"))
     for number, line in enumerate(lines, 1):
         text = line.strip()
         if text and not text.startswith("#") and not COMMON_LINE.fullmatch(text):
-            what = next((why for sign, why in UNCOMMON if sign in text), "a blank, which some cut at")
-            told = f"{path}:{number}: {what}: compose files and service managers may read it otherwise"
-            findings.append(Finding(WARN, "settings", told, "write NAME=value, without quotes, blanks, $ and #"))
+            why = next((why for sign, why in UNCOMMON if sign in text), "some programs end the value at the space")
+            message = f"{path}:{number}: {why}, so Compose and systemd may read another value"
+            findings.append(Finding(WARN, "settings", message, "write NAME=value, without quotes, spaces, $ and #"))
     yield from some(findings)
     if not findings:
         yield Finding(OK, "settings", f".env, mode {mode:04o}")
 
 
 def values(installation: Installation) -> Iterator[Finding]:
-    """Settings that cannot be what they are."""
+    """Report settings with invalid values."""
     from scflows.cron.schedule.zones import zone
 
     settings = installation.settings
-    for name, look in (
+    for name, read in (
         ("TIMEZONE", lambda: zone(settings.timezone)),
         ("LOG_LEVEL", lambda: settings.log_level),
         ("FLOW_TIMEOUT_SECONDS", lambda: settings.timeout_seconds),
@@ -77,14 +77,14 @@ def values(installation: Installation) -> Iterator[Finding]:
         ("MAX_WAIT_SECONDS", lambda: settings.max_wait_seconds),
     ):
         try:
-            look()
+            read()
         except UsageError as error:
-            told = str(error) if name in str(error) else f"{name}: {error}"
-            yield Finding(FAIL, "settings", told, error.help or f"set {name} in {settings.env_file}")
+            text = str(error) if name in str(error) else f"{name}: {error}"
+            yield Finding(FAIL, "settings", text, error.help or f"set {name} in {settings.env_file}")
 
 
 def config(installation: Installation) -> Iterator[Finding]:
-    """`config.yml`: mistakes in it, and names that nobody knows."""
+    """Report mistakes and unknown properties in `config.yml`, and hooks without a flow."""
     from scflows.config import read_config
 
     settings = installation.settings
@@ -97,8 +97,8 @@ def config(installation: Installation) -> Iterator[Finding]:
         return
     findings = []
     for warning in found.warnings:
-        place = f"{warning.path}:{warning.line}:{warning.column}"
-        findings.append(Finding(WARN, "settings", f"{place}: {warning.message}", "see docs/notifications.md"))
+        location = f"{warning.path}:{warning.line}:{warning.column}"
+        findings.append(Finding(WARN, "settings", f"{location}: {warning.message}", "see docs/notifications.md"))
     yield from some(findings)
     for hook, path in found.hooks.items():
         from scflows.flows.loader import find_flow
@@ -110,7 +110,7 @@ def config(installation: Installation) -> Iterator[Finding]:
 
 
 def folders(installation: Installation) -> Iterator[Finding]:
-    """The folders that runs write to."""
+    """Check that the folders of runs are writable."""
     settings = installation.settings
     paths = {
         "log folder": settings.tasks_path,
@@ -118,63 +118,60 @@ def folders(installation: Installation) -> Iterator[Finding]:
         "lock folder": settings.lock_path,
         "data folder": settings.data_path,
     }
-    bad = 0
-    for what, path in paths.items():
-        there = _existing(path)
-        if not os.path.isdir(there):
-            bad += 1
-            yield Finding(
-                FAIL, "folders", f"{what} {path}: {there} is no folder", f"move it away: mv {there} {there}.old"
-            )
-        elif not os.access(there, os.W_OK | os.X_OK):
-            bad += 1
-            yield Finding(
-                FAIL, "folders", f"{what} {path}: {there} cannot be written", f"see who owns it: ls -ld {there}"
-            )
-    if not bad:
+    failures = 0
+    for title, path in paths.items():
+        existing = _existing(path)
+        if not os.path.isdir(existing):
+            failures += 1
+            text = f"{title} {path}: {existing} is not a directory"
+            yield Finding(FAIL, "folders", text, f"move it away: mv {existing} {existing}.old")
+        elif not os.access(existing, os.W_OK | os.X_OK):
+            failures += 1
+            text = f"{title} {path}: {existing} is not writable"
+            yield Finding(FAIL, "folders", text, f"show the owner: ls -ld {existing}")
+    if not failures:
         yield Finding(OK, "folders", f"logs {settings.tasks_path}, state {settings.state_path}: writable")
 
 
 def logs(installation: Installation) -> Iterator[Finding]:
-    """Logs of tasks that cannot be written: such a run goes on, and nobody reads of it."""
+    """Report task logs that are not writable. Runs continue without a log."""
     from scflows.history.task_log import log_path
 
     findings = []
     for name in installation.tasks:
         path = log_path(installation.settings.tasks_path, name)
-        there = path if os.path.lexists(path) else os.path.dirname(path)
-        if os.path.lexists(there) and (os.path.isdir(path) or not os.access(there, os.W_OK)):
-            findings.append(Finding(FAIL, "logs", f"{path} cannot be written", f"see who owns it: ls -ld {there}"))
+        existing = path if os.path.lexists(path) else os.path.dirname(path)
+        if os.path.lexists(existing) and (os.path.isdir(path) or not os.access(existing, os.W_OK)):
+            findings.append(Finding(FAIL, "logs", f"{path} is not writable", f"show the owner: ls -ld {existing}"))
     yield from some(findings)
 
 
 def disk(installation: Installation) -> Iterator[Finding]:
-    """Disks that are nearly full."""
+    """Report disks that are nearly full."""
     settings = installation.settings
     seen = set()
     least: tuple[int, str] | None = None
     for path in (settings.tasks_path, settings.state_path, settings.data_path):
-        there = _existing(path)
-        device = os.stat(there).st_dev
+        existing = _existing(path)
+        device = os.stat(existing).st_dev
         if device in seen:
             continue
         seen.add(device)
-        space = os.statvfs(there)
+        space = os.statvfs(existing)
         free = space.f_bavail * space.f_frsize
-        least = min(least or (free, there), (free, there))
+        least = min(least or (free, existing), (free, existing))
         if free < NO_SPACE or (space.f_files and not space.f_favail):
-            what = _size(free) if free < NO_SPACE else "no inodes"
-            yield Finding(
-                FAIL, "disk", f"{there}: {what} left: runs cannot be recorded", "make room; see: df -h, df -i"
-            )
+            left = _size(free) if free < NO_SPACE else "no inodes"
+            text = f"{existing}: {left} left, so runs cannot be recorded"
+            yield Finding(FAIL, "disk", text, "free some space; show usage: df -h, df -i")
         elif free < LITTLE_SPACE:
-            yield Finding(WARN, "disk", f"{there}: {_size(free)} left", "make room, or: flows runs prune")
+            yield Finding(WARN, "disk", f"{existing}: {_size(free)} left", "free some space: flows runs prune")
     if least and least[0] >= LITTLE_SPACE:
         yield Finding(OK, "disk", f"{_size(least[0])} free at {least[1]}")
 
 
 def history(installation: Installation) -> Iterator[Finding]:
-    """A history that is broken, locked, or made by a later version."""
+    """Check that the history is not damaged, locked, or of a later version."""
     from scflows.history.rows import MIGRATIONS
     from scflows.history.sqlite import advice
     from scflows.storage import sqlite_path
@@ -186,25 +183,25 @@ def history(installation: Installation) -> Iterator[Finding]:
         yield Finding(FAIL, "history", str(error), error.help or "")
         return
     if not os.path.exists(path):
-        yield Finding(SKIP, "history", f"none yet; it will be {path}")
+        yield Finding(SKIP, "history", f"none yet; it will be created as {path}")
         return
     if not os.path.isfile(path):
         yield Finding(FAIL, "history", f"{path} is not a regular file", f"move it away: mv {path} {path}.old")
         return
     if not os.access(path, os.R_OK | os.W_OK) or not os.access(os.path.dirname(path), os.W_OK):
-        yield Finding(FAIL, "history", f"{path} cannot be written", f"see who owns it: ls -l {path}")
+        yield Finding(FAIL, "history", f"{path} is not writable", f"show the owner: ls -l {path}")
         return
-    connection = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)
+    connection = sqlite3.connect(path, timeout=LOCK_SECONDS, isolation_level=None)
     try:
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         if version > len(MIGRATIONS):
-            yield Finding(FAIL, "history", f"{path} was made by a later version of scflows", "install that version")
+            yield Finding(FAIL, "history", f"{path} was created by a later version of scflows", "install that version")
             return
         size = os.path.getsize(path)
-        told = connection.execute("PRAGMA quick_check(1)").fetchone()[0] if size <= READ_WHOLE else "ok"
-        if told != "ok":
+        result = connection.execute("PRAGMA quick_check(1)").fetchone()[0] if size <= MAX_CHECKED else "ok"
+        if result != "ok":
             yield Finding(
-                FAIL, "history", f"{path} is damaged: {told}", advice(path, sqlite3.DatabaseError("malformed"))
+                FAIL, "history", f"{path} is damaged: {result}", advice(path, sqlite3.DatabaseError("malformed"))
             )
             return
         connection.execute("BEGIN IMMEDIATE")
@@ -212,8 +209,8 @@ def history(installation: Installation) -> Iterator[Finding]:
         yield Finding(OK, "history", f"{path}, {_size(size)}")
     except sqlite3.OperationalError as error:
         if "locked" in str(error):
-            told = f"{path}: another program holds it for more than {PATIENCE:g} s; runs wait for it"
-            yield Finding(WARN, "history", told, f"see who: fuser {path}")
+            text = f"{path}: another program has locked it for more than {LOCK_SECONDS:g} s; runs wait for it"
+            yield Finding(WARN, "history", text, f"show the program: fuser {path}")
         else:
             yield Finding(FAIL, "history", f"{path}: {error}", advice(path, error))
     except sqlite3.DatabaseError as error:
@@ -223,7 +220,7 @@ def history(installation: Installation) -> Iterator[Finding]:
 
 
 def pending(installation: Installation) -> Iterator[Finding]:
-    """Records of runs that could not be written into the history."""
+    """Report records of runs that could not be written to the history."""
     from scflows.history.recorder import pending_folder
 
     folder = pending_folder(installation.settings)
@@ -231,15 +228,15 @@ def pending(installation: Installation) -> Iterator[Finding]:
     waiting = [name for name in names if name.endswith(".json")]
     broken = [name for name in names if name.endswith(".broken")]
     if waiting:
-        told = f"{counted(len(waiting), 'record')} of runs could not be written into the history"
-        yield Finding(WARN, "history", told, "the next look takes them in: flows history")
+        text = f"{counted(len(waiting), 'record')} of runs could not be written to the history"
+        yield Finding(WARN, "history", text, "add them: flows history")
     if broken:
-        told = f"{counted(len(broken), 'record')} of runs in {folder} cannot be read"
-        yield Finding(WARN, "history", told, f"look at them, then: rm {folder}/*.broken")
+        text = f"{counted(len(broken), 'record')} of runs in {folder} cannot be read"
+        yield Finding(WARN, "history", text, f"inspect them, then: rm {folder}/*.broken")
 
 
 def _existing(path: str) -> str:
-    """The path, or what is there of it."""
+    """Return the longest existing part of a path."""
     while not os.path.lexists(path) and os.path.dirname(path) != path:
         path = os.path.dirname(path)
     return path

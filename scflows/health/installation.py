@@ -1,4 +1,4 @@
-"""What the checks look at, each part read once."""
+"""An installation as the checks see it; each part is read once."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Account:
-    """The user whose crontab it is, as the system's list of users has it."""
+    """The owner of the crontab, from the system's user database."""
 
     name: str
     home: str
-    is_listed: bool = True  #: cron starts nothing for a user that is not
+    is_listed: bool = True  #: cron starts nothing for unlisted users
 
 
 @dataclass(frozen=True)
@@ -39,12 +39,12 @@ class Daemon:
 
     name: str
     pid: int
-    since: float = 0.0  #: seconds since the epoch; 0 when it cannot be told
+    since: float = 0.0  #: seconds since the epoch; 0 if unknown
 
 
-#: As their processes are named: Debian's, cronie's and busybox's, then bcron's.
+#: Process names: Debian's cron, that of cronie and busybox, that of bcron.
 DAEMONS = ("cron", "crond", "bcron-sched")
-#: What makes timers of crontabs where systemd is at work; it has no process of its own.
+#: systemd-cron turns crontabs into timers and has no process of its own.
 GENERATORS = ("/lib/systemd/system-generators", "/usr/lib/systemd/system-generators")
 GENERATOR = "systemd-crontab-generator"
 PID_FILES = ("crond.pid", "cron.pid")
@@ -73,17 +73,17 @@ class Installation:
 
     @cached_property
     def tabfile(self) -> Tabfile:
-        """Raises Refused when it cannot be read."""
+        """The tabfile. Raise Refused if it cannot be read."""
         return Tabfile.read(self.settings.tabfile)
 
     @cached_property
     def entries(self) -> list[CrontabEntry]:
-        """The lines of the tabfile that are tasks. Raises Refused."""
+        """The tabfile's lines for single tasks. Raise Refused."""
         return self.tabfile.entries
 
     @property
     def all_entries(self) -> list[CrontabEntry]:
-        """The same, and the lines for all tasks. Raises Refused."""
+        """The same and the lines for all tasks. Raise Refused."""
         return [*self.entries, *filter(None, (self.tabfile.tick, self.tabfile.boot))]
 
     @cached_property
@@ -92,7 +92,7 @@ class Installation:
 
     @cached_property
     def tasks(self) -> dict[str, Task]:
-        """All tasks that can be read, by name."""
+        """All readable tasks by name."""
         return {task.name: task for task in self._read_tasks[0]}
 
     @property
@@ -101,7 +101,7 @@ class Installation:
 
     @cached_property
     def scheduled(self) -> list[Task]:
-        """The tasks that should start by themselves. Raises Refused."""
+        """The tasks that should be started. Raise Refused."""
         names = set(self.tasks) if self.tabfile.tick else {entry.name for entry in self.entries}
         return [task for name, task in self.tasks.items() if name in names and task.enabled]
 
@@ -121,19 +121,19 @@ class Installation:
 
     @property
     def raw(self) -> bytes:
-        """The crontab; empty where there is none or it cannot be read."""
+        """The crontab; empty if there is none or it cannot be read."""
         return self._read_crontab[0]
 
     @property
     def crontab_error(self) -> ScflowsError | None:
-        """Why the crontab cannot be read, or is not that of these tasks."""
+        """Why the crontab cannot be read or does not belong to these tasks."""
         return self._read_crontab[1]
 
     @cached_property
     def parts(self) -> Parts:
-        """The crontab taken apart; lines outside of the block for tasks of other state folders are no strays.
+        """The parsed crontab, whose strays are only lines for tasks of this state folder.
 
-        Raises Refused for marks that are no pair.
+        Raise Refused if the marks of the block do not match.
         """
         parts = taken_apart(self.raw, self.settings)
         others = of_others(parts.strays, self.settings.state_path)
@@ -141,24 +141,24 @@ class Installation:
 
     @cached_property
     def others(self) -> list[CrontabEntry]:
-        """Lines in the block for tasks of another state folder. Raises as `parts`."""
+        """Lines in the block for tasks of another state folder. Raise the same as `parts`."""
         return lines_of_others(self.parts.lines or [], self.settings.state_path)
 
     @cached_property
     def scheduler(self) -> Holder | None:
-        """Our own scheduler, `flows cron run`, when it runs."""
+        """Our own scheduler, `flows cron run`, if it is running."""
         return scheduler(self.settings)
 
     @cached_property
     def daemon(self) -> Daemon | None:
-        """The system's cron, when it runs."""
+        """The system's cron, if it is running."""
         pids = (int(name) for name in _names(self.proc) if name.isdigit())
         for pid in sorted(pids):
             name = _daemon_name(os.path.join(self.proc, str(pid)))
             if name:
                 return Daemon(name, pid, self.booted + _ticks(os.path.join(self.proc, str(pid), "stat")))
         for name in PID_FILES:
-            # Where the processes of others are hidden, only a signal tells.
+            # If other users' processes are hidden, a signal is the only way to find out.
             pid = _number(os.path.join(self.run, name))
             if pid and not os.path.exists(os.path.join(self.proc, str(pid))) and _is_hidden(pid):
                 return Daemon(name.removesuffix(".pid"), pid)
@@ -170,14 +170,14 @@ class Installation:
 
     @cached_property
     def booted(self) -> float:
-        """When the machine was started; 0 when it cannot be told."""
+        """When the machine was started; 0 if unknown."""
         lines = _text(os.path.join(self.proc, "stat"), 1 << 20).splitlines()
         times = [line.split()[1] for line in lines if line.startswith("btime ")]
         return float(times[0]) if times else 0.0
 
 
 def this_account() -> Account:
-    """The account of this process."""
+    """Return the account of this process."""
     import pwd
 
     try:
@@ -208,15 +208,15 @@ def _number(path: str) -> int:
 
 
 def _ticks(path: str) -> float:
-    """After how many seconds since the boot a process was started."""
+    """Return how many seconds after the boot a process was started."""
     words = _text(path).rpartition(")")[2].split()
     return int(words[19]) / os.sysconf("SC_CLK_TCK") if len(words) > 19 else 0.0
 
 
-def _text(path: str, most: int = 4096) -> str:
+def _text(path: str, size: int = 4096) -> str:
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read(most).strip()
+            return file.read(size).strip()
     except OSError:
         return ""
 

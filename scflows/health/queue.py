@@ -1,4 +1,4 @@
-"""Whoever hands out turns to the runs that wait: whether it does."""
+"""Check that the queue worker starts queued runs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from shlex import quote
 from scflows.health import FAIL, OK, Finding, counted
 from scflows.history.task_log import timestamp
 from scflows.locks import is_alive
-from scflows.queue import files as backlog
+from scflows.queue import files
 from scflows.queue.entries import QueueEntry
 from scflows.queue.permits import has_free_permit
 
@@ -21,54 +21,55 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Standstill:
-    """Runs wait for their turn and could start, and whoever hands out turns does nothing."""
+class HangingWorker:
+    """A queue worker that does not start runs although they could start."""
 
     pid: int
-    since: float  #: when it last said that it is at work, in seconds since the epoch
+    since: float  #: its last sign of life, in seconds since the epoch
     waiting: int
     path: str  #: of its lock
-    state: str  #: of the process, as the kernel says
+    state: str  #: the kernel's letter for the state of the process
 
     @property
     def message(self) -> str:
-        who = f"process {self.pid}" if self.pid else "a process of another container"
-        doing = f" ({STATES[self.state]})" if self.state in STATES else ""
-        runs = "1 run waits" if self.waiting == 1 else f"{self.waiting} runs wait"
-        told = f"{who} hands out turns, and has not looked since {timestamp(self.since)}{doing}"
-        return f"{told}; {runs}, though there is a place"
+        process = f"process {self.pid}" if self.pid else "a process of another container"
+        state = f" ({STATES[self.state]})" if self.state in STATES else ""
+        runs = "1 run is" if self.waiting == 1 else f"{self.waiting} runs are"
+        text = f"the queue worker ({process}) has not responded since {timestamp(self.since)}{state}"
+        return f"{text}; {runs} waiting although a permit is free"
 
     @property
     def help(self) -> str:
         if self.state == "T":
-            return f"have it go on: kill -CONT {self.pid}; so does any look at the history"
-        end = f"end it: kill -9 {self.pid}; if it does not go" if self.pid else "end it there; if that cannot be"
-        return f"{end}: rm {quote(self.path)}; then have another take over: flows history"
+            return f"resume it: kill -CONT {self.pid}"
+        stop = f"kill it: kill -9 {self.pid}; if that fails" if self.pid else "kill it there; if that is impossible"
+        return f"{stop}: rm {quote(self.path)}; then start another one: flows history"
 
 
-#: What keeps a process from going on, by the letter of its state.
-STATES = {"D": "it waits for a disk or a network drive", "T": "it was stopped", "t": "a debugger stopped it"}
+#: Why a process does not continue, by the letter of its state.
+STATES = {"D": "waiting for a disk or a network drive", "T": "stopped", "t": "stopped by a debugger"}
 
 
-def turns(installation: Installation) -> Iterator[Finding]:
-    """Runs that wait are started."""
+def queue(installation: Installation) -> Iterator[Finding]:
+    """Check that queued runs are started."""
     state = installation.settings.state_path
-    found = standstill(state, installation.now)
-    if found is not None:
-        yield Finding(FAIL, "turns", found.message, found.help)
+    hanging = find_hanging_worker(state, installation.now)
+    if hanging is not None:
+        yield Finding(FAIL, "queue", hanging.message, hanging.help)
         return
-    waiting = backlog.entries(state)
-    due = sum(ticket.at <= installation.now for ticket in waiting)
+    waiting = files.entries(state)
+    due = sum(entry.at <= installation.now for entry in waiting)
     if due:
-        yield Finding(OK, "turns", f"{counted(due, 'run')} waiting for their turn")
-    if len(waiting) > due:
-        yield Finding(OK, "turns", f"{counted(len(waiting) - due, 'run')} waiting for their second")
+        yield Finding(OK, "queue", f"{counted(due, 'run')} waiting to start")
+    early = len(waiting) - due
+    if early:
+        yield Finding(OK, "queue", f"{counted(early, 'run')} waiting for {'its' if early == 1 else 'their'} start time")
 
 
-def standstill(state: str, now: float) -> Standstill | None:
-    """Whether runs could start that wait, and the process that is to start them has said nothing for a minute."""
-    due = [ticket for ticket in backlog.entries(state) if not ticket.is_own and now - ticket.at > backlog.ASLEEP]
-    lock = backlog.worker_lock(state)
+def find_hanging_worker(state: str, now: float) -> HangingWorker | None:
+    """Return the queue worker if queued runs could start but it has not responded for a minute."""
+    due = [entry for entry in files.entries(state) if not entry.is_own and now - entry.at > files.ASLEEP]
+    lock = files.worker_lock(state)
     path = lock.path
     found = lock.holder() if due else None
     if found is None:
@@ -77,17 +78,15 @@ def standstill(state: str, now: float) -> Standstill | None:
         since = os.stat(path).st_mtime
     except OSError:
         return None  # It has ended.
-    if now - since <= backlog.ASLEEP or not any(_could_start(state, ticket) for ticket in due):
+    if now - since <= files.ASLEEP or not any(_could_start(state, entry) for entry in due):
         return None
     pid = found.pid if is_alive(found.process) else 0
-    return Standstill(pid, since, len(due), path, _process_state(pid))
+    return HangingWorker(pid, since, len(due), path, _process_state(pid))
 
 
-def _could_start(state: str, ticket: QueueEntry) -> bool:
-    waiting = backlog.read_queued_run(state, ticket)
-    return (
-        waiting is not None and not backlog.is_blocked(state, ticket, waiting) and has_free_permit(state, waiting.most)
-    )
+def _could_start(state: str, entry: QueueEntry) -> bool:
+    run = files.read_queued_run(state, entry)
+    return run is not None and not files.is_blocked(state, entry, run) and has_free_permit(state, run.most)
 
 
 def _process_state(pid: int) -> str:

@@ -1,4 +1,4 @@
-"""Mend what can be mended without a choice that is somebody else's: each thing that is done is told."""
+"""Apply the fixes that are safe without asking the user."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ if TYPE_CHECKING:
     from scflows.health.installation import Installation
 
 FIXED = "fixed"
-#: What a dry run would mend.
+#: A fix that a dry run would apply.
 WOULD = "would"
-#: A file that was written aside is left behind after so many seconds, when the process that wrote it is gone.
-LEFT_BEHIND = 60
-#: Files of others' business lie in these folders of the state.
+#: Seconds after which a temporary file of a dead process can be removed.
+LEFT_BEHIND_SECONDS = 60
+#: Folders of the state whose files must be private.
 PRIVATE = ("tasks", "crontab-backups")
 
 
-def mend(installation: Installation, dry_run: bool) -> list[Finding]:
-    """What was mended, or with `dry_run` what would be. What cannot be done is a finding itself."""
+def repair(installation: Installation, dry_run: bool) -> list[Finding]:
+    """Apply all safe fixes, or with `dry_run` only return them. A fix that fails is itself a finding."""
     found: list[Finding] = []
     for part in (_folders, _modes, _left_behind, _locks, _crontab, _pending):
         try:
             found.extend(part(installation, dry_run))
         except FAULTS as error:
             help = error.help if isinstance(error, ScflowsError) else None
-            found.append(Finding(WARN, part.__name__.strip("_"), f"not mended: {error}", help or ""))
+            found.append(Finding(WARN, part.__name__.strip("_"), f"not fixed: {error}", help or ""))
     return found
 
 
@@ -40,16 +40,16 @@ def _folders(installation: Installation, dry_run: bool) -> Iterator[Finding]:
     settings = installation.settings
     for path in (settings.tasks_path, settings.state_path, settings.lock_path, settings.data_path):
         if not os.path.lexists(path):
-            private = path in (settings.state_path, settings.lock_path)
-            yield _done("folders", f"make {path}", dry_run, lambda p=path, m=private: _make(p, m))  # type: ignore[misc]
+            is_private = path in (settings.state_path, settings.lock_path)
+            yield _done("folders", f"create {path}", dry_run, lambda p=path, m=is_private: _make(p, m))  # type: ignore[misc]
 
 
-def _make(path: str, private: bool) -> None:
-    os.makedirs(path, mode=0o700 if private else 0o777, exist_ok=True)
+def _make(path: str, is_private: bool) -> None:
+    os.makedirs(path, mode=0o700 if is_private else 0o777, exist_ok=True)
 
 
 def _modes(installation: Installation, dry_run: bool) -> Iterator[Finding]:
-    """Files that may hold secrets, and that others can read."""
+    """Make files private that may contain secrets."""
     settings = installation.settings
     paths = [settings.env_file, settings.secrets_path]
     for name in PRIVATE:
@@ -61,13 +61,13 @@ def _modes(installation: Installation, dry_run: bool) -> Iterator[Finding]:
             continue
         mode = stat.S_IMODE(state.st_mode)
         if stat.S_ISREG(state.st_mode) and mode & 0o077 and state.st_uid == os.geteuid():
-            closed = mode & 0o700
-            what = f"take {path} from others: mode {mode:04o} → {closed:04o}"
-            yield _done("modes", what, dry_run, lambda p=path, m=closed: os.chmod(p, m))  # type: ignore[misc]
+            private = mode & 0o700
+            action = f"make {path} private: mode {mode:04o} → {private:04o}"
+            yield _done("modes", action, dry_run, lambda p=path, m=private: os.chmod(p, m))  # type: ignore[misc]
 
 
 def _left_behind(installation: Installation, dry_run: bool) -> Iterator[Finding]:
-    """Files that were written aside by a process that was killed before it could rename them."""
+    """Remove temporary files of processes that were killed before they could rename them."""
     settings = installation.settings
     paths = [
         os.path.join(folder, name)
@@ -76,8 +76,8 @@ def _left_behind(installation: Installation, dry_run: bool) -> Iterator[Finding]
         if _is_left_behind(folder, name, installation.now)
     ]
     if paths:
-        what = f"remove {counted(len(paths), 'half-written file')}, such as {paths[0]}"
-        yield _done("leftovers", what, dry_run, lambda: _remove(paths))
+        action = f"remove {counted(len(paths), 'half-written file')}, for example {paths[0]}"
+        yield _done("leftovers", action, dry_run, lambda: _remove(paths))
 
 
 def _remove(paths: list[str]) -> None:
@@ -93,8 +93,8 @@ def _is_left_behind(folder: str, name: str, now: float) -> bool:
         age = now - os.lstat(os.path.join(folder, name)).st_mtime
     except OSError:
         return False
-    # Where processes of others are not seen, an hour is long enough for any writer.
-    return age > 3600 or (age > LEFT_BEHIND and not os.path.exists(f"/proc/{parts[-3]}"))
+    # If other users' processes are hidden, one hour is enough for any writer.
+    return age > 3600 or (age > LEFT_BEHIND_SECONDS and not os.path.exists(f"/proc/{parts[-3]}"))
 
 
 def _locks(installation: Installation, dry_run: bool) -> Iterator[Finding]:
@@ -110,7 +110,7 @@ def _locks(installation: Installation, dry_run: bool) -> Iterator[Finding]:
                 lock.release()
 
     if dead:
-        yield _done("locks", f"remove {counted(len(dead), 'lock')} whose runs are gone", dry_run, remove)
+        yield _done("locks", f"remove {counted(len(dead), 'lock')} of dead runs", dry_run, remove)
 
 
 def _crontab(installation: Installation, dry_run: bool) -> Iterator[Finding]:
@@ -125,10 +125,9 @@ def _crontab(installation: Installation, dry_run: bool) -> Iterator[Finding]:
         if is_sound and not planner.unfinished.names:
             return
         strays = ", ".join(dict.fromkeys(entry.name for entry in editor.parts.strays))
-        what = "write tabfile and crontab as the tasks say" + (
-            f"; take in the lines outside: {strays}" if strays else ""
-        )
-        done = _done("crontab", what, dry_run, lambda: planner.write(plan, overwrite=True))
+        action = "rewrite tabfile and crontab from the task files"
+        action += f"; move lines into the block: {strays}" if strays else ""
+        done = _done("crontab", action, dry_run, lambda: planner.write(plan, overwrite=True))
     yield Finding(done.level, done.topic, done.text, done.help, tuple(plan.diff))
     for note in plan.notes:
         yield Finding(WARN, "crontab", note)
@@ -140,15 +139,15 @@ def _pending(installation: Installation, dry_run: bool) -> Iterator[Finding]:
 
     waiting = [name for name in _listed(pending_folder(installation.settings)) if name.endswith(".json")]
     if waiting:
-        what = f"take {counted(len(waiting), 'record')} of runs into the history"
-        yield _done("history", what, dry_run, lambda: open_reconciled_history(installation.settings).close())
+        action = f"add {counted(len(waiting), 'record')} of runs to the history"
+        yield _done("history", action, dry_run, lambda: open_reconciled_history(installation.settings).close())
 
 
-def _done(topic: str, what: str, dry_run: bool, act: Callable[[], object]) -> Finding:
+def _done(topic: str, action: str, dry_run: bool, apply: Callable[[], object]) -> Finding:
     if dry_run:
-        return Finding(WOULD, topic, what)
-    act()
-    return Finding(FIXED, topic, what)
+        return Finding(WOULD, topic, action)
+    apply()
+    return Finding(FIXED, topic, action)
 
 
 def _listed(*folder: str) -> list[str]:

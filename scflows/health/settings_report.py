@@ -1,4 +1,4 @@
-"""Which settings are in force, where each comes from, and how it may be shown."""
+"""Report the settings in effect and where each comes from, with masked secrets."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
     from scflows.settings import Settings
 
-#: Words in a name that make its value nobody's business.
+#: Words in the name of a setting whose value is a secret.
 SECRET_WORDS = ("TOKEN", "SECRET", "PASSWORD", "PASSWD", "BEARER", "KEY", "AUTH", "CREDENTIAL")
-#: Names of paths, whatever words are in them: `API_TOKEN_FILE` says where a secret is.
+#: Endings of names of paths, which are not secret: `API_TOKEN_FILE` says where a secret is.
 PATH_ENDINGS = ("_PATH", "_FILE")
 MASK = "***"
 ENVIRONMENT = "environment"
@@ -24,7 +24,7 @@ DEFAULT = "default"
 WORKSPACE = "--home or here"
 
 
-#: What else decides over a path that is not set itself.
+#: The settings from which the default of a path is derived.
 _STATE, _CACHE = ("XDG_STATE_HOME",), ("XDG_CACHE_HOME",)
 BASES = {
     "TASKS_PATH": _CACHE,
@@ -36,23 +36,23 @@ BASES = {
     "SECRETS_PATH": ("DATA_PATH",),
     "CONFIG_FILE": ("DATA_PATH",),
 }
-#: Settings that are told when somebody asks for them.
+#: Settings that are only shown by name.
 UNLISTED = ("CRONTAB_PROGRAM", "SYSTEM_CRON_PATH", "XDG_STATE_HOME", "XDG_CACHE_HOME", "SQLALCHEMY_DATABASE_URI")
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting as it is in force."""
+    """One setting in effect."""
 
     name: str
-    value: str  #: fit to be shown: secrets are masked
+    value: str  #: with masked secrets
     source: str  #: `environment`, `.env` or `default`
 
 
 def effective(settings: Settings, environment: Mapping[str, str]) -> list[Setting]:
-    """The settings in force: those we know, then whatever else `.env` sets.
+    """Return the settings in effect: the known ones, then all others in `.env`.
 
-    `environment` is that of the process alone, without `.env`. Raises UsageError for a value that cannot be.
+    `environment` has only the process's variables, without `.env`. Raise UsageError for an invalid value.
     """
     from_file = read_env_file(settings.env_file)
 
@@ -74,7 +74,7 @@ def effective(settings: Settings, environment: Mapping[str, str]) -> list[Settin
 
 
 def find_setting(settings: Settings, environment: Mapping[str, str], name: str) -> Setting:
-    """The setting of that name. Raises NotFound, naming the nearest."""
+    """Return the setting of that name. Raise NotFound with the nearest name."""
     found = effective(settings, environment)
     for setting in found:
         if setting.name == name.upper():
@@ -88,12 +88,12 @@ def find_setting(settings: Settings, environment: Mapping[str, str], name: str) 
 
     near = get_close_matches(name.upper(), [setting.name for setting in found], 1)
     raise NotFound(
-        f"there is no setting {name!r}", f"did you mean {near[0]!r}?" if near else "see them with: flows config"
+        f"setting {name!r} not found", f"did you mean {near[0]!r}?" if near else "list settings with: flows config"
     )
 
 
 def masked(name: str, value: str) -> str:
-    """A value as it may be shown: secrets, and the login within a URL, as `***`."""
+    """Return a value with secrets and the credentials in a URL replaced by `***`."""
     if not value:
         return value
     if not name.endswith(PATH_ENDINGS) and any(word in name.upper() for word in SECRET_WORDS):
@@ -101,7 +101,7 @@ def masked(name: str, value: str) -> str:
     import re
 
     if not value.startswith("sqlite:"):
-        # Up to the last @: a password may hold one, or a slash, although it should not.
+        # Up to the last @, because a password may contain one, or a slash, although it should not.
         value = re.sub(r"(?<=://)\S+@", f"{MASK}@", value)
     return re.sub(r"(?i)([?&][^=&]*(?:token|secret|password|key)[^=&]*=)[^&\s]+", rf"\1{MASK}", value)
 

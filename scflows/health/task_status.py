@@ -1,4 +1,4 @@
-"""The tasks as they stand: state, last run, next slot."""
+"""The current status of tasks: state, last run, next slot."""
 
 from __future__ import annotations
 
@@ -31,28 +31,28 @@ if TYPE_CHECKING:
 STATES = ("enabled", "paused", "running", "failing", "late", "broken")
 ORDERS = ("name", "next", "last")
 #: How many failed runs in a row are counted at most.
-MOST_FAILURES = 100
+MAX_FAILURES = 100
 
 
 @dataclass(frozen=True)
 class TaskStatus:
-    """A task, with what its runs and its schedule say of it now. Times are seconds since the epoch."""
+    """A task and its status, from its runs and its schedule. Times are seconds since the epoch."""
 
     task: Task
     state: str  #: the most urgent of STATES
     last: Run | None  #: the newest run that was not skipped
-    failures: int  #: failed runs in a row, up to now
+    failures: int  #: failed runs in a row, up to the last one
     next: int | None  #: the next slot; None while paused
 
 
 @dataclass
 class TaskList:
-    """Some of the tasks, and what could not be read."""
+    """A selection of tasks, and problems of reading them."""
 
     views: list[TaskStatus] = field(default_factory=list)
     total: int = 0
     problems: list[str] = field(default_factory=list)
-    broken: list[str] = field(default_factory=list)  #: the tasks whose files cannot be read; cron starts them anyway
+    broken: list[str] = field(default_factory=list)  #: tasks whose files cannot be read; cron starts them nevertheless
 
 
 def list_task_status(
@@ -63,19 +63,19 @@ def list_task_status(
     order: str = "name",
     now: float | None = None,
 ) -> TaskList:
-    """The tasks whose names match a shell pattern, in a state, of a device. Raises UsageError."""
+    """Return the status of tasks by name (a shell pattern), state and device. Raise UsageError."""
     from fnmatch import fnmatchcase
 
     if state is not None and state not in STATES:
-        raise UsageError(f"--state {state!r} is none of {', '.join(STATES)}")
+        raise UsageError(f"--state must be one of {', '.join(STATES)}, not {state!r}")
     if order not in ORDERS:
-        raise UsageError(f"--sort {order!r} is none of {', '.join(ORDERS)}")
+        raise UsageError(f"--sort must be one of {', '.join(ORDERS)}, not {order!r}")
     tasks, broken = read_tasks(settings)
     found = TaskList(total=len(tasks) + len(broken), problems=[str(problem) for problem in broken])
     if broken and device is None and state in (None, "broken"):
-        lost = _names(TaskStore(settings).folder) - {task.name for task in tasks}
-        found.broken = sorted(name for name in lost if pattern is None or fnmatchcase(name, pattern))
-    chosen = [
+        unreadable = _names(TaskStore(settings).folder) - {task.name for task in tasks}
+        found.broken = sorted(name for name in unreadable if pattern is None or fnmatchcase(name, pattern))
+    selected = [
         task
         for task in tasks
         if (pattern is None or fnmatchcase(task.name, pattern))
@@ -83,11 +83,11 @@ def list_task_status(
     ]
     moment = time.time() if now is None else now
     files = TaskStore(settings)
-    unanswered = _unanswered(settings)
+    open_incidents = _tasks_with_open_incidents(settings)
 
     def views(store: RunStore | None) -> list[TaskStatus]:
-        latest = {} if store is None else store.latest(task.name for task in chosen)
-        return [view_of(task, latest.get(task.name), moment, store, files, unanswered) for task in chosen]
+        latest = {} if store is None else store.latest(task.name for task in selected)
+        return [view_of(task, latest.get(task.name), moment, store, files, open_incidents) for task in selected]
 
     known = ask(settings, views, None, open_reconciled_history, found.problems.append)
     if known is None:
@@ -105,8 +105,8 @@ def _names(folder: str) -> set[str]:
         return set()
 
 
-def _unanswered(settings: Settings) -> set[str]:
-    """The tasks of which somebody noted that slots have no run, and that have not run since."""
+def _tasks_with_open_incidents(settings: Settings) -> set[str]:
+    """Return the tasks with an open incident about slots without a run."""
     return {each.task for each in incidents(settings) if each.is_open and not each.recovery and each.kind != TOO_LONG}
 
 
@@ -116,16 +116,16 @@ def view_of(
     now: float,
     store: RunStore | None,
     files: TaskStore,
-    unanswered: Collection[str] = (),
+    open_incidents: Collection[str] = (),
 ) -> TaskStatus:
-    """One task's view. `store` is asked how many runs failed in a row, and whether it is late.
+    """Return the status of one task. `store` provides the failures in a row and whether the task is late.
 
-    `unanswered` are tasks of which somebody noted that slots have no run.
+    `open_incidents` are the tasks with an open incident about slots without a run.
     """
     failures = 0
     if last is not None and last.status in (FAILED, CRASHED):
         failures = _failures(task, store) if store is not None else 1
-    # Until its second has come, a slot is one to come.
+    # A slot is upcoming until the task's second of the minute.
     upcoming = task.schedule.next_epoch(now - task.schedule.second) if task.enabled else None
     if last is not None and last.status == RUNNING:
         state = "running"
@@ -135,13 +135,13 @@ def view_of(
         state = "failing"
     else:
         is_behind = store is not None and late(task, last, store, now, files) is not None
-        state = "late" if is_behind or task.name in unanswered else "enabled"
+        state = "late" if is_behind or task.name in open_incidents else "enabled"
     return TaskStatus(task, state, last, failures, upcoming)
 
 
 def _failures(task: Task, store: RunStore) -> int:
     count = 0
-    for run in store.find(Query(task=task.name, limit=MOST_FAILURES)):
+    for run in store.find(Query(task=task.name, limit=MAX_FAILURES)):
         if run.trigger == "manual" and (run.dry_run or run.reason == "refused"):
             continue
         if run.status in (FAILED, CRASHED):
@@ -164,7 +164,7 @@ def _sorted(views: Iterable[TaskStatus], order: str) -> list[TaskStatus]:
         return sorted(views, key=lambda view: (view.next is None, view.next or 0, view.task.name))
     if order == "last":
         return sorted(views, key=lambda view: (-(view.last.started if view.last else 0), view.task.name))
-    # Numbers by their value: 999 stands before 13486.
+    # Numbers are sorted by value: 999 comes before 13486.
     return sorted(views, key=lambda view: (not view.task.name.isdigit(), _number(view.task.name), view.task.name))
 
 
@@ -173,13 +173,13 @@ def _number(name: str) -> int:
 
 
 def one_task(settings: Settings, name: str) -> tuple[TaskStatus, list[Run], str | None, str]:
-    """A task's view, its last 20 runs, its line in the tabfile, the path of its log. Raises NotFound."""
+    """Return a task's status, last 20 runs, line in the tabfile, and the path of its log. Raise NotFound."""
     task = find_task(settings, name)
 
     def shown(store: RunStore | None) -> tuple[TaskStatus, list[Run]]:
         runs = [] if store is None else store.find(Query(task=name, limit=20))
         last = None if store is None else store.latest([name]).get(name)
-        return view_of(task, last, time.time(), store, TaskStore(settings), _unanswered(settings)), runs
+        return view_of(task, last, time.time(), store, TaskStore(settings), _tasks_with_open_incidents(settings)), runs
 
     # If the history cannot be used, the task itself can be shown; `flows check` says why.
     view, runs = ask(settings, shown, None, open_reconciled_history) or shown(None)
@@ -190,7 +190,7 @@ def one_task(settings: Settings, name: str) -> tuple[TaskStatus, list[Run], str 
 
 
 def expected(settings: Settings, task: Task) -> Deadlines:
-    """What is expected of a task, after its history as far as that can be read."""
+    """Return the deadlines of a task, from its history if that can be read."""
     from scflows.notifications.deadlines import deadlines_of, measured_runs
 
     runs = ask(settings, lambda store: measured_runs(task, store), [], open_reconciled_history)
@@ -198,7 +198,7 @@ def expected(settings: Settings, task: Task) -> Deadlines:
 
 
 def find_task(settings: Settings, name: str) -> Task:
-    """A task by its name. Raises NotFound with the nearest name there is."""
+    """Return a task by name. Raise NotFound with the nearest name."""
     store = TaskStore(settings)
     try:
         return store.read(name)
@@ -207,20 +207,21 @@ def find_task(settings: Settings, name: str) -> Task:
 
 
 def check_slot(settings: Settings, task: Task, slot: float) -> None:
-    """Raises UsageError for a time that a run of a task cannot answer for: it is yet to come, or no slot of it.
+    """Raise UsageError for a time that is in the future or not a slot of a task.
 
-    A slot that the history knows may be one of another schedule that the task had.
+    A slot in the history is accepted: it may belong to an earlier schedule of the task.
     """
     newest = task.schedule.latest_epoch(time.time())
-    told = "" if newest is None else f"the newest slot is {timestamp(newest)}; for any time: --force"
+    help = "" if newest is None else f"the newest slot is {timestamp(newest)}; --force accepts any time"
     if slot > time.time():
-        raise UsageError(f"--slot {timestamp(slot)} is yet to come", told)
+        raise UsageError(f"--slot {timestamp(slot)} is in the future", help)
     before, after = task.schedule.latest_epoch(slot), task.schedule.next_epoch(slot)
     if before == slot or _is_known(settings, task, slot):
         return
     if before is not None and after is not None:
-        told = f"those next to it are {timestamp(before)} and {timestamp(after)}; for any time: --force"
-    raise UsageError(f"--slot {timestamp(slot)} is no slot of the task {task.name!r} ({task.schedule.words()})", told)
+        help = f"the nearest slots are {timestamp(before)} and {timestamp(after)}; --force accepts any time"
+    schedule = task.schedule.words()
+    raise UsageError(f"--slot {timestamp(slot)} is not a slot of task {task.name!r} ({schedule})", help)
 
 
 def _is_known(settings: Settings, task: Task, slot: float) -> bool:
@@ -229,7 +230,7 @@ def _is_known(settings: Settings, task: Task, slot: float) -> bool:
 
 
 def coming(tasks_read: Iterable[Task], after: float, until: float) -> Iterator[tuple[int, Task]]:
-    """The slots of the enabled ones of tasks in a span, by their starts. Times are seconds since the epoch."""
+    """Return the slots of enabled tasks in a time span, ordered by start. Times are seconds since the epoch."""
     from heapq import heapify, heappop, heappush
 
     tasks = {task.name: task for task in tasks_read if task.enabled}

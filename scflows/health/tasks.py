@@ -1,4 +1,4 @@
-"""How the tasks do: what is missed, late, too long, failing; seen from outside, whoever runs them."""
+"""The health of tasks: those that are missed, late, overrunning, failing or waiting."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from scflows.cron.schedule.schedule import OVERDUE
 from scflows.cron.scheduler_lock import last_heartbeat, scheduler
 from scflows.cron.task import TaskStore
 from scflows.health.ownership import foreign_files
-from scflows.health.queue import standstill
+from scflows.health.queue import find_hanging_worker
 from scflows.history.contract import Query
 from scflows.history.run import BAD, CANCELLED, CRASHED, QUEUED, RUNNING, SKIPPED
 from scflows.history.task_groups import task_groups
@@ -27,27 +27,27 @@ BROKEN = "broken"
 WAITING = "waiting"
 HANGS = "hangs"
 UNUSABLE = "unusable"
-#: Seconds after which a run that waits for its turn is told.
-MAX_USUAL_WAIT = 900.0
-#: How far back the first of failures in a row is looked for, in runs.
-MOST_FAILURES = 100
+#: Seconds after which a queued run is a problem.
+MAX_WAITING = 900.0
+#: How many runs to search for the first of several failures in a row.
+MAX_FAILURES = 100
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong with one task, or with the scheduler."""
+    """A problem of one task or of the scheduler."""
 
     task: str
     kind: str  #: `late`, `missed`, `too_long`, `crashed`, `failing`, `waiting`, `broken`, `hangs`, `unusable`
     since: float | None  #: seconds since the epoch
     message: str
     run: str = ""
-    is_told: bool | None = None  #: whether hooks and pings were told of it; None where its runs tell themselves
+    is_delivered: bool | None = None  #: whether hooks and pings were called; None if the run itself does that
 
 
 @dataclass
 class Condition:
-    """All tasks in short, and what is wrong."""
+    """The number of tasks by state, and all problems."""
 
     tasks: int = 0
     paused: int = 0
@@ -57,7 +57,7 @@ class Condition:
 
 
 def condition(settings: Settings, store: RunStore, now: float | None = None) -> Condition:
-    """How the tasks do at a moment. Raises what the store raises."""
+    """Return the health of all tasks at a moment. Raise what the store raises."""
     moment = time.time() if now is None else now
     tasks, broken = TaskStore(settings).read_all()
     found = Condition(tasks=len(tasks) + len(broken), paused=sum(not task.enabled for task in tasks))
@@ -65,16 +65,16 @@ def condition(settings: Settings, store: RunStore, now: float | None = None) -> 
     seen: set[str] = set()
     for group in task_groups(settings, store, tasks):
         names = [task.name for task in group.tasks]
-        for trouble in find_problems(group, by_task(group.store.late_runs(moment - LOOK_BACK)), moment):
-            name = trouble.task.name
+        for problem in find_problems(group, by_task(group.store.late_runs(moment - LOOK_BACK)), moment):
+            name = problem.task.name
             incident = known.get(name)
-            # What began earlier is told from its beginning: three slots, not the newest.
-            since = trouble.since if incident is None else min(trouble.since, incident.since)
-            many = incident is not None and len(incident.slots) > len(trouble.slots)
-            message = incident.message if incident is not None and many else trouble.message
-            run = "" if trouble.run is None else trouble.run.id
-            told = None if trouble.task.dry else incident is not None and incident.delivered
-            found.problems.append(Problem(name, trouble.kind, since, message, run, told))
+            # A known incident may have started earlier and cover more slots.
+            since = problem.since if incident is None else min(problem.since, incident.since)
+            is_longer = incident is not None and len(incident.slots) > len(problem.slots)
+            message = incident.message if incident is not None and is_longer else problem.message
+            run = "" if problem.run is None else problem.run.id
+            is_delivered = None if problem.task.dry else incident is not None and incident.delivered
+            found.problems.append(Problem(name, problem.kind, since, message, run, is_delivered))
             seen.add(name)
         latest = group.store.latest(names)
         for last in latest.values():
@@ -85,15 +85,14 @@ def condition(settings: Settings, store: RunStore, now: float | None = None) -> 
             incident = known[name]
             is_over = incident.recovery or (name in latest and incident.is_resolved_by(latest[name]))
             if not is_over:
-                problem = Problem(
-                    name, incident.kind, incident.since, incident.message, incident.run, incident.delivered
+                found.problems.append(
+                    Problem(name, incident.kind, incident.since, incident.message, incident.run, incident.delivered)
                 )
-                found.problems.append(problem)
         queued = [each for each in group.store.unfinished() if each.status == QUEUED]
         found.waiting += len(queued)
         for each in queued:
-            if moment - each.started > MAX_USUAL_WAIT and each.task not in seen:
-                found.problems.append(Problem(each.task, WAITING, each.started, "waits for its turn", each.id))
+            if moment - each.started > MAX_WAITING and each.task not in seen:
+                found.problems.append(Problem(each.task, WAITING, each.started, "is waiting in the queue", each.id))
     found.problems += [Problem("", BROKEN, None, str(each)) for each in broken]
     found.problems += _hangs(settings, moment)
     found.problems += _unusable(settings)
@@ -101,9 +100,9 @@ def condition(settings: Settings, store: RunStore, now: float | None = None) -> 
 
 
 def _failing(last: Run, store: RunStore) -> Problem:
-    """The failures in a row, up to the last run."""
+    """Return the problem of a task whose latest runs failed."""
     first, count = last, 0
-    for run in store.find(Query(task=last.task, limit=MOST_FAILURES)):
+    for run in store.find(Query(task=last.task, limit=MAX_FAILURES)):
         if run.trigger == "manual" and (run.dry_run or run.reason == "refused"):
             continue
         if run.status in BAD:
@@ -120,17 +119,17 @@ def _hangs(settings: Settings, now: float) -> list[Problem]:
     found = []
     held, beat = scheduler(settings), last_heartbeat(settings)
     if held is not None and beat is not None and now - beat.tick > OVERDUE:
-        told = "`flows cron run` did not look at the clock; stop it and start it again"
-        found.append(Problem("", HANGS, beat.tick, told))
-    still = standstill(settings.state_path, now)
-    if still is not None:
-        found.append(Problem("", HANGS, still.since, f"{still.message}; {still.help}"))
+        message = "`flows cron run` is not responding; restart it"
+        found.append(Problem("", HANGS, beat.tick, message))
+    hanging = find_hanging_worker(settings.state_path, now)
+    if hanging is not None:
+        found.append(Problem("", HANGS, hanging.since, f"{hanging.message}; {hanging.help}"))
     return found
 
 
 def _unusable(settings: Settings) -> list[Problem]:
-    """Files of the state that this user cannot use, in one line: `flows check` names each."""
-    found = [each for each in foreign_files(settings) if each.mine]
+    """Return state files that this user cannot use, as one problem; `flows check` lists each."""
+    found = [each for each in foreign_files(settings) if each.is_own]
     if not found:
         return []
     more = f"; and {len(found) - 1} more: flows check" if len(found) > 1 else ""

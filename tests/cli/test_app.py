@@ -4,11 +4,12 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
 from scflows.cli.app import ALIASES, PANELS, Group, build_app, run_app
 from scflows.cli.options import Options, take_options
@@ -77,15 +78,15 @@ def test_the_version_is_told(flows: Callable[..., Any]) -> None:
 @pytest.mark.parametrize(
     ("words", "message", "help"),
     [
-        ("hsitory", "there is no command 'hsitory'", "did you mean 'history'?"),
-        ("history --limt 3", "there is no option --limt", "did you mean --limit?"),
-        ("history --jso", "there is no option --jso", "did you mean --json?"),
+        ("hsitory", "no such command 'hsitory'", "did you mean 'history'?"),
+        ("history --limt 3", "no such option --limt", "did you mean --limit?"),
+        ("history --jso", "no such option --jso", "did you mean --json?"),
         ("history --limit many", "invalid value for '--limit'", "see: flows history --help"),
         ("runs", "missing command", "see: flows runs --help"),
         ("runs show", "missing argument 'RUN'", "see: flows runs show --help"),
         ("logs x --since", "option '--since' requires an argument", "see: flows logs --help"),
-        ("--color blue history", "--color 'blue' is none of", "such as --color never"),
-        ("history --home /no/such/folder", "workspace '/no/such/folder' is no folder", "flows init"),
+        ("--color blue history", "--color must be one of auto, always, never, not 'blue'", "for example --color never"),
+        ("history --home /no/such/folder", "workspace '/no/such/folder' is not a directory", "flows init"),
     ],
 )
 def test_wrong_usage_names_what_and_what_to_do(
@@ -118,7 +119,7 @@ def test_a_bug_is_told_in_a_line_and_its_traceback_is_kept(
     monkeypatch.setitem(PANELS["RUN"], "history", lambda: nothing["surprise"])
     assert run_app(["history"]) == 3
     said = capsys.readouterr()
-    assert said.err.splitlines()[0] == "error: a bug of flows: KeyError: 'surprise'"
+    assert said.err.splitlines()[0] == "error: internal error: KeyError: 'surprise'"
     saved = Path(said.err.split("traceback in ")[1].strip())
     assert saved.is_relative_to(tmp_path / "state/scflows")
     assert "surprise" in saved.read_text()
@@ -187,3 +188,22 @@ def test_the_shell_is_offered_nothing_when_something_is_broken(
     (tmp_path / "state/scflows/history.sqlite").write_text("this is no database, and never was one")
     answer = flows(_FLOWS_COMPLETE="complete_bash", COMP_WORDS="flows runs show ", COMP_CWORD="3")
     assert (answer.out.split(), answer.err) == ([], "")
+
+
+def _groups(words: tuple[str, ...], command: Any) -> Iterator[tuple[str, Any]]:
+    if hasattr(command, "commands"):
+        yield " ".join(words), command
+        for name, inner in command.commands.items():
+            yield from _groups((*words, name), inner)
+
+
+def test_the_help_of_each_command_fits_a_line_of_80_columns() -> None:
+    cut = []
+    for name, group in _groups(("flows",), typer.main.get_command(build_app())):
+        text = group.get_help(group.context_class(group, info_name=name, terminal_width=80))
+        lines = [line.split() for line in text.splitlines()]
+        for word, command in group.commands.items():
+            summary = command.get_short_help_str(1000)
+            if not command.hidden and [word, *summary.split()] not in lines:
+                cut.append(f"{name} {word}: {summary}")
+    assert not cut

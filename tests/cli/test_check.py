@@ -110,7 +110,7 @@ def test_as_cron_runs_a_task_and_shows_its_log(flows, scheduled) -> None:
     assert " started: flow report.yml" in answer.out
     last = answer.out.splitlines()[-1]
     assert last.startswith("success · run ")
-    assert last.endswith(" · exit status 0")
+    assert last.endswith(" · exit code 0")
     assert len(flows("history", "report").out.splitlines()) == 1
 
 
@@ -142,7 +142,7 @@ def test_as_cron_of_what_is_not_there_is_wrong_usage(flows, scheduled, name) -> 
 def test_status_ends_with_1_when_nobody_starts_the_tasks(flows, scheduled) -> None:
     answer = flows("cron", "status")
     assert answer.code == 1
-    assert "driver\tnone: no task starts\n" in answer.out
+    assert "driver\tnone: no tasks are started\n" in answer.out
     found = json.loads(flows("cron", "status", "--json").out)
     assert found["driver"] is None
     assert found["tabfile"] == {"entries": 1}

@@ -135,7 +135,7 @@ def test_tasks_that_are_gone_do_not_come_back_with_a_backup_and_are_named(flows:
     assert flows("remove-task", "one").code == 0
     answer = flows("crontab", "restore", "1", "--yes")
     assert answer.code == 0
-    assert "that are no more: one;" in answer.err
+    assert "that no longer exist: one;" in answer.err
     assert [line.rpartition(" ")[2] for line in tab.block] == ["two"]
 
 
@@ -493,7 +493,7 @@ def test_a_cron_that_a_line_for_the_boot_would_end_is_given_none(
     (workspace / "tasks" / "owing.yml").write_text("schedule: {every: 1h, catch_up: last}\nsteps: []\n")
     assert flows("manual-schedule", "owing.yml").code == 0
     assert [line.rpartition(" ")[2] for line in tab.block] == ["owing"]
-    assert "no line sees to them" not in flows("check").out
+    assert "the @reboot line is missing" not in flows("check").out
 
 
 def test_a_block_that_shall_be_seen_to_no_more_is_told_and_first_taken_off(flows: Flows, tab: Tab) -> None:

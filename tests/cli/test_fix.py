@@ -60,9 +60,9 @@ def test_all_of_it_is_mended_and_told_and_then_there_is_nothing_left(
 ) -> None:
     fixed = told(flows("check", "--fix"), "fixed")
     assert set(fixed) == {"folders", "modes", "leftovers", "locks", "crontab"}
-    assert fixed["folders"] == f"make {workspace / 'data'}"
+    assert fixed["folders"] == f"create {workspace / 'data'}"
     assert "mode 0644 → 0600" in fixed["modes"]
-    assert "take in the lines outside: two" in fixed["crontab"]
+    assert "move lines into the block: two" in fixed["crontab"]
     assert tab.foreign == FIRST
     assert sorted(line.rpartition(" ")[2] for line in tab.block) == ["one", "two"]
     assert stat.S_IMODE((workspace / ".env").stat().st_mode) == 0o600
@@ -89,7 +89,7 @@ def test_what_is_its_owner_s_to_decide_is_told_and_left(flows: Flows, tab: Tab, 
     before = tab.content
     answer = flows("check", "--fix")
     assert answer.code == 1
-    assert "not mended: the marks of our block" in told(answer, "warn")["crontab"]
+    assert "not fixed: the marks of our block" in told(answer, "warn")["crontab"]
     assert tab.content == before
 
 

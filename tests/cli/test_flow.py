@@ -69,7 +69,7 @@ def test_files_folders_and_names_may_be_named_from_anywhere(broken: Path, flows:
 def test_a_missing_file_is_told_beside_the_others(broken: Path, flows: Flows) -> None:
     answer = flows("validate", "none.yml", "tasks/sub/report.yml")
     assert answer.code == 2
-    assert answer.out.startswith("none.yml: error: there is no such flow file\n")
+    assert answer.out.startswith("none.yml: error: flow file not found\n")
     assert answer.out.endswith("1 file, 4 errors, 1 warning\n")
 
 
@@ -111,7 +111,7 @@ def test_without_a_flows_folder_there_is_one_error(workspace: Path, flows: Flows
         assert (answer.code, answer.out) == (4, "")
         assert (
             answer.err
-            == f"error: there is no flows folder {workspace}/tasks\n  help: make a workspace with: flows init DIR\n"
+            == f"error: flows folder {workspace}/tasks not found\n  help: create a workspace: flows init DIR\n"
         )
 
 

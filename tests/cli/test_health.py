@@ -81,12 +81,12 @@ def hook(workspace: Path) -> None:
 
 
 def test_tasks_that_do_well_are_told_in_a_line(flows, scheduled, ran):
-    assert flows("health").out == "all is well: 0 tasks\n"
+    assert flows("health").out == "No problems: 0 tasks.\n"
     scheduled("new", hours=0)
     scheduled("hourly")
     ran()
     answer = flows("health")
-    assert (answer.code, answer.out) == (0, "all is well: 2 tasks\n")
+    assert (answer.code, answer.out) == (0, "No problems: 2 tasks.\n")
     answer = flows("health", "--json")
     assert json.loads(answer.out) == {
         "schema": 1,
@@ -194,7 +194,7 @@ def test_what_is_expected_is_set_by_options_and_by_the_flow(flows, workspace, se
     assert [(each["start_within"], each["end_within"]) for each in shown] == [(1200.0, 90.0), (3600.0, 90.0)]
     answer = flows("edit", "own", "--end-within", "2h")
     assert "end_within 90 s → 7200 s" in answer.out
-    assert "expected\tto start within 20 min of its slot, to end within 2 h" in flows("show", "own").out
+    assert "expected\tstarts within 20 min of its slot, ends within 2 h" in flows("show", "own").out
     assert flows("auto-schedule", "--once").code in (0, 6)
 
 

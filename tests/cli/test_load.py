@@ -87,7 +87,7 @@ def test_rebalance_moves_few_and_only_those_whose_slots_are_ours(longer, flows, 
         assert before != after
     again = flows("rebalance", "--yes")
     assert again.code == 0
-    assert again.out.startswith("nothing to move")
+    assert again.out.startswith("Nothing to move.")
     assert planned(settings) == now
 
 
@@ -98,8 +98,8 @@ def test_rebalance_asks_first_and_a_dry_run_changes_nothing(longer, flows, setti
     assert "--yes" in refused.err
     shown = flows("rebalance", "--dry-run", "--exit-code")
     assert shown.code == 10
-    assert "runs at once" in shown.out
-    assert "a plan from scratch" in shown.out
+    assert "Peak concurrency: " in shown.out
+    assert "placed from scratch" in shown.out
     assert planned(settings) == longer
     assert Path(settings.tabfile).read_bytes() == tab
 

@@ -161,7 +161,7 @@ def test_a_person_is_asked_and_above_twenty_the_number_must_be_typed(
     screen = a_screen(monkeypatch)
     monkeypatch.setattr("sys.stdin", Screen(typed + "\n"))
     assert output().confirm(count, f"remove {count} tasks", False) is agreed
-    assert screen.getvalue().startswith(f"remove {count} tasks?")
+    assert screen.getvalue().startswith(f"Remove {count} tasks?")
 
 
 @pytest.mark.parametrize(("environment", "options"), [({"CI": "true"}, {}), ({}, {"no_input": True})])
@@ -172,5 +172,5 @@ def test_nobody_is_asked_in_ci_or_when_told_so(
     monkeypatch.setattr("sys.stdin", Screen("y\n"))
     with pytest.raises(UsageError) as caught:
         output(environment, **options).confirm(2, "remove 2 tasks", False)
-    assert caught.value.help == "add --yes to do it"
+    assert caught.value.help == "add --yes to confirm"
     assert output(environment, **options).confirm(2, "remove 2 tasks", True)

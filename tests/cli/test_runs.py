@@ -82,7 +82,7 @@ def test_a_run_is_found_by_its_slot(past: list[Run], flows: Flows) -> None:
     [
         ("history rian", 4, "did you mean 'rain'?"),
         ("history --status failled", 2, "did you mean 'failed'?"),
-        ("history --since soon", 2, "such as"),
+        ("history --since soon", 2, "for example"),
         ("runs show 0000", 4, "flows history"),
         ("runs stop 0000", 4, "flows history"),
         ("logs rian", 4, "did you mean 'rain'?"),
@@ -113,21 +113,21 @@ def test_on_a_terminal_the_history_is_a_table_with_its_zone(past: list[Run], ter
     assert "SLOT (Europe/Madrid)" in header
     assert past[3].id in newest
     assert "\x1b[32msuccess" in newest
-    assert "no such runs" in terminal.run("history", "wind", "--status", "success").text
+    assert "No matching runs." in terminal.run("history", "wind", "--status", "success").text
 
 
 def test_pruning_tells_how_many_asks_and_keeps_the_rest(past: list[Run], flows: Flows, terminal: Any) -> None:
     prune = ("runs", "prune", "--older-than", "90d")
-    assert flows(*prune, "--dry-run").out.startswith("would remove 1 run ")
+    assert flows(*prune, "--dry-run").out.startswith("Would remove 1 run ")
     refused = flows(*prune)
     assert (refused.code, refused.out) == (2, "")
     assert "add --yes" in refused.err
     shown = terminal.run(*prune, answers={"[y/N]": "n"})
-    assert "nothing was removed" in shown.text
+    assert "No run was removed." in shown.text
     assert len(flows("history").out.splitlines()) == 4
     shown = terminal.run(*prune, answers={"[y/N]": "y"})
     assert shown.code == 0
-    assert "removed 1 run " in shown.text
+    assert "Removed 1 run " in shown.text
     assert json.loads(flows(*prune, "--yes", "--json").out)["removed"] == 0
     assert len(flows("history").out.splitlines()) == 3
 
@@ -136,7 +136,7 @@ def test_a_run_that_goes_on_is_stopped(running: tuple[Any, str], flows: Flows) -
     process, run = running
     assert flows("history", "--status", "running").out.startswith(run)
     answer = flows("runs", "stop", run)
-    assert answer.out == f"run {run} was told to stop · flows runs show {run}\n"
+    assert answer.out == f"Stopping run {run} · flows runs show {run}\n"
     assert process.wait(60) == 143
     process.communicate()
     assert flows("history").out.split("\t")[5] == "cancelled"

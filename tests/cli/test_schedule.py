@@ -483,7 +483,7 @@ def test_a_repair_writes_the_lines_and_changes_no_task(flows, crontab, tree):
     line = next(line for line in good.decode().splitlines() if line.endswith("# odd"))
     changed = good.replace(b"# daily", b"# daily2") + f"{line}\n".encode()
     crontab.write_bytes(changed)
-    assert "would end with 6" in flows("disable", "odd", "--dry-run").err
+    assert "would exit with 6" in flows("disable", "odd", "--dry-run").err
     assert flows("repair", "--dry-run").code == 0
     assert crontab.read_bytes() == changed
     assert flows("repair").code == 0
@@ -494,7 +494,7 @@ def test_a_plan_says_how_to_apply_it_and_quiet_hides_no_error(flows, crontab, tr
     answer = flows("edit", "--dry-run", "nope", "--every", "1h")
     assert answer.code == 4
     told = flows("manual-schedule", "plain.yml", "--dry-run", "--cron", "1 2 * * *").out
-    assert "apply it: flows manual-schedule plain.yml --cron '1 2 * * *'" in told
+    assert "Apply it: flows manual-schedule plain.yml --cron '1 2 * * *'" in told
     (tree / "daily.yml").write_text("schedule: {every: 1d}\nsteps: [{name: s, type: jqq}]\n")
     answer = flows("auto-schedule", "--once", "-q")
     assert (answer.code, answer.out) == (1, "")

@@ -130,7 +130,7 @@ def test_a_folder_that_is_gone_is_told(environment: dict[str, str], tmp_path: Pa
     done = subprocess.run(["/bin/sh", "-c", script], env=environment, capture_output=True, text=True, timeout=60)
 
     assert done.returncode == 2
-    assert "the current folder is gone" in done.stderr
+    assert "the current folder no longer exists" in done.stderr
 
 
 def test_a_new_workspace_is_told_without_an_empty_column(flows: Flows, tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def test_a_program_that_cron_does_not_find_is_named(machine, monkeypatch) -> Non
     assert trial.code == 1
     assert trial.run is not None
     assert trial.run.status == "failed"
-    assert trial.lacking == [
+    assert trial.missing == [
         f"step 'one': cron does not find the program 'measure' (its PATH is /usr/bin:/bin): write {tool} in the step"
     ]
 

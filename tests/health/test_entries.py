@@ -38,7 +38,7 @@ def test_a_crontab_without_the_block_is_a_failure(machine, one) -> None:
     machine.holds(b"5 4 * * * true\n")
     finding = one(entries.block)
     assert finding.level == FAIL
-    assert "has no block" in finding.text
+    assert "missing from the crontab" in finding.text
 
 
 def test_without_a_block_all_is_well_while_our_scheduler_runs(machine, one) -> None:
@@ -57,7 +57,7 @@ def test_lines_of_ours_outside_the_block_are_named(machine) -> None:
     machine.holds(tab + line(replace(task, name="stray"), sys.executable).encode() + b"\n")
     findings = list(entries.block(machine.installation()))
     assert (findings[0].level, findings[1].level) == (WARN, OK)
-    assert "outside the block in the crontab: stray" in findings[0].text
+    assert "in the crontab outside the block: stray" in findings[0].text
 
 
 def test_marks_that_are_no_pair_are_a_failure(machine) -> None:
@@ -84,7 +84,7 @@ def test_tabfile_and_task_files_that_differ_are_failures(machine) -> None:
     told = [(finding.level, finding.text) for finding in findings]
     assert [level for level, _ in told] == [FAIL, FAIL, FAIL, WARN]
     assert "broken.json" in told[0][1]
-    assert told[1][1].startswith("gone is on the tabfile")
+    assert told[1][1].startswith("gone is in the tabfile")
     assert told[2][1].startswith("alone has a task file")
     assert told[3][1].startswith("paused is paused")
 
@@ -109,7 +109,7 @@ def test_an_interpreter_that_is_gone_is_a_failure(machine, one) -> None:
     retold(machine, sys.executable, "/nowhere/python")
     finding = one(entries.interpreters)
     assert finding.level == FAIL
-    assert "/nowhere/python: there is no such program" in finding.text
+    assert "/nowhere/python: no such program" in finding.text
 
 
 def test_an_interpreter_without_scflows_is_a_failure(machine, one) -> None:
@@ -136,8 +136,8 @@ def test_a_line_that_leads_to_another_state_folder_is_a_failure(machine, one) ->
     ("schedules", "told"),
     [
         (["30 * * * *"] * 30, None),
-        (["30 * * * *"] * 31, "31 lines start at the same times, 30 * * * *: "),
-        ([f"{number % 60} {number // 60} * * *" for number in range(301)], "301 tasks with a line each: "),
+        (["30 * * * *"] * 31, "31 lines have the same times, 30 * * * *: "),
+        ([f"{number % 60} {number // 60} * * *" for number in range(301)], "301 tasks with one line each: "),
     ],
 )
 def test_lines_that_cron_starts_in_a_crowd_are_told_with_the_other_form(machine, schedules, told) -> None:

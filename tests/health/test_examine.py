@@ -14,8 +14,8 @@ def test_a_sound_installation_has_no_failure_and_no_warning(machine) -> None:
     findings = examine(machine.installation())
     assert {finding.level for finding in findings} <= {OK, SKIP}, findings
     told = "\n".join(finding.text for finding in findings)
-    assert "1 task, same as the tabfile; 2 foreign lines left alone" in told
-    assert "the system's cron is alive (cron, process 7)" in told
+    assert "1 task, same as the tabfile; 2 other lines not touched" in told
+    assert "the system's cron is running (cron, process 7)" in told
 
 
 def test_checks_change_nothing(machine, tmp_path) -> None:

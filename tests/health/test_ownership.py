@@ -30,7 +30,7 @@ def test_files_that_sudo_left_behind_are_named_with_the_command_that_mends_it(ma
     finding = one(ownership.files)
     owner = ownership._name(os.getuid())
     assert finding.level == FAIL
-    assert finding.text == f"{state}/turn.lock belongs to {owner}: {SOMEBODY} cannot use it"
+    assert finding.text == f"{state}/turn.lock belongs to {owner}, so {SOMEBODY} cannot use it"
     assert finding.help == f"sudo chown {SOMEBODY} {state}/turn.lock"
     without(monkeypatch, state / "places")
     assert one(ownership.files).help == f"sudo chown -R {SOMEBODY} {state}/places"
@@ -46,7 +46,7 @@ def test_many_of_them_are_mended_by_one_command(machine, monkeypatch) -> None:
     *first, last = ownership.files(machine.installation())
     assert [each.text.split(" ")[0] for each in first] == [str(path) for path in paths[:8]]
     assert last.text == "12 more like these"
-    assert last.help == f"all at once: sudo chown -R {SOMEBODY} {machine.settings.state_path}"
+    assert last.help == f"fix all: sudo chown -R {SOMEBODY} {machine.settings.state_path}"
 
 
 def test_a_file_whose_mode_is_in_the_way_is_opened(machine, one, monkeypatch) -> None:
@@ -60,7 +60,7 @@ def test_a_file_whose_mode_is_in_the_way_is_opened(machine, one, monkeypatch) ->
     if user == 0:
         os.chown(path, SOMEBODY, -1)
     finding = one(ownership.files)
-    assert finding.text == f"{path} belongs to ana, and its mode keeps ana from using it"
+    assert finding.text == f"{path} belongs to ana, but its mode keeps ana from using it"
     assert finding.help == f"chmod u+rwX {path}"
 
 

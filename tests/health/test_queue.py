@@ -20,7 +20,7 @@ LATER = 600.0
 
 @pytest.fixture
 def waits(machine) -> Iterator[QueueEntry]:
-    """A run that could start, and a process that hands out turns: this one, which has not looked since."""
+    """A queued run that could start, and a queue worker, this process, that does not respond."""
     settings = machine.settings
     ticket = QueueEntry(0, SLOT, "report", "0" * 16)
     waiting = QueuedRun(
@@ -35,15 +35,15 @@ def waits(machine) -> Iterator[QueueEntry]:
     lock.release()
 
 
-def test_whoever_hands_out_turns_and_does_nothing_is_named(machine, waits, one) -> None:
-    assert one(queue.turns).level == OK
+def test_a_queue_worker_that_does_not_respond_is_named(machine, waits, one) -> None:
+    assert one(queue.queue).level == OK
     silent = os.stat(os.path.join(machine.settings.state_path, "turn.lock")).st_mtime
     machine.now = silent + LATER
-    finding = one(queue.turns)
+    finding = one(queue.queue)
     assert finding.level == FAIL
-    assert finding.text.startswith(f"process {os.getpid()} hands out turns, and has not looked since 20")
-    assert finding.text.endswith("; 1 run waits, though there is a place")
-    assert finding.help.startswith(f"end it: kill -9 {os.getpid()}; ")
+    assert finding.text.startswith(f"the queue worker (process {os.getpid()}) has not responded since 20")
+    assert finding.text.endswith("; 1 run is waiting although a permit is free")
+    assert finding.help.startswith(f"kill it: kill -9 {os.getpid()}; ")
     store = open_store(machine.settings)
     try:
         found = condition(machine.settings, store, machine.now)
@@ -56,14 +56,14 @@ def test_whoever_hands_out_turns_and_does_nothing_is_named(machine, waits, one) 
 def test_it_is_no_standstill_where_nothing_could_be_started(machine, waits, one) -> None:
     state = machine.settings.state_path
     machine.now += LATER
-    assert one(queue.turns).level == FAIL
+    assert one(queue.queue).level == FAIL
     place = acquire_permit(state, 1)
     assert place is not None
-    assert one(queue.turns).level == OK
+    assert one(queue.queue).level == OK
     place.release()
     mutex = backlog.Lock(backlog.mutex_folder(machine.settings.lock_path), "db")
     assert mutex.acquire("other")
-    assert one(queue.turns).level == OK
+    assert one(queue.queue).level == OK
     mutex.release()
     os.unlink(os.path.join(state, "backlog", waits.name))
-    assert list(queue.turns(machine.installation())) == []
+    assert list(queue.queue(machine.installation())) == []

@@ -199,5 +199,5 @@ def test_prune_goes_by_the_settings_unless_told_otherwise(ran, flows, configure)
     told = json.loads(flows("runs", "prune", "--dry-run", "--json").out)
     assert told == {"dry_run": True, "removed": 2, "before": None}
     answer = flows("runs", "prune", "--yes")
-    assert answer.out == "removed 2 runs beyond what is kept · flows history\n"
+    assert answer.out == "Removed 2 runs beyond the retention limits · flows history\n"
     assert len(flows("history").out.splitlines()) == 1

@@ -151,7 +151,7 @@ def test_a_log_of_an_id_that_several_runs_have_says_so(flows: Flows, task: Task)
     answer = flows("logs", "01")
 
     assert answer.code == 4
-    assert "more than one run begins with '01'" in answer.err
+    assert "more than one run starts with '01'" in answer.err
 
 
 @pytest.mark.parametrize(
@@ -199,7 +199,7 @@ def test_every_documented_setting_can_be_asked_for(flows: Flows, name: str) -> N
     answer = flows("config", name, **{name: "/x"} if name.startswith("SQL") else {})
 
     assert answer.code in (0, 2)
-    assert "no setting" not in answer.err
+    assert "not found" not in answer.err
 
 
 def test_paths_that_follow_from_another_setting_come_from_there(flows: Flows) -> None:

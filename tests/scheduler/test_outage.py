@@ -90,7 +90,7 @@ def test_three_slots_are_missed_and_there_is_one_alert_and_one_recovery(at, hour
         assert told(workspace, at_least=1) == ["on_failure"]
     for hour in ("14", "15"):
         assert at(f"{hour}:00:01", "run", "--task", "hourly").code == 0
-    assert at("15:30:00", "health").out == "all is well: 1 task\n"
+    assert at("15:30:00", "health").out == "No problems: 1 task.\n"
     assert slots(at, "15:31:00") == {
         "09:00": ["success"],
         "10:00": ["success"],
@@ -111,7 +111,7 @@ def test_three_slots_are_caught_up_and_there_is_one_alert_and_one_recovery(at, h
     while log.read_text().count(" success after ") < 6 and time.monotonic() < ends:
         time.sleep(0.05)
     assert at("15:00:01", "run", "--task", "hourly").code == 0
-    assert at("15:30:00", "health").out == "all is well: 1 task\n"
+    assert at("15:30:00", "health").out == "No problems: 1 task.\n"
     answers = slots(at, "15:31:00")
     assert Counter(status for each in answers.values() for status in each) == {"success": 7}
     assert list(answers) == [f"{hour:02}:00" for hour in range(9, 16)]
@@ -123,7 +123,7 @@ def test_at_boot_what_is_owed_is_made_up_and_what_was_missed_is_told(at, hourly,
     (workspace / "tasks/other.yml").write_text('schedule: {cron: "10 * * * *"}\nsteps: []\n')
     assert at("10:20:00", "manual-schedule", "other.yml").code == 0
     answer = at("13:30:00", "cron", "boot", "--after", "0s", "--state", settings.state_path)
-    assert (answer.code, answer.out, answer.err) == (0, "made up for 3 slots\n", "")
+    assert (answer.code, answer.out, answer.err) == (0, "Caught up 3 missed slots.\n", "")
     answers = slots(at, "13:31:00")
     assert answers == {f"{hour:02}:00": ["success"] for hour in range(9, 14)}
     missed = [item["reason"] for item in json.loads(at("13:31:00", "history", "other", "--json").out)["items"]]
@@ -132,13 +132,13 @@ def test_at_boot_what_is_owed_is_made_up_and_what_was_missed_is_told(at, hourly,
     calls = [json.loads(line) for line in (workspace / "data/told.json").read_text().splitlines()]
     assert [call["hook"] for call in calls if call["task"] == "other"] == ["on_failure"]
     again = at("13:32:00", "cron", "boot", "--after", "0s", "--state", settings.state_path)
-    assert again.out == "made up for 0 slots\n"
+    assert again.out == "Caught up 0 missed slots.\n"
 
 
 def test_at_boot_a_state_folder_that_is_away_is_told(flows, tmp_path):
     answer = flows("cron", "boot", "--after", "0s", "--state", str(tmp_path / "gone"))
     assert answer.code == 5
-    assert f"the state folder {tmp_path}/gone is not there" in answer.err
+    assert f"the state folder {tmp_path}/gone does not exist" in answer.err
 
 
 def test_at_boot_a_state_folder_may_come_within_the_time_that_is_waited(settings, monkeypatch):
@@ -168,5 +168,5 @@ def test_told_to_stop_nothing_is_made_up_at_boot(at, hourly, environment, worksp
     while not int(heard.read_text().partition("SigCgt:")[2].split()[0], 16) & 1 << 14 and time.monotonic() < ends:
         time.sleep(0.02)
     process.terminate()
-    assert process.communicate(timeout=30)[0] == "made up for 0 slots\n"
+    assert process.communicate(timeout=30)[0] == "Caught up 0 missed slots.\n"
     assert set(slots(at, "10:01:00")) == {"09:00", "10:00"}

@@ -98,9 +98,9 @@ def test_a_time_that_is_no_slot_is_refused(flows, task) -> None:
     slot = slots_before(task(), 3.5)[0]
     odd, future = flows("run", "one", "--slot", str(slot + 60)), flows("run", "one", "--slot", str(slot + 6 * HOUR))
     assert (odd.code, future.code) == (2, 2)
-    assert "is no slot of the task 'one' (hourly at :" in odd.err
-    assert "those next to it are" in odd.err
-    assert "is yet to come" in future.err
+    assert "is not a slot of task 'one' (hourly at :" in odd.err
+    assert "the nearest slots are" in odd.err
+    assert "is in the future" in future.err
     assert flows("run", "one", "--slot", str(slot + 60), "--force").code == 0
     # Known by now, as those of an earlier schedule are.
     assert flows("run", "one", "--slot", str(slot + 60)).code == 0
@@ -111,7 +111,7 @@ def test_missed_slots_are_made_up_oldest_first(flows, task, workspace, policy, c
     slots = slots_before(task(catch_up=policy), 3.5)[-count:]
     answer = flows("cron", "catch-up")
     assert answer.code == 0
-    assert f"made up for {count} slot" in answer.err + answer.out
+    assert f"Caught up {count} missed slot" in answer.err + answer.out
     made_up = [run for run in history(flows) if run["trigger"] == "catch_up"]
     assert [(epoch(run), run["status"]) for run in made_up] == [(slot, "success") for slot in slots]
     # In their order, each with its own time.

@@ -339,7 +339,7 @@ def test_all_commands_know_the_tasks_of_the_one_line(flows: Flows, workspace: Pa
     rows = {line.split("\t")[0]: line.split("\t")[1] for line in flows("list-tasks").out.splitlines()}
     assert rows == {"one": "paused"}
     check = flows("check")
-    assert "not on the tabfile" not in check.out
+    assert "missing from the tabfile" not in check.out
     # The form is kept, also with nothing on the crontab, until it is said otherwise.
     assert flows("clear-tasks", "--yes").code == 0
     assert flows("auto-schedule", "--once").code == 0
