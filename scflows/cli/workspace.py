@@ -29,7 +29,7 @@ def init(
     top = os.path.abspath(os.path.join(os.path.expanduser(base), os.path.expanduser(folder)))
     placed = make_workspace(top, force)
     items = [
-        {"what": Status(each.what), "path": os.path.relpath(each.path, top), "backup": each.backup or None}
+        {"what": Status(each.action), "path": os.path.relpath(each.path, top), "backup": each.backup or None}
         for each in placed
     ]
     more = {"workspace": top}

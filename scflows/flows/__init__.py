@@ -1,1 +1,1 @@
-"""Flow files: the model, the parser, the loader, the schema."""
+"""Flow files: the model, the parser, the loader, the JSON Schema."""

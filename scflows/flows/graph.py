@@ -1,4 +1,4 @@
-"""Which steps can start: order by `needs`. Knows steps by their numbers; pure."""
+"""The order of steps by `needs`: which steps can start. Steps are numbers; nothing here has side effects."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
 
 class Graph:
-    """The order of steps, of which each has the numbers of those it needs. The order in the list breaks ties."""
+    """The progress through steps, each with the numbers of the steps it needs; ties are broken by list order."""
 
     def __init__(self, needs: Sequence[Sequence[int]]) -> None:
         self._open = [set(each) for each in needs]
@@ -19,11 +19,11 @@ class Graph:
         self._left = set(range(len(needs)))
 
     def first(self) -> list[int]:
-        """The steps that need nothing."""
+        """Return the steps that need no others."""
         return [number for number, needed in enumerate(self._open) if not needed and number in self._left]
 
     def ended(self, number: int) -> list[int]:
-        """The steps that can start now that this one has ended well."""
+        """Return the steps that can start now that this one has succeeded."""
         self._left.discard(number)
         ready = []
         for each in self._after[number]:
@@ -33,7 +33,7 @@ class Graph:
         return ready
 
     def failed(self, number: int) -> list[int]:
-        """The steps that can never start now that this one has failed, in order."""
+        """Return the steps that can never start now that this one has failed, in order."""
         self._left.discard(number)
         lost: set[int] = set()
         reached = [number]
@@ -47,44 +47,44 @@ class Graph:
 
 
 def cycle(needs: Sequence[Sequence[int]]) -> list[int]:
-    """The steps of one cycle, in the order in which each needs the next; empty when there is none."""
-    state = [0] * len(needs)  # 1: on the way here, 2: known to be sound
+    """Return the steps of one cycle, each needing the next; empty if there is none."""
+    state = [0] * len(needs)  # 1: on the current path, 2: known to have no cycle
     for start in range(len(needs)):
-        way: list[tuple[int, Iterator[int]]] = []
+        path: list[tuple[int, Iterator[int]]] = []
         if state[start] == 0:
             state[start] = 1
-            way.append((start, iter(needs[start])))
-        while way:
-            number, rest = way[-1]
+            path.append((start, iter(needs[start])))
+        while path:
+            number, rest = path[-1]
             following = next(rest, None)
             if following is None:
                 state[number] = 2
-                way.pop()
+                path.pop()
             elif state[following] == 1:
-                numbers = [each for each, _ in way]
+                numbers = [each for each, _ in path]
                 return numbers[numbers.index(following) :]
             elif state[following] == 0:
                 state[following] = 1
-                way.append((following, iter(needs[following])))
+                path.append((following, iter(needs[following])))
     return []
 
 
 def unrelated(needs: Sequence[Sequence[int]], numbers: Sequence[int]) -> tuple[int, int] | None:
-    """Two of `numbers` neither of which needs the other, directly or through others. `needs` has no cycle."""
-    for place, one in enumerate(numbers):
-        for other in numbers[place + 1 :]:
+    """Return two of `numbers` neither of which needs the other, even indirectly. `needs` must have no cycle."""
+    for index, one in enumerate(numbers):
+        for other in numbers[index + 1 :]:
             if not _reaches(needs, one, other) and not _reaches(needs, other, one):
                 return one, other
     return None
 
 
 def _reaches(needs: Sequence[Sequence[int]], start: int, goal: int) -> bool:
-    seen, way = {start}, [start]
-    while way:
-        for each in needs[way.pop()]:
+    seen, path = {start}, [start]
+    while path:
+        for each in needs[path.pop()]:
             if each == goal:
                 return True
             if each not in seen:
                 seen.add(each)
-                way.append(each)
+                path.append(each)
     return False

@@ -1,4 +1,4 @@
-"""A JSON Schema of flow files, from which editors offer what may be written and mark what may not.
+"""The JSON Schema of flow files, for completion and validation in editors.
 
 Draft 2020-12, https://json-schema.org/draft/2020-12/json-schema-core
 """
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     Schema = dict[str, Any]
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-#: Its name in a flows folder, where the first line of each shipped flow points to.
+#: The name of the schema file in a flows folder; the first line of each shipped flow refers to it.
 SCHEMA_FILE = "flow.schema.json"
 WORDS = {
     "text": "string",
@@ -37,7 +37,7 @@ WORDS = {
     "mapping": "object",
     "null": "null",
 }
-#: What a step inside a step may have; the rest is the outer one's.
+#: The properties of a step inside another step.
 INNER = ("name", "type", "jq_expression", "jq_output")
 INNER_STEP = {"$ref": "#/$defs/inner_step"}
 
@@ -47,13 +47,13 @@ def _closed(properties: Mapping[str, Any], *required: str) -> Schema:
     return {**closed, "additionalProperties": False}
 
 
-#: What values look like inside, by step type and option, where the kind of the option does not say it.
+#: Additional constraints on values, by step type and option.
 SHAPES: dict[tuple[str, str], Schema] = {
     ("switch", "cases"): {
         "items": _closed(
             {
                 "when": {
-                    "description": "a regular expression that must match from the start of the value's text",
+                    "description": "a regular expression that must match at the start of the value's text",
                     "type": ["string", "number", "boolean", "null"],
                 },
                 "step": INNER_STEP,
@@ -66,8 +66,8 @@ SHAPES: dict[tuple[str, str], Schema] = {
     ("rest", "authentication"): _closed(
         {
             "type": {"enum": ["basic", "token", "api-key", "api_key"]},
-            "secret": {"description": "its name in secrets.yml", "type": "string"},
-            "bearer": {"description": "the word before a token", "type": "string", "default": "Bearer"},
+            "secret": {"description": "the name of the secret", "type": "string"},
+            "bearer": {"description": "the prefix of the token", "type": "string", "default": "Bearer"},
         },
         "type",
         "secret",
@@ -75,9 +75,9 @@ SHAPES: dict[tuple[str, str], Schema] = {
     ("rest", "paginate"): _closed(
         {
             "by": {"enum": ["link", "page", "offset", "cursor"]},
-            "param": {"description": "the parameter that says which page", "type": "string"},
-            "next": {"description": "a jq program: the next cursor or uri", "type": "string"},
-            "items": {"description": "a jq program: the items of a page", "type": "string"},
+            "param": {"description": "the query parameter for the page", "type": "string"},
+            "next": {"description": "a jq program that returns the next cursor or uri", "type": "string"},
+            "items": {"description": "a jq program that returns the items of a page", "type": "string"},
             "max_pages": {"type": "integer", "minimum": 1},
         },
         "by",
@@ -93,7 +93,7 @@ SHAPES: dict[tuple[str, str], Schema] = {
 
 
 def flow_schema(types: Iterable[StepType] | None = None) -> Schema:
-    """The schema of flow files with these step types; with all that are installed unless given."""
+    """Return the schema of flow files with these step types (default: all installed types)."""
     known = [each for each in (all_step_types() if types is None else types) if not each.problem]
     top = _properties(FLOW_PROPERTIES)
     top["steps"]["items"] = {"$ref": "#/$defs/step"}
@@ -130,7 +130,7 @@ def _step(known: list[StepType]) -> Schema:
     properties = _properties(STEP_PROPERTIES)
     properties["type"] |= {
         "enum": [each.name for each in known],
-        # Not of the standard; editors show it beside each offer.
+        # Not part of the standard, but editors show it with each completion.
         "enumDescriptions": [each.summary for each in known],
     }
     properties["retry"] |= {"properties": _properties(RETRY_PROPERTIES), "additionalProperties": False}
@@ -138,7 +138,7 @@ def _step(known: list[StepType]) -> Schema:
 
 
 def _block(kind: StepType) -> Schema:
-    """Which block a step of this type has. The blocks of other types are left aside, so they are not named."""
+    """Return the schema for the block of a step type. Blocks of other types are ignored, so they are not allowed."""
     return {
         "if": {"properties": {"type": {"const": kind.name}}, "required": ["type"]},
         "then": {"properties": {kind.name: {"$ref": f"#/$defs/type.{kind.name}"}}, "required": [kind.name]},
@@ -148,8 +148,8 @@ def _block(kind: StepType) -> Schema:
 def _options(kind: StepType) -> Schema:
     properties = {each.name: _value(each) | SHAPES.get((kind.name, each.name), {}) for each in kind.options}
     required = [each.name for each in kind.options if each.required]
-    said = "\n\n".join(part for part in (kind.summary, kind.more, kind.example) if part)
-    options = {"description": said, **_closed(properties, *required)}
+    description = "\n\n".join(part for part in (kind.summary, kind.more, kind.example) if part)
+    options = {"description": description, **_closed(properties, *required)}
     return options if required else {**options, "type": ["object", "null"]}
 
 
@@ -157,7 +157,7 @@ def _properties(table: Mapping[str, Property]) -> dict[str, Schema]:
     found = {}
     for name, each in table.items():
         value: Schema = _value(each)
-        # What is empty in the file is as if it were not there.
+        # An empty property is treated as missing.
         if "type" in value and not each.required:
             value["type"] = [*([value["type"]] if isinstance(value["type"], str) else value["type"]), "null"]
         found[name] = {**value, **each.shape}
@@ -171,11 +171,11 @@ def _required(table: Mapping[str, Property]) -> list[str]:
 def _value(each: Property | Option) -> Schema:
     words = [WORDS[kind] for kind in each.kinds]
     value: Schema = {"type": words[0] if len(words) == 1 else words} if words else {}
-    told = [each.help] if each.help else []
+    texts = [each.help] if each.help else []
     if getattr(each, "template", False):
-        told.append("(template)")
-    if told:
-        value["description"] = " ".join(told)
+        texts.append("(template)")
+    if texts:
+        value["description"] = " ".join(texts)
     if each.default is not None:
         value["default"] = each.default
     if each.choices:
@@ -188,6 +188,6 @@ def _value(each: Property | Option) -> Schema:
 
 
 def _any_case(choices: tuple[str, ...]) -> Schema:
-    # The patterns of JSON Schema have no flag for it.
+    # Patterns in JSON Schema have no flag to ignore case.
     spelled = ["".join(f"[{letter.upper()}{letter.lower()}]" for letter in choice) for choice in choices]
     return {"anyOf": [{"enum": list(choices)}, {"pattern": f"^({'|'.join(spelled)})$"}]}

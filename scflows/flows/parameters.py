@@ -1,4 +1,4 @@
-"""The parameters a flow takes: declared under `params`, checked and converted before its first step."""
+"""The parameters of a flow: declared under `params`, checked and converted before its first step."""
 
 from __future__ import annotations
 
@@ -24,46 +24,46 @@ WORDS = {
 
 
 def declaration_mistakes(declared: Any) -> Iterator[tuple[tuple[str, ...], str]]:
-    """What is wrong with a `params` block, as (keys that lead there, message)."""
+    """Yield the mistakes in a `params` block, as (path of keys, message)."""
     if not isinstance(declared, dict):
-        yield (), "params: a mapping from names to their properties is wanted"
+        yield (), "params must be a mapping of names to properties"
         return
     for name, properties in declared.items():
         if not isinstance(name, str) or not isinstance(properties, dict):
             yield (
                 (str(name),),
-                f"param {name!r}: a mapping of its properties is wanted, such as {{type: text}}",
+                f"param {name!r} must be a mapping of properties, for example {{type: text}}",
             )
             continue
         for key in properties:
             if key not in PROPERTIES:
                 yield (
                     (name, str(key)),
-                    f"param {name!r}: unknown property {key!r}; it has {', '.join(PROPERTIES)}",
+                    f"param {name!r}: unknown property {key!r}; use {', '.join(PROPERTIES)}",
                 )
         kind = properties.get("type", "text")
         if kind not in TYPES:
-            yield (name, "type"), f"param {name!r}: unknown type {kind!r}; there are {', '.join(TYPES)}"
+            yield (name, "type"), f"param {name!r}: unknown type {kind!r}; use one of {', '.join(TYPES)}"
         else:
             yield from _value_mistakes(name, properties, kind)
         for key, wanted, word in (
             ("choices", list, "a list"),
             ("required", bool, "true or false"),
-            ("help", str, "a text"),
+            ("help", str, "text"),
         ):
             if properties.get(key) is not None and not isinstance(properties[key], wanted):
-                yield (name, key), f"param {name!r}: {key} is {word}"
+                yield (name, key), f"param {name!r}: {key} must be {word}"
 
 
 def _value_mistakes(name: str, properties: Mapping[str, Any], kind: str) -> Iterator[tuple[tuple[str, ...], str]]:
-    """What is wrong with the values that a declaration names."""
-    wrong = False
+    """Yield the mistakes in the bounds and the default of a declaration."""
+    has_wrong_bound = False
     for bound in ("min", "max"):
         limit = properties.get(bound)
-        if limit is not None and _unfit(kind, limit):
-            wrong = True
-            yield (name, bound), f"param {name!r}: {bound} {limit!r} is no {kind}"
-    if properties.get("default") is not None and not wrong:
+        if limit is not None and _is_invalid(kind, limit):
+            has_wrong_bound = True
+            yield (name, bound), f"param {name!r}: {bound} {limit!r} is not a valid {kind}"
+    if properties.get("default") is not None and not has_wrong_bound:
         try:
             _checked(name, properties, properties["default"])
         except UsageError as error:
@@ -71,15 +71,15 @@ def _value_mistakes(name: str, properties: Mapping[str, Any], kind: str) -> Iter
 
 
 def convert(declared: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters of a run: what is given, converted, and the defaults of the rest.
+    """Return the parameters of a run: given values, converted, and defaults for the others.
 
-    Raises UsageError that names every unknown, missing or unfit parameter.
+    Raises UsageError with every unknown, missing or invalid parameter.
     """
     mistakes = []
     values: dict[str, Any] = {}
     for name in given:
         if name not in declared:
-            known = f"it takes {', '.join(declared)}" if declared else "it takes none"
+            known = f"the flow takes {', '.join(declared)}" if declared else "the flow takes none"
             mistakes.append(f"unknown parameter {name!r}{_nearest(name, declared)}; {known}")
     for name, properties in declared.items():
         value = given.get(name)
@@ -102,13 +102,13 @@ def convert(declared: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, 
 
 def _checked(name: str, properties: Mapping[str, Any], value: Any) -> Any:
     kind = properties.get("type", "text")
-    if _unfit(kind, value):
-        raise UsageError(f"parameter {name!r}: {value!r} is no {kind}")
+    if _is_invalid(kind, value):
+        raise UsageError(f"parameter {name!r}: {value!r} is not a valid {kind}")
     converted = _convert(kind, value)
     choices = properties.get("choices")
     if choices and converted not in choices and str(converted) not in [str(choice) for choice in choices]:
         options = ", ".join(str(choice) for choice in choices)
-        raise UsageError(f"parameter {name!r}: {value!r} is none of {options}")
+        raise UsageError(f"parameter {name!r}: {value!r} is not one of {options}")
     for bound, word in (("min", "less"), ("max", "more")):
         limit = properties.get(bound)
         if limit is None or converted is None:
@@ -124,8 +124,8 @@ def _checked(name: str, properties: Mapping[str, Any], value: Any) -> Any:
     return converted
 
 
-def _unfit(kind: str, value: Any) -> bool:
-    """Whether a value cannot be converted."""
+def _is_invalid(kind: str, value: Any) -> bool:
+    """Return True if a value cannot be converted."""
     try:
         _convert(kind, value)
     except (ValueError, TypeError, OverflowError):
@@ -138,7 +138,7 @@ def _comparable(kind: str, value: Any) -> Any:
         return value
     from datetime import datetime
 
-    # As texts, times of different zones would not be in order.
+    # Parsed, because texts with different time zones would sort in the wrong order.
     return datetime.fromisoformat(value)
 
 

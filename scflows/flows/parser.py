@@ -1,4 +1,4 @@
-"""A flow file, parsed and checked whole: every mistake at once, each with its place."""
+"""Parse and validate a flow file, and collect every mistake with its position."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 def parse_flow(content: bytes, path: str, file: str, shown: str | None = None) -> tuple[Flow, list[Mistake]]:
-    """The flow that a file's content says, and the warnings found in it.
+    """Return the flow in a file's content, and warnings.
 
-    `path` is the flow's path as written, `file` its absolute one, `shown` the name that messages begin with.
-    Raises FlowError with every mistake of the file.
+    `path` is the flow's path as written, `file` its absolute path, `shown` its name in messages. Raises FlowError with
+    every mistake.
     """
     reader = _Reader(Located(content, shown or path))
     flow = reader.flow(path, file)
@@ -43,7 +43,7 @@ class _Reader:
     def flow(self, path: str, file: str) -> Flow | None:
         top = self.document.value
         if not isinstance(top, dict):
-            self.wrong("a flow is a mapping with a list of `steps`")
+            self.wrong("a flow must be a mapping with a list of `steps`")
             return None
         self.document.warn_unknown(top, FLOW_PROPERTIES)
         specs = self._steps(top)
@@ -71,13 +71,13 @@ class _Reader:
         )
 
     def _typed(self, top: dict[Any, Any], name: str, default: Any = None) -> Any:
-        """The value of a property of one kind, or `default`."""
+        """Return the value of a property, or `default`."""
         known = FLOW_PROPERTIES[name]
         return self.document.typed(top, name, known.kinds[0], default, least=known.minimum)
 
     def _steps(self, top: dict[Any, Any]) -> list[StepSpec]:
         if "steps" not in top:
-            self.wrong("`steps` is missing: a list of steps, which may be empty")
+            self.wrong("`steps` is missing; it must be a list of steps, which may be empty")
             return []
         steps = top["steps"]
         if not isinstance(steps, list):
@@ -97,15 +97,15 @@ class _Reader:
         given = top.get("mutex")
         names = given if isinstance(given, list) else [] if given is None else [given]
         for at, name in enumerate(names):
-            place = ("mutex", at) if isinstance(given, list) else ("mutex",)
+            location = ("mutex", at) if isinstance(given, list) else ("mutex",)
             if not isinstance(name, str):
-                self.wrong(f"mutex must be a name or a list of names, not {described(name)}", *place)
+                self.wrong(f"mutex must be a name or a list of names, not {described(name)}", *location)
                 return []
             try:
                 check_name(name)
             except ScflowsError:
-                told = f"mutex {name[:100]!r}: a name has letters, digits and . _ -, the first a letter or digit"
-                self.wrong(told, *place)
+                message = f"mutex {name[:100]!r}: use letters, digits and . _ -, beginning with a letter or digit"
+                self.wrong(message, *location)
                 return []
         return sorted(set(names))
 
@@ -125,15 +125,13 @@ class _Reader:
                 return None
         for key, error in mistakes(given):
             if key != "" and key not in SCHEDULE_PROPERTIES:
-                told = nearest(str(key), SCHEDULE_PROPERTIES) or f"; it has {', '.join(SCHEDULE_PROPERTIES)}"
-                self.wrong(f"schedule: unknown property {key!r}{told}", "schedule", key)
+                hint = nearest(str(key), SCHEDULE_PROPERTIES) or f"; use {', '.join(SCHEDULE_PROPERTIES)}"
+                self.wrong(f"schedule: unknown property {key!r}{hint}", "schedule", key)
             else:
                 self.wrong(f"schedule: {error}", *(at if key == "" else (*at, key) if at == ("schedule",) else (key,)))
         if given.get("timezone") is not None and given.get("cron") is None:
-            told = (
-                "schedule: the slots of an interval are chosen in no zone; without --no-balance timezone says nothing"
-            )
-            self.document.mistake(told, "schedule", "timezone", severity="warning")
+            message = "schedule: `timezone` has no effect on an interval (only on `cron`, or with --no-balance)"
+            self.document.mistake(message, "schedule", "timezone", severity="warning")
         return dict(given)
 
     def _params(self, top: dict[Any, Any]) -> dict[str, Any]:
@@ -157,16 +155,16 @@ class _Reader:
     def _jumps(self, top: dict[Any, Any], specs: list[StepSpec], finally_step: str | None) -> None:
         names = [spec.name for spec in specs]
 
-        def target(name: str, told: str, at: tuple[str | int, ...], reserved: Iterable[str]) -> None:
+        def check_target(name: str, title: str, at: tuple[str | int, ...], reserved: Iterable[str]) -> None:
             if name in reserved:
                 return
             count = names.count(name)
             if count != 1:
-                reason = "names two steps" if count else f"names no step{nearest(name, names)}"
-                self.wrong(f"{told} {name!r} {reason}", *at)
+                problem = "is the name of two steps" if count else f"is not a step{nearest(name, names)}"
+                self.wrong(f"{title} {name!r} {problem}", *at)
 
         if finally_step is not None:
-            target(finally_step, "finally_step", ("finally_step",), ())
+            check_target(finally_step, "finally_step", ("finally_step",), ())
         is_graph = any(spec.needs is not None for spec in specs)
         allowed = ("__end__", "__exit__") if is_graph else RESERVED
         for index, written in enumerate(top["steps"] if isinstance(top.get("steps"), list) else []):
@@ -178,15 +176,15 @@ class _Reader:
             if isinstance(written.get("on_error_goto"), str):
                 found.append((written["on_error_goto"], (*at, "on_error_goto"), "on_error_goto"))
             found.extend((name, (*at, *keys), str(keys[-1])) for name, keys in _written_jumps(written))
-            for name, keys, told in found:
+            for name, keys, key in found:
                 if is_graph and name not in allowed:
-                    reason = "where `needs` gives the order, only __end__ and __exit__ can be jumped to"
-                    self.wrong(f"{title} {told} {name!r}: {reason}", *keys)
+                    problem = "in a flow with `needs`, jumps can only go to __end__ or __exit__"
+                    self.wrong(f"{title} {key} {name!r}: {problem}", *keys)
                 else:
-                    target(name, f"{title} {told}", keys, allowed)
+                    check_target(name, f"{title} {key}", keys, allowed)
 
     def _graph(self, specs: list[StepSpec], finally_step: str | None) -> None:
-        """Order by `needs`: no unknown names, no cycles, no key that two unrelated steps store under."""
+        """Check the order by `needs`: no unknown names, no cycles, no key shared by two unrelated steps."""
         from scflows.flows.graph import cycle, unrelated
 
         names = [spec.name for spec in specs]
@@ -196,16 +194,16 @@ class _Reader:
             for name in spec.needs or ():
                 count = names.count(name)
                 if name == finally_step:
-                    self._wrong_need(spec, f"{name!r} is the final step, which comes last")
+                    self._wrong_need(spec, f"{name!r} is the final step, which runs last")
                 elif count != 1:
-                    reason = "names two steps" if count else f"names no step{nearest(name, names)}"
+                    reason = "is the name of two steps" if count else f"is not a step{nearest(name, names)}"
                     self._wrong_need(spec, f"{name!r} {reason}")
                 else:
                     needs[-1].append(names.index(name))
-        round_trip = cycle(needs)
-        if round_trip:
-            told = ", ".join(f"{names[at]!r} needs {names[to]!r}" for at, to in _pairs(round_trip))
-            self._wrong_need(specs[round_trip[0]], f"a cycle: {told}")
+        found = cycle(needs)
+        if found:
+            path = ", ".join(f"{names[at]!r} needs {names[to]!r}" for at, to in _pairs(found))
+            self._wrong_need(specs[found[0]], f"cycle: {path}")
             return
         keys: dict[str, list[int]] = {}
         for at, spec in enumerate(specs):
@@ -215,7 +213,7 @@ class _Reader:
             pair = unrelated(needs, places)
             if pair is not None:
                 one, other = names[pair[0]], names[pair[1]]
-                reason = f"{one!r} and {other!r} store under {key!r}, and neither needs the other"
+                reason = f"{one!r} and {other!r} both store under {key!r}, and neither needs the other"
                 self._wrong_need(specs[pair[1]], reason, "result_key")
 
     def _wrong_need(self, spec: StepSpec, reason: str, key: str = "needs") -> None:
@@ -229,7 +227,7 @@ def _pairs(numbers: list[int]) -> list[tuple[int, int]]:
 
 
 def _written_jumps(written: dict[Any, Any]) -> Iterator[tuple[str, tuple[str | int, ...]]]:
-    """The literal jumps of a step and of those inside it, as (name, keys that lead there)."""
+    """Yield the literal jumps of a step and of nested steps, as (name, path of keys)."""
     kind = written.get("type")
     block = written.get(kind) if isinstance(kind, str) else None
     if not isinstance(kind, str) or not isinstance(block, dict):
@@ -243,7 +241,7 @@ def _written_jumps(written: dict[Any, Any]) -> Iterator[tuple[str, tuple[str | i
     try:
         jumps = list(step_class.jumps(block))
     except (KeyError, TypeError):
-        jumps = []  # Its options are wrong, and told so elsewhere.
+        jumps = []  # The options are invalid, which is reported elsewhere.
     for option, name in jumps:
         if isinstance(name, str) and "{" not in name:
             yield name, (kind, option)

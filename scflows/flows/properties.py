@@ -1,4 +1,4 @@
-"""The properties of flows and steps: kinds and meaning, for the checks, the schema and whoever asks."""
+"""The properties of flows and steps: kinds and help texts, for validation, JSON Schema and documentation."""
 
 from __future__ import annotations
 
@@ -12,39 +12,39 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Property:
-    """One property that a flow file may have at some place."""
+    """One property of a flow, a step or a nested mapping."""
 
     name: str
-    kinds: tuple[str, ...]  #: some of KIND_WORDS; empty: any
+    kinds: tuple[str, ...]  #: keys of KIND_WORDS; empty: any
     help: str
     required: bool = False
     default: Any = None
     choices: tuple[str, ...] = ()
     minimum: float | None = None
-    shape: Mapping[str, Any] = field(default_factory=dict)  #: what else a JSON Schema says of it
+    shape: Mapping[str, Any] = field(default_factory=dict)  #: additional constraints for JSON Schema
 
 
 def _by_name(*properties: Property) -> dict[str, Property]:
     return {each.name: each for each in properties}
 
 
-#: Time limits are more than nothing.
+#: The smallest time limit, since zero is not allowed.
 LEAST_SECONDS = 0.001
 TEXTS = {"items": {"type": "string"}}
 PATTERNS = {"items": {"type": ["string", "integer"]}}
-#: The names of mutexes, which are names of files too.
+#: The names of mutexes, which are also file names.
 MUTEX = "^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 CONDITIONS = {"items": {"type": ["string", "boolean", "number", "null"]}}
 
 SCHEDULE_PROPERTIES = _by_name(
-    Property("cron", ("text",), "five fields, such as '5 4 * * *'"),
+    Property("cron", ("text",), "five fields, for example '5 4 * * *'"),
     Property("every", ("text",), "15m, 3h, 1d, 2w, @minute, @hourly, @daily or @weekly"),
     Property("every_seconds", ("integer",), "the same in seconds", minimum=1),
-    Property("timezone", ("text",), "such as Europe/Madrid; else the system's"),
+    Property("timezone", ("text",), "for example Europe/Madrid (default: the system's time zone)"),
     Property(
         "catch_up",
         (),
-        "what becomes of missed slots: none, last, all, or {all: AT_MOST}",
+        "which missed slots to run later: none, last, all, or {all: MAXIMUM}",
         default="none",
         shape={
             "anyOf": [
@@ -61,100 +61,117 @@ SCHEDULE_PROPERTIES = _by_name(
     Property(
         "overlap",
         ("text",),
-        "what a slot does that comes while the flow still runs",
+        "what to do if the flow is still running when the next slot is due",
         default="skip",
         choices=("skip", "wait", "cancel"),
     ),
-    Property("start_within", ("text",), "how long after its slot a run is late, such as 10m; else as it usually is"),
     Property(
-        "end_within", ("text",), "how long a run takes before it is too long, such as 2h; else as they usually do"
+        "start_within",
+        ("text",),
+        "alert if a run starts later than this after its slot, for example 10m (default: based on past runs)",
+    ),
+    Property(
+        "end_within", ("text",), "alert if a run takes longer than this, for example 2h (default: based on past runs)"
     ),
 )
 PARAM_PROPERTIES = _by_name(
     Property(
         "type",
         ("text",),
-        "what it is converted to",
+        "the type that values are converted to",
         default="text",
         choices=("text", "integer", "number", "boolean", "date", "datetime", "json"),
     ),
-    Property("required", ("boolean",), "a run without it is refused", default=False),
-    Property("default", (), "what it is unless given"),
-    Property("choices", ("list",), "what it may be"),
-    Property("min", (), "the least it may be"),
-    Property("max", (), "the most it may be"),
-    Property("help", ("text",), "what it is for"),
+    Property("required", ("boolean",), "whether a run needs it", default=False),
+    Property("default", (), "the default value"),
+    Property("choices", ("list",), "the allowed values"),
+    Property("min", (), "the smallest allowed value"),
+    Property("max", (), "the largest allowed value"),
+    Property("help", ("text",), "what the parameter is for"),
 )
 RETRY_PROPERTIES = _by_name(
-    Property("attempts", ("integer",), "how often it is tried in all", default=3, minimum=1),
+    Property("attempts", ("integer",), "total number of attempts", default=3, minimum=1),
     Property("delay", ("number",), "seconds before the second attempt", default=1, minimum=0),
-    Property("backoff", ("number",), "each wait is this many times the one before", default=2, minimum=1),
-    Property("max_delay", ("number",), "the longest wait, in seconds", default=60, minimum=0),
+    Property("backoff", ("number",), "factor between one delay and the next", default=2, minimum=1),
+    Property("max_delay", ("number",), "longest delay, in seconds", default=60, minimum=0),
     Property(
-        "jitter", ("number",), "by which part a wait is spread at random", default=0, minimum=0, shape={"maximum": 1}
+        "jitter", ("number",), "random variation of delays, as a fraction", default=0, minimum=0, shape={"maximum": 1}
     ),
     Property(
         "on",
         ("text", "integer", "list"),
-        "patterns searched in the error text; else connection errors, timeouts, 408, 425, 429 and 5xx",
+        "regular expressions searched in the error (default: connection errors, timeouts, 408, 425, 429 and 5xx)",
         shape=PATTERNS,
     ),
 )
 STEP_PROPERTIES = _by_name(
-    Property("name", ("text",), "for messages, jumps and as default key", required=True, shape={"minLength": 1}),
-    Property("type", ("text",), "the step type; its options are in a block of that name", required=True),
+    Property(
+        "name",
+        ("text",),
+        "the name for messages and jumps, and the default result_key",
+        required=True,
+        shape={"minLength": 1},
+    ),
+    Property("type", ("text",), "the step type; its options are in a mapping of that name", required=True),
     Property(
         "when",
         ("text", "boolean", "number", "list"),
-        "a condition, or a list that must all hold, else the step is skipped: rows | length > 0",
+        "a condition, or a list that must all be true; otherwise the step is skipped: rows | length > 0",
         shape=CONDITIONS,
     ),
     Property(
         "result_key",
         ("text",),
-        "the key its result is stored under; else its name",
+        "the key of the result in the data (default: the name)",
         shape={"minLength": 1, "not": {"type": "string", "pattern": "^__.*__$"}},
     ),
-    Property("jq_expression", ("text",), "a jq program that shapes the result before it is stored"),
+    Property("jq_expression", ("text",), "a jq program that transforms the result before it is stored"),
     Property(
         "jq_output",
         ("text",),
-        "one output as it is and several as a list (auto), always a list, or the first",
+        "auto: a list only for several outputs; list: always a list; first: the first output",
         default="auto",
         choices=("auto", "list", "first"),
     ),
     Property(
         "ignore_errors",
         ("text", "integer", "list"),
-        "patterns searched in the error text; an error that one is found in does not matter",
+        "regular expressions searched in the error; matching errors are ignored",
         shape=PATTERNS,
     ),
-    Property("on_error_goto", ("text",), "a step, __start__, __end__ or __exit__: where to go on after an error"),
-    Property("timeout", ("number",), "seconds that all its attempts may take", minimum=LEAST_SECONDS),
-    Property("retry", ("mapping",), "try again after errors that may pass"),
+    Property("on_error_goto", ("text",), "where to continue after an error: a step, __start__, __end__ or __exit__"),
+    Property("timeout", ("number",), "seconds that all attempts together may take", minimum=LEAST_SECONDS),
+    Property("retry", ("mapping",), "try again after temporary errors"),
     Property(
-        "needs", ("text", "list"), "the steps that must have ended before; the order no longer counts", shape=TEXTS
+        "needs", ("text", "list"), "the steps that must end first; the order in the file no longer counts", shape=TEXTS
     ),
     Property(
-        "target", ("text", "list"), "template; files in DATA_PATH: where all exist, the step is not run", shape=TEXTS
+        "target", ("text", "list"), "template; files in DATA_PATH; if all exist, the step is skipped", shape=TEXTS
     ),
-    Property("sources", ("text", "list"), "template; files in DATA_PATH: run again when one is newer", shape=TEXTS),
+    Property(
+        "sources",
+        ("text", "list"),
+        "template; files in DATA_PATH; if one is newer than the target, the step runs again",
+        shape=TEXTS,
+    ),
 )
 FLOW_PROPERTIES = _by_name(
-    Property("name", ("text",), "else the file's name without its ending"),
-    Property("description", ("text",), "what it does, in a line"),
+    Property("name", ("text",), "default: the file name without extension"),
+    Property("description", ("text",), "what the flow does, in one line"),
     Property("schedule", ("mapping",), "when it runs: one of cron, every, every_seconds"),
-    Property("params", ("mapping",), "what can be chosen for a run, by name"),
-    Property("steps", ("list",), "what it does, in order", required=True),
+    Property("params", ("mapping",), "the parameters of a run, by name"),
+    Property("steps", ("list",), "the steps, in order", required=True),
     Property("finally_step", ("text",), "the step that runs last, whether the others succeed or fail"),
     Property("timeout", ("number",), "seconds that a run may take", minimum=LEAST_SECONDS),
     Property("timeout_seconds", ("number",), "the older name of timeout", minimum=LEAST_SECONDS),
-    Property("max_steps", ("integer",), "steps executed before it is taken for endless", minimum=1, default=10000),
-    Property("max_parallel", ("integer",), "steps side by side, where steps have needs", minimum=1),
+    Property(
+        "max_steps", ("integer",), "maximum number of executed steps, to stop endless loops", minimum=1, default=10000
+    ),
+    Property("max_parallel", ("integer",), "maximum number of parallel steps, in a flow with needs", minimum=1),
     Property(
         "priority",
         ("integer",),
-        "of the runs that wait for their turn, the highest goes first",
+        "queued runs with the highest priority start first",
         default=0,
         minimum=-100,
         shape={"maximum": 100},
@@ -162,13 +179,13 @@ FLOW_PROPERTIES = _by_name(
     Property(
         "mutex",
         ("text", "list"),
-        "one or more names; flows that share one never run at once on a machine",
+        "one or more names; flows that share one never run at the same time on a machine",
         shape={"pattern": MUTEX, "items": {"type": "string", "pattern": MUTEX}},
     ),
     Property("strict", ("boolean",), "unknown names in templates and conditions are errors", default=False),
-    Property("on_failure", ("text",), "a flow that is run after a failure"),
-    Property("on_success", ("text",), "a flow that is run after a success"),
-    Property("on_recovery", ("text",), "a flow that is run after the first success since a failure"),
+    Property("on_failure", ("text",), "a flow to run after a failure"),
+    Property("on_success", ("text",), "a flow to run after a success"),
+    Property("on_recovery", ("text",), "a flow to run after the first success since a failure"),
     Property(
         "ping",
         ("mapping",),

@@ -1,4 +1,4 @@
-"""When a step that failed is tried again, and after how long."""
+"""Whether a failed step is tried again, and after which delay."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ if TYPE_CHECKING:
 
     from scflows.errors import StepError
 
-#: What each property is when it is not written, and the least it may be.
+#: The defaults and the minimums of the properties.
 ATTEMPTS, DELAY, BACKOFF, MAX_DELAY, JITTER = 3, 1.0, 2.0, 60.0, 0.0
-LEAST = {"attempts": 1, "delay": 0, "backoff": 1, "max_delay": 0, "jitter": 0}
-PROPERTIES = (*LEAST, "on")
-#: HTTP statuses that may go away by themselves, besides 5xx.
-PASSING = (408, 425, 429)
-#: Exceptions, by the name of their class or of one above it, that mean: no connection, or no answer in time.
-PASSING_ERRORS = frozenset(
+MINIMUM = {"attempts": 1, "delay": 0, "backoff": 1, "max_delay": 0, "jitter": 0}
+PROPERTIES = (*MINIMUM, "on")
+#: HTTP statuses of temporary errors, besides 5xx.
+TEMPORARY_STATUSES = (408, 425, 429)
+#: Exceptions for failed connections and timeouts, by the name of their class or a base class.
+TEMPORARY_ERRORS = frozenset(
     ("ConnectionError", "TimeoutError", "Timeout", "gaierror", "ChunkedEncodingError", "Unreachable")
 )
 
 
 def retry_mistakes(written: Any) -> Iterator[tuple[str, str]]:
-    """What is wrong with a `retry` block, as (property, message)."""
+    """Yield the mistakes in a `retry` block, as (property, message)."""
     if not isinstance(written, dict):
         yield "", f"retry must be a mapping such as {{attempts: 3}}, not {described(written)}"
         return
@@ -35,37 +35,37 @@ def retry_mistakes(written: Any) -> Iterator[tuple[str, str]]:
             yield from _pattern_mistakes(value)
         elif not fits(value, ("integer" if key == "attempts" else "number",)):
             yield key, f"retry: {key} must be a number, not {described(value)}"
-        elif not LEAST[key] <= value < 1e9 or (key == "jitter" and value > 1):
-            most = " and 1 at most" if key == "jitter" else ""
-            yield key, f"retry: {key} must be {LEAST[key]} or more{most}"
+        elif not MINIMUM[key] <= value < 1e9 or (key == "jitter" and value > 1):
+            maximum = " and at most 1" if key == "jitter" else ""
+            yield key, f"retry: {key} must be at least {MINIMUM[key]}{maximum}"
 
 
 def wait_before(
     written: Mapping[str, Any], attempt: int, error: StepError, texts: list[str], chance: float
 ) -> float | None:
-    """Seconds to wait after the failed n-th attempt (from 1); None when it is not tried again.
+    """Return the seconds to wait after the failed attempt (counted from 1); None if there is no further attempt.
 
-    `texts` are what patterns are searched in, `chance` a random number from 0 to 1.
+    Patterns are searched in `texts`; `chance` is a random number from 0 to 1.
     """
-    if attempt >= written.get("attempts", ATTEMPTS) or not _is_passing(written, error, texts):
+    if attempt >= written.get("attempts", ATTEMPTS) or not _is_temporary(written, error, texts):
         return None
     if error.retry_after is not None:
         return error.retry_after
-    most = float(written.get("max_delay", MAX_DELAY))
+    longest = float(written.get("max_delay", MAX_DELAY))
     try:
         wait = float(written.get("delay", DELAY) * float(written.get("backoff", BACKOFF)) ** (attempt - 1))
     except OverflowError:
-        wait = most
-    spread: float = written.get("jitter", JITTER) * (2 * chance - 1)
-    return max(0.0, min(most, wait) * (1 + spread))
+        wait = longest
+    variation: float = written.get("jitter", JITTER) * (2 * chance - 1)
+    return max(0.0, min(longest, wait) * (1 + variation))
 
 
 def patterns(given: Any) -> list[str]:
-    """The patterns of `on`; an unquoted 404 is meant as its text."""
+    """Return the patterns of `on`; an unquoted 404 is treated as text."""
     return [str(each) for each in (given if isinstance(given, list) else [given])]
 
 
-def _is_passing(written: Mapping[str, Any], error: StepError, texts: list[str]) -> bool:
+def _is_temporary(written: Mapping[str, Any], error: StepError, texts: list[str]) -> bool:
     given = written.get("on")
     if given is not None:
         import re
@@ -73,11 +73,11 @@ def _is_passing(written: Mapping[str, Any], error: StepError, texts: list[str]) 
         return any(re.search(pattern, text) for pattern in patterns(given) for text in texts)
     status = error.details.get("status_code")
     if isinstance(status, int):
-        return status in PASSING or 500 <= status <= 599
+        return status in TEMPORARY_STATUSES or 500 <= status <= 599
     found: BaseException | None = error
     while found is not None:
-        # By name, so that no library need be loaded to ask.
-        if any(each.__name__ in PASSING_ERRORS for each in type(found).__mro__):
+        # By name, so that no library needs to be imported.
+        if any(each.__name__ in TEMPORARY_ERRORS for each in type(found).__mro__):
             return True
         found = found.__cause__
     return False
@@ -88,9 +88,9 @@ def _pattern_mistakes(given: Any) -> Iterator[tuple[str, str]]:
 
     for pattern in given if isinstance(given, list) else [given]:
         if isinstance(pattern, bool) or not isinstance(pattern, str | int):
-            yield "on", f"retry: on takes patterns, not {described(pattern)}"
+            yield "on", f"retry: on must be patterns, not {described(pattern)}"
             continue
         try:
             re.compile(str(pattern))
         except (re.error, RecursionError, OverflowError) as error:
-            yield "on", f"retry: on: {str(pattern)!r} is no regular expression: {error}"
+            yield "on", f"retry: on: {str(pattern)!r} is not a valid regular expression: {error}"

@@ -1,4 +1,4 @@
-"""One step of a flow file, checked: its properties, and its options against those of its type."""
+"""Parse and validate one step of a flow file: its properties, and the options of its type."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
     At = tuple[str | int, ...]
 
-#: What a step inside another's options may have; the rest is the outer step's.
+#: The properties of a step inside the options of another step.
 INNER_PROPERTIES = ("name", "type", "jq_expression", "jq_output")
 
 
 class StepReader:
-    """Reads the steps of one document; mistakes are noted there."""
+    """A parser for the steps of one document, which collects the mistakes."""
 
     def __init__(self, document: Located) -> None:
         self.document = document
@@ -33,15 +33,15 @@ class StepReader:
         self.expressions = Expressions()
 
     def step(self, written: Any, index: int) -> StepSpec | None:
-        """A step as written at a place of the list; None when it is too wrong to go on with."""
+        """Parse the step at an index of the list; return None if it is not usable at all."""
         at = ("steps", index)
         if not isinstance(written, dict):
             self.wrong(f"step {index + 1} must be a mapping, not {described(written)}", *at)
             return None
         name = written.get("name")
         if not isinstance(name, str) or not name:
-            told = "has no `name`" if name is None else "needs a text as its `name`"
-            self.wrong(f"step {index + 1} {told}", *at, "name")
+            problem = "has no `name`" if name is None else "needs a text as `name`"
+            self.wrong(f"step {index + 1} {problem}", *at, "name")
             name = f"step {index + 1}"
         title = f"step {name!r}"
         kind = written.get("type")
@@ -69,11 +69,11 @@ class StepReader:
         )
 
     def inner(self, written: Any, title: str, at: At) -> None:
-        """Check a step inside the options of another."""
+        """Check a step inside the options of another step."""
         if not isinstance(written, dict):
-            self.wrong(f"{title}: the step inside must be a mapping, not {described(written)}", *at)
+            self.wrong(f"{title}: the inner step must be a mapping, not {described(written)}", *at)
             return
-        title = f"{title}, inside"
+        title = f"{title}, inner step"
         kind = written.get("type")
         step_class = self._step_class(kind, title, at)
         if step_class is None:
@@ -81,7 +81,7 @@ class StepReader:
         assert isinstance(kind, str)
         for key in STEP_PROPERTIES:
             if key in written and key not in INNER_PROPERTIES:
-                self.wrong(f"{title}: {key} belongs to the step around it", *at, key)
+                self.wrong(f"{title}: {key} is allowed only on the outer step", *at, key)
         self.document.warn_unknown(written, (*STEP_PROPERTIES, kind), title, at)
         self._options(written, kind, step_class, title, at)
         self._jq(written, title, at)
@@ -89,8 +89,8 @@ class StepReader:
 
     def _step_class(self, kind: Any, title: str, at: At) -> type[Step] | None:
         if not isinstance(kind, str):
-            told = "has no `type`" if kind is None else "needs a text as its `type`"
-            self.wrong(f"{title} {told}; there are {', '.join(step_types())}", *at, "type")
+            problem = "has no `type`" if kind is None else "needs a text as `type`"
+            self.wrong(f"{title} {problem}; use one of {', '.join(step_types())}", *at, "type")
             return None
         try:
             found = find_step(kind)
@@ -100,8 +100,8 @@ class StepReader:
             self.wrong(f"{title}: {error}", *at, "type")
             return None
         if found is None:
-            told = nearest(kind, step_types()) or f"; there are {', '.join(step_types())}"
-            self.wrong(f"{title}: unknown step type {kind!r}{told}", *at, "type")
+            hint = nearest(kind, step_types()) or f"; use one of {', '.join(step_types())}"
+            self.wrong(f"{title}: unknown step type {kind!r}{hint}", *at, "type")
         return found
 
     def _options(
@@ -117,15 +117,15 @@ class StepReader:
         if block is None and kind in written and not any(each.required for each in known.values()):
             block = {}
         if not isinstance(block, dict):
-            told = f"has no block `{kind}:`" if kind not in written else f"needs a mapping as its `{kind}:`"
+            problem = f"has no `{kind}:`" if kind not in written else f"needs a mapping as `{kind}:`"
             wanted = ", ".join(name for name, each in known.items() if each.required)
-            self.wrong(f"{title} {told}" + (f" with {wanted}" if wanted else ""), *at, kind)
+            self.wrong(f"{title} {problem}" + (f" with {wanted}" if wanted else ""), *at, kind)
             return {}
         before = len(self.document.mistakes)
         for key in block:
             if key not in known:
-                told = nearest(str(key), known) or f"; it has {', '.join(known)}"
-                self.wrong(f"{title}: unknown option {key!r}{told}", *at, kind, key)
+                hint = nearest(str(key), known) or f"; use {', '.join(known)}"
+                self.wrong(f"{title}: unknown option {key!r}{hint}", *at, kind, key)
         for option in known.values():
             if option.name in block:
                 self._option(option, block[option.name], title, (*at, kind, option.name))
@@ -153,9 +153,11 @@ class StepReader:
             allowed = [choice.lower() for choice in option.choices] if option.any_case else option.choices
             if shown not in allowed:
                 near = nearest(str(value), option.choices)
-                self.wrong(f"{title}: {option.name!r} is {value!r}; it may be {', '.join(option.choices)}{near}", *at)
+                self.wrong(
+                    f"{title}: {option.name!r} must be one of {', '.join(option.choices)}, not {value!r}{near}", *at
+                )
         if option.minimum is not None and isinstance(value, int | float) and not value >= option.minimum:
-            self.wrong(f"{title}: {option.name!r} is {value}; the least is {option.minimum:g}", *at)
+            self.wrong(f"{title}: {option.name!r} must be at least {option.minimum:g}, not {value}", *at)
         if option.template:
             for text in texts(value):
                 self._compiles(
@@ -170,7 +172,7 @@ class StepReader:
         conditions = given if isinstance(given, list) else [given]
         for condition in conditions:
             if condition is not None and not isinstance(condition, str | bool | int | float):
-                self.wrong(f"{title}: a condition is a text, not {described(condition)}", *at, "when")
+                self.wrong(f"{title}: a condition must be text, not {described(condition)}", *at, "when")
                 return []
             self._compiles(self.expressions.check_condition, condition, f"{title}: when", (*at, "when"))
         return conditions
@@ -180,19 +182,19 @@ class StepReader:
         used = name if key is None else key
         if used.startswith("__") and used.endswith("__"):
             self.wrong(
-                f"{title}: {used!r} is kept for special variables; choose another result_key",
+                f"{title}: {used!r} is reserved for special variables; choose another result_key",
                 *at,
                 "result_key",
             )
         if key == "":
-            self.wrong(f"{title}: an empty result_key", *at, "result_key")
+            self.wrong(f"{title}: result_key is empty", *at, "result_key")
         return key or ""
 
     def _jq(self, written: dict[Any, Any], title: str, at: At) -> str | None:
         expression: str | None = self._typed(written, "jq_expression", title, at)
         if expression is not None:
-            told = f"{title}: jq_expression"
-            self._compiles(self.expressions.check_filter, expression, told, (*at, "jq_expression"))
+            label = f"{title}: jq_expression"
+            self._compiles(self.expressions.check_filter, expression, label, (*at, "jq_expression"))
         return expression
 
     def _patterns(self, written: dict[Any, Any], key: str, title: str, at: At) -> list[str]:
@@ -202,19 +204,19 @@ class StepReader:
         if given is None:
             return []
         patterns = given if isinstance(given, list) else [given]
-        kept = []
+        texts_found = []
         for pattern in patterns:
-            # An unquoted 404 is meant as its text.
+            # An unquoted 404 is treated as text.
             text = str(pattern) if isinstance(pattern, int) and not isinstance(pattern, bool) else pattern
             if not isinstance(text, str):
-                self.wrong(f"{title}: {key} takes patterns, not {described(pattern)}", *at, key)
+                self.wrong(f"{title}: {key} must be patterns, not {described(pattern)}", *at, key)
                 continue
             try:
                 re.compile(text)
             except (re.error, RecursionError, OverflowError) as error:
-                self.wrong(f"{title}: {key}: {text!r} is no regular expression: {error}", *at, key)
-            kept.append(text)
-        return kept
+                self.wrong(f"{title}: {key}: {text!r} is not a valid regular expression: {error}", *at, key)
+            texts_found.append(text)
+        return texts_found
 
     def _retry(self, written: dict[Any, Any], title: str, at: At) -> dict[str, Any] | None:
         from scflows.flows.retry import retry_mistakes
@@ -223,7 +225,7 @@ class StepReader:
         if given is None:
             return None
         if isinstance(given, dict) and True in given:
-            # `on` without quotes is a boolean in YAML 1.1, and it is a property here.
+            # `on` without quotes is a boolean in YAML 1.1.
             given = {"on" if key is True else key: value for key, value in given.items()}
         found = list(retry_mistakes(given))
         for key, message in found:
@@ -237,7 +239,7 @@ class StepReader:
         names = given if isinstance(given, list) else [given]
         for name in names:
             if not isinstance(name, str):
-                self.wrong(f"{title}: needs takes names of steps, not {described(name)}", *at, "needs")
+                self.wrong(f"{title}: needs must be names of steps, not {described(name)}", *at, "needs")
                 return None
         return list(names)
 
@@ -248,15 +250,15 @@ class StepReader:
         paths = given if isinstance(given, list) else [given]
         for path in paths:
             if not isinstance(path, str) or not path:
-                self.wrong(f"{title}: {key} takes paths, not {described(path)}", *at, key)
+                self.wrong(f"{title}: {key} must be paths, not {described(path)}", *at, key)
                 return []
             self._compiles(self.expressions.check_template, path, f"{title}: {key}", (*at, key))
         if key == "sources" and written.get("target") is None:
-            self.wrong(f"{title}: sources are looked at for a target, and there is none", *at, key)
+            self.wrong(f"{title}: sources have no effect without a target", *at, key)
         return list(paths)
 
     def _typed(self, written: dict[Any, Any], key: str, title: str, at: At) -> Any:
-        """The value of a property of one kind, or None."""
+        """Return the value of a property, or None."""
         known = STEP_PROPERTIES[key]
         return self.document.typed(written, key, known.kinds[0], None, title, at, least=known.minimum)
 
@@ -264,11 +266,11 @@ class StepReader:
         value, choices = mapping.get(key), STEP_PROPERTIES[key].choices
         if value is None or value in choices:
             return value
-        self.wrong(f"{title}: {key} is {value!r}; it may be {', '.join(choices)}", *at, key)
+        self.wrong(f"{title}: {key} must be one of {', '.join(choices)}, not {value!r}", *at, key)
         return None
 
-    def _compiles(self, check: Callable[[Any], None], text: Any, told: str, at: At) -> None:
+    def _compiles(self, check: Callable[[Any], None], text: Any, label: str, at: At) -> None:
         try:
             check(text)
         except StepError as error:
-            self.wrong(f"{told}: {error}", *at)
+            self.wrong(f"{label}: {error}", *at)

@@ -1,4 +1,4 @@
-"""Step types as flow authors see them: what each does, its options, an example."""
+"""The documentation of step types: what each does, its options, an example."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from scflows.steps import Option, Step
 
-#: What begins the example in a step class's docstring.
+#: The beginning of the example in the docstring of a step class.
 EXAMPLE = "- name: "
-#: What a made example has for an option of a kind.
+#: The values in a generated example, by kind of option.
 PLACEHOLDERS = {
     "text": "TEXT",
     "integer": "1",
@@ -29,32 +29,32 @@ PLACEHOLDERS = {
 
 @dataclass(frozen=True)
 class StepType:
-    """One step type, as its class says."""
+    """The documentation of one step type."""
 
     name: str
-    summary: str  #: its first line
-    more: str  #: what else it says; paragraphs have an empty line between
+    summary: str  #: the first line
+    more: str  #: the rest; paragraphs are separated by empty lines
     options: tuple[Option, ...]
     example: str  #: YAML, a list of steps
-    package: str = ""  #: that brings it; nothing for a built-in
+    package: str = ""  #: the package that provides it; empty for built-in types
     problem: str = ""  #: why it cannot be used
 
 
 def find_step_type(name: str) -> StepType:
-    """A step type by its name. Raises NotFound with the nearest one, UsageError when it cannot be loaded."""
+    """Return a step type. Raises NotFound with the nearest name, UsageError if it cannot be loaded."""
     found = find_step(name)
     foreign = foreign_step_types()
     if found is None:
         known = [*step_types(), *foreign]
         near = nearest(name, known).removeprefix("; ")
-        raise NotFound(f"there is no step type {name!r}", near or "see them with: flows steps")
+        raise NotFound(f"step type {name!r} not found", near or "list them with: flows steps")
     return _described(name, found, foreign.get(name, ""))
 
 
 def all_step_types() -> list[StepType]:
-    """Every step type that is installed: the built-in ones, then those of other packages, each by name.
+    """Return all installed step types: built-in types, then those of other packages, each ordered by name.
 
-    One that cannot be loaded says so in its `problem`.
+    If one cannot be loaded, its `problem` says why.
     """
     found = []
     for name, package in [*((name, "") for name in step_types()), *sorted(foreign_step_types().items())]:
@@ -71,15 +71,15 @@ def _described(name: str, step_class: type[Step], package: str) -> StepType:
     from inspect import cleandoc
 
     options = tuple(options_of(step_class).values())
-    # A dataclass without a docstring gets its signature for one.
+    # The docstring of a dataclass without one is its signature.
     written = step_class.__dict__.get("__doc__") or ""
     text = "" if written.startswith(f"{step_class.__name__}(") else cleandoc(written)
-    told, example = text, ""
+    description, example = text, ""
     for index, line in enumerate(lines := text.split("\n")):
         if line.startswith(EXAMPLE):
-            told, example = "\n".join(lines[:index]).strip(), "\n".join(lines[index:]).rstrip()
+            description, example = "\n".join(lines[:index]).strip(), "\n".join(lines[index:]).rstrip()
             break
-    summary, _, more = told.partition("\n")
+    summary, _, more = description.partition("\n")
     return StepType(name, summary, more.strip(), options, example or _made_example(name, options), package)
 
 

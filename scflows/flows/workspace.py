@@ -1,4 +1,4 @@
-"""Make a workspace: the folder that holds settings, flows and data, filled with the flows we ship."""
+"""Create a workspace: a folder with settings, flows and data, filled with the shipped flows."""
 
 from __future__ import annotations
 
@@ -13,71 +13,71 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MADE = "made"
-KEPT = "kept"  #: it was there
-REPLACED = "replaced"  #: the old one lies beside it
+KEPT = "kept"  #: it existed
+REPLACED = "replaced"  #: the old file was renamed
 
 ENV_FILE = """\
-# Settings of this workspace. One NAME=value a line, and nothing that shells, compose files and service
-# managers read differently: no quotes, blanks, $ or # in a value. Variables of the environment win.
+# Settings of this workspace: one NAME=value per line. Do not use quotes, spaces, $ or # in a value, because
+# shells, compose files and service managers read them differently. Environment variables take precedence.
 
-# The zone that times are shown in.
+# The time zone for displayed times.
 #TIMEZONE=Europe/Madrid
 
 # DEBUG, INFO, WARNING or ERROR
 #LOG_LEVEL=INFO
 
-# How long a run may take, in seconds, when neither its flow nor its task says so.
+# How long a run may take, in seconds, unless its flow or task sets a timeout.
 #FLOW_TIMEOUT_SECONDS=600
 
-# Folders, from here or absolute.
+# Folders, relative to this one or absolute.
 #FLOWS_PATH=tasks
 #DATA_PATH=data
 #TEMPLATES_PATH=data/templates
 
-# Where the tabfile and the logs are, and where the history is.
+# The folder of the tabfile and the logs, and the history.
 #TASKS_PATH=~/.cache/scdata/tasks
 #SCFLOWS_DATABASE_URL=sqlite:////var/lib/scflows/history.sqlite
 
-# Made at random for this workspace, for services that take requests; no command uses them so far.
+# Random values for this workspace, reserved for a web service; no command uses them yet.
 API_TOKEN={api_token}
 FLASK_SECRET_KEY={secret_key}
 """
 CONFIG_FILE = """\
-# What the flows of this workspace may do.
+# The permissions of the flows in this workspace.
 
-# Step types that reach beyond the data folder. Flow files that belong to you and that nobody else can write
-# may use them anyway.
+# Step types that can access more than the data folder. Flow files that belong to you and that no other user can
+# write may always use them.
 #allow: [shell, python]
 """
 
 
 @dataclass(frozen=True)
 class Placed:
-    """What became of one file of a new workspace."""
+    """The result for one file of a new workspace."""
 
     path: str  #: absolute
-    what: str  #: `made`, `kept` or `replaced`
-    backup: str = ""  #: where the file is that was replaced
+    action: str  #: `made`, `kept` or `replaced`
+    backup: str = ""  #: the path of the replaced file
 
 
 def make_workspace(folder: str, force: bool = False) -> list[Placed]:
-    """Fill a folder with the shipped flows, `data/`, `.env` and `data/config.yml`; what was done, in order.
+    """Fill a folder with the shipped flows, `data/`, `.env` and `data/config.yml`; return the results in order.
 
-    A file that is there is kept; with `force` it is replaced by ours, and its content kept in a `.bak` file.
-    Raises UsageError for a folder that is none, Refused where nothing can be written.
+    Existing files are kept; with `force` they are renamed to `.bak` and replaced. Raises UsageError if the path is not
+    a folder, Refused if it is not writable.
     """
     top = os.path.abspath(os.path.expanduser(folder))
     if os.path.lexists(top) and not os.path.isdir(top):
-        raise UsageError(f"{top} is no folder", "give the path of a folder, new or not")
+        raise UsageError(f"{top} is not a folder", "give the path of a new or existing folder")
     try:
-        return list(_fill(top, force))
+        return list(_create_files(top, force))
     except OSError as error:
-        told = f"{error.filename or top}: cannot be written: {error.strerror}"
-        raise Refused(told, f"see: ls -ld {os.path.dirname(top)}") from error
+        message = f"{error.filename or top}: cannot be written: {error.strerror}"
+        raise Refused(message, f"see: ls -ld {os.path.dirname(top)}") from error
 
 
 def shipped_flows() -> str:
-    """The folder of the flows we ship: in the installed package, else in the checkout. Raises NotFound."""
+    """Return the folder of the shipped flows: in the installed package, otherwise in the checkout. Raises NotFound."""
     package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     for path in (os.path.join(package, "shipped"), os.path.join(os.path.dirname(package), "tasks")):
         if os.path.isdir(path):
@@ -85,7 +85,7 @@ def shipped_flows() -> str:
     raise NotFound("this installation has no shipped flows", "install scflows from its wheel or a checkout")
 
 
-def _fill(top: str, force: bool) -> Iterator[Placed]:
+def _create_files(top: str, force: bool) -> Iterator[Placed]:
     import json
     import secrets
 
@@ -94,19 +94,19 @@ def _fill(top: str, force: bool) -> Iterator[Placed]:
     source = shipped_flows()
     for relative in _files(source):
         if relative == SCHEMA_FILE:
-            continue  # Of a checkout: this workspace's own is made below.
+            continue  # From a checkout; a new one is created below.
         with open(os.path.join(source, relative), "rb") as file:
-            yield _put(os.path.join(top, "tasks", relative), file.read(), 0o644, force)
+            yield _place_file(os.path.join(top, "tasks", relative), file.read(), 0o644, force)
     schema = json.dumps(flow_schema(), indent=2) + "\n"
-    yield _put(os.path.join(top, "tasks", SCHEMA_FILE), schema.encode(), 0o644, force)
+    yield _place_file(os.path.join(top, "tasks", SCHEMA_FILE), schema.encode(), 0o644, force)
     os.makedirs(os.path.join(top, "data"), exist_ok=True)
     env = ENV_FILE.format(api_token=secrets.token_urlsafe(32), secret_key=secrets.token_urlsafe(48))
-    yield _put(os.path.join(top, ".env"), env.encode(), 0o600, force)
-    yield _put(os.path.join(top, "data", "config.yml"), CONFIG_FILE.encode(), 0o644, force)
+    yield _place_file(os.path.join(top, ".env"), env.encode(), 0o600, force)
+    yield _place_file(os.path.join(top, "data", "config.yml"), CONFIG_FILE.encode(), 0o644, force)
 
 
 def _files(source: str) -> Iterator[str]:
-    """The files of a folder as paths below it; hidden ones and what Python leaves behind are left out."""
+    """Yield the files of a folder as relative paths, without hidden files and Python caches."""
     for folder, folders, names in os.walk(source):
         folders[:] = sorted(name for name in folders if name[0] not in "._")
         for name in sorted(names):
@@ -114,20 +114,20 @@ def _files(source: str) -> Iterator[str]:
                 yield os.path.relpath(os.path.join(folder, name), source)
 
 
-def _put(path: str, content: bytes, mode: int, force: bool) -> Placed:
+def _place_file(path: str, content: bytes, mode: int, force: bool) -> Placed:
     if not os.path.lexists(path):
         replace(path, content, mode, durable=False)
         return Placed(path, MADE)
-    if not force or _has(path, content):
+    if not force or _has_content(path, content):
         return Placed(path, KEPT)
-    backup = _free(path)
-    # A move, so that the old file keeps its mode: it may hold secrets.
+    backup = _unused_name(path)
+    # Renamed rather than copied, so that the old file, which may contain secrets, keeps its mode.
     os.rename(path, backup)
     replace(path, content, mode, durable=False)
     return Placed(path, REPLACED, backup)
 
 
-def _has(path: str, content: bytes) -> bool:
+def _has_content(path: str, content: bytes) -> bool:
     try:
         with open(path, "rb") as file:
             return file.read() == content
@@ -135,8 +135,8 @@ def _has(path: str, content: bytes) -> bool:
         return False
 
 
-def _free(path: str) -> str:
-    """A name for the old file that no earlier backup has."""
+def _unused_name(path: str) -> str:
+    """Return an unused name for the backup of a file."""
     backup, number = f"{path}.bak", 2
     while os.path.lexists(backup):
         backup, number = f"{path}.bak{number}", number + 1

@@ -122,7 +122,7 @@ def _load(task: Task) -> None:
 
     settings = task_settings(task)
     if task.flow:
-        load_flow(find_flow(task.flow, settings), settings, keep=False)
+        load_flow(find_flow(task.flow, settings), settings, cache=False)
 
 
 def _try_task(installation: Installation, name: str) -> Trial:
@@ -147,7 +147,7 @@ def _try_flow(installation: Installation, path: str) -> Trial:
 
     settings = installation.settings
     flow = find_flow(path, settings)
-    load_flow(flow, settings, keep=False)
+    load_flow(flow, settings, cache=False)
     # The settings that a task of this flow would remember.
     variables = [f"{key}={shlex.quote(value)}" for key, value in settings.remembered().items()]
     words = command_line("run", flow.file, "--home", settings.home, "--quiet")
@@ -190,7 +190,7 @@ def _missing_programs(path: str, settings: Settings) -> list[str]:
     from scflows.flows.loader import find_flow, load_flow
 
     try:
-        flow = load_flow(find_flow(path, settings), settings, keep=False)
+        flow = load_flow(find_flow(path, settings), settings, cache=False)
     except ScflowsError:
         return []
     return [f"{problem}: {help}" for problem, help in missing_programs(flow)]

@@ -59,7 +59,7 @@ def load(installation: Installation, task: Task) -> Flow | None:
     settings = read_settings(task.workspace, {**environment(installation.account), **task.settings})
     if not task.flow:
         return None
-    return load_flow(find_flow(task.flow, settings), settings, keep=False)
+    return load_flow(find_flow(task.flow, settings), settings, cache=False)
 
 
 def missing_programs(flow: Flow | None) -> Iterator[tuple[str, str]]:

@@ -118,7 +118,7 @@ def edit_task(planner: Planner, name: str, order: Order) -> Change:
     if order.params:
         if not old.flow:
             raise UsageError(f"task {name!r} runs a command, which takes no parameters")
-        flow = load_flow(find_flow(old.flow, planner.settings), planner.settings, keep=not planner.dry_run)
+        flow = load_flow(find_flow(old.flow, planner.settings), planner.settings, cache=not planner.dry_run)
         convert(flow.params, params)
     new = replace(
         old,
@@ -182,7 +182,7 @@ def _requests(planner: Planner, order: Order) -> list[TaskRequest]:
     requests = []
     for typed in order.flows:
         where = find_flow(typed, planner.settings)
-        flow = load_flow(where, planner.settings, keep=not planner.dry_run)
+        flow = load_flow(where, planner.settings, cache=not planner.dry_run)
         spec = _spec(order, flow.schedule, kind.hours if kind else DEFAULT_HOURS)
         for device in order.devices or ("",):
             params = {**order.params, **({"device": device} if device else {})}

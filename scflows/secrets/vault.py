@@ -75,12 +75,12 @@ class Vault:
                 content, is_whole = session.read(response, LARGEST, WAIT)
         except (HttpError, ValueError) as error:
             is_timeout = isinstance(error, HttpError) and error.is_timeout
-            reason = "no answer in time" if is_timeout else "the vault cannot be reached"
+            reason = "no response in time" if is_timeout else "the vault cannot be reached"
             raise StepError(f"{title}: {reason}") from error
         if not is_whole:
             raise StepError(f"{title}: the response of the vault is larger than {LARGEST} bytes")
         if response.status_code != 200:
-            raise StepError(f"{title}: the vault answered {response.status_code} {response.reason}")
+            raise StepError(f"{title}: the vault responded with {response.status_code} {response.reason}")
         from scflows import documents
 
         return documents.parse_json(documents.decode(content, title), title)
@@ -112,9 +112,9 @@ def _text(value: Any) -> str | None:
         return None
     if isinstance(value, str):
         return value
-    from scflows import documents as document
+    from scflows import documents
 
-    return document.json_text(value)
+    return documents.json_text(value)
 
 
 def _texts(value: Any) -> list[str]:

@@ -19,7 +19,7 @@ def variable_mistakes(env: Mapping[str, Any] | None) -> Iterator[str]:
 
 def as_texts(env: Mapping[str, Any] | None) -> dict[str, str]:
     """Return the variables that are not null as texts; a value that is not text becomes JSON."""
-    from scflows import documents as document
+    from scflows import documents
 
     values = {name: value for name, value in (env or {}).items() if value is not None}
-    return {name: value if isinstance(value, str) else document.json_text(value) for name, value in values.items()}
+    return {name: value if isinstance(value, str) else documents.json_text(value) for name, value in values.items()}

@@ -48,7 +48,7 @@ def test_init_refuses_a_file(flows, tmp_path) -> None:
     (tmp_path / "file").write_text("")
     answer = flows("init", str(tmp_path / "file"))
     assert answer.code == 2
-    assert "is no folder" in answer.err
+    assert "is not a folder" in answer.err
 
 
 def test_config_shows_settings_and_no_secret(flows, workspace) -> None:
@@ -136,7 +136,7 @@ def test_as_cron_without_a_name_runs_nothing(flows, scheduled, tmp_path) -> None
 def test_as_cron_of_what_is_not_there_is_wrong_usage(flows, scheduled, name) -> None:
     answer = flows("check", "--as-cron", name)
     assert answer.code == 2
-    assert "there is no such flow file" in answer.err
+    assert "flow file not found" in answer.err
 
 
 def test_status_ends_with_1_when_nobody_starts_the_tasks(flows, scheduled) -> None:

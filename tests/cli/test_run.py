@@ -88,7 +88,7 @@ def test_a_refused_flow_shows_every_mistake_with_its_place(shipped: Path, flows:
 def test_a_flow_that_is_not_there_brings_the_nearest_name(shipped: Path, flows: Flows) -> None:
     answer = flows("run", "gret.yml")
     assert (answer.code, answer.out) == (2, "")
-    assert answer.err == "error: gret.yml: there is no such flow file\n  help: did you mean 'greet.yml'?\n"
+    assert answer.err == "error: gret.yml: flow file not found\n  help: did you mean 'greet.yml'?\n"
 
 
 @pytest.mark.language("§1 Data")

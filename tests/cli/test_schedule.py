@@ -151,7 +151,7 @@ def test_manual_scheduling_by_every_option(flows, crontab, tree):
 @pytest.mark.parametrize(
     ("arguments", "code", "told"),
     [
-        (["nowhere.yml"], 2, "no such flow file"),
+        (["nowhere.yml"], 2, "flow file not found"),
         (["broken.yml"], 2, "broken.yml:3:1: error: YAML"),
         (["plain.yml", "--cron", "61 * * * *"], 2, "minute"),
         (["plain.yml", "--cron", "0 0 31 2 *"], 2, ""),

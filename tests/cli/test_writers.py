@@ -25,11 +25,11 @@ def test_every_step_type_is_listed_with_what_it_does(flows: Flows) -> None:
 
 def test_one_step_type_is_shown_with_its_options_and_an_example(flows: Flows) -> None:
     head, options, example = flows("steps", "file").out.split("\n\n", 2)
-    assert head.splitlines()[:2] == ["type\tfile", "does\tRead, write or add to a YAML, JSON or text file."]
+    assert head.splitlines()[:2] == ["type\tfile", "does\tRead, write or append to a YAML, JSON or text file."]
     rows = {row[0]: row[1:] for row in (line.split("\t") for line in options.splitlines())}
     assert rows["path"][:4] == ["text", "required", "yes", ""]
     assert rows["mode"][:4] == ["text", "read", "no", "read write append"]
-    assert rows["data_key"] == ["text", "", "no", "", "what to write"]
+    assert rows["data_key"] == ["text", "", "no", "", "the key of the value to write"]
     assert example.startswith("- name: stations\n  type: file\n")
 
 
@@ -43,7 +43,7 @@ def test_step_types_as_json_have_all_of_it(flows: Flows) -> None:
         "default": None,
         "template": False,
         "minimum": 0,
-        "help": "how long",
+        "help": "how long to wait",
         "kinds": ["number"],
         "choices": [],
     }
@@ -60,7 +60,7 @@ def test_a_terminal_shows_the_table_with_titles(terminal: Any) -> None:
 def test_an_unknown_step_type_is_named_with_the_nearest(flows: Flows) -> None:
     answer = flows("steps", "slep")
     assert (answer.code, answer.out) == (4, "")
-    assert answer.err == "error: there is no step type 'slep'\n  help: did you mean 'sleep'?\n"
+    assert answer.err == "error: step type 'slep' not found\n  help: did you mean 'sleep'?\n"
 
 
 def test_the_schema_is_printed_and_is_the_one_of_a_new_workspace(flows: Flows, tmp_path: Path) -> None:

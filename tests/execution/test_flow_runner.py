@@ -335,7 +335,7 @@ def test_parameters_are_checked_before_the_first_step(run_flow):
     assert run_flow(text, payload={"day": "2024-03-05"}).result["s"] == "2024-03-05 5"
     for params, told in [
         ({}, "required"),
-        ({"day": "x"}, "no date"),
+        ({"day": "x"}, "not a valid date"),
         ({"day": "2024-03-05", "limit": "11"}, "more than 10"),
         ({"day": "2024-03-05", "dya": "1"}, "did you mean 'day'"),
     ]:

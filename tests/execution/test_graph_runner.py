@@ -92,16 +92,16 @@ def test_a_jump_to_the_end_starts_nothing_more(run_flow, step, status):
 @pytest.mark.parametrize(
     ("steps", "told"),
     [
-        ("[{name: a, type: sleep, needs: [b], S}, {name: b, type: sleep, needs: [a], S}]", "a cycle"),
-        ("[{name: a, type: sleep, needs: [a], S}]", "a cycle"),
-        ("[{name: a, type: sleep, needs: [c], S}]", "'c' names no step"),
+        ("[{name: a, type: sleep, needs: [b], S}, {name: b, type: sleep, needs: [a], S}]", "cycle: "),
+        ("[{name: a, type: sleep, needs: [a], S}]", "cycle: "),
+        ("[{name: a, type: sleep, needs: [c], S}]", "'c' is not a step"),
         ("[{name: a, type: sleep, S}, {name: a, type: sleep, result_key: x, S}, {name: b, type: sleep, needs: a, S}]",
-         "names two steps"),
+         "is the name of two steps"),
         ("[{name: a, type: sleep, result_key: k, S}, {name: b, type: sleep, needs: [], result_key: k, S}]",
          "neither needs the other"),
-        ("[{name: a, type: goto, needs: [], goto: {step_name: a}}]", "only __end__ and __exit__"),
-        ("[{name: a, type: goto, needs: [], goto: {step_name: __start__}}]", "only __end__ and __exit__"),
-        ("[{name: a, type: sleep, on_error_goto: b, S}, {name: b, type: sleep, needs: [a], S}]", "only __end__"),
+        ("[{name: a, type: goto, needs: [], goto: {step_name: a}}]", "only go to __end__ or __exit__"),
+        ("[{name: a, type: goto, needs: [], goto: {step_name: __start__}}]", "only go to __end__ or __exit__"),
+        ("[{name: a, type: sleep, on_error_goto: b, S}, {name: b, type: sleep, needs: [a], S}]", "only go to __end__"),
         ("[{name: a, type: sleep, needs: [{}], S}]", "names of steps"),
     ],
 )  # fmt: skip

@@ -16,7 +16,7 @@ from scflows.settings import read_env_file, read_settings
 def test_a_new_workspace_has_sound_flows_and_settings(tmp_path, environment) -> None:
     placed = make_workspace(str(tmp_path / "new" / "place"))
     top = tmp_path / "new" / "place"
-    assert {each.what for each in placed} == {MADE}
+    assert {each.action for each in placed} == {MADE}
     assert (top / "data" / "config.yml").is_file()
     settings = read_settings(str(top), environment)
     found = list(flow_files(settings))
@@ -46,7 +46,7 @@ def test_what_is_there_is_kept(tmp_path) -> None:
     flow = next((tmp_path / "tasks").rglob("*.yml"))
     flow.write_text("steps: []\n")
     placed = make_workspace(str(tmp_path))
-    assert {each.what for each in placed} == {KEPT}
+    assert {each.action for each in placed} == {KEPT}
     assert (tmp_path / ".env").read_text() == "MINE=1\n"
     assert flow.read_text() == "steps: []\n"
 
@@ -57,8 +57,8 @@ def test_force_replaces_what_differs_and_keeps_the_old_file(tmp_path) -> None:
     for content in ("FIRST=1\n", "SECOND=2\n"):
         env.write_text(content)
         placed = {each.path: each for each in make_workspace(str(tmp_path), force=True)}
-        assert placed[str(env)].what == REPLACED
-        assert placed[str(config)].what == KEPT, "it is as it should be"
+        assert placed[str(env)].action == REPLACED
+        assert placed[str(config)].action == KEPT, "it is as it should be"
         assert "API_TOKEN=" in env.read_text()
     assert (tmp_path / ".env.bak").read_text() == "FIRST=1\n"
     assert (tmp_path / ".env.bak2").read_text() == "SECOND=2\n"
@@ -72,7 +72,7 @@ def test_a_path_that_is_no_folder_is_refused(tmp_path, kind) -> None:
         path.write_text("precious")
     else:
         path.symlink_to("nowhere")
-    with pytest.raises(UsageError, match="is no folder"):
+    with pytest.raises(UsageError, match="is not a folder"):
         make_workspace(str(path))
     assert os.path.lexists(path)
 

@@ -143,4 +143,4 @@ def test_mistakes_in_the_settings_file_are_told(machine, workspace, one) -> None
     finding = one(folders.config)
     assert finding.level == FAIL
     assert "on_failure in " in finding.text
-    assert "gone.yml: error: there is no such flow file" in finding.text
+    assert "gone.yml: error: flow file not found" in finding.text

@@ -275,7 +275,10 @@ def test_the_command_line_takes_parameters_by_either_name(flows, workspace):
 
 @pytest.mark.language("§4 flow_loop")
 def test_the_settings_of_a_loop_are_checked(run_flow):
-    for options, told in (("on_item_error: never", "'never'; it may be"), ("max_parallel: 0", "the least is 1")):
+    for options, told in (
+        ("on_item_error: never", "'on_item_error' must be one of"),
+        ("max_parallel: 0", "must be at least 1"),
+    ):
         run = run_flow(f"steps: [{{name: s, type: flow_loop, flow_loop: {{path: a, data_key: b, {options}}}}}]")
         assert run.reason == "refused"
         assert told in run.message

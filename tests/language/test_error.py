@@ -33,7 +33,7 @@ def no_proxy(monkeypatch):
         ("type: switch, switch: {data_key: ., cases: [], default: {type: goto, goto: {step_name: '{{ 5 }}'}}}", "'5'"),
         ("type: jq, jq: {expression: 'error(\"why\")'}", "why"),
         ("type: debug, debug: {}, jq_expression: '.a.b.c + 1 | error'", "jq: "),
-        ("type: flow, flow: {path: gone}", "there is no flow 'gone'"),
+        ("type: flow, flow: {path: gone}", "flow 'gone' not found"),
         ("type: flow, flow: {path: slow.yml}", "the enclosing flow has timed out after 0.01 s"),
         ("type: set_fact, target: made.txt, set_fact: {value: 1}", "did not create its target"),
         ("type: shell, shell: {command: 'exit 3'}", "exit status 3"),
@@ -186,7 +186,7 @@ def test_only_three_targets_are_reserved(run_flow, target):
     text = f"steps: [{{name: go, type: goto, goto: {{step_name: {target}}}}}, {FACT.format('b', 1)}"
     run = run_flow(text + "]")
     assert run.reason == "refused"
-    assert "names no step" in run.message
+    assert "is not a step" in run.message
     run = run_flow(f"{text}, {FACT.format(target, 2)}]")
     assert run.steps == [("go", "success"), (target, "success")]
 

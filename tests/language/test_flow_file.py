@@ -51,17 +51,17 @@ STEP = "{{name: {0}, type: set_fact, set_fact: {{value: {1}}}}}"
 @pytest.mark.parametrize(
     ("steps", "told"),
     [
-        ("[{name: a, type: jq, jq: {expression: .}, on_error_goto: b}, B, B]", "'b' names two steps"),
-        ("[{name: a, type: goto, goto: {step_name: b}}, B, B]", "'b' names two steps"),
+        ("[{name: a, type: jq, jq: {expression: .}, on_error_goto: b}, B, B]", "'b' is the name of two steps"),
+        ("[{name: a, type: goto, goto: {step_name: b}}, B, B]", "'b' is the name of two steps"),
         ("[{name: a, type: switch, switch: {data_key: ., cases: [{when: x, step: {type: goto, goto: {step_name: b}}}]}}"
-         ", B, B]", "'b' names two steps"),
-        ("[{name: a, type: rest, rest: {uri: 'http://a', method: HEAD}}]", "'HEAD'; it may be GET, POST"),
-        ("[{name: a, type: jinja, jinja: {path: t, parse: xml}}]", "'parse' is 'xml'"),
+         ", B, B]", "'b' is the name of two steps"),
+        ("[{name: a, type: rest, rest: {uri: 'http://a', method: HEAD}}]", "'method' must be one of GET, POST"),
+        ("[{name: a, type: jinja, jinja: {path: t, parse: xml}}]", "'parse' must be one of json, yaml"),
         ("[{name: a, type: rest, rest: {uri: [x]}}]", "'uri' must be text"),
         ("[{name: a, type: jq, jq_expression: '.[', jq: {expression: .}}]", "jq_expression: jq '.['"),
         ("[{name: a, type: set_fact, set_fact: {value: {deep: ['{% if %}']}}}]", "template '{% if %}'"),
-        ("[{name: __errors__, type: jq, jq: {expression: .}}]", "kept for special variables"),
-        ("[{name: a, type: jq, jq: {expression: .}, on_error_goto: '{{ x }}'}]", "names no step"),
+        ("[{name: __errors__, type: jq, jq: {expression: .}}]", "reserved for special variables"),
+        ("[{name: a, type: jq, jq: {expression: .}, on_error_goto: '{{ x }}'}]", "is not a step"),
     ],
     ids=str,
 )  # fmt: skip

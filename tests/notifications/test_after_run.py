@@ -243,7 +243,11 @@ def test_a_hook_that_fails_changes_nothing_and_calls_no_further_hook(run_flow, t
 
 @pytest.mark.parametrize(
     ("path", "why"),
-    [("gone.yml", "no such flow file"), ("../../x.yml", "leads out"), ("/etc/passwd", "leads out")],
+    [
+        ("gone.yml", "flow file not found"),
+        ("../../x.yml", "outside the flows folder"),
+        ("/etc/passwd", "outside the flows folder"),
+    ],
 )
 def test_a_hook_that_cannot_be_is_told(run_flow, path, why):
     run = run_flow(f"on_success: {path}\n" + GOOD)

@@ -88,7 +88,7 @@ def test_without_a_time_to_live_it_is_fetched_each_time(vault):
 
 def test_a_failure_is_not_kept(vault):
     secrets = vault((503, {"errors": []}), answer(token="then-it-works"))
-    with pytest.raises(StepError, match=r"^secret 'portal': the vault answered 503"):
+    with pytest.raises(StepError, match=r"^secret 'portal': the vault responded with 503"):
         secrets.find("portal")
     assert secrets.find("portal").token == "then-it-works"
 
@@ -108,7 +108,7 @@ def test_threads_ask_once(vault):
     [
         ((200, {"data": {"token": "x"}}), "has no data.data"),
         ((200, []), "has no data.data"),
-        ((404, {}), "the vault answered 404"),
+        ((404, {}), "the vault responded with 404"),
     ],
 )
 def test_any_other_answer_is_an_error(vault, given, told):

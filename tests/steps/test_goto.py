@@ -34,4 +34,4 @@ def test_an_unknown_step_is_an_error_of_the_goto(run_flow):
 def test_a_literal_target_that_is_no_step_is_refused(run_flow):
     run = run_flow("steps: [{name: jump, type: goto, goto: {step_name: nowhere}}]")
     assert run.reason == "refused"
-    assert "names no step" in run.message
+    assert "is not a step" in run.message

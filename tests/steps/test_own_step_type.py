@@ -65,7 +65,7 @@ def test_its_options_are_checked_as_those_of_any_step(workspace: Path, flows: Fl
     flow.write_text("steps: [{name: a, type: slugify, slugify: {text: 5, separator: +, txt: a}}]\n")
     told = flows("validate", "tasks/bad.yml").out
     assert "'text' must be text, not an integer (5)" in told
-    assert "'separator' is '+'; it may be -, _" in told
+    assert "'separator' must be one of -, _" in told
     assert "unknown option 'txt'; did you mean 'text'?" in told
 
 

@@ -102,14 +102,14 @@ def test_a_failed_child_inside_is_stored_under_the_key_of_the_switch(run_flow, w
 @pytest.mark.parametrize(
     ("inside", "told"),
     [
-        ({"type": "jq", "jq": {"expression": "."}, "when": "true"}, "when belongs to the step around it"),
-        ({"type": "jq", "jq": {"expression": "."}, "result_key": "x"}, "result_key belongs"),
-        ({"type": "jq", "jq": {"expression": "."}, "ignore_errors": "x"}, "ignore_errors belongs"),
-        ({"type": "jq", "jq": {"expression": "."}, "on_error_goto": "s"}, "on_error_goto belongs"),
+        ({"type": "jq", "jq": {"expression": "."}, "when": "true"}, "when is allowed only on the outer step"),
+        ({"type": "jq", "jq": {"expression": "."}, "result_key": "x"}, "result_key is allowed only"),
+        ({"type": "jq", "jq": {"expression": "."}, "ignore_errors": "x"}, "ignore_errors is allowed only"),
+        ({"type": "jq", "jq": {"expression": "."}, "on_error_goto": "s"}, "on_error_goto is allowed only"),
         ({"type": "jq", "jq": {"expression": ".["}}, "jq '.['"),
         ({"type": "nonsense"}, "unknown step type"),
-        ({"type": "goto", "goto": {"step_name": "nowhere"}}, "'nowhere' names no step"),
-        ({"type": "jq"}, "has no block"),
+        ({"type": "goto", "goto": {"step_name": "nowhere"}}, "'nowhere' is not a step"),
+        ({"type": "jq"}, "inner step has no `jq:`"),
     ],
     ids=lambda each: each if isinstance(each, str) else "",
 )

@@ -1,4 +1,4 @@
-"""A flow as nodes and edges: its order, its jumps, what it calls; `text` and `dot` write that down."""
+"""A flow as nodes and edges: its order, jumps and child flows; `text` and `dot` format it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from scflows.flows.model import Flow, StepSpec
 
 START, END, EXIT = RESERVED
-#: The option that names the flow that a step runs, by step type.
+#: The option with the path of the child flow, by step type.
 SUB_FLOWS = {"flow": "path", "flow_loop": "path"}
 
 NEXT, JUMP, ERROR, NEEDS, CHILD, FINALLY = "next", "jump", "error", "needs", "child", "finally"
@@ -22,41 +22,41 @@ NEXT, JUMP, ERROR, NEEDS, CHILD, FINALLY = "next", "jump", "error", "needs", "ch
 
 @dataclass(frozen=True)
 class Node:
-    """One step, or something that a step leads to."""
+    """A step, or something that a step leads to."""
 
-    id: str  #: `3`, for a child of it `3.1`, `__end__`, `__exit__`, or for the final step `finally`
+    id: str  #: `3`, for a child `3.1`, `__end__`, `__exit__`, or `finally` for the final step
     name: str
-    type: str  #: the step's; `flow file` for a flow that is run, `end` for both ends
-    parent: str = ""  #: the id of the step whose child it is
-    when: list[Any] = field(default_factory=list)  #: conditions of a step, the pattern of a switch's case
+    type: str  #: the step type; `flow file` for a child flow, `end` for both ends
+    parent: str = ""  #: the id of the parent step
+    when: list[Any] = field(default_factory=list)  #: conditions of a step, or the pattern of a case of `switch`
 
 
 @dataclass(frozen=True)
 class Edge:
-    """A way from one node to another."""
+    """A connection from one node to another."""
 
     source: str
-    target: str  #: a node's id, or as written where only the run will tell
-    kind: str  #: one of the words above
+    target: str  #: a node's id, or the text as written if it is known only at run time
+    kind: str  #: one of the constants above
 
 
 @dataclass
 class Drawing:
-    """A flow as it can be drawn."""
+    """The graph of a flow."""
 
     path: str
     name: str
-    nodes: list[Node] = field(default_factory=list)  #: steps in the order they start, each followed by its children
+    nodes: list[Node] = field(default_factory=list)  #: steps in order, each followed by its children
     edges: list[Edge] = field(default_factory=list)
-    hooks: dict[str, str] = field(default_factory=dict)  #: flows that are run afterwards, by property
+    hooks: dict[str, str] = field(default_factory=dict)  #: flows that run afterwards, by property
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as JSON values."""
+        """Return the drawing as JSON values."""
         return asdict(self)
 
 
 def draw(flow: Flow) -> Drawing:
-    """The drawing of a flow. With `needs`, steps stand behind all that they need."""
+    """Return the drawing of a flow. With `needs`, steps come after all steps that they need."""
     final = next((spec for spec in flow.steps if spec.name == flow.finally_step), None)
     specs = [spec for spec in flow.steps if spec is not final]
     drawing = Drawing(flow.path, flow.name)
@@ -67,7 +67,7 @@ def draw(flow: Flow) -> Drawing:
     ids = {spec.name: str(number) for number, spec in reversed(list(enumerate(specs, 1)))}
     ids |= {START: "1" if specs else END, END: END, EXIT: EXIT}
     if final is not None:
-        ids[final.name] = END  # A jump to it is a jump to the end.
+        ids[final.name] = END  # Jumping to it means jumping to the end.
     for number, spec in enumerate(specs, 1):
         _add(drawing, str(number), spec, ids)
         if is_graph:
@@ -93,7 +93,7 @@ def _add(drawing: Drawing, id: str, spec: StepSpec, ids: dict[str, str]) -> None
 
 
 def _lead_on(drawing: Drawing, id: str, kind: str, options: dict[str, Any], ids: dict[str, str]) -> None:
-    """Add what a step of this type leads to. A final step, which has no `ids`, jumps nowhere."""
+    """Add the jumps and children of a step. A final step, which has no `ids`, does not jump."""
     if kind == "goto" and ids:
         target = str(options.get("step_name", ""))
         drawing.edges.append(Edge(id, ids.get(target, target), JUMP))
@@ -107,7 +107,7 @@ def _lead_on(drawing: Drawing, id: str, kind: str, options: dict[str, Any], ids:
 
 
 def _children(id: str, kind: str, options: dict[str, Any]) -> Iterator[tuple[Node, dict[str, Any]]]:
-    """The flow that a step runs, the cases of a switch; each with its options."""
+    """Yield the child flow of a step or the cases of a switch, each with its options."""
     if kind in SUB_FLOWS:
         yield Node("", str(options.get(SUB_FLOWS[kind], "")), "flow file"), {}
     elif kind == "switch":
@@ -128,14 +128,14 @@ def _needs(spec: StepSpec) -> list[str]:
 
 
 def _sorted(specs: list[StepSpec]) -> list[StepSpec]:
-    """The steps, each behind all that it needs; those as far from the start together, in their order."""
+    """Return the steps, each after all that it needs, grouped by distance from the start."""
     by_name = {spec.name: spec for spec in specs}
     levels: dict[str, int] = {}
     left = list(specs)
     while left:
         ready = [spec for spec in left if all(name in levels or name not in by_name for name in _needs(spec))]
         if not ready:
-            break  # A circle, which the check of the flow refuses.
+            break  # A cycle, which the validation of the flow rejects.
         for spec in ready:
             levels[spec.name] = 1 + max((levels.get(name, 0) for name in _needs(spec)), default=0)
         left = [spec for spec in left if spec.name not in levels]

@@ -1,4 +1,4 @@
-"""A drawing in the language of Graphviz, https://graphviz.org/doc/info/lang.html."""
+"""Format a drawing for Graphviz, https://graphviz.org/doc/info/lang.html."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SHAPES = {"switch": "diamond", "flow file": "folder", "end": "doublecircle", "ex
 
 
 def dot(drawing: Drawing) -> Iterator[str]:
-    """The lines of a digraph, to be drawn with `dot -Tsvg`."""
+    """Yield the lines of a digraph, to be drawn with `dot -Tsvg`."""
     yield f"digraph {_quoted(drawing.path)} {{"
     yield f"  label={_quoted(drawing.name)}; labelloc=t; fontname=sans;"
     yield "  node [shape=box, fontname=sans, fontsize=11]; edge [fontname=sans, fontsize=9];"
@@ -40,9 +40,9 @@ def _node(node: Node) -> str:
     label = node.name if node.type in ("end", "flow file") else f"{node.name}\n{node.type}"
     if node.parent and node.type != "flow file":
         label = f"{node.when[0] if node.when else 'else'}\n{node.type}"
-    told = " and ".join(str(each) for each in node.when)
-    tooltip = f", tooltip={_quoted('when ' + told)}" if told else ""
-    border = ", style=dashed" if told and not node.parent else ""
+    conditions = " and ".join(str(each) for each in node.when)
+    tooltip = f", tooltip={_quoted('when ' + conditions)}" if conditions else ""
+    border = ", style=dashed" if conditions and not node.parent else ""
     shape = "octagon" if node.id == EXIT else "doublecircle" if node.id == END else SHAPES.get(node.type, "")
     return f"label={_quoted(label)}{f', shape={shape}' if shape else ''}{border}{tooltip}"
 

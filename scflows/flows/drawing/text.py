@@ -1,4 +1,4 @@
-"""A drawing as lines for a terminal: one for each step, with where it may lead."""
+"""Format a drawing for a terminal: one line for each step, with its jumps."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: Longer names push the rest of their own line aside, not of all.
+#: The maximum width of the column of names; longer names shift only their own line.
 NAME_WIDTH = 44
-#: A condition is cut to this; the flow file has the whole.
+#: The maximum length of a condition.
 CONDITION_LENGTH = 60
 
 
 def text(drawing: Drawing) -> Iterator[str]:
-    """The lines. Steps follow one another unless an arrow says where else to go on."""
+    """Yield the lines. Steps run in order unless an arrow shows a jump."""
     steps = [node for node in drawing.nodes if node.type != "end"]
     numbers = max((len(_number(node)) for node in steps if not node.parent), default=1)
     names = min(NAME_WIDTH, max((len(_line(node.name)) for node in steps if not node.parent), default=1))
     types = max((len(node.type) for node in steps if not node.parent), default=1)
     yield f"{_line(drawing.name)} · {drawing.path}"
     for node in steps:
-        told = " · ".join(_told(drawing, node))
+        details = " · ".join(_details(drawing, node))
         if node.parent:
             depth = node.id.count(".")
-            yield f"{' ' * (numbers + 2 * depth)}{_child(node)}{' · ' + told if told else ''}"
+            yield f"{' ' * (numbers + 2 * depth)}{_child(node)}{' · ' + details if details else ''}"
         else:
-            yield f"{_number(node):>{numbers}}  {_line(node.name):<{names}}  {node.type:<{types}}  {told}".rstrip()
+            yield f"{_number(node):>{numbers}}  {_line(node.name):<{names}}  {node.type:<{types}}  {details}".rstrip()
     for hook, path in drawing.hooks.items():
         yield f"{hook.replace('_', ' ')}: {_line(path)}"
 
@@ -39,12 +39,12 @@ def _number(node: Node) -> str:
 def _child(node: Node) -> str:
     if node.type == "flow file":
         return f"└ {_line(node.name)}"
-    told = "else" if not node.when else repr(node.when[0]) if isinstance(node.when[0], str) else str(node.when[0])
+    case = "else" if not node.when else repr(node.when[0]) if isinstance(node.when[0], str) else str(node.when[0])
     name = "" if node.name == node.type else f" {_line(node.name)}"
-    return f"└ {told}: {node.type}{name}"
+    return f"└ {case}: {node.type}{name}"
 
 
-def _told(drawing: Drawing, node: Node) -> Iterator[str]:
+def _details(drawing: Drawing, node: Node) -> Iterator[str]:
     if node.when and not node.parent:
         yield f"when {_short(' and '.join(_line(str(each)) for each in node.when))}"
     needed = [_shown(drawing, edge.source) for edge in drawing.edges if edge.kind == NEEDS and edge.target == node.id]

@@ -24,7 +24,7 @@ class FlowsSource:
         for where in flow_files(settings):
             name = task_name(where.file, where.folder)
             try:
-                flow = load_flow(where, settings, keep=keep)
+                flow = load_flow(where, settings, cache=keep)
                 if flow.schedule is None:
                     continue
                 check_name(name)

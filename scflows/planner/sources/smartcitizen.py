@@ -44,7 +44,7 @@ class SmartCitizenSource:
     def requests(self, settings: Settings, keep: bool) -> SourceResult:
         """Raises UsageError, FlowError, and Unreachable or Refused if the platform does not answer."""
         where = find_flow(self.kind.flow, settings)
-        flow = load_flow(where, settings, keep=keep)
+        flow = load_flow(where, settings, cache=keep)
         # Check it now, while the user can see errors. A flow may take the number as a text.
         is_text = isinstance(convert(flow.params, {"device": "1"}).get("device"), str)
         access = read_access(settings)

@@ -27,23 +27,26 @@ to: {url: "mqtt://b", topic: "out/<token>"}
     ("text", "told"),
     [
         ("from: [1]\n", ":1:1: error: from must be a mapping"),
-        (GOOD.replace("mqtt://b", "ftp://b"), "only mqtt://"),
+        (GOOD.replace("mqtt://b", "ftp://b"), "must be mqtt://"),
         (
             GOOD.replace("out/<token>", "out/<tokn>"),
-            ":2:23: error: topic 'out/<tokn>': nothing gives <tokn>; there are token",
+            ":2:23: error: topic 'out/<tokn>': unknown name <tokn>; the names are token",
         ),
         (GOOD.replace("in/<token>", "in/a<token>"), "a name must be a level of its own"),
-        (GOOD.replace("in/<token>", "in/#/x"), "'#' may stand at the end only"),
-        (GOOD + "names: {type: cvs, path: x, key: token}\n", ":3:9: error: names: type is one of csv, rest, platform"),
-        (GOOD + "names: {type: csv, path: x, key: other}\n", "no topic has <other>, the key of the names"),
+        (GOOD.replace("in/<token>", "in/#/x"), "'#' is allowed only at the end"),
+        (
+            GOOD + "names: {type: cvs, path: x, key: token}\n",
+            ":3:9: error: names: type must be one of csv, rest, platform",
+        ),
+        (GOOD + "names: {type: csv, path: x, key: other}\n", "no topic contains <other>, the key of the names"),
         (GOOD + "names: {type: csv, key: token}\n", "names: path is missing"),
-        (GOOD + "only: {tags: [a]}\n", "say where `names` come from"),
+        (GOOD + "only: {tags: [a]}\n", "so `names` is required"),
         (GOOD + "payload: {jq: '.a['}\n", ":3:11: error: payload: jq"),
         (GOOD + "payload: {template: '{% if %}'}\n", ":3:11: error: payload: template"),
         (GOOD + "spool: {max_bytes: lots}\n", "must be a size such as 500 MiB"),
         (GOOD + "speed: 3\n", ":3:1: error: unknown property 'speed'"),
-        (GOOD.replace("mqtt://a", "mqtt://u:secret-word@a"), "a password may not stand here"),
-        ("- 1\n", "a forwarding is a mapping"),
+        (GOOD.replace("mqtt://a", "mqtt://u:secret-word@a"), "a URL must not contain a password"),
+        ("- 1\n", "a forwarding must be a mapping"),
         ("from: {\n", "error: YAML"),
     ],
 )
@@ -62,30 +65,36 @@ def test_a_mistake_is_told_with_its_place(flows: Callable[..., Any], tmp_path: P
     [
         (
             GOOD[:-2] + ', status_topic: "st/#"}\n',
-            "s.yml:2:45: error: to: status_topic 'st/#': nothing can be sent to a",
+            "s.yml:2:45: error: to: status_topic 'st/#': cannot send to a",
         ),
         (
             GOOD[:-2] + ', status_topic: "st/<token>"}\n',
-            "s.yml:2:45: error: to: status_topic 'st/<token>': nothing gives",
+            "s.yml:2:45: error: to: status_topic 'st/<token>': unknown name",
         ),
-        (GOOD[:-2] + ", keepalive: 0}\n", "s.yml:2:45: error: to: keepalive is 1 to 65535 seconds"),
-        (GOOD[:-2] + ", keepalive: 65536}\n", "s.yml:2:45: error: to: keepalive is 1 to 65535 seconds"),
-        (GOOD[:-2] + f", client_id: {'x' * 65536}}}\n", "s.yml:2:45: error: to: client_id may have 65535 bytes"),
-        (GOOD[:-2] + ', client_id: "a\\0"}\n', "s.yml:2:45: error: to: client_id has a NUL in it"),
-        (GOOD[:-2] + ', tls: {ca: "a\\0"}}\n', "s.yml:2:51: error: to: tls: ca has a NUL in it"),
+        (GOOD[:-2] + ", keepalive: 0}\n", "s.yml:2:45: error: to: keepalive must be 1 to 65535 seconds"),
+        (GOOD[:-2] + ", keepalive: 65536}\n", "s.yml:2:45: error: to: keepalive must be 1 to 65535 seconds"),
+        (
+            GOOD[:-2] + f", client_id: {'x' * 65536}}}\n",
+            "s.yml:2:45: error: to: client_id must not be longer than 65535 bytes",
+        ),
+        (GOOD[:-2] + ', client_id: "a\\0"}\n', "s.yml:2:45: error: to: client_id contains a NUL character"),
+        (GOOD[:-2] + ', tls: {ca: "a\\0"}}\n', "s.yml:2:51: error: to: tls: ca contains a NUL character"),
         (
             (GOOD[:-2] + ", client_id: scflows-s}\n").replace("mqtt://b", "mqtt://a:1883"),
-            "to: client_id is that of the other end at the same broker",
+            "to: both ends have the same client_id at the same broker",
         ),
         (
             GOOD.replace("mqtt://b", "mqtt://a").replace("out/<token>", "in/<token>"),
-            "s.yml:2:23: error: to: what is sent to 'in/<token>' would be taken again by 'in/<token>'",
+            "s.yml:2:23: error: to: messages sent to 'in/<token>' would be received again by 'in/<token>'",
         ),
         (
             GOOD.replace("mqtt://b", "mqtt://a").replace("in/<token>", "#").replace("out/<token>", "copy/all"),
-            "would be taken again by '#', and go round for ever",
+            "would be received again by '#', in an endless loop",
         ),
-        (GOOD + 'names: {type: csv, path: "a\\0", key: token}\n', "s.yml:3:20: error: names: path has a NUL in it"),
+        (
+            GOOD + 'names: {type: csv, path: "a\\0", key: token}\n',
+            "s.yml:3:20: error: names: path contains a NUL character",
+        ),
     ],
 )
 def test_what_no_broker_would_take_is_told_before(
@@ -118,7 +127,7 @@ def test_what_a_template_found_fills_it_again(levels: list[tuple[bool, str]]) ->
 
 @given(LEVEL, some.sampled_from(["/", "+", "#", "\0", "\n"]))
 def test_no_name_brings_a_level_or_a_wildcard_into_a_topic(level: str, sign: str) -> None:
-    with pytest.raises(ValueError, match="cannot stand in a topic"):
+    with pytest.raises(ValueError, match="is not allowed in a topic"):
         TopicTemplate("to/<name>").fill({"name": level + sign})
 
 
