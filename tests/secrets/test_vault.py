@@ -120,7 +120,7 @@ def test_a_token_in_a_file_serves_and_a_wrong_one_is_told(vault, workspace):
     (workspace / "token").write_text("v4ult-token\n")
     variables = {"HASHICORP_VAULT_TOKEN": "", "HASHICORP_VAULT_TOKEN_FILE": "token"}
     assert vault(answer(token="fr0m-vault"), **variables).find("portal").token == "fr0m-vault"
-    with pytest.raises(StepError, match="answered 403"):
+    with pytest.raises(StepError, match="responded with 403"):
         vault(answer(token="x"), HASHICORP_VAULT_TOKEN="wrong").find("portal")
     with pytest.raises(StepError, match="HASHICORP_VAULT_TOKEN is not set"):
         vault(answer(token="x"), HASHICORP_VAULT_TOKEN="").find("portal")
