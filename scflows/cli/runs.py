@@ -96,6 +96,12 @@ def show(ctx: typer.Context, id: RunId) -> None:
         out.line("")
         columns = {"STEP": "name", "TYPE": "type", "STARTED": "started", "TOOK": "took", "STATUS": "status"}
         out.table(columns | {"MESSAGE": "message"}, steps)
+    for step in run.steps:
+        if step.output and out.is_terminal:
+            out.line("")
+            out.line(f"The last output of {step.name!r}:")
+            for line in step.output.splitlines():
+                out.line(f"  {out.cell(line)}")
     out.hint(f"flows logs {run.id}")
 
 

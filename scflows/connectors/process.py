@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 #: How much of the end of stderr is kept, in bytes.
-STDERR_BYTES = 16 * 1024
+END_BYTES = 16 * 1024
 #: Seconds between asking a program to end and killing its process group. Less than the second after which the
 #: watchdog of a run interrupts again.
 GRACE = 0.5
@@ -40,15 +40,18 @@ def run_program(
     folder: str,
     environment: dict[str, str],
     stdin: bytes | None,
-    max_bytes: int,
-    on_stderr: Callable[[bytes], None] | None = None,
+    max_bytes: int = 0,
+    on_output: Callable[[str, bytes], None] | None = None,
+    keeps_stdout: bool = True,
+    inherited: tuple[int, ...] = (),
 ) -> ProcessResult:
     """Run a program in `folder` with only these environment variables and `stdin` as its input.
 
-    `on_stderr` is called with each part of stderr as it is written.
+    `on_output` is called with each part of its output as it is written, and `stdout` or `stderr`. Of stdout only the
+    end is kept if not `keeps_stdout`. The descriptors `inherited` stay open in the program.
 
-    Raises StepError if the output exceeds `max_bytes`, OSError or ValueError if the program cannot be started. When
-    this returns, raises or this process dies, the whole process group of the program is killed; only in the moment
+    Raises StepError if stdout exceeds `max_bytes` and is kept, OSError or ValueError if the program cannot be started.
+    When this returns, raises or this process dies, the whole process group of the program is killed; only in the moment
     between its start and the setup of the lifeline it would survive this process.
     """
     lifeline, lifeline_in = os.pipe2(os.O_CLOEXEC)
@@ -63,11 +66,11 @@ def run_program(
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 process_group=0,
-                pass_fds=[lifeline],
+                pass_fds=[lifeline, *inherited],
             )
         try:
             _tie_lifeline(lifeline, process.pid)
-            output, errors = _read_outputs(process, max_bytes, on_stderr)
+            output, errors = _read_outputs(process, max_bytes if keeps_stdout else None, on_output)
             # Do not reap the process yet, so that the kernel does not reuse its id, which is also the group's.
             os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         finally:
@@ -102,15 +105,15 @@ def _tie_lifeline(lifeline: int, group: int) -> None:
 
 
 def _read_outputs(
-    process: subprocess.Popen[bytes], max_bytes: int, on_stderr: Callable[[bytes], None] | None
+    process: subprocess.Popen[bytes], max_bytes: int | None, on_output: Callable[[str, bytes], None] | None
 ) -> tuple[bytes, bytes]:
     import selectors
 
     output, errors = bytearray(), bytearray()
     with selectors.DefaultSelector() as selector:
-        for stream, content in ((process.stdout, output), (process.stderr, errors)):
+        for stream, name in ((process.stdout, "stdout"), (process.stderr, "stderr")):
             assert stream is not None
-            selector.register(stream, selectors.EVENT_READ, content)
+            selector.register(stream, selectors.EVENT_READ, name)
         while selector.get_map():
             # Check before reading: after its end, all its output is in the pipes.
             has_ended = _has_ended(process.pid)
@@ -122,14 +125,15 @@ def _read_outputs(
                 chunk = os.read(key.fd, CHUNK)
                 if not chunk:
                     selector.unregister(key.fileobj)
-                key.data.extend(chunk)
-                if on_stderr is not None and key.data is errors:
-                    on_stderr(chunk)
-            if len(output) > max_bytes:
+                (output if key.data == "stdout" else errors).extend(chunk)
+                if on_output is not None:
+                    on_output(key.data, chunk)
+            if max_bytes is not None and len(output) > max_bytes:
                 raise StepError(f"more than {max_bytes} bytes of output")
-            if len(errors) > 2 * STDERR_BYTES:
-                del errors[:-STDERR_BYTES]
-    return bytes(output), bytes(errors[-STDERR_BYTES:])
+            for kept in (errors,) if max_bytes is not None else (errors, output):
+                if len(kept) > 2 * END_BYTES:
+                    del kept[:-END_BYTES]
+    return bytes(output), bytes(errors[-END_BYTES:])
 
 
 def _has_ended(pid: int) -> bool:

@@ -168,6 +168,8 @@ class StepRunner:
             inner["attempts"] = result.attempts
         self.ctx.data["__errors__"].append(entry)
         record.message = message
+        if result.error is not None:
+            record.output = result.error.output
         log = self.ctx.log
         log.set_step(spec.name)
         try:

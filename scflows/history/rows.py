@@ -50,6 +50,7 @@ MIGRATIONS = (
     ALTER TABLE runs ADD COLUMN waited_for TEXT NOT NULL DEFAULT ''
     """,
     "CREATE INDEX runs_of_slot ON runs (task, slot)",
+    "ALTER TABLE steps ADD COLUMN output TEXT NOT NULL DEFAULT ''",
 )
 RUN_COLUMNS = (
     "id, task, flow, trigger, slot, claimed, status, reason, message, started, ended, dry_run, params, holder, log,"

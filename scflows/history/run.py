@@ -53,6 +53,7 @@ class StepRecord:
     started: float = 0.0
     ended: float | None = None
     message: str = ""
+    output: str = ""  #: of a failed step: the last lines that its program printed, each after `stdout: ` or `stderr: `
 
 
 @dataclass

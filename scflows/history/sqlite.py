@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from scflows.settings import Settings
 
 
-STEP_COLUMNS = "position, name, type, status, started, ended, message"
+STEP_COLUMNS = "position, name, type, status, started, ended, message, output"
 
 FINAL_MARKS = ", ".join("?" * len(FINAL))
 #: Runs that are removed in one transaction.
@@ -266,7 +266,7 @@ class SqliteStore:
 
     def _put_steps(self, run: Run) -> None:
         self._connection.executemany(
-            f"INSERT OR REPLACE INTO steps (run, {STEP_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            f"INSERT OR REPLACE INTO steps (run, {STEP_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [
                 (
                     run.id,
@@ -277,6 +277,7 @@ class SqliteStore:
                     each.started,
                     each.ended,
                     each.message,
+                    each.output,
                 )
                 for each in run.steps
             ],

@@ -1,7 +1,8 @@
 """A program that calls one function of a Python file.
 
-`python python_call.py FILE FUNCTION` reads the argument as JSON from stdin and writes one JSON object to stdout:
-`{"result": …}` or `{"error": TEXT, "exception": NAME}`. What the function prints goes to stderr.
+`python python_call.py FILE FUNCTION DESCRIPTOR MAX_BYTES` reads the argument as JSON from stdin and writes one JSON
+object to the file DESCRIPTOR: `{"result": …}` or `{"error": TEXT, "exception": NAME}`. stdout and stderr are the
+function's.
 """
 
 from __future__ import annotations
@@ -15,15 +16,18 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-def main(path: str, name: str) -> None:
+def main(path: str, name: str, result_descriptor: int, max_bytes: int) -> None:
     """Call the function and write its result."""
-    result_descriptor = os.dup(1)
-    os.dup2(2, 1)
+    os.set_inheritable(result_descriptor, False)
+    # Under a pipe Python would keep the lines back until the end.
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     argument = json.loads(sys.stdin.buffer.read())
     null_device = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null_device, 0)
     try:
         output = json.dumps({"result": _as_json(_function(path, name)(argument))}, allow_nan=False)
+        if len(output) > max_bytes:
+            raise ValueError(f"more than {max_bytes} bytes of result")
     except KeyboardInterrupt:
         raise
     except BaseException as error:
@@ -79,4 +83,4 @@ def _as_json(value: Any) -> Any:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2])
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))

@@ -64,8 +64,8 @@ def test_what_it_returns_is_the_result_and_what_it_prints_is_logged(run_flow, sc
     )
     assert run.status == "success", run.message
     assert run.result["p"] == {"total": 6, "at": "2024-03-05", "pair": [1, 2], "set": ["a", "b"], "5": "beside"}
-    assert "p: adding 3" in run.log
-    assert "p: to stderr" in run.log
+    assert "p: stdout: adding 3" in run.log
+    assert "p: stderr: to stderr" in run.log
 
 
 @pytest.mark.parametrize("value", [None, "text", 1.5, [1, {"a": None}], {"é": "ü"}, "x" * 300_000], ids=str)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from scflows.errors import StepError
 from scflows.steps import Context, Step, option
 from scflows.steps.program_environment import as_texts, variable_mistakes
+from scflows.steps.program_output import OutputLog
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,24 +66,44 @@ class PythonStep(Step):
             raise StepError(f"{self.path}: file not found")
         # Whoever can write this file decides what runs, as with the flow file.
         require("python", ctx.settings, file, self.path)
-        command = [sys.executable, "-P", python_call.__file__, file, self.function]
         folder = ctx.settings.data_path
         argument = documents.json_bytes(ctx.peek(self.data_key))
-        try:
-            os.makedirs(folder, exist_ok=True)
-            result = run_program(command, folder, self._environment(ctx), argument, self.max_bytes)
-        except (OSError, ValueError) as error:
-            raise StepError(f"{self._title()}: {error}") from error
-        except StepError as error:
-            raise StepError(f"{self._title()}: {error}") from error
-        if result.errors:
-            ctx.log.info(result.errors.decode("utf-8", "replace").rstrip())
-        if not result.output:
+        output = OutputLog(ctx.log)
+        # A file in memory takes the result, so that stdout and stderr are the function's own.
+        with os.fdopen(os.memfd_create("result", os.MFD_CLOEXEC), "rb") as answer_file:
+            descriptor = answer_file.fileno()
+            command = [
+                sys.executable,
+                "-P",
+                python_call.__file__,
+                file,
+                self.function,
+                str(descriptor),
+                str(self.max_bytes),
+            ]
+            try:
+                os.makedirs(folder, exist_ok=True)
+                result = run_program(
+                    command,
+                    folder,
+                    self._environment(ctx),
+                    argument,
+                    on_output=output.write,
+                    keeps_stdout=False,
+                    inherited=(descriptor,),
+                )
+            except (OSError, ValueError) as error:
+                raise output.error(f"{self._title()}: {error}") from error
+            finally:
+                output.close()
+            answer_file.seek(0)
+            content = answer_file.read()
+        if not content:
             end = f"killed by signal {-result.code}" if result.code < 0 else f"exited with status {result.code}"
-            raise StepError(f"{self._title()}: {end} before it returned a value")
-        answer = documents.parse_json(documents.decode(result.output, self._title()), self._title())
+            raise output.error(f"{self._title()}: {end} before it returned a value")
+        answer = documents.parse_json(documents.decode(content, self._title()), self._title())
         if "error" in answer:
-            raise StepError(f"{self._title()}: {answer['error']}", exception=answer["exception"])
+            raise output.error(f"{self._title()}: {answer['error']}", exception=answer["exception"])
         return answer["result"]
 
     def _environment(self, ctx: Context) -> dict[str, str]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from scflows.errors import StepError
 from scflows.steps import Context, Step, option
 from scflows.steps.program_environment import as_texts, variable_mistakes
+from scflows.steps.program_output import OutputLog
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 #: How much of the end of stderr is kept.
-STDERR_CHARACTERS = 4000
+END_CHARACTERS = 4000
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ class ShellStep(Step):
         stdin = None if self.stdin_key is None else _stdin(ctx.peek(self.stdin_key))
         folder = ctx.settings.data_path
         words = [str(word) for word in self.command] if isinstance(self.command, list) else None
+        output = OutputLog(ctx.log)
         try:
             os.makedirs(folder, exist_ok=True)
             result = run_program(
@@ -75,22 +77,28 @@ class ShellStep(Step):
                 self._environment(ctx),
                 stdin,
                 self.max_bytes,
+                output.write,
             )
         except FileNotFoundError as error:
-            raise StepError(f"{self._title()}: program not found", exit_code=127, stderr="") from error
+            raise StepError(f"{self._title()}: program not found", exit_code=127, stderr="", stdout="") from error
         except OSError as error:
-            raise StepError(f"{self._title()}: {error.strerror}", exit_code=126, stderr="") from error
+            raise StepError(f"{self._title()}: {error.strerror}", exit_code=126, stderr="", stdout="") from error
         except (StepError, ValueError) as error:
-            raise StepError(f"{self._title()}: {error}") from error
-        stderr = ctx.masked(result.errors.decode("utf-8", "replace"))[-STDERR_CHARACTERS:]
+            raise output.error(f"{self._title()}: {error}") from error
+        finally:
+            output.close()
+        stderr = ctx.masked(result.errors.decode("utf-8", "replace"))[-END_CHARACTERS:]
         if result.code != 0:
             end = f"killed by signal {-result.code}" if result.code < 0 else f"exit status {result.code}"
             # The exit code that a shell reports for a program killed by a signal.
             code = 128 - result.code if result.code < 0 else result.code
-            raise StepError(f"{self._title()}: {end}{_last_line(stderr)}", exit_code=code, stderr=stderr)
-        if stderr:
-            ctx.log.info(stderr)
-        return self._parsed(result.output)
+            stdout = ctx.masked(result.output.decode("utf-8", "replace"))[-END_CHARACTERS:]
+            message = f"{self._title()}: {end}{_last_line(stderr) or _last_line(stdout)}"
+            raise output.error(message, exit_code=code, stderr=stderr, stdout=stdout)
+        try:
+            return self._parsed(result.output)
+        except StepError as error:
+            raise output.error(str(error)) from error
 
     def _parsed(self, output: bytes) -> Any:
         from scflows import documents
@@ -127,6 +135,6 @@ def _stdin(value: Any) -> bytes:
     return documents.json_bytes(value)
 
 
-def _last_line(stderr: str) -> str:
-    lines = stderr.strip().splitlines()
+def _last_line(text: str) -> str:
+    lines = text.strip().splitlines()
     return f": {lines[-1][:200]}" if lines else ""

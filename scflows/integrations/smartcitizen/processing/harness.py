@@ -71,9 +71,14 @@ def call(
             "memory_bytes": memory * 2**20,
         }
         around = {**variables_of(folder, access, settings.environment), **(variables or {})}
+
+        def hear_stderr(stream: str, part: bytes) -> None:
+            if stream == "stderr":
+                hear(part)
+
         try:
             words = [sys.executable, "-P", child.__file__]
-            ended = run_program(words, folder, around, documents.json_bytes(request), MOST_ANSWER, hear)
+            ended = run_program(words, folder, around, documents.json_bytes(request), MOST_ANSWER, hear_stderr)
         except (OSError, ValueError) as error:
             raise StepError(f"the device's process cannot be started: {error}") from error
         finally:
