@@ -1,4 +1,4 @@
-"""The tasks by name: read one by one while few are asked for, all together when more are; and a change of them."""
+"""Tasks by name, read one by one while only a few are needed and all together otherwise; and changes to them."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ if TYPE_CHECKING:
 
     from scflows.cron.task import Task
 
-#: After so many single files all tasks are sooner read together.
-FEW = 100
+#: After this many single files, it is faster to read all tasks.
+MAX_SINGLE_READS = 100
 
 
 class LazyTasks(Mapping[str, "Task"]):
-    """The tasks that are there. They must not change meanwhile: hold `file_lock`."""
+    """The current tasks. They must not change meanwhile: hold `file_lock`."""
 
     def __init__(
         self,
@@ -24,7 +24,7 @@ class LazyTasks(Mapping[str, "Task"]):
         count: int | None = None,
         enabled: int = 0,
     ) -> None:
-        """`count` says how many there are, and `enabled` how many are not paused; without it all are read at once."""
+        """`count`: all tasks; `enabled`: those not paused. Without `count`, all tasks are read immediately."""
         self._read_all, self._read, self._count, self._enabled = read_all, read, count, enabled
         self._some: dict[str, Task | None] = {}
         self._all: dict[str, Task] | None = None
@@ -32,19 +32,19 @@ class LazyTasks(Mapping[str, "Task"]):
             self.all()
 
     def all(self) -> dict[str, Task]:
-        """Every task, by name and in the order of names."""
+        """Return all tasks by name, in the order of names."""
         if self._all is None:
             self._all = self._read_all()
         return self._all
 
     @property
     def enabled(self) -> int:
-        """How many are not paused."""
+        """The number of tasks that are not paused."""
         return self._enabled if self._all is None else sum(task.enabled for task in self._all.values())
 
     def __getitem__(self, name: str) -> Task:
         if self._all is None and name not in self._some:
-            if len(self._some) >= FEW:
+            if len(self._some) >= MAX_SINGLE_READS:
                 self.all()
             else:
                 self._some[name] = self._read(name)
@@ -61,12 +61,12 @@ class LazyTasks(Mapping[str, "Task"]):
 
 
 class TaskChanges(MutableMapping[str, "Task"]):
-    """The tasks as they would be: those that are there, and what is changed of them."""
+    """The tasks as they would be: the current ones with changes."""
 
     def __init__(self, before: LazyTasks) -> None:
         self._before = before
         self._changed: dict[str, Task | None] = {}
-        self._more = 0
+        self._added = 0
 
     def __getitem__(self, name: str) -> Task:
         task = self._changed[name] if name in self._changed else self._before[name]
@@ -75,13 +75,13 @@ class TaskChanges(MutableMapping[str, "Task"]):
         return task
 
     def __setitem__(self, name: str, task: Task) -> None:
-        self._more += name not in self
+        self._added += name not in self
         self._changed[name] = task
 
     def __delitem__(self, name: str) -> None:
         if name not in self:
             raise KeyError(name)
-        self._more -= 1
+        self._added -= 1
         self._changed[name] = None
 
     def __iter__(self) -> Iterator[str]:
@@ -90,13 +90,13 @@ class TaskChanges(MutableMapping[str, "Task"]):
         yield from (name for name, task in self._changed.items() if task is not None and name not in before)
 
     def __len__(self) -> int:
-        return len(self._before) + self._more
+        return len(self._before) + self._added
 
     @property
     def enabled(self) -> int:
-        """How many are not paused."""
-        found = self._before.enabled
+        """The number of tasks that are not paused."""
+        count = self._before.enabled
         for name, task in self._changed.items():
             before = self._before.get(name)
-            found += (task is not None and task.enabled) - (before is not None and before.enabled)
-        return found
+            count += (task is not None and task.enabled) - (before is not None and before.enabled)
+        return count

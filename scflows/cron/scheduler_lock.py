@@ -1,4 +1,4 @@
-"""The sign of life of the scheduler that runs in the foreground, and the lock that lets only one run."""
+"""The lock that allows only one scheduler to run, and the heartbeat of the scheduler in the foreground."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ if TYPE_CHECKING:
     from scflows.settings import Settings
 
 LOCK = "scheduler"
-#: Who holds it: the scheduler in the foreground, or the one line of the crontab while its tasks run.
+#: The holders: the scheduler in the foreground, and `flows tick` while its tasks run.
 CRON_RUN, TICK = "cron-run", "tick"
 
 
 @dataclass(frozen=True)
 class Heartbeat:
-    """What the scheduler said of itself at its last tick."""
+    """What the scheduler reported at its last tick."""
 
     pid: int
-    tick: float  #: when that was, in seconds since the epoch
-    until: float  #: slots up to this time have been dealt with
-    running: tuple[str, ...]  #: the tasks it has started that have not ended
-    waiting: int  #: slots that wait for a place
+    tick: float  #: the time of the tick, in seconds since the epoch
+    until: float  #: slots up to this time have been handled
+    running: tuple[str, ...]  #: the tasks that are running
+    waiting: int  #: slots that wait for a permit
 
 
 def acquire_scheduler_lock(settings: Settings, warn: Callable[[str], None] = lambda text: None) -> Lock:
     """Take the lock of the one scheduler. Raises Busy with its holder, and Refused in the folder of another user.
 
-    If it cannot be locked for another reason, `warn` is called: tasks must start all the same.
+    If locking fails for another reason, `warn` is called, because tasks must start anyway.
     """
     lock = scheduler_lock(settings)
     try:
@@ -46,23 +46,23 @@ def acquire_scheduler_lock(settings: Settings, warn: Callable[[str], None] = lam
             lock.release()
             raise PermissionError(errno.EPERM, "it belongs to another user")
     except PermissionError as error:
-        told = f"{settings.state_path}: cannot be locked: {error.strerror}"
-        raise Refused(told, "see whose it is: flows check") from error
+        message = f"{settings.state_path}: cannot be locked: {error.strerror}"
+        raise Refused(message, "find its owner: flows check") from error
     except OSError as error:
         warn(_without(settings, error))
         return lock
     if not is_taken:
         other = lock.holder()
-        named = f" (process {other.pid})" if other is not None and other.pid else ""
+        process = f" (process {other.pid})" if other is not None and other.pid else ""
         if other is not None and other.run == TICK:
-            told = f"the crontab's one line for all tasks is at work{named}"
-            raise Busy(told, "let cron start the tasks; or take the line off first: flows repair --no-one-line")
-        raise Busy(f"a scheduler runs already{named}", "look at it with: flows cron status")
+            message = f"the crontab's line for all tasks is running{process}"
+            raise Busy(message, "let cron start the tasks, or remove the line first: flows repair --no-one-line")
+        raise Busy(f"a scheduler is already running{process}", "show it: flows cron status")
     return lock
 
 
 def try_scheduler_lock(settings: Settings, warn: Callable[[str], None] = lambda text: None) -> Lock | None:
-    """Take the same lock for one look at the clock; None if a scheduler is at work.
+    """Take the lock for one tick; return None if a scheduler holds it.
 
     If it cannot be locked, `warn` is called, and the lock is not held.
     """
@@ -80,32 +80,32 @@ def scheduler_lock(settings: Settings) -> Lock:
 
 
 def scheduler(settings: Settings) -> Holder | None:
-    """Return the scheduler in the foreground, by the lock that it holds; None if it does not run."""
-    found = scheduler_lock(settings).holder()
-    return found if found is not None and found.run != TICK else None
+    """Return the scheduler in the foreground, from its lock; None if it is not running."""
+    holder = scheduler_lock(settings).holder()
+    return holder if holder is not None and holder.run != TICK else None
 
 
 def is_scheduler_busy(settings: Settings) -> bool:
-    """Return whether another process knows better which slots are still to be started: they wait with it."""
-    found = scheduler_lock(settings).holder()
-    if found is None:
+    """Return whether a running scheduler knows which slots still have to start, because they wait in its memory."""
+    holder = scheduler_lock(settings).holder()
+    if holder is None:
         return False
-    before = last_heartbeat(settings)
-    return found.run != TICK or (before is not None and before.waiting > 0)
+    heartbeat = last_heartbeat(settings)
+    return holder.run != TICK or (heartbeat is not None and heartbeat.waiting > 0)
 
 
 def _without(settings: Settings, error: OSError) -> str:
-    return f"{settings.state_path}: cannot be locked: {error.strerror}; going on without it"
+    return f"{settings.state_path}: cannot be locked: {error.strerror}; continuing without a lock"
 
 
 def write_heartbeat(settings: Settings, heartbeat: Heartbeat) -> None:
-    """Write the sign of life. Raises OSError."""
+    """Write the heartbeat. Raises OSError."""
     values = {**heartbeat.__dict__, "running": list(heartbeat.running)}
     replace(heartbeat_file(settings), json.dumps(values).encode() + b"\n", durable=False)
 
 
 def last_heartbeat(settings: Settings) -> Heartbeat | None:
-    """The newest sign of life, also of a scheduler that has ended; None when there is none, or a broken one."""
+    """Return the last heartbeat, even of a scheduler that has ended; None if it is missing or damaged."""
     try:
         with open(open_regular(heartbeat_file(settings)), encoding="utf-8") as file:
             values = json.load(file)

@@ -1,7 +1,7 @@
-"""What the task files say, kept in one place beside them: many tasks are known as fast as few.
+"""The task index: a cache of the task files in one database, which makes many tasks as fast to read as a few.
 
-The files are the truth, this is a cache of them: it is made anew whenever it is lost, broken or of another version.
-For `flows tick` it keeps besides when each task is due next, so that a minute without work costs next to nothing.
+The files are authoritative. The index is recreated whenever it is missing, damaged or of another version. For
+`flows tick` it also stores when each task is due next, so that a minute without work costs almost nothing.
 """
 
 from __future__ import annotations
@@ -37,32 +37,32 @@ MIGRATIONS = (
     CREATE TABLE known (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID
     """,
 )
-#: So many task files are sooner read than looked up.
-FEW = 300
-#: To look at the schedules and runs of so many takes longer than a person waits.
+#: Up to this many task files, reading the files is faster than using the index.
+MAX_UNINDEXED = 300
+#: With more tasks, checking all schedules and runs takes too long for an interactive command.
 VERY_MANY = 2000
-#: A folder that was changed less than so many seconds ago may change again without a new time.
+#: A folder that changed less than this many seconds ago may change again with the same modification time.
 TOO_NEW = 0.1
 
 
 def read_tasks(settings: Settings, keep: bool = True) -> tuple[list[Task], list[ScflowsError]]:
-    """All tasks by name, and what is wrong with the files that cannot be read.
+    """Return all tasks by name, and an error for each file that cannot be read.
 
-    `keep` is False for who may not make files.
+    `keep=False` forbids to create an index.
     """
     store = TaskStore(settings)
-    if not _are_more_than(FEW, store.folder) or (not keep and not os.path.exists(index_path(settings))):
+    if not _are_more_than(MAX_UNINDEXED, store.folder) or (not keep and not os.path.exists(index_path(settings))):
         return store.read_all()
     try:
         with TaskIndex(settings) as index, gc_paused():
             index.refresh()
             return index.read()
     except (sqlite3.Error, OSError, ScflowsError):
-        return store.read_all()  # Slower, and as right.
+        return store.read_all()  # Slower, but with the same result.
 
 
 def are_very_many(settings: Settings) -> bool:
-    """Whether there are so many tasks that a person would have to wait for a look at all of them."""
+    """Return whether there are too many tasks for an interactive command to check all of them."""
     return _are_more_than(VERY_MANY, TaskStore(settings).folder)
 
 
@@ -79,13 +79,13 @@ def index_path(settings: Settings) -> str:
 
 
 class TaskIndex:
-    """The cache. A context manager; raises sqlite3.Error or OSError where it can be neither used nor made."""
+    """The index, a context manager. Raises sqlite3.Error or OSError if it can be neither used nor created."""
 
     def __init__(self, settings: Settings) -> None:
         self._store = TaskStore(settings)
         self._path = index_path(settings)
         try:
-            self._connection = self._opened()
+            self._connection = self._open()
         except (sqlite3.DatabaseError, UsageError) as error:
             if isinstance(error, sqlite3.OperationalError):
                 raise
@@ -94,7 +94,7 @@ class TaskIndex:
                     os.unlink(self._path + ending)
                 except FileNotFoundError:
                     pass
-            self._connection = self._opened()
+            self._connection = self._open()
 
     def __enter__(self) -> Self:
         return self
@@ -103,14 +103,14 @@ class TaskIndex:
         self._connection.close()
 
     def refresh(self, quick: bool = False) -> bool:
-        """Take in what was changed; whether anything was.
+        """Update the index from the files; return whether anything changed.
 
-        `quick` goes, where there are many, by the time of the folder, which changes with every file that comes, goes
-        or is replaced, but not when somebody writes into a file that is there.
+        With many tasks, `quick` only checks the modification time of the folder. That changes with every file that is
+        created, removed or replaced, but not when a user edits a file in place.
         """
         folder = self._folder()
-        many = self._connection.execute("SELECT COUNT(*) FROM task").fetchone()[0] > FEW
-        if quick and many and folder is not None and folder == self._known("folder"):
+        are_many = self._connection.execute("SELECT COUNT(*) FROM task").fetchone()[0] > MAX_UNINDEXED
+        if quick and are_many and folder is not None and folder == self._known("folder"):
             return False
         states = _states(self._store.folder)
         changed = self._differences(states)
@@ -118,11 +118,11 @@ class TaskIndex:
             return False
         self._connection.execute("BEGIN IMMEDIATE")
         try:
-            # As it is now that nobody else can write: two may have seen the same change.
+            # Read it again under the write lock: another process may have made the same update.
             folder = self._folder()
             states = _states(self._store.folder)
             changed = self._differences(states)
-            self._take_in(changed, states)
+            self._update(changed, states)
             self._connection.execute("REPLACE INTO known VALUES ('folder', ?)", (folder,))
             self._connection.execute("COMMIT")
         except BaseException:
@@ -131,7 +131,7 @@ class TaskIndex:
         return bool(changed)
 
     def read(self) -> tuple[list[Task], list[ScflowsError]]:
-        """See `read_tasks`."""
+        """Return all tasks and errors, as `read_tasks` does."""
         rows = self._connection.execute("SELECT body FROM task WHERE body IS NOT NULL ORDER BY name")
         tasks = [Task.from_checked(each) for each in json.loads(f"[{','.join(body for (body,) in rows)}]")]
         return tasks, self.problems()
@@ -141,24 +141,24 @@ class TaskIndex:
         return [UsageError(problem, help) for problem, help in rows]
 
     def find(self, names: Iterable[str]) -> dict[str, Task]:
-        """The enabled tasks of these names."""
+        """Return the enabled tasks of these names."""
         query = "SELECT body FROM task WHERE name = ? AND enabled"
         found = (self._connection.execute(query, (name,)).fetchone() for name in names)
         tasks = (Task.from_checked(json.loads(row[0])) for row in found if row is not None)
         return {task.name: task for task in tasks}
 
     def undated(self) -> list[Task]:
-        """The enabled tasks for which it is not known when they are due next."""
+        """Return the enabled tasks whose next due time is unknown."""
         rows = self._connection.execute("SELECT body FROM task WHERE enabled AND due IS NULL")
         return [Task.from_checked(json.loads(body)) for (body,) in rows]
 
     def due(self, until: int) -> list[tuple[Task, int]]:
-        """The tasks that are due up to a time, and since when; seconds since the epoch."""
+        """Return the tasks that are due up to a time, and since when, in seconds since the epoch."""
         rows = self._connection.execute("SELECT body, due FROM task WHERE due <= ? AND enabled", (until,))
         return [(Task.from_checked(json.loads(body)), due) for body, due in rows]
 
     def date(self, dues: Mapping[str, int]) -> None:
-        """Keep when tasks are due next."""
+        """Store when tasks are due next."""
         self._connection.execute("BEGIN IMMEDIATE")
         self._connection.executemany(
             "UPDATE task SET due = ? WHERE name = ?", [(due, name) for name, due in dues.items()]
@@ -169,12 +169,12 @@ class TaskIndex:
         self._connection.execute("UPDATE task SET due = NULL")
 
     def keep_dates_of(self, clock: str) -> None:
-        """Forget when tasks are due next if that was found out under another zone."""
+        """Remove the next due times if they were computed in another zone."""
         if self._known("clock") != clock:
             self.forget_dates()
             self._connection.execute("REPLACE INTO known VALUES ('clock', ?)", (clock,))
 
-    def _opened(self) -> sqlite3.Connection:
+    def _open(self) -> sqlite3.Connection:
         connection = connect(self._path, MIGRATIONS)
         try:
             version = connection.execute("SELECT value FROM known WHERE key = 'version'").fetchone()
@@ -194,7 +194,7 @@ class TaskIndex:
         return None if row is None else row[0]
 
     def _folder(self) -> str | None:
-        """The state of the folder; None when it cannot be told from what it may be in a moment."""
+        """Return the state of the folder; None if a further change might not be visible in it."""
         try:
             state = os.stat(self._store.folder)
         except OSError:
@@ -206,27 +206,27 @@ class TaskIndex:
     def _differences(self, states: Mapping[str, tuple[int, ...]]) -> list[str]:
         rows = self._connection.execute("SELECT name, changed, size, inode FROM task")
         before = {name: state for name, *state in rows}
-        gone = [name for name in before if name not in states]
-        return gone + [name for name, state in states.items() if before.get(name) != [*state]]
+        removed = [name for name in before if name not in states]
+        return removed + [name for name, state in states.items() if before.get(name) != [*state]]
 
-    def _take_in(self, names: Iterable[str], states: Mapping[str, tuple[int, ...]]) -> None:
-        kept = []
+    def _update(self, names: Iterable[str], states: Mapping[str, tuple[int, ...]]) -> None:
+        rows = []
         for name in names:
             try:
                 if name not in states:
                     raise NotFound(name)
                 task = self._store.read(name)
                 body = json.dumps(task.to_dict(), ensure_ascii=False)
-                kept.append((name, *states[name], body, None, None, task.enabled))
+                rows.append((name, *states[name], body, None, None, task.enabled))
             except NotFound:
                 self._connection.execute("DELETE FROM task WHERE name = ?", (name,))
             except ScflowsError as error:
-                kept.append((name, *states[name], None, str(error), error.help, False))
-        self._connection.executemany("REPLACE INTO task VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL)", kept)
+                rows.append((name, *states[name], None, str(error), error.help, False))
+        self._connection.executemany("REPLACE INTO task VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL)", rows)
 
 
 def _states(folder: str) -> dict[str, tuple[int, ...]]:
-    """Of each task file what changes when it does. Raises OSError."""
+    """Return the state of each task file, which changes with the file. Raises OSError."""
     states: dict[str, tuple[int, ...]] = {}
     try:
         with os.scandir(folder) as found:
@@ -236,7 +236,7 @@ def _states(folder: str) -> dict[str, tuple[int, ...]]:
                         state = each.stat()
                     except FileNotFoundError:
                         continue
-                    # Not the time of its content, which anybody can set.
+                    # Not the modification time, which programs can set.
                     states[each.name[:-5]] = (state.st_ctime_ns, state.st_size, state.st_ino)
     except (FileNotFoundError, NotADirectoryError):
         pass
@@ -245,7 +245,10 @@ def _states(folder: str) -> dict[str, tuple[int, ...]]:
 
 @contextmanager
 def gc_paused() -> Iterator[None]:
-    """For work that keeps what it makes: with 50,000 tasks more than a third of the time went into looking."""
+    """Disable the garbage collector while many long-lived objects are created.
+
+    With 50,000 tasks, it took more than a third of the time.
+    """
     import gc
 
     was_enabled = gc.isenabled()

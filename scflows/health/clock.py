@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scflows.cron.schedule.notes import coming_changes, is_fixed, touched, zone_name
+from scflows.cron.schedule.notes import affected_times, coming_changes, is_fixed, zone_name
 from scflows.cron.schedule.zones import Change
 from scflows.errors import UsageError
 from scflows.health import WARN, Finding, counted
@@ -30,7 +30,7 @@ def changes(installation: Installation) -> Iterator[Finding]:
         except UsageError:
             continue  # Such a task cannot be read, which another check reports.
         for change in coming:
-            due = [task for task, schedule in tasks if touched(schedule, change)]
+            due = [task for task, schedule in tasks if affected_times(schedule, change)]
             if due:
                 yield _finding(name, change, due)
 

@@ -95,7 +95,7 @@ class Planner:
                 schedule = self.place(request, balance)
                 task = self._task(request, schedule, remembered)
                 plan.changes.append(Change(ADD, task, task.schedule.words()))
-            elif not _is_same_owner(old, request, self.settings):
+            elif not _may_replace(old, request, self.settings):
                 if old.source == "manual" and (old.workspace, old.flow) == (self.settings.home, request.flow):
                     plan.changes.append(Change(KEEP, old, "scheduled by hand"))
                     continue
@@ -371,8 +371,8 @@ def planning(
         yield Planner(settings, dry_run, one_line, whole)
 
 
-def _is_same_owner(old: Task, request: TaskRequest, settings: Settings) -> bool:
-    """Whether a wish may replace a task: a person's may replace any, a source's only its own."""
+def _may_replace(old: Task, request: TaskRequest, settings: Settings) -> bool:
+    """Return whether a request may replace a task: a manual one any, that of a source only the source's own."""
     if request.source == "manual":
         return True
     return old.source == request.source and old.workspace == settings.home

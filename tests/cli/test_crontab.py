@@ -187,7 +187,7 @@ def test_more_tasks_than_the_cron_in_use_takes_fit_on_one_line(flows: Flows, tab
     assert "this would be refused: the crontab would have 10001 lines" in refused.err
     refused = flows("manual-schedule", "three.yml")
     assert refused.code == 5
-    assert "the crontab would have 10001 lines, and unknown takes 10000" in refused.err
+    assert "the crontab would have 10001 lines, but unknown accepts at most 10000" in refused.err
     assert "--one-line" in refused.err
     assert tab.foreign == before
     answer = flows("manual-schedule", "three.yml", "--one-line")
@@ -349,10 +349,10 @@ def test_under_sudo_the_tasks_of_another_user_do_not_go_onto_the_crontab_of_root
     for command in ("manual-schedule two.yml", "auto-schedule --once", "repair", "clear-tasks --yes"):
         refused = flows(*command.split(), SUDO_USER="nobody")
         assert refused.code == 5
-        assert f"the tasks in {tmp_path}/state/scflows are those of nobody" in refused.err
+        assert f"the tasks in {tmp_path}/state/scflows belong to nobody" in refused.err
         assert "run it without sudo" in refused.err
     told = flows("check", SUDO_USER="nobody").out
-    assert "are those of nobody; under sudo they would go onto the crontab of root" in told
+    assert "belong to nobody, but under sudo they would be written to the crontab of root" in told
     assert "flows repair" not in told
     assert tab.content == before
 

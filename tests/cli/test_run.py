@@ -200,7 +200,7 @@ def test_the_line_of_a_crontab_can_be_tried_with_more_options(
     told = json.loads(flows(*line, "--json").out)
     assert told["data"]["hello"] == "hello Ben"
     answer = flows("run", task.flow, "--task", "evening", "--dry-run")
-    assert (answer.code, answer.err.splitlines()[0]) == (2, "error: there is no task 'evening'")
+    assert (answer.code, answer.err.splitlines()[0]) == (2, "error: task 'evening' not found")
 
 
 def test_a_name_that_is_nearly_a_task_is_suggested(shipped: Path, task: Task, flows: Flows) -> None:

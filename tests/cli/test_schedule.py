@@ -375,7 +375,7 @@ def test_a_home_that_is_not_the_one_of_the_password_file_is_remembered(flows, cr
     (tmp_path / "other home").mkdir()
     answer = flows("auto-schedule", "--once", **given)
     assert answer.code == 5
-    assert "cannot stand in a crontab" in answer.err
+    assert "cannot be used in a crontab" in answer.err
     given["HOME"] = str(tmp_path / "other")
     (tmp_path / "other").mkdir()
     assert flows("auto-schedule", "--once", **given).code == 0

@@ -55,7 +55,7 @@ def test_a_start_of_a_broken_task_file_is_recorded(flows: Flows, settings: Setti
     answer = flows(*START)
 
     assert answer.code == 2
-    assert "the task file is broken" in answer.err
+    assert "invalid task file" in answer.err
     assert newest(flows)["reason"] == "refused"
 
 
@@ -91,7 +91,7 @@ def test_a_task_file_of_the_wrong_kinds_is_broken(
     answer = flows("show", "one")
 
     assert answer.code == 2
-    assert f"{path}: the task file is broken" in answer.err
+    assert f"{path}: invalid task file" in answer.err
 
 
 def test_trying_a_task_by_hand_does_not_change_its_state(flows: Flows, task: Task) -> None:
@@ -190,7 +190,7 @@ def test_a_task_whose_file_is_broken_is_listed(flows: Flows, settings: Settings,
     items = json.loads(flows("list-tasks", "--state", "broken", "--json").out)["items"]
 
     assert len(answer.out.splitlines()) == 2
-    assert "one.json: the task file is broken" in answer.err
+    assert "one.json: invalid task file" in answer.err
     assert [(item["name"], item["state"]) for item in items] == [("one", "broken")]
 
 

@@ -396,7 +396,7 @@ def test_a_task_file_that_cannot_be_read_is_told_and_stops_no_other(world, put, 
     TaskStore(settings).remove("gone")
     said = "\n".join(serve(NOON + MINUTE + 1))
     assert "cannot schedule bad: " in said
-    assert "cannot schedule gone: there is no task 'gone'" in said
+    assert "cannot schedule gone: task 'gone' not found" in said
     assert [name for name, _ in world.begun] == ["good"]
 
 
@@ -729,7 +729,7 @@ def test_only_one_scheduler_runs(flows, settings) -> None:
     finally:
         lock.release()
     assert answer.code == 6
-    assert f"a scheduler runs already (process {os.getpid()})" in answer.err
+    assert f"a scheduler is already running (process {os.getpid()})" in answer.err
 
 
 def test_only_one_scheduler_runs_also_where_it_cannot_be_named(settings) -> None:
@@ -758,7 +758,7 @@ def test_a_state_folder_that_cannot_be_locked_keeps_no_scheduler_from_its_work(s
     said: list[str] = []
     serve_in_foreground(settings, lambda text: None, said.append)
     assert len(ran) == 1
-    assert said == [f"{settings.state_path}: cannot be locked: No locks available; going on without it"]
+    assert said == [f"{settings.state_path}: cannot be locked: No locks available; continuing without a lock"]
 
 
 def test_children_of_others_are_reaped(settings) -> None:

@@ -275,7 +275,7 @@ def test_scheduling_tells_what_the_clocks_will_do(flows, workspace) -> None:
     told = flows(*given, "--dry-run", TZ="Europe/Madrid")
     assert "02:30 Europe/Madrid does not exist on 20" in told.err
     assert ": it runs at 03:00" in told.err
-    assert "02:30 Europe/Madrid comes twice on 20" in told.err
+    assert "02:30 Europe/Madrid occurs twice on 20" in told.err
     answer = flows(*given, "--json", TZ="Europe/Madrid")
     notes = json.loads(answer.out)["items"][0]["notes"]
     assert len(notes) == 2
@@ -290,9 +290,9 @@ def test_scheduling_says_how_an_interval_is_kept(flows, workspace) -> None:
     answer = flows("manual-schedule", "one.yml", "--every", "7h", "--json")
     (item,) = json.loads(answer.out)["items"]
     assert item["schedule"] == "every 7 h, checked hourly"
-    assert item["notes"] == ["7 h is not a divisor of 24 h: the slots are counted"]
-    assert "7 h is not a divisor of 24 h" in flows("show", "one").out
+    assert item["notes"] == ["7 h does not divide 24 h: the slots are counted"]
+    assert "7 h does not divide 24 h" in flows("show", "one").out
     other = flows("manual-schedule", "one.yml", "--name", "fine", "--every", "20s")
     (shown,) = [line for line in flows("show", "fine").out.splitlines() if line.startswith("next")]
     assert re.search(r"\d\d:\d\d:\d\d", shown)
-    assert "every 20 s, checked every minute (20 s is no whole minutes" in other.out
+    assert "every 20 s, checked every minute (20 s is not a multiple of 1 min" in other.out

@@ -1,4 +1,4 @@
-"""Our block in the text of a crontab: find it, change it, leave every other byte as it is."""
+"""Our block in a crontab: find it and change it without changing any other byte."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ LAST_LINE = END + b"\n"
 
 @dataclass(frozen=True)
 class Parts:
-    """A crontab taken apart. What is `before` and `after` the block is not ours."""
+    """The parts of a crontab. The text before and after the block is foreign."""
 
     before: bytes
-    lines: list[str] | None  #: the block's lines without its marks and newlines; None when there is no block
+    lines: list[str] | None  #: the block's lines without its marks and newlines; None if there is no block
     after: bytes
-    strays: list[CrontabEntry]  #: live lines of ours outside of the block
+    strays: list[CrontabEntry]  #: our active lines outside the block
 
     @property
     def foreign(self) -> bytes:
@@ -32,7 +32,7 @@ class Parts:
 
 
 def split(raw: bytes) -> Parts:
-    """A crontab taken apart. Raises Refused when the marks of our block do not make one pair."""
+    """Split a crontab into its parts. Raises Refused unless the marks of our block are exactly one pair."""
     lines = _lines(raw)
     begins = [number for number, line in enumerate(lines) if line.startswith(BEGIN)]
     ends = [number for number, line in enumerate(lines) if line.startswith(END)]
@@ -42,7 +42,7 @@ def split(raw: bytes) -> Parts:
         numbers = ", ".join(str(number + 1) for number in sorted(begins + ends))
         raise Refused(
             f"the marks of our block in the crontab (line {numbers}) are not one pair of begin and end",
-            "put them right with: crontab -e; or take out all lines between them, and the marks",
+            "fix them with: crontab -e; or remove the marks and all lines between them",
         )
     begin, end = begins[0], ends[0]
     inside = [line.removesuffix(b"\n").decode("utf-8", "surrogateescape") for line in lines[begin + 1 : end]]
@@ -51,15 +51,15 @@ def split(raw: bytes) -> Parts:
 
 
 def live_lines(raw: bytes) -> list[CrontabEntry]:
-    """What the live lines of ours say, wherever they stand."""
+    """Return the entries of our active lines, inside and outside the block."""
     return _strays(_lines(raw))
 
 
 def plan(raw: bytes, lines: Sequence[str], drop: Collection[str] = (), spared: Collection[str] = ()) -> bytes:
-    """The crontab with these lines as our block, and without the strays of the names in `drop`.
+    """Return the crontab with these lines as our block, and without the strays whose names are in `drop`.
 
-    Lines that are `spared` stay, whatever their names.
-    Without lines there is no block. Raises Refused for a crontab that cannot be read and written back unchanged.
+    Lines in `spared` are kept regardless of their names. Without lines there is no block.
+    Raises Refused if the crontab cannot be written back unchanged.
     """
     parts = split(raw)
     foreign = parts.foreign
@@ -69,7 +69,7 @@ def plan(raw: bytes, lines: Sequence[str], drop: Collection[str] = (), spared: C
     if lines:
         inside = "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape")
         block = FIRST_LINE + inside + LAST_LINE
-    # At the top, since a variable set in a crontab holds for all lines below it.
+    # At the top, because a variable in a crontab applies to all lines below it.
     new = block + foreign
     if new != raw:
         _check_round_trip(raw)
@@ -77,12 +77,12 @@ def plan(raw: bytes, lines: Sequence[str], drop: Collection[str] = (), spared: C
 
 
 def drift(raw: bytes, lines: Sequence[str]) -> list[str]:
-    """How the crontab's block differs from the tabfile's lines, as a unified diff; empty when it does not."""
+    """Return how the crontab's block differs from the tabfile, as a unified diff; empty if it does not."""
     return difference(lines, split(raw).lines or [], "tabfile", "crontab")
 
 
 def difference(old: Sequence[str], new: Sequence[str], old_name: str, new_name: str) -> list[str]:
-    """A unified diff without newlines; empty when both are the same."""
+    """Return a unified diff without newlines; empty if both are the same."""
     if list(old) == list(new):
         return []
     import difflib
@@ -91,15 +91,15 @@ def difference(old: Sequence[str], new: Sequence[str], old_name: str, new_name: 
 
 
 def _lines(raw: bytes) -> list[bytes]:
-    """The lines with their newlines; only a newline ends one."""
+    """Split at newlines only, and keep them."""
     lines = raw.split(b"\n")
     last = lines.pop()
     return [line + b"\n" for line in lines] + ([last] if last else [])
 
 
 def _strays(lines: Sequence[bytes]) -> list[CrontabEntry]:
-    found = (_entry(line) for line in lines)
-    return [entry for entry in found if entry is not None]
+    entries = (_entry(line) for line in lines)
+    return [entry for entry in entries if entry is not None]
 
 
 def _entry(line: bytes) -> CrontabEntry | None:
@@ -114,10 +114,10 @@ def _is_dropped(line: bytes, names: Collection[str], spared: Collection[str]) ->
 
 
 def _check_round_trip(raw: bytes) -> None:
-    """Refuse what cannot be written back: a program `crontab` may take what follows for another line, or none."""
+    """Refuse zero bytes: a program `crontab` may truncate or split a line at them."""
     for number, line in enumerate(_lines(raw), 1):
         if b"\0" in line:
             raise Refused(
-                f"line {number} of the crontab holds a zero byte: it cannot be written back as it is",
-                "take it out with: crontab -e",
+                f"line {number} of the crontab has a zero byte, so it cannot be written back unchanged",
+                "remove it with: crontab -e",
             )

@@ -1,4 +1,4 @@
-"""What the cron in use takes of a crontab: told before writing, since not every cron says so itself."""
+"""The limits of the installed cron, checked before writing, because not every cron reports them."""
 
 from __future__ import annotations
 
@@ -14,34 +14,35 @@ if TYPE_CHECKING:
 
     from scflows.cron.crontab.program import Crontab
 
-#: Lines of any kind that Debian's crontab takes, and entries that cronie's does.
-MOST_LINES = 10_000
-#: Lines that busybox reads, for root and for all others; it says nothing of those that it leaves out.
+#: The most lines that Debian's crontab accepts, and the most entries that cronie's does.
+MAX_LINES = 10_000
+#: The lines that busybox reads, for root and for other users; it silently ignores the rest.
 BUSYBOX_ROOT, BUSYBOX_OTHERS = 65_534, 255
-#: Bytes of comments and blank lines in a row that cronie takes.
-MOST_COMMENTS = 32_767
+#: The most bytes of consecutive comments and blank lines that cronie accepts.
+MAX_COMMENT_BYTES = 32_767
 
 
 def check_limits(crontab: Crontab, raw: bytes, new: bytes) -> None:
-    """Raises Refused for a new crontab that holds more than its cron takes.
+    """Raise Refused if a new crontab exceeds a limit of its cron.
 
-    One that held too much before may be made smaller.
+    A crontab that already exceeded the limit may be made smaller.
     """
-    # Below the smallest limit there is nothing to ask the program.
-    if _lines(new) <= BUSYBOX_OTHERS and _comments(new) <= MOST_COMMENTS:
+    # Below the smallest limit, the kind of cron does not matter.
+    if _lines(new) <= BUSYBOX_OTHERS and _comments(new) <= MAX_COMMENT_BYTES:
         return
     kind = implementation(crontab)
-    many = "put all tasks on one line: add --one-line, or now: flows repair --one-line"
+    default_help = "use one line for all tasks: add --one-line, or run: flows repair --one-line"
     if len(split(new).lines or []) <= 1:
-        many = "take lines out of your own: crontab -e; or run the tasks without the crontab: flows cron run"
-    for name, measure, most, help in _limits(kind):
+        default_help = "remove some of your own lines: crontab -e; or run the tasks without cron: flows cron run"
+    for name, measure, limit, help in _limits(kind):
         count = measure(new)
-        if count > most and count > measure(raw):
-            raise Refused(f"the crontab would have {count} {name}, and {kind} takes {most}", help or many)
+        if count > limit and count > measure(raw):
+            message = f"the crontab would have {count} {name}, but {kind} accepts at most {limit}"
+            raise Refused(message, help or default_help)
 
 
 def takes_boot_line(crontab: Crontab | None) -> bool:
-    """Whether the cron in use bears a line `@reboot`: busybox's 1.35 ends with a segmentation fault."""
+    """Return whether the installed cron supports `@reboot`; busybox 1.35 crashes on it."""
     return crontab is None or implementation(crontab) != BUSYBOX
 
 
@@ -49,12 +50,12 @@ def _limits(kind: str) -> list[tuple[str, Callable[[bytes], int], int, str]]:
     if kind == BUSYBOX:
         return [("lines", _lines, BUSYBOX_ROOT if os.geteuid() == 0 else BUSYBOX_OTHERS, "")]
     if kind == CRONIE:
-        comments = "take some of the comments out: crontab -e"
+        comments = "remove some comments: crontab -e"
         return [
-            ("entries", _entries, MOST_LINES, ""),
-            ("bytes of comments in a row", _comments, MOST_COMMENTS, comments),
+            ("entries", _entries, MAX_LINES, ""),
+            ("bytes of consecutive comments", _comments, MAX_COMMENT_BYTES, comments),
         ]
-    return [("lines", _lines, MOST_LINES, "")]
+    return [("lines", _lines, MAX_LINES, "")]
 
 
 def _lines(raw: bytes) -> int:
@@ -66,8 +67,8 @@ def _entries(raw: bytes) -> int:
 
 
 def _comments(raw: bytes) -> int:
-    most = count = 0
+    longest = count = 0
     for line in raw.split(b"\n"):
         count = count + len(line) + 1 if not line.strip() or line.lstrip()[:1] == b"#" else 0
-        most = max(most, count)
-    return most
+        longest = max(longest, count)
+    return longest

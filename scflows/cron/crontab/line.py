@@ -1,7 +1,6 @@
-"""A task as a line of the crontab, and such a line as what it says.
+"""The crontab line of a task: writing and parsing it.
 
-A line names things, it holds no data: absolute paths, the task's name, nothing that a shell or a cron would
-read as more than a letter.
+A line only has names: absolute paths and the task's name, without characters that are special to a shell or a cron.
 """
 
 from __future__ import annotations
@@ -16,91 +15,91 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from scflows.cron.task import Task
 
-#: What every cron and shell leaves as it is; so no quote, backslash, `%` or `#`, whose rules differ.
+#: Characters that are not special to any cron or shell; quotes, backslashes, `%` and `#` are.
 SAFE = LETTERS | frozenset("_./:=@+,~-")
-#: Bytes of a command, its tag included, that Debian's cron takes.
-LONGEST_COMMAND = 998
+#: The most bytes of a command, including its tag, that Debian's cron accepts.
+MAX_COMMAND_BYTES = 998
 RUN = ("-m", "scflows", "run")
-#: The tags of the lines that stand for all tasks: the one that starts them, and the one that sees to what was missed
-#: while the machine was off. No task can have such a name.
+#: The tags of the lines for all tasks: one starts them, the other catches up on slots that were missed while the
+#: machine was off. No task can have such a name.
 TICK, BOOT = "scflows:tick", "scflows:boot"
 ALL = {TICK: ("-m", "scflows", "tick"), BOOT: ("-m", "scflows", "cron", "boot")}
 
-_agreed: set[str] = set()
+_agreed_fields: set[str] = set()
 
 
 @dataclass(frozen=True)
 class CrontabEntry:
-    """What a line of ours says."""
+    """The content of one of our lines."""
 
     name: str
-    fields: str  #: the five, or a name such as `@daily` that somebody put there
-    flow: str  #: empty when the line names the task alone
+    fields: str  #: the five fields, or a name such as `@daily` if a user wrote it
+    flow: str  #: empty if the line only names the task
     python: str
     state: str | None
     text: str  #: the line itself
 
     @property
     def is_task(self) -> bool:
-        """Whether it is the line of one task, and not of all."""
+        """Whether it is the line of a single task."""
         return self.name not in ALL
 
 
 def line(task: Task, python: str, state_path: str | None = None) -> str:
-    """The line for a task, without its newline.
+    """Return the line of a task, without its newline.
 
-    `python` is the interpreter's absolute path. `state_path` is written where cron's environment would lead
-    to another one. Raises Refused for paths that cannot stand in a crontab.
+    `python` is the absolute path of the interpreter. `state_path` is needed if cron's environment leads to another
+    state folder. Raises Refused if a path cannot be used in a crontab.
     """
     name = check_name(task.name)
     _check_paths(python, state_path)
     fields = task.schedule.line
-    _agree(fields)
+    _check_agreement(fields)
     ending = f"--task {name}" + (f" --state {state_path}" if state_path else "") + f" # {name}"
     beginning = f"{python} -P -m scflows run "
-    plain = not task.command and os.path.isabs(task.flow) and SAFE.issuperset(task.flow)
-    flow = f"{task.flow} " if plain else ""
-    if len(beginning + flow + ending) > LONGEST_COMMAND:
+    is_plain = not task.command and os.path.isabs(task.flow) and SAFE.issuperset(task.flow)
+    flow = f"{task.flow} " if is_plain else ""
+    if len(beginning + flow + ending) > MAX_COMMAND_BYTES:
         flow = ""
     return f"{fields} {_checked(beginning + flow + ending, name)}"
 
 
 def tick_line(python: str, state_path: str | None = None) -> str:
-    """The one line for all tasks: it looks each minute which of them are due. Raises Refused as `line`."""
+    """Return the single line for all tasks, which starts the due ones every minute. Raises Refused like `line`."""
     _check_paths(python, state_path)
     state = f" --state {state_path}" if state_path else ""
     return f"* * * * * {_checked(f'{python} -P -m scflows tick{state} # {TICK}', TICK)}"
 
 
 def boot_line(python: str, state_path: str | None = None) -> str:
-    """The line that is started with the machine. Raises Refused as `line`."""
+    """Return the line that cron starts at boot. Raises Refused like `line`."""
     _check_paths(python, state_path)
     state = f" --state {state_path}" if state_path else ""
     return f"@reboot {_checked(f'{python} -P -m scflows cron boot{state} # {BOOT}', BOOT)}"
 
 
 def _check_paths(python: str, state_path: str | None) -> None:
-    for what, path in (("the Python interpreter", python), ("the state folder", state_path or "/")):
+    for title, path in (("the Python interpreter", python), ("the state folder", state_path or "/")):
         if not os.path.isabs(path) or not SAFE.issuperset(path):
             raise Refused(
-                f"{what} {path!r} has characters that cannot stand in a crontab",
+                f"{title} {path!r} has characters that cannot be used in a crontab",
                 "use a path of letters, digits and _ . / : = @ + , ~ - only",
             )
 
 
 def _checked(command: str, name: str) -> str:
-    if len(command) > LONGEST_COMMAND:
+    if len(command) > MAX_COMMAND_BYTES:
         raise Refused(
-            f"the crontab line of {name!r} would be longer than {LONGEST_COMMAND} bytes",
-            "install scflows, and keep its state, under shorter paths",
+            f"the crontab line of {name!r} would be longer than {MAX_COMMAND_BYTES} bytes",
+            "use shorter paths for the installation and the state folder of scflows",
         )
     return command
 
 
 def parse_line(text: str) -> CrontabEntry | None:
-    """What a line says if it is a live entry of ours; None for every other line.
+    """Return the entry of one of our active lines; None for any other line.
 
-    Ours runs `-m scflows run --task NAME` and ends in exactly ` # NAME`; or it is the line of `tick_line` or of
+    Our lines run `-m scflows run --task NAME` and end with ` # NAME`, or they are those of `tick_line` and
     `boot_line`, whose entries have the names TICK and BOOT.
     """
     words = text.split()
@@ -113,12 +112,12 @@ def parse_line(text: str) -> CrontabEntry | None:
         return None
     command = command[:-2]
     runs = ALL.get(name, RUN)
-    place = next((at for at in range(len(command)) if tuple(command[at : at + len(runs)]) == runs), None)
-    if place is None:
+    position = next((at for at in range(len(command)) if tuple(command[at : at + len(runs)]) == runs), None)
+    if position is None:
         return None
     if name in ALL:
         return CrontabEntry(name, fields, "", command[0], _option(command, "--state"), text)
-    rest = command[place + 3 :]
+    rest = command[position + 3 :]
     if _option(rest, "--task") != name:
         return None
     try:
@@ -134,21 +133,21 @@ def _option(words: list[str], name: str) -> str | None:
     return words[at] if at < len(words) else None
 
 
-def _agree(fields: str) -> None:
-    """Have python-crontab, too, read the fields and write them as they are; once for each that differ.
+def _check_agreement(fields: str) -> None:
+    """Check that python-crontab reads the fields the same way.
 
-    It sees the fields alone and never the user's crontab, where it changes lines that are not ours. And it
-    comes after our own check, since it takes much that no cron does.
+    It only gets the fields, never the user's crontab, in which it would change foreign lines. Our own check comes
+    first, because python-crontab accepts much that no cron does.
     """
-    if fields in _agreed:
+    if fields in _agreed_fields:
         return
     from crontab import CronSlices
 
     try:
-        # Not render(), which writes names such as @hourly that not every cron knows.
+        # Not render(), which writes names such as @hourly that some crons do not know.
         written = CronSlices(fields).clean_render()
     except (ValueError, KeyError) as error:
-        raise UsageError(f"cron {fields!r}: {error}", "write it with numbers and lists only") from error
+        raise UsageError(f"cron {fields!r}: {error}", "use numbers and lists only") from error
     if written != fields:
-        raise UsageError(f"cron {fields!r} can be read as {written!r}", "write it with numbers and lists only")
-    _agreed.add(fields)
+        raise UsageError(f"cron {fields!r} can be read as {written!r}", "use numbers and lists only")
+    _agreed_fields.add(fields)

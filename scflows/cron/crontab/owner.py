@@ -1,4 +1,4 @@
-"""Whose a line of ours is: a user has one crontab, and may have several state folders, each with tasks of its own."""
+"""The owner of a line: a user has one crontab, but may have several state folders with their own tasks."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from scflows.cron.crontab.line import CrontabEntry
     from scflows.cron.crontab.program import Crontab
 
-#: So many names are told.
-TOLD = 5
+#: How many names a message lists.
+LISTED = 5
 
 
 def usual_state() -> str:
-    """The state folder that a line without `--state` leads to."""
+    """Return the state folder of a line without `--state`."""
     import pwd
 
     try:
@@ -30,33 +30,33 @@ def usual_state() -> str:
 
 
 def of_others(entries: Iterable[CrontabEntry | None], state_path: str) -> list[CrontabEntry]:
-    """The lines that start a task of another state folder than this.
+    """Return the lines that start a task of another state folder.
 
-    One whose task is not there starts nothing, as after a state folder was moved; so it is nobody's.
+    A line whose task does not exist, for example because its state folder was moved, has no owner.
     """
     ours = os.path.realpath(state_path)
-    found = []
+    foreign = []
     for entry in entries:
         if entry is None:
             continue
         state = entry.state or usual_state()
         if state != state_path and os.path.realpath(state) != ours and _is_there(state, entry):
-            found.append(entry)
-    return found
+            foreign.append(entry)
+    return foreign
 
 
 def lines_of_others(lines: Iterable[str], state_path: str) -> list[CrontabEntry]:
-    """`of_others` for the lines of a block, of which most are plainly ours and need not be taken apart."""
+    """Return `of_others` for the lines of a block; most are obviously ours and need not be parsed."""
     if state_path == usual_state():
-        unlike = [line for line in lines if " --state " in line]
+        candidates = [line for line in lines if " --state " in line]
     else:
-        sign = f" --state {state_path} # "
-        unlike = [line for line in lines if sign not in line]
-    return of_others(map(parse_line, unlike), state_path)
+        own = f" --state {state_path} # "
+        candidates = [line for line in lines if own not in line]
+    return of_others(map(parse_line, candidates), state_path)
 
 
 def check_user(crontab: Crontab, state_path: str) -> None:
-    """Raises Refused where sudo made this the crontab of another user than the one whose tasks these are."""
+    """Raise Refused if, because of sudo, the crontab belongs to another user than the tasks."""
     if crontab.by is None:
         return
     import pwd
@@ -64,34 +64,34 @@ def check_user(crontab: Crontab, state_path: str) -> None:
     from scflows.storage import is_below
 
     try:
-        them = pwd.getpwnam(crontab.by)
+        caller = pwd.getpwnam(crontab.by)
     except KeyError:
         return
     try:
-        is_theirs = os.stat(state_path).st_uid == them.pw_uid
+        is_owner = os.stat(state_path).st_uid == caller.pw_uid
     except OSError:
-        is_theirs = False
-    homes = [them.pw_dir] if them.pw_dir.strip("/") else []
-    if is_theirs or is_below(os.path.realpath(state_path), homes):
+        is_owner = False
+    homes = [caller.pw_dir] if caller.pw_dir.strip("/") else []
+    if is_owner or is_below(os.path.realpath(state_path), homes):
         raise Refused(
-            f"the tasks in {state_path} are those of {crontab.by}; under sudo they would go onto the crontab of"
+            f"the tasks in {state_path} belong to {crontab.by}, but under sudo they would be written to the crontab of"
             f" {crontab.user}",
-            f"run it without sudo; or for tasks of {crontab.user}: sudo -H",
+            f"run it without sudo, or for tasks of {crontab.user} with: sudo -H",
         )
 
 
 def not_ours(entries: Sequence[CrontabEntry], state_path: str) -> Refused:
-    """Why a block with these lines of other state folders is left alone."""
+    """Return the error for a block that has lines of another state folder."""
     state = entries[0].state or usual_state()
-    names = ", ".join(entry.name if entry.is_task else "all" for entry in entries[:TOLD])
-    hidden = len(entries) - TOLD
+    names = ", ".join(entry.name if entry.is_task else "all" for entry in entries[:LISTED])
+    hidden = len(entries) - LISTED
     more = f" and {hidden} more" if hidden > 0 else ""
     variable = f"XDG_STATE_HOME={os.path.dirname(state)}"
     return Refused(
         f"the block in the crontab starts tasks of another state folder, {state}: {names}{more};"
-        f" this one is {state_path}",
-        f"change those with: {variable} flows; or give them up before: {variable} flows clear-tasks; one crontab is for"
-        " the tasks of one state folder",
+        f" the current one is {state_path}",
+        f"change those tasks with: {variable} flows; or remove them first: {variable} flows clear-tasks; a crontab can"
+        " only have the tasks of one state folder",
     )
 
 

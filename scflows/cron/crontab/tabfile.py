@@ -1,4 +1,4 @@
-"""The tabfile: our block of the crontab as a file, which is there also where no crontab is."""
+"""The tabfile: our block of the crontab as a file, which also exists on systems without a crontab."""
 
 from __future__ import annotations
 
@@ -16,22 +16,19 @@ if TYPE_CHECKING:
 
     from scflows.settings import Settings
 
-#: Lines that begin so are the file's own heading and no part of the block.
+#: The prefix of the file's heading, which is not part of the block.
 HEADING = "#:"
-HEADER = (
-    "#: The tasks of scflows, one line each: what the crontab's block holds.\n#: Change them with the command flows.\n"
-)
+HEADER = "#: The tasks of scflows, one per line, as in the crontab's block.\n#: Change them with the command flows.\n"
 README = """\
 What is in this folder
 ======================
 
 tabfile.tab      the scheduled tasks of scflows: the lines between its two marks in your crontab
-scheduler.log    what was put on the crontab, and when
+scheduler.log    changes of the schedule
 TASK/TASK.log    the log of each task
 
-Look at them with `flows list-tasks`, `flows logs TASK`; change tasks with `flows edit`, `flows remove-task`.
-Logs may be deleted at any time. The history of runs and the tasks' settings are kept elsewhere:
-`flows config` names all places.
+Show them with `flows list-tasks` and `flows logs TASK`; change tasks with `flows edit` and `flows remove-task`.
+Logs may be deleted at any time. The history of runs and the tasks' settings are stored elsewhere: see `flows config`.
 """
 #: How long another command may hold the tabfile and the crontab, in seconds.
 PATIENCE = 60.0
@@ -39,19 +36,17 @@ PATIENCE = 60.0
 
 @dataclass
 class Tabfile:
-    """The lines of our block in their order. What is not ours in it stays where it is."""
+    """The lines of our block in their order. Foreign lines in it keep their position."""
 
-    found: bool = True  #: False when there is no such file yet
-    _lines: dict[str, str] = field(default_factory=dict)  #: by name; a line that is no entry by its number
-    _parsed: dict[str, CrontabEntry] = field(
-        default_factory=dict, compare=False, repr=False
-    )  #: what is known of the lines
+    found: bool = True  #: False if the file does not exist yet
+    _lines: dict[str, str] = field(default_factory=dict)  #: by name; lines that are not entries by their number
+    _parsed: dict[str, CrontabEntry] = field(default_factory=dict, compare=False, repr=False)  #: the parsed lines
 
     @classmethod
     def parse(cls, text: str) -> Tabfile:
-        """The tabfile that a text holds; of lines with the same name the last counts."""
+        """Parse a tabfile; of several lines with the same name, the last one counts."""
         tabfile = cls()
-        # Not splitlines(), for which more than a newline ends a line.
+        # Not splitlines(), which splits at more than newlines.
         for number, line in enumerate(text.removesuffix("\n").split("\n") if text else ()):
             if line.startswith(HEADING):
                 continue
@@ -62,22 +57,22 @@ class Tabfile:
         return tabfile
 
     def copy(self) -> Tabfile:
-        """Another one with the same lines."""
+        """Return a copy."""
         return Tabfile(self.found, dict(self._lines), dict(self._parsed))
 
     @classmethod
     def read(cls, path: str) -> Tabfile:
-        """The tabfile at `path`, empty where there is none. Raises Refused for one that cannot be read."""
+        """Read a tabfile; an empty one if there is no file. Raises Refused if it cannot be read."""
         try:
             with open(open_regular(path), encoding="utf-8", errors="surrogateescape", newline="\n") as file:
                 return cls.parse(file.read())
         except (FileNotFoundError, NotADirectoryError):
             return cls(found=False)
         except OSError as error:
-            raise Refused(f"{path}: cannot be read: {error.strerror}", "see who owns it: ls -l") from error
+            raise Refused(f"{path}: cannot be read: {error.strerror}", f"check its owner: ls -l {path}") from error
 
     def write(self, path: str) -> None:
-        """Put the tabfile at `path` in one move. Raises Refused when that cannot be."""
+        """Write the tabfile atomically. Raises Refused if it cannot be written."""
         folder = os.path.dirname(path)
         readme = os.path.join(folder, "README.md")
         try:
@@ -85,7 +80,9 @@ class Tabfile:
                 replace(readme, README.encode(), durable=False)
             replace(path, self.render().encode("utf-8", "surrogateescape"))
         except OSError as error:
-            raise Refused(f"{path}: cannot be written: {error.strerror}", f"see who owns {folder}: ls -ld") from error
+            raise Refused(
+                f"{path}: cannot be written: {error.strerror}", f"check the owner: ls -ld {folder}"
+            ) from error
 
     def render(self) -> str:
         return HEADER + "".join(f"{line}\n" for line in self._lines.values())
@@ -97,8 +94,8 @@ class Tabfile:
 
     @property
     def entries(self) -> list[CrontabEntry]:
-        """What the lines of tasks say."""
-        found = []
+        """The entries of the lines of tasks."""
+        entries = []
         for name, line in self._lines.items():
             entry = self._parsed.get(name)
             if entry is None or entry.text != line:
@@ -106,42 +103,41 @@ class Tabfile:
             if entry is not None:
                 self._parsed[name] = entry
                 if entry.is_task:
-                    found.append(entry)
-        return found
+                    entries.append(entry)
+        return entries
 
     @property
     def tick(self) -> CrontabEntry | None:
-        """The one line for all tasks that have none of their own; None where each has its own."""
+        """The single line for all tasks; None if each task has its own line."""
         return parse_line(self._lines.get(TICK, ""))
 
     @property
     def boot(self) -> CrontabEntry | None:
-        """The line that is started with the machine; None where no task catches up, or one line stands for all."""
+        """The line that cron starts at boot; None if no task catches up, or a single line stands for all tasks."""
         return parse_line(self._lines.get(BOOT, ""))
 
     def line(self, name: str) -> str | None:
-        """The line of a task."""
+        """Return the line of a task."""
         return self._lines.get(name)
 
     def put(self, name: str, line: str) -> None:
-        """Set the line of a task: in the place of its old one, else at the end."""
+        """Set the line of a task: in place of its old line, otherwise at the end."""
         self._lines[name] = line
 
     def remove(self, name: str) -> bool:
-        """Take a task out; False when it is not there."""
+        """Remove the line of a task; return False if there is none."""
         return self._lines.pop(name, None) is not None
 
 
 @contextmanager
 def file_lock(settings: Settings, patience: float = PATIENCE) -> Iterator[None]:
-    """Hold the tabfile and the crontab from reading to writing.
+    """Hold the lock of the tabfile and the crontab, from reading to writing them.
 
-    Raises Busy when another command holds them for longer than `patience` seconds, and Refused where the lock
-    cannot be made.
+    Raises Busy if another command holds it for more than `patience` seconds, or Refused if locking fails.
     """
     from filelock import FileLock, Timeout
 
-    # In the state, since all tabfiles of a user share one crontab.
+    # In the state folder, because all tabfiles of a user share one crontab.
     path = os.path.join(settings.state_path, "crontab.lock")
     try:
         os.makedirs(settings.state_path, exist_ok=True)
@@ -153,7 +149,9 @@ def file_lock(settings: Settings, patience: float = PATIENCE) -> Iterator[None]:
             "try again in a moment",
         ) from error
     except OSError as error:
-        raise Refused(f"{path}: cannot be locked: {error.strerror}", "see who owns the folder: ls -ld") from error
+        raise Refused(
+            f"{path}: cannot be locked: {error.strerror}", f"check the owner: ls -ld {settings.state_path}"
+        ) from error
     try:
         yield
     finally:

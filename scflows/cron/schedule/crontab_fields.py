@@ -1,6 +1,6 @@
-"""Crontab fields for schedules that the system's own calendar does not have: other zones, odd intervals.
+"""Crontab fields for schedules that the system's calendar cannot express: other zones, odd intervals.
 
-Such a line starts at every time that could be a slot in the coming year; the run then asks the schedule.
+Such a line starts at every time that could be a slot in the coming year; the run then checks the schedule.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: In days, and one more for the one that has begun.
+#: In days; one more than a leap year, because today has already begun.
 YEAR = 367
 
 
 def check_minutes(every: int) -> int:
-    """How often, in minutes, the line of an interval starts that is counted; it divides the hour."""
+    """Return every how many minutes the line of a counted interval starts; a divisor of the hour."""
     return 1 if every % 60 else gcd(every // 60, 60)
 
 
 def interval_fields(every: int, anchor: int) -> str:
-    """The fields for an interval that is counted from its anchor, not taken from the calendar."""
+    """Return the fields for an interval that is counted from its anchor, not taken from the calendar."""
     check = check_minutes(every)
-    # Offsets of half and quarter hours turn the minute, so all those of the year are wanted.
+    # Offsets of half and quarter hours shift the minute, so all offsets of the year are needed.
     phases = {(anchor // 60 + offset) % check for offset in offsets()}
     return write((minute for minute in range(60) if minute % check in phases), 0) + " * * * *"
 
 
 def shifted_fields(cron: str, timezone: str) -> str:
-    """The fields, in the system's zone, of an expression that is meant in another."""
+    """Return the fields, in the system's zone, of an expression in another zone."""
     ahead = differences(timezone)
     if ahead == {0}:
         return cron
@@ -42,7 +42,7 @@ def shifted_fields(cron: str, timezone: str) -> str:
     minutes, hours = values(minute, 0), values(hour, 1)
     moments = [60 * each_hour + each_minute - shift for each_hour, each_minute, shift in product(hours, minutes, ahead)]
     if not (minute.startswith("*") or hour.startswith("*")):
-        moments += _made_up(
+        moments += _after_gaps(
             timezone, {60 * each_hour + each_minute for each_hour, each_minute in product(hours, minutes)}
         )
     if any(not 0 <= moment < 1440 for moment in moments):
@@ -52,10 +52,10 @@ def shifted_fields(cron: str, timezone: str) -> str:
     return " ".join((minute, hour, *days))
 
 
-def _made_up(timezone: str, times: set[int]) -> Iterator[int]:
-    """When those of `times` that a coming change of the clocks skips are made up, by the system's clocks.
+def _after_gaps(timezone: str, times: set[int]) -> Iterator[int]:
+    """Yield when those of `times` that a coming change of the clocks skips are due, in the system's zone.
 
-    All are minutes of the day; what is made up on another day here is more than a day has.
+    All are minutes of the day; 1440 is added if the due time is on another day in the system's zone.
     """
     for change in changes(timezone, YEAR):
         begin, end = change.local
@@ -63,6 +63,6 @@ def _made_up(timezone: str, times: set[int]) -> Iterator[int]:
         skipped = range(first, first + int((end - begin).total_seconds()) // 60)
         here, before = time.localtime(change.moment), time.localtime(change.moment - 1)
         is_same = here.tm_gmtoff - before.tm_gmtoff == change.after - change.before
-        # Where the system's clocks are set in the same moment, cron itself makes up for it.
+        # If the system's clocks change at the same moment, cron itself handles the gap.
         if change.is_gap and not is_same and any(moment % 1440 in times for moment in skipped):
             yield here.tm_hour * 60 + here.tm_min + (1440 if here.tm_mday != end.day else 0)

@@ -1,4 +1,4 @@
-"""Schedules in words, such as `every 3 h at :17`, `daily at 04:41`, `every 7 h, checked hourly`."""
+"""Schedules in words, for example `every 3 h at :17`, `daily at 04:41`, `every 7 h, checked hourly`."""
 
 from __future__ import annotations
 
@@ -8,37 +8,36 @@ from scflows.cron.schedule.crontab_fields import check_minutes
 from scflows.cron.schedule.fields import values
 
 WEEKDAYS = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")
-#: More times of day than this are no longer read with pleasure.
-MOST_TIMES = 4
+#: Up to this many times of day are listed.
+MAX_TIMES = 4
 
 
 @lru_cache(maxsize=4096)
 def counted(every: int) -> str:
-    """An interval in seconds that is counted, and how often the crontab's line asks for it."""
+    """Describe a counted interval in seconds, and how often the crontab's line checks it."""
     check = check_minutes(every)
     how = {1: "every minute", 60: "hourly"}.get(check, f"every {check} min")
     return f"every {duration(every)}, checked {how}"
 
 
 def why_counted(every: int | None, is_counted: bool, days: int) -> str:
-    """Why one line of the calendar cannot say an interval; empty where it can."""
+    """Say why a crontab line cannot express an interval; return an empty text if it can."""
     if every is None or not (is_counted or days):
         return ""
     if days:
-        why = "no step of weeks and months: the days are counted"
+        reason = "does not divide weeks or months: the days are counted"
     elif every % 60:
-        why = "no whole minutes: a process a minute starts each run at its second"
+        reason = "is not a multiple of 1 min: one process per minute starts the runs at their seconds"
     elif every < 3600:
-        why = "not a divisor of 60 min: the slots are counted"
+        reason = "does not divide 60 min: the slots are counted"
     else:
-        why = (
-            "no whole hours: the slots are counted" if every % 3600 else "not a divisor of 24 h: the slots are counted"
-        )
-    return f"{duration(every)} is {why}"
+        problem = "is not a multiple of 1 h" if every % 3600 else "does not divide 24 h"
+        reason = f"{problem}: the slots are counted"
+    return f"{duration(every)} {reason}"
 
 
 def turn(days: int, cron: str) -> str:
-    """Every so many days at the time of an expression with one time a day or a week."""
+    """Describe an interval of days, given an expression with one time a day or a week."""
     minute, hour, _, _, weekday = cron.split(" ")
     time = f"at {int(hour):02}:{int(minute):02}"
     if weekday == "*":
@@ -48,16 +47,16 @@ def turn(days: int, cron: str) -> str:
 
 @lru_cache(maxsize=4096)
 def calendar(cron: str) -> str:
-    """A cron expression in words where it is simple, else the expression."""
+    """Describe a simple cron expression in words; return other expressions unchanged."""
     try:
         return _calendar(cron) or cron
     except ValueError:
-        # A line that somebody wrote into the crontab may hold anything.
+        # A line that a user wrote into the crontab may contain anything.
         return cron
 
 
 def duration(seconds: int) -> str:
-    """Seconds as the largest unit that says them without a rest."""
+    """Write seconds in the largest unit that divides them."""
     for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds % size == 0:
             return f"{seconds // size} {unit}"
@@ -80,7 +79,7 @@ def _calendar(cron: str) -> str | None:
     step = _step(hours, 24)
     if step and step < 12 and len(minutes) == 1 and (day, month, weekday) == ("*", "*", "*"):
         return f"every {step} h at :{minutes[0]:02}"
-    if len(minutes) * len(hours) > MOST_TIMES:
+    if len(minutes) * len(hours) > MAX_TIMES:
         return None
     times = ", ".join(f"{each:02}:{minute:02}" for each in hours for minute in minutes)
     which = _days(day, month, weekday)
@@ -101,7 +100,7 @@ def _days(day: str, month: str, weekday: str) -> str | None:
 
 
 def _step(numbers: list[int], cycle: int) -> int | None:
-    """The distance of numbers that go evenly round a cycle."""
+    """Return the step of numbers that are evenly spread over a cycle, or None."""
     step = cycle // len(numbers)
-    even = cycle % len(numbers) == 0 and numbers == list(range(numbers[0], cycle, step))
-    return step if even else None
+    is_even = cycle % len(numbers) == 0 and numbers == list(range(numbers[0], cycle, step))
+    return step if is_even else None

@@ -1,4 +1,4 @@
-"""Coming changes of the clocks, and what becomes of the times of day that they skip or repeat."""
+"""Notes on a schedule: coming changes of the clocks that affect it, and uneven intervals."""
 
 from __future__ import annotations
 
@@ -17,31 +17,33 @@ if TYPE_CHECKING:
     from scflows.cron.schedule.schedule import Schedule
 
 
-#: How many changes are told, within how many days.
-MOST = 2
+#: How many changes are reported, within how many days.
+MAX_CHANGES = 2
 DAYS = 366
 
 
 def coming_changes(name: str | None, now: float, days: int = DAYS) -> list[Change]:
-    """The changes of a zone's clocks in the days to come; None is the system's zone. Raises UsageError."""
+    """Return the coming changes of a zone's clocks; None is the system's zone. Raises UsageError."""
     return [change for change in changes(name, days, now) if change.moment > now]
 
 
 def clock_notes(schedule: Schedule, now: float) -> list[str]:
-    """What the next changes of the clocks do to a schedule with times of day. Raises UsageError."""
+    """Describe how the next changes of the clocks affect a schedule with times of day. Raises UsageError."""
     if not is_fixed(schedule):
         return []
-    return [note for change in coming_changes(schedule.timezone, now)[:MOST] for note in _notes(schedule, change)]
+    return [
+        note for change in coming_changes(schedule.timezone, now)[:MAX_CHANGES] for note in _notes(schedule, change)
+    ]
 
 
 def is_fixed(schedule: Schedule) -> bool:
-    """Whether it is due at times of day: what follows every hour or minute goes on through a change."""
+    """Return whether a schedule has times of day; one that is due every hour or minute is not affected by changes."""
     minute, hour = schedule.cron.split(" ")[:2]
     return not schedule.is_counted and not minute.startswith("*") and not hour.startswith("*")
 
 
-def touched(schedule: Schedule, change: Change) -> list[datetime]:
-    """The local times of a schedule that a change skips or has come twice, in order."""
+def affected_times(schedule: Schedule, change: Change) -> list[datetime]:
+    """Return the local times of a schedule that a change skips or repeats, in order."""
     minute, hour = schedule.cron.split(" ")[:2]
     minutes, hours = set(values(minute, 0)), set(values(hour, 1))
     begin, end = change.local
@@ -49,13 +51,13 @@ def touched(schedule: Schedule, change: Change) -> list[datetime]:
     times = [begin + timedelta(minutes=number) for number in range(length)]
     found = [each for each in times if each.minute in minutes and each.hour in hours]
     if change.is_gap:
-        # They are made up at the moment of the change, if the day is one of its days.
+        # Cron runs them at the moment of the change, if the day is one of the schedule's days.
         return found if found and schedule.next_epoch(change.moment - 1) == change.moment else []
     return [each for each in found if schedule.next_epoch(_first(each, change) - 1) == _first(each, change)]
 
 
 def zone_name(name: str | None) -> str:
-    """The zone as people know it."""
+    """Return the name of a zone for messages."""
     if name:
         return name
     path = os.environ.get("TZ", "").lstrip(":") or os.path.realpath("/etc/localtime")
@@ -63,16 +65,16 @@ def zone_name(name: str | None) -> str:
 
 
 def _notes(schedule: Schedule, change: Change) -> Iterator[str]:
-    times = touched(schedule, change)
+    times = affected_times(schedule, change)
     if not times:
         return
     more = f" (and {len(times) - 1} more times)" if len(times) > 1 else ""
-    told = f"{times[0]:%H:%M} {zone_name(schedule.timezone)}{more}"
+    subject = f"{times[0]:%H:%M} {zone_name(schedule.timezone)}{more}"
     if change.is_gap:
         at = datetime.fromtimestamp(schedule.start_of(change.moment) + change.after, UTC)
-        yield f"{told} does not exist on {times[0]:%Y-%m-%d}: it runs at {at:%H:%M}"
+        yield f"{subject} does not exist on {times[0]:%Y-%m-%d}: the task runs at {at:%H:%M}"
     else:
-        yield f"{told} comes twice on {times[0]:%Y-%m-%d}: it runs the first time only"
+        yield f"{subject} occurs twice on {times[0]:%Y-%m-%d}: the task runs the first time only"
 
 
 def _first(local: datetime, change: Change) -> int:
@@ -80,7 +82,7 @@ def _first(local: datetime, change: Change) -> int:
 
 
 def uneven_notes(schedule: Schedule) -> list[str]:
-    """Where a schedule that looks like an interval is none, and how to have the interval."""
+    """Report where a cron expression looks like an interval but is uneven, and suggest the interval."""
     if schedule.every is not None:
         return []
     minute, hour = schedule.cron.split(" ")[:2]
@@ -94,5 +96,5 @@ def uneven_notes(schedule: Schedule) -> list[str]:
         if len(found) < 3 or len(steps) > 1 or rest >= (step := min(steps)):
             continue
         gap = f"from {shown.format(found[-1])} to {shown.format(found[0])} it is {rest}{unit}"
-        notes.append(f"not every {step}{unit}: {gap}; for that say every: {step}{unit}")
+        notes.append(f"not every {step}{unit}: {gap}; for even intervals use every: {step}{unit}")
     return notes

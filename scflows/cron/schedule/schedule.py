@@ -1,4 +1,4 @@
-"""When a task is due: a cron expression or an interval, its crontab fields and its slots."""
+"""A schedule: when a task is due, as a cron expression or an interval, with its crontab fields and slots."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ MINUTE = 60
 HOUR = 3600
 DAY = 86400
 WEEK = 7 * DAY
-#: Seconds after a slot by which its run has begun, or something is wrong: cron itself takes up to two minutes.
+#: Seconds after its slot from which a run that has not started is overdue. Cron itself may take two minutes.
 OVERDUE = 150.0
-#: Seconds after a slot in which the run is still started; later, the slot was missed.
+#: Seconds after a slot within which its run may still start; after that, the slot is missed.
 STARTABLE = 300
-#: No task file's interval is longer: ten years, in seconds.
+#: The longest interval in a task file: ten years, in seconds.
 LONGEST = 3660 * DAY
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """When a task is due. Immutable; a task keeps its schedule until somebody changes it."""
+    """When a task is due. A task keeps its schedule until a user changes it."""
 
-    cron: str  #: five normalised fields in `timezone`: as asked for, or as placed
-    every: int | None = None  #: the interval asked for, in seconds; None for a cron expression
+    cron: str  #: five normalised fields in `timezone`: as requested, or as placed
+    every: int | None = None  #: the requested interval in seconds; None for a cron expression
     anchor: int = 0  #: the phase of an interval that the calendar cannot express, in seconds since the epoch
     timezone: str | None = None  #: an IANA name; None is the system's zone
-    second: int = 0  #: 0 to 59: how long after its slot, which is a full minute, a run starts
+    second: int = 0  #: 0 to 59: how many seconds after its slot, a full minute, a run starts
 
     @property
     def line(self) -> str:
@@ -54,7 +54,7 @@ class Schedule:
 
     @property
     def gated(self) -> bool:
-        """Whether the crontab's line starts more often than a slot is due; `latest` decides then."""
+        """Whether the crontab's line starts more often than a slot is due, so that `latest` must decide."""
         return self.is_counted or self.every_days > 0 or self.line != self.cron
 
     @property
@@ -64,7 +64,7 @@ class Schedule:
 
     @property
     def is_fine(self) -> bool:
-        """Whether its slots are no full minutes: a process is started for each minute that has some."""
+        """Whether slots are not full minutes; then a process is started for each minute with slots."""
         return self.every is not None and self.every % MINUTE != 0
 
     @property
@@ -73,7 +73,7 @@ class Schedule:
         return self.every // DAY if self.every and self.every % DAY == 0 and not is_exact(self.every) else 0
 
     def latest_epoch(self, now: float) -> int | None:
-        """The newest slot up to `now`, both in seconds since the epoch; None when there never was one."""
+        """Return the newest slot up to `now`, both in seconds since the epoch; None if there was none."""
         if self.is_counted:
             assert self.every
             return int(now - self.anchor) // self.every * self.every + self.anchor
@@ -88,7 +88,7 @@ class Schedule:
         return None if moment is None else int(moment.timestamp())
 
     def next_epoch(self, after: float) -> int | None:
-        """The first slot later than `after`, both in seconds since the epoch; None when there is none."""
+        """Return the first slot later than `after`, both in seconds since the epoch; None if there is none."""
         if self.is_counted:
             assert self.every
             return (int((after - self.anchor) // self.every) + 1) * self.every + self.anchor
@@ -104,35 +104,35 @@ class Schedule:
         return None if moment is None else int(moment.timestamp())
 
     def next_start(self, after: float) -> int | None:
-        """The first minute later than `after` that a process is to be started for: a slot, or one that has some."""
+        """Return the first minute later than `after` for which a process must start: a slot, or one with slots."""
         if not self.is_fine:
             return self.next_epoch(after)
         slot = self.next_epoch(after // MINUTE * MINUTE + MINUTE - 1)
         return None if slot is None else slot // MINUTE * MINUTE
 
     def start_of(self, slot: int) -> int:
-        """When the crontab's line starts a slot: later than it where the system's clocks have that time twice."""
+        """Return when the crontab's line starts a slot; later if that local time of the system is repeated."""
         if not self.gated or self.is_fine:
             return slot
         return Schedule(self.line).next_epoch(slot - 1) or slot
 
     def within(self, minute: float) -> Iterator[int]:
-        """The slots of a minute, in seconds since the epoch, in order."""
+        """Yield the slots of a minute, in seconds since the epoch, in order."""
         slot = self.next_epoch(minute - 1)
         while slot is not None and slot < minute + MINUTE:
             yield slot
             slot = self.next_epoch(slot)
 
     def latest(self, at: datetime) -> datetime | None:
-        """The newest slot up to `at`, in UTC."""
+        """Return the newest slot up to `at`, in UTC."""
         return _moment(self.latest_epoch(at.timestamp()))
 
     def next(self, after: datetime) -> datetime | None:
-        """The first slot later than `after`, in UTC."""
+        """Return the first slot later than `after`, in UTC."""
         return _moment(self.next_epoch(after.timestamp()))
 
     def slots(self, after: datetime, until: datetime) -> Iterator[datetime]:
-        """The slots later than `after` up to and including `until`, in UTC, in order."""
+        """Yield the slots later than `after` up to and including `until`, in UTC, in order."""
         if self.is_counted:
             moment = self.next(after)
             while moment is not None and moment <= until:
@@ -147,7 +147,7 @@ class Schedule:
             yield moment
 
     def words(self) -> str:
-        """The schedule for people, such as `every 3 h at :17`."""
+        """Describe the schedule, for example `every 3 h at :17`."""
         from scflows.cron.schedule.describe import calendar, counted, turn
 
         if self.is_counted:
@@ -157,73 +157,73 @@ class Schedule:
         return text + (f" ({self.timezone})" if self.timezone else "")
 
     def why_counted(self) -> str:
-        """Why its line starts more often than it is due; empty where it does not."""
+        """Say why the line starts more often than slots are due; return an empty text if it does not."""
         from scflows.cron.schedule.describe import why_counted
 
         return why_counted(self.every, self.is_counted, self.every_days)
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as JSON values; what has its usual value is left out."""
-        kept: dict[str, Any] = {"cron": self.cron}
+        """Return the schedule as JSON values, without those that have their default."""
+        values: dict[str, Any] = {"cron": self.cron}
         if self.every is not None:
-            kept["every"] = self.every
+            values["every"] = self.every
         if self.anchor:
-            kept["anchor"] = self.anchor
+            values["anchor"] = self.anchor
         if self.timezone is not None:
-            kept["timezone"] = self.timezone
+            values["timezone"] = self.timezone
         if self.second:
-            kept["second"] = self.second
-        return kept
+            values["second"] = self.second
+        return values
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Schedule:
-        """The schedule of `to_dict`. Raises UsageError, TypeError, ValueError or KeyError for what cannot be one."""
+        """Return the schedule of `to_dict`. Raises UsageError, TypeError, ValueError or KeyError if it is invalid."""
         from scflows.cron.schedule.fields import normalised
 
-        # Checked, since people edit such files.
+        # Validate it, because users edit these files.
         schedule = cls(**{**values, "cron": normalised(values["cron"])})
         every = schedule.every
         if type(schedule.anchor) is not int or (every is not None and (type(every) is not int or every < 1)):
-            raise TypeError(f"every {every!r} and anchor {schedule.anchor!r} are no whole numbers of seconds")
+            raise TypeError(f"every and anchor must be integers, not {every!r} and {schedule.anchor!r}")
         if abs(schedule.anchor) >= MAX_SECONDS or (every is not None and every > LONGEST):
             raise ValueError(f"every {every!r} or anchor {schedule.anchor!r} is too large")
         if schedule.timezone is not None:
             if not isinstance(schedule.timezone, str):
-                raise TypeError(f"timezone {schedule.timezone!r} is no text")
+                raise TypeError(f"timezone must be text, not {schedule.timezone!r}")
             from scflows.cron.schedule.zones import zone
 
             zone(schedule.timezone)
         if type(schedule.second) is not int or not 0 <= schedule.second < MINUTE:
-            raise TypeError(f"second {schedule.second!r} is no whole number from 0 to 59")
+            raise TypeError(f"second must be an integer from 0 to 59, not {schedule.second!r}")
         return schedule
 
     @classmethod
     def from_checked(cls, values: dict[str, Any]) -> Schedule:
-        """The schedule of `to_dict` whose values `from_dict` took before."""
+        """Return the schedule of `to_dict`, given values that `from_dict` has validated before."""
         schedule = object.__new__(cls)
         schedule.__dict__.update(values)
         return schedule
 
     @property
     def _turn(self) -> tuple[int, int] | None:
-        """Of how many days it is which one; None when it is not a matter of counting days."""
+        """The number of days of the interval and which of them it is; None unless days are counted."""
         return (self.every_days, self.anchor // DAY) if self.every_days else None
 
     def _near(self, now: float, direction: int) -> int | None:
-        """The slot next to `now` in a direction: on a calendar of plain minutes and hours, within a day.
+        """Return the nearest slot in a direction, within a day, for schedules of plain minutes and hours.
 
-        None where calendar libraries must decide: other days, other zones, clocks changed near by. This is
-        what every start by cron asks, and those libraries cost as much as all the rest of such a start.
+        Return None if calendar libraries must decide: for certain days, other zones, or near changes of the clocks.
+        Every start by cron calls this, and those libraries cost as much as the rest of such a start.
         """
         if self.timezone is not None or self.every_days or not self.cron.endswith(" * * *"):
             return None
         return _by_the_clock(self.cron, now, direction, os.environ.get("TZ"))
 
 
-# Whoever looks at many tasks asks for the same few times of day, and for the same moment.
+# Commands that handle many tasks ask for the same few times of day, and for the same moment.
 @lru_cache(maxsize=8192)
 def _by_the_clock(cron: str, now: float, direction: int, zone: str | None) -> int | None:
-    """See `Schedule._near`; `zone` is what it depends on besides."""
+    """Do the work of `Schedule._near`; `zone` is part of the cache key."""
     here = _steady(now, direction, zone)
     if here is None:
         return None
@@ -236,7 +236,7 @@ def _by_the_clock(cron: str, now: float, direction: int, zone: str | None) -> in
 
 @lru_cache(maxsize=64)
 def _steady(now: float, direction: int, zone: str | None) -> time.struct_time | None:
-    """The clock's time, if it is not set within two days in a direction; `zone` is what it depends on besides."""
+    """Return the local time, or None if the clocks change within two days; `zone` is part of the cache key."""
     here = time.localtime(now)
     around = (-2 * DAY,) if direction < 0 else (-2 * DAY, 2 * DAY)
     if any(time.localtime(now + distance).tm_gmtoff != here.tm_gmtoff for distance in around):
@@ -245,31 +245,31 @@ def _steady(now: float, direction: int, zone: str | None) -> time.struct_time | 
 
 
 def parse_schedule(given: dict[str, Any]) -> ScheduleSpec:
-    """What a flow's `schedule`, or its top-level `cron` or `every_seconds`, asks for. Raises UsageError."""
-    # In a module of its own, since no start by cron needs it.
+    """Parse a flow's `schedule`, or its top-level `cron` or `every_seconds`. Raises UsageError."""
+    # In a separate module, because starts by cron do not need it.
     from scflows.cron.schedule.spec import parse_schedule as read
 
     return read(given)
 
 
 def parse_every(text: str) -> int:
-    """The seconds of an interval such as `15m`, `3h`, `1d`, `2w`, `@daily`. Raises UsageError."""
+    """Return the seconds of an interval such as `15m`, `3h`, `1d`, `2w`, `@daily`. Raises UsageError."""
     from scflows.cron.schedule.spec import parse_every as read
 
     return read(text)
 
 
 def is_exact(every: int) -> bool:
-    """Whether one line of the calendar can say the interval: it divides the hour, the day, or is a week."""
+    """Return whether a crontab line can express the interval: it divides the hour or the day, or is a week."""
     if every < HOUR:
         return every % MINUTE == 0 and HOUR % every == 0
     return every == WEEK or (every % HOUR == 0 and DAY % every == 0)
 
 
 def _minutes_to(minutes: list[int], hours: list[int], hour: int, minute: int, direction: int) -> int:
-    """How many minutes on is the next of these minutes of these hours, or how many back, as minus, the last one.
+    """Return in how many minutes the next slot is, or, as a negative number, how long ago the last one was.
 
-    The minute itself is the last one, and not the next.
+    The current minute counts as the last one, not as the next.
     """
     if hour in hours:
         near = [each for each in minutes if (each <= minute if direction < 0 else each > minute)]

@@ -1,7 +1,7 @@
-"""The slots of a schedule by the calendar, through every change of the clocks as Debian's cron has it.
+"""The slots of a calendar schedule, with changes of the clocks handled as in Debian's cron.
 
-A line whose minute or hour begins with a star goes by the clock: a time that is skipped is none, one that comes twice
-is two. Any other line has each of its times once: one that is skipped comes at the end of the gap.
+A line whose minute or hour starts with a star follows the clock: skipped times have no slot, repeated times have two.
+Any other line has each time once: a skipped time is due at the end of the gap.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import tzinfo
 
-#: One of every so many days: how many, and which of them, counted from the first day of the epoch.
+#: Every n-th day: n, and which of the n days, counted from the first day of the epoch.
 Turn = tuple[int, int]
 FIRST_DAY = date(1970, 1, 1).toordinal()
-#: More than the clocks ever jump at once.
+#: More than any change of the clocks.
 JUMP = timedelta(hours=3)
-#: No zone sets its clocks and sets them back within so long.
+#: No zone changes its clocks and changes them back within this time.
 STEADY = timedelta(days=7)
 SECOND = timedelta(seconds=1)
 
 
 def forward(cron: str, timezone: str | None, turn: Turn | None, after: datetime) -> Iterator[datetime]:
-    """The slots later than `after`, in UTC, in order, without end where the calendar has none."""
+    """Yield the slots later than `after`, in UTC, in order; endless unless the calendar ends."""
     place = zone(timezone)
     after = after.astimezone(UTC)
     for local, moment in _by_clock(cron, place, after) if _is_by_clock(cron) else _once(cron, place, after):
@@ -35,7 +35,7 @@ def forward(cron: str, timezone: str | None, turn: Turn | None, after: datetime)
 
 
 def newest(cron: str, timezone: str | None, turn: Turn | None, at: datetime) -> datetime | None:
-    """The newest slot up to `at`, in UTC; None if there is none within fifty years."""
+    """Return the newest slot up to `at`, in UTC; None if there is none within fifty years."""
     place = zone(timezone)
     until = at.astimezone(UTC).replace(microsecond=0)
     for local, moment in _by_clock_back(cron, place, until) if _is_by_clock(cron) else _once_back(cron, place, until):
@@ -50,11 +50,11 @@ def _is_by_clock(cron: str) -> bool:
 
 
 def _by_clock(cron: str, place: tzinfo, after: datetime) -> Iterator[tuple[datetime, datetime]]:
-    """The local times and the moments later than `after` of a line that goes by the clock, in order."""
+    """Yield the local times and moments later than `after` of a line that follows the clock, in order."""
     from cronsim import CronSim
 
-    # The library goes by whole hours, so it misses some where the clocks are set by half an hour: it is asked for the
-    # calendar alone, from one change of the clocks to the next.
+    # cronsim works in whole hours and misses slots if the clocks change by half an hour. So it only computes the
+    # calendar, from one change of the clocks to the next.
     ahead, moment = _ahead(place, after), after
     while True:
         for local in CronSim(cron, (after + ahead).replace(tzinfo=None)):
@@ -70,7 +70,7 @@ def _by_clock(cron: str, place: tzinfo, after: datetime) -> Iterator[tuple[datet
 
 
 def _by_clock_back(cron: str, place: tzinfo, until: datetime) -> Iterator[tuple[datetime, datetime]]:
-    """The same back in time, from `until`, which may be one."""
+    """Yield the same backwards, from and including `until`."""
     from cronsim import CronSim
 
     ahead, moment = _ahead(place, until), until
@@ -89,10 +89,10 @@ def _by_clock_back(cron: str, place: tzinfo, until: datetime) -> Iterator[tuple[
 
 
 def _once(cron: str, place: tzinfo, after: datetime) -> Iterator[tuple[datetime, datetime]]:
-    """The local times and the moments later than `after` of a line whose times come once each, in order."""
+    """Yield the local times and moments later than `after` of a line that has each time once, in order."""
     from cronsim import CronSim
 
-    # cronsim names a repeated hour by its clock time alone: begin before it and leave out the past.
+    # cronsim identifies a repeated hour by its local time only: start before it and skip past slots.
     last = after
     for local in CronSim(cron, (after - JUMP).astimezone(place)):
         moment = local.astimezone(UTC)
@@ -102,7 +102,7 @@ def _once(cron: str, place: tzinfo, after: datetime) -> Iterator[tuple[datetime,
 
 
 def _once_back(cron: str, place: tzinfo, until: datetime) -> Iterator[tuple[datetime, datetime]]:
-    """The same back in time, from `until`, which may be one."""
+    """Yield the same backwards, from and including `until`."""
     from cronsim import CronSim
 
     for local in CronSim(cron, (until + JUMP + SECOND).astimezone(place), reverse=True):
@@ -112,12 +112,12 @@ def _once_back(cron: str, place: tzinfo, until: datetime) -> Iterator[tuple[date
 
 
 def _ahead(place: tzinfo, moment: datetime) -> timedelta:
-    """By how much the clocks are ahead of UTC."""
+    """Return how far a zone is ahead of UTC at a moment."""
     return moment.astimezone(place).replace(tzinfo=UTC) - moment
 
 
 def _change(place: tzinfo, start: datetime, end: datetime) -> datetime | None:
-    """The first change of the clocks after `start` up to `end`; with `end` before `start` the last one after `end`."""
+    """Return the first change of the clocks after `start` up to `end`; backwards if `end` is before `start`."""
     if place is UTC:
         return None
     ahead = _ahead(place, start)
@@ -133,11 +133,11 @@ def _change(place: tzinfo, start: datetime, end: datetime) -> datetime | None:
                 near = middle
             else:
                 far = middle
-        # With parts of a second in `start`, the full second is the one in between.
+        # If `start` has fractions of a second, the full second is in between.
         return max(near, far).replace(microsecond=0)
     return None
 
 
 def _is_turn(turn: Turn | None, local: datetime) -> bool:
-    """Whether this date is one of every so many days."""
+    """Return whether a date is the chosen one of every n days."""
     return turn is None or (local.toordinal() - FIRST_DAY) % turn[0] == turn[1]

@@ -1,4 +1,4 @@
-"""Time zones: the system's, as cron has it, and those that a schedule names."""
+"""Time zones: the system's, which cron uses, and those that schedules name."""
 
 from __future__ import annotations
 
@@ -21,31 +21,31 @@ _changes: dict[tuple[str | None, str | None, int, int], list[Change]] = {}
 
 @dataclass(frozen=True)
 class Change:
-    """A moment at which the clocks of a zone are set, in seconds since the epoch; and by how much they are ahead."""
+    """A change of a zone's clocks: its moment in seconds since the epoch, and the offsets before and after it."""
 
     moment: int
-    before: int  #: seconds ahead of UTC before it
+    before: int  #: seconds ahead of UTC
     after: int
 
     @property
     def is_gap(self) -> bool:
-        """Whether local times are skipped; else some come twice."""
+        """Whether local times are skipped; otherwise some are repeated."""
         return self.after > self.before
 
     @property
     def local(self) -> tuple[datetime, datetime]:
-        """From when until when local times are skipped or come twice."""
+        """The range of local times that are skipped or repeated."""
         edges = sorted((self.before, self.after))
         first, last = (datetime.fromtimestamp(self.moment + edge, UTC).replace(tzinfo=None) for edge in edges)
         return first, last
 
 
 class SystemZone(tzinfo):
-    """The zone of the C library (`TZ`, else `/etc/localtime`), which is the one that cron goes by."""
+    """The zone of the C library (`TZ`, otherwise `/etc/localtime`), which cron uses."""
 
     def utcoffset(self, moment: datetime | None) -> timedelta:
         naive = (moment or datetime.now()).replace(tzinfo=None)
-        # The difference, and not tm_gmtoff, which in a skipped hour is already that of the time after it.
+        # Not tm_gmtoff, which within a skipped hour is already the offset after it.
         return timedelta(seconds=round((naive - _EPOCH).total_seconds() - naive.timestamp()))
 
     def dst(self, moment: datetime | None) -> None:
@@ -61,9 +61,9 @@ class SystemZone(tzinfo):
 
 
 def zone(name: str | None) -> tzinfo:
-    """The zone of that name, the system's for None. Raises UsageError for a name nobody knows."""
+    """Return the zone of a name; None is the system's. Raises UsageError for an unknown name."""
     if name is None:
-        # UTC has no changes, and calendar arithmetic in it is several times faster.
+        # Calendar arithmetic in UTC is several times faster.
         return UTC if time.tzname == ("UTC", "UTC") else SystemZone()
     from zoneinfo import ZoneInfo
 
@@ -74,7 +74,7 @@ def zone(name: str | None) -> tzinfo:
 
 
 def offsets(now: float | None = None) -> frozenset[int]:
-    """By how many minutes the system's zone is ahead of UTC on the days of the coming year."""
+    """Return by how many minutes the system's zone is ahead of UTC on the days of the coming year."""
     start = _today(now)
     key = (None, os.environ.get("TZ"), start)
     if key not in _found:
@@ -83,7 +83,7 @@ def offsets(now: float | None = None) -> frozenset[int]:
 
 
 def differences(name: str, now: float | None = None) -> frozenset[int]:
-    """By how many minutes the named zone is ahead of the system's on the days of the coming year."""
+    """Return by how many minutes a zone is ahead of the system's on the days of the coming year."""
     start = _today(now)
     key = (name, os.environ.get("TZ"), start)
     if key not in _found:
@@ -97,7 +97,7 @@ def differences(name: str, now: float | None = None) -> frozenset[int]:
 
 
 def changes(name: str | None, days: int, now: float | None = None) -> list[Change]:
-    """The changes of a zone's clocks in so many days from the start of today; None is the system's zone.
+    """Return the changes of a zone's clocks in some days from the start of today; None is the system's zone.
 
     Raises UsageError.
     """
@@ -109,9 +109,9 @@ def changes(name: str | None, days: int, now: float | None = None) -> list[Chang
 
 
 def _offset(place: tzinfo) -> Callable[[int], int]:
-    """How many seconds a zone is ahead of UTC, by the moment."""
+    """Return a function that says how many seconds a zone is ahead of UTC at a moment."""
     if isinstance(place, SystemZone):
-        return lambda moment: time.localtime(moment).tm_gmtoff  # 20 times as fast, for which each day is looked at.
+        return lambda moment: time.localtime(moment).tm_gmtoff  # 20 times as fast; it is called for every day.
     return lambda moment: int((datetime.fromtimestamp(moment, place).utcoffset() or timedelta()).total_seconds())
 
 
@@ -134,7 +134,7 @@ def _today(now: float | None) -> int:
 
 
 def _noons(start: int) -> range:
-    # Noon, since clocks are changed at night; a day more than a year, for the one that has begun.
+    # Noon, because clocks change at night; more than a year, because today has already begun.
     return range(start * DAY + DAY // 2, (start + 367) * DAY, DAY)
 
 
@@ -144,7 +144,7 @@ def _nearest(name: str) -> str:
 
     known = sorted(zoneinfo.available_timezones())
     if not known:
-        return "this system has no time zones: install the package tzdata"
+        return "this system has no time zones; install the package tzdata"
     folded = {zone.lower(): zone for zone in known}
     near = difflib.get_close_matches(name.lower(), folded, 1)
     return f"did you mean {folded[near[0]]!r}?" if near else "use a name such as Europe/Madrid"

@@ -35,7 +35,7 @@ class Tab:
     def read(self) -> bytes:
         return self.content
 
-    def write(self, content: bytes) -> None:
+    def write(self, content: bytes, inherited: object = ()) -> None:
         self.content = content
         self.writes += 1
 

@@ -64,7 +64,7 @@ def test_busybox_would_leave_out_the_last_lines_of_all_but_root(
 ) -> None:
     raw = b"5 4 * * * x\n" * 253
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    assert "256 lines, and busybox takes 255" in str(refused(crontab, raw, [A]))
+    assert "256 lines, but busybox accepts at most 255" in str(refused(crontab, raw, [A]))
     check_limits(crontab, raw[12:], plan(raw[12:], [A]))
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     check_limits(crontab, raw, plan(raw, [A]))

@@ -82,16 +82,16 @@ def test_a_line_is_made_of_lists(every: int) -> None:
 @pytest.mark.parametrize(
     ("every", "why"),
     [
-        (20, "20 s is no whole minutes: a process a minute starts each run at its second"),
-        (90, "90 s is no whole minutes: a process a minute starts each run at its second"),
+        (20, "20 s is not a multiple of 1 min: one process per minute starts the runs at their seconds"),
+        (90, "90 s is not a multiple of 1 min: one process per minute starts the runs at their seconds"),
         (15 * MINUTE, ""),
-        (45 * MINUTE, "45 min is not a divisor of 60 min: the slots are counted"),
-        (90 * MINUTE, "90 min is no whole hours: the slots are counted"),
+        (45 * MINUTE, "45 min does not divide 60 min: the slots are counted"),
+        (90 * MINUTE, "90 min is not a multiple of 1 h: the slots are counted"),
         (3 * HOUR, ""),
-        (7 * HOUR, "7 h is not a divisor of 24 h: the slots are counted"),
-        (36 * HOUR, "36 h is not a divisor of 24 h: the slots are counted"),
+        (7 * HOUR, "7 h does not divide 24 h: the slots are counted"),
+        (36 * HOUR, "36 h does not divide 24 h: the slots are counted"),
         (DAY, ""),
-        (3 * DAY, "3 d is no step of weeks and months: the days are counted"),
+        (3 * DAY, "3 d does not divide weeks or months: the days are counted"),
         (WEEK, ""),
     ],
 )

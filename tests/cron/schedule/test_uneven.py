@@ -12,9 +12,9 @@ from scflows.cron.schedule.schedule import Schedule
 @pytest.mark.parametrize(
     ("cron", "told"),
     [
-        ("*/7 * * * *", "not every 7m: from :56 to :00 it is 4m; for that say every: 7m"),
-        ("3-59/25 * * * *", "not every 25m: from :53 to :03 it is 10m; for that say every: 25m"),
-        ("0 */5 * * *", "not every 5h: from 20:00 to 00:00 it is 4h; for that say every: 5h"),
+        ("*/7 * * * *", "not every 7m: from :56 to :00 it is 4m; for even intervals use every: 7m"),
+        ("3-59/25 * * * *", "not every 25m: from :53 to :03 it is 10m; for even intervals use every: 25m"),
+        ("0 */5 * * *", "not every 5h: from 20:00 to 00:00 it is 4h; for even intervals use every: 5h"),
         ("*/15 * * * *", ""),
         ("5 */6 * * *", ""),
         ("0,10,25 * * * *", ""),
