@@ -204,7 +204,7 @@ def test_what_is_expected_is_set_by_options_and_by_the_flow(flows, workspace, se
         ("start_within: 10", "start_within: 10 has no unit"),
         ("end_within: soon", "end_within: 'soon' is not a valid duration"),
         ("end_within: 0m", "end_within: '0m' is not a valid duration"),
-        ("start_within: 9999d", "start_within '9999d' is longer than a year"),
+        ("start_within: 9999d", "start_within: '9999d' is longer than a year"),
     ],
 )
 def test_an_expectation_that_is_none_is_a_mistake_with_its_place(flows, workspace, written, told):

@@ -61,7 +61,7 @@ class Tab:
     def __init__(self, folder: Path, environment: dict[str, str]) -> None:
         self.folder = folder
         (folder / "real").mkdir(parents=True)
-        shutil.copy(HERE / "crontab", folder / "real" / "crontab")
+        shutil.copy(HERE / "crontab" / "fake_crontab", folder / "real" / "crontab")
         environment["CRONTAB_PROGRAM"] = str(folder / "crontab")
         self.path = folder / "real" / "tab"
         self.path.write_bytes(FOREIGN)
@@ -255,7 +255,7 @@ def kill_many(environment: dict[str, str], workspace: Path, program: str, tries:
 
 def standing_in(tmp_path: Path) -> str:
     (tmp_path / "real").mkdir()
-    return str(shutil.copy(HERE / "crontab", tmp_path / "real" / "crontab"))
+    return str(shutil.copy(HERE / "crontab" / "fake_crontab", tmp_path / "real" / "crontab"))
 
 
 def test_kills_aimed_at_the_write_lose_no_byte(environment: dict[str, str], workspace: Path, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from scflows.settings import Settings
 
 @pytest.fixture
 def store(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> TaskStore:
-    monkeypatch.setattr(index, "FEW", 3)
+    monkeypatch.setattr(index, "MAX_UNINDEXED", 3)
     store = TaskStore(settings)
     for number in range(6):
         schedule = Schedule("17 * * * *", 3600) if number % 2 else Schedule("0 4 * * *", timezone="Europe/Madrid")

@@ -274,7 +274,7 @@ def test_scheduling_tells_what_the_clocks_will_do(flows, workspace) -> None:
     given = ("manual-schedule", "one.yml", "--cron", "30 2 * * *", "--timezone", "Europe/Madrid")
     told = flows(*given, "--dry-run", TZ="Europe/Madrid")
     assert "02:30 Europe/Madrid does not exist on 20" in told.err
-    assert ": it runs at 03:00" in told.err
+    assert ": the task runs at 03:00" in told.err
     assert "02:30 Europe/Madrid occurs twice on 20" in told.err
     answer = flows(*given, "--json", TZ="Europe/Madrid")
     notes = json.loads(answer.out)["items"][0]["notes"]
@@ -282,7 +282,7 @@ def test_scheduling_tells_what_the_clocks_will_do(flows, workspace) -> None:
     assert "clocks" in flows("show", "one", TZ="Europe/Madrid").out
     # The line in another zone looks for it then, too.
     other = flows(*given, "--name", "other", "--dry-run", TZ="Asia/Tokyo")
-    assert ": it runs at 03:00" in other.err
+    assert ": the task runs at 03:00" in other.err
 
 
 def test_scheduling_says_how_an_interval_is_kept(flows, workspace) -> None:
