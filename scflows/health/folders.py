@@ -221,9 +221,9 @@ def history(installation: Installation) -> Iterator[Finding]:
 
 def pending(installation: Installation) -> Iterator[Finding]:
     """Report records of runs that could not be written to the history."""
-    from scflows.history.recorder import pending_folder
+    from scflows.history.recorder import claims_folder
 
-    folder = pending_folder(installation.settings)
+    folder = claims_folder(installation.settings)
     names = [name for name in _listed(folder) if not name.startswith(".")]
     waiting = [name for name in names if name.endswith(".json")]
     broken = [name for name in names if name.endswith(".broken")]

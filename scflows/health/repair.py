@@ -134,10 +134,10 @@ def _crontab(installation: Installation, dry_run: bool) -> Iterator[Finding]:
 
 
 def _pending(installation: Installation, dry_run: bool) -> Iterator[Finding]:
-    from scflows.history.recorder import pending_folder
+    from scflows.history.recorder import claims_folder
     from scflows.scheduler.reconcile import open_reconciled_history
 
-    waiting = [name for name in _listed(pending_folder(installation.settings)) if name.endswith(".json")]
+    waiting = [name for name in _listed(claims_folder(installation.settings)) if name.endswith(".json")]
     if waiting:
         action = f"add {counted(len(waiting), 'record')} of runs to the history"
         yield _done("history", action, dry_run, lambda: open_reconciled_history(installation.settings).close())

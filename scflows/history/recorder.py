@@ -7,8 +7,9 @@ import os
 import time
 from contextlib import suppress
 
-from scflows.history.run import FINAL, QUEUED, RUNNING, SKIPPED, Run, StepRecord
-from scflows.history.store import FAULTS, open_store, problem_of
+from scflows.history.run import FINAL, QUEUED, RUNNING, SKIPPED, Run, StepRecord, new_run_id
+from scflows.history.store import FAULTS, history_location, open_store, problem_of
+from scflows.locks import FOLDER, locked
 from scflows.storage import BROKEN, checked_number, checked_seconds, checked_text, replace
 
 TYPE_CHECKING = False
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from scflows.history.contract import RunStore
     from scflows.settings import Settings
 
+#: Seconds after which the run of a claim that cannot be read is over, and a holder that is no process.
+LOST_AFTER = 86400.0
+NO_PROCESS = "none:0:0:0"
 #: Seconds between two records of the steps of a running run.
 PROGRESS_EVERY = 2.0
 
@@ -35,41 +39,40 @@ class Recorder:
     def claim(self, run: Run, again: bool = False) -> str | None:
         """Record a run as it starts. Return the id of the run that already has its slot, or None.
 
-        If the history cannot be written, an exclusive file claims the slot; it stays valid when the history can be
-        written again. If that file cannot be created either, the run continues, marked `unclaimed`.
+        If the history cannot be written, an exclusive file claims the slot, and becomes the run's record. If that file
+        cannot be created either, the run continues, marked `unclaimed`.
         """
+        self._import()
         claims = run.slot is not None and run.status != SKIPPED and not again
-        if claims and run.slot is not None:
-            if next(_pending(self._settings), None) is not None:
-                self._try(lambda store: import_pending(self._settings, store, run.task))
-            owner = claimed_by_file(self._settings, run.task, run.slot)
-            if owner not in ("", run.id):
-                return owner
+        owner = _owner(claim_path(self._settings, run.task, run.slot)) if claims else ""
+        if owner not in ("", run.id):
+            return owner
         result: list[Run | None] = []
         if self._try(lambda store: result.append(store.claim(run, again))):
             return None if result[0] is None else result[0].id
-        if not claims or run.slot is None:
-            return None
-        return self._claim_by_file(run, run.slot)
+        return self._claim_by_file(run) if claims else None
 
     def begin(self, run: Run) -> str | None:
         """Record that a queued run starts. Return why it may not start, or None.
 
         It may not if it was ended meanwhile or if another run has its slot.
         """
+        self._import()
         result: list[bool | None] = []
-        if not self._try(lambda store: result.append(store.begin(run))) or result[0]:
+        if not self._try(lambda store: result.append(store.begin(run))):
             # The slot was claimed when the run was enqueued, in the history or by a file.
-            return None
-        if result[0] is None:
+            self._write_file(run)
+        elif result[0] is None:
             owner = self.claim(run)
             return None if owner in (None, run.id) else f"this slot was already run ({owner})"
-        return "it was ended while it was queued"
+        elif not result[0]:
+            return "it was ended while it was queued"
+        return None
 
     def skip(self, run: Run) -> None:
         """Record a run that was skipped."""
         if not self._try(lambda store: store.claim(run)):
-            self._write_pending(run)
+            self._write_file(run)
 
     def progress(self, run: Run) -> None:
         """Record the steps so far, at most every `PROGRESS_EVERY` seconds."""
@@ -81,11 +84,14 @@ class Recorder:
     def finish(self, run: Run) -> None:
         """Record how a run ended."""
         if not self._try(lambda store: store.finish(run)):
-            self._write_pending(run)
+            self._write_file(run)
             if run.status != SKIPPED:
                 return
         # Now the history has the slot, or a skipped run frees it.
-        _remove_claim(self._settings, run)
+        path = claim_path(self._settings, run.task, run.slot)
+        if _owner(path) == run.id:
+            with suppress(OSError):
+                os.unlink(path)
 
     def close(self) -> None:
         """Close the connection, so that child processes do not inherit it."""
@@ -93,30 +99,42 @@ class Recorder:
             self._store.close()
             self._store = None
 
-    def _write_pending(self, run: Run) -> None:
-        try:
-            path = os.path.join(pending_folder(self._settings), f"{run.id}.json")
-            replace(path, json.dumps(run_to_dict(run)).encode(), mode=0o600)
-        except OSError:
-            pass  # Nothing can be written; the log and stderr have reported it.
+    def _import(self) -> None:
+        if next(_files(self._settings), None) is not None:
+            self._try(lambda store: import_claims(self._settings, store))
 
-    def _claim_by_file(self, run: Run, slot: float) -> str | None:
-        path = _claim_path(self._settings, run.task, slot)
+    def _claim_by_file(self, run: Run) -> str | None:
+        path = claim_path(self._settings, run.task, run.slot)
         try:
             os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         except FileExistsError:
-            owner = claimed_by_file(self._settings, run.task, slot) or "another run"
-            return None if owner == run.id else owner
+            owner = _owner(path)
+            return None if owner == run.id else owner or "another run"
         except OSError:
             run.unclaimed = True
             return None
-        try:
-            os.write(descriptor, run.id.encode())
-        except OSError:
-            pass
+        with suppress(OSError):
+            os.write(descriptor, self._content(run))
         os.close(descriptor)
         return None
+
+    def _write_file(self, run: Run) -> None:
+        """Write the record to a file: that of its claim, if it has one."""
+        folder = claims_folder(self._settings)
+        path = claim_path(self._settings, run.task, run.slot)
+        if run.status == SKIPPED or _owner(path) != run.id:
+            path = os.path.join(folder, f"{run.id}.json")
+        try:
+            os.makedirs(folder, mode=0o700, exist_ok=True)
+            with locked(folder, how=FOLDER):
+                replace(path, self._content(run), mode=0o600)
+        except OSError:
+            pass  # Nothing can be written; the log and stderr have reported it.
+
+    def _content(self, run: Run) -> bytes:
+        origin = {"home": self._settings.home, "history": history_location(self._settings)}
+        return json.dumps({**origin, **run_to_dict(run)}).encode()
 
     def _try(self, action: Callable[[RunStore], Any]) -> bool:
         try:
@@ -130,59 +148,73 @@ class Recorder:
         return True
 
 
-def pending_folder(settings: Settings) -> str:
-    """Return the folder of records that could not be written to the history yet."""
-    return os.path.join(settings.state_path, "pending")
+def claims_folder(settings: Settings) -> str:
+    """Return the folder of claims and records that could not be written to the history yet."""
+    return os.path.join(settings.state_path, "claims")
 
 
-def import_pending(settings: Settings, store: RunStore, task: str | None = None) -> int:
-    """Write pending records to the history and return how many. Raises errors of the store.
+def claim_path(settings: Settings, task: str, slot: float | None) -> str:
+    """Return the file that claims a slot of a task while the history cannot be written."""
+    return os.path.join(claims_folder(settings), f"{task}@{slot or 0:.0f}.json")
 
-    With `task`, import only the records of that task and move its file claims to the history as well.
+
+def import_claims(settings: Settings, store: RunStore) -> int:
+    """Write the records of the files to the history and return how many. Raises errors of the store.
+
+    A run that has not ended is recorded as it is: if its process is dead, it is found to have crashed like any other.
     """
     imported = 0
-    for path in _pending(settings):
+    for path in _files(settings):
+        origin = {"home": settings.home, "history": history_location(settings)}
         try:
             with open(path, encoding="utf-8") as file:
-                run = run_from_dict(json.load(file))
+                inode = os.fstat(file.fileno()).st_ino
+                values = {**origin, **json.load(file)}
+            if values.pop("home") != origin["home"] and values["history"] != origin["history"]:
+                continue  # Of another workspace, whose next run imports it.
+            del values["history"]
+            run = run_from_dict(values)
         except FileNotFoundError:
             continue  # Another process has imported it.
         except BROKEN:
-            # A truncated record, for example of a full disk, is renamed and kept for inspection.
-            with suppress(FileNotFoundError):
-                os.replace(path, path + ".broken")
-            continue
-        if task not in (None, run.task):
-            continue
-        store.finish(run)
-        with suppress(FileNotFoundError):
-            os.unlink(path)
-        if task is not None:
-            _remove_claim(settings, run)
+            found = _lost(path)
+            if found is None:
+                continue
+            run = found
+        is_known = store.begin(run) is not None if run.status == RUNNING else bool(store.known([run.id]))
+        if run.status in FINAL or not is_known:
+            store.finish(run)
+        with suppress(FileNotFoundError), locked(os.path.dirname(path), how=FOLDER):
+            if os.stat(path).st_ino == inode:  # Otherwise its run has ended, and written its record, meanwhile.
+                os.unlink(path)
         imported += 1
     return imported
 
 
-def claimed_by_file(settings: Settings, task: str, slot: float) -> str:
-    """Return the id of the run that claimed a slot by a file, empty if there is no such file."""
+def _lost(path: str) -> Run | None:
+    """Return the run of a claim that cannot be read, as a full disk leaves it, once it is certainly over.
+
+    A record that claims nothing is renamed and kept for inspection.
+    """
+    task, at, slot = os.path.basename(path).removesuffix(".json").rpartition("@")
+    with suppress(FileNotFoundError):
+        changed = os.stat(path).st_mtime
+        if not at or not (slot.isascii() and slot.isdigit()):
+            os.replace(path, path + ".broken")
+        elif time.time() - changed > LOST_AFTER:
+            return Run(new_run_id(changed), task, task, slot=float(slot), started=changed, holder=NO_PROCESS)
+    return None
+
+
+def _owner(path: str) -> str:
+    """Return the id of the run that a file belongs to; empty if there is no file."""
     try:
-        with open(_claim_path(settings, task, slot), encoding="ascii") as file:
-            return file.read() or "another run"
+        with open(path, encoding="utf-8") as file:
+            return checked_text(json.load(file)["id"])
     except FileNotFoundError:
         return ""
-    except (OSError, ValueError):
+    except BROKEN:
         return "another run"
-
-
-def _claim_path(settings: Settings, task: str, slot: float) -> str:
-    return os.path.join(settings.state_path, "claims", task, f"{slot:.0f}")
-
-
-def _remove_claim(settings: Settings, run: Run) -> None:
-    """Remove the file by which a run claimed its slot, if there is one."""
-    if run.slot is not None and claimed_by_file(settings, run.task, run.slot) == run.id:
-        with suppress(OSError):
-            os.unlink(_claim_path(settings, run.task, run.slot))
 
 
 def run_to_dict(run: Run) -> dict[str, Any]:
@@ -209,8 +241,8 @@ def run_from_dict(values: dict[str, Any]) -> Run:
     return run
 
 
-def _pending(settings: Settings) -> Iterator[str]:
-    folder = pending_folder(settings)
+def _files(settings: Settings) -> Iterator[str]:
+    folder = claims_folder(settings)
     try:
         names = sorted(os.listdir(folder))
     except OSError:

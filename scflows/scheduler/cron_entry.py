@@ -9,7 +9,7 @@ from scflows.cron.task import TaskStore, task_settings
 from scflows.errors import NotFound, ScflowsError
 from scflows.execution.admission import ENQUEUE
 from scflows.execution.launch import RunOutcome, RunRequest, launch
-from scflows.history.recorder import Recorder, claimed_by_file
+from scflows.history.recorder import Recorder, claim_path
 from scflows.history.run import CATCH_UP, CHECK, CRASHED, FAILED, Run, new_run_id
 from scflows.history.store import FAULTS, ask
 from scflows.history.task_log import TaskLog, log_path
@@ -119,7 +119,7 @@ def _is_due(task: Task, slot: float, settings: Settings, now: float) -> bool:
     # back behind that does not stop it.
     if slot < task.begins <= now:
         return False
-    if claimed_by_file(settings, task.name, slot):
+    if os.path.exists(claim_path(settings, task.name, slot)):
         return False
     # Without a history the claim file decides, or nothing does.
     return ask(settings, lambda history: slot not in history.slots(task.name, slot - 1, slot), True)

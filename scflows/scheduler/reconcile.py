@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from scflows.history.crashes import record_crashes
-from scflows.history.recorder import import_pending
+from scflows.history.recorder import import_claims
 from scflows.history.store import open_store
 from scflows.queue.permits import is_queue_empty
 
@@ -26,7 +26,7 @@ def open_reconciled_history(settings: Settings, looks_at_slots: bool = True) -> 
     store: RunStore | None = None
     try:
         store = open_store(settings)
-        import_pending(settings, store)
+        import_claims(settings, store)
         record_crashes(store, settings)
         if not is_queue_empty(settings.state_path):
             from scflows.queue.files import ensure_worker

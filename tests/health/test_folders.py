@@ -120,7 +120,7 @@ def test_a_history_of_a_later_version_is_a_failure(machine, one) -> None:
 
 
 def test_records_that_wait_are_told(machine) -> None:
-    folder = Path(machine.settings.state_path) / "pending"
+    folder = Path(machine.settings.state_path) / "claims"
     folder.mkdir(parents=True)
     (folder / "A.json").write_text("{}")
     (folder / "B.json.broken").write_text("{")

@@ -27,7 +27,7 @@ ODD = {
 
 @pytest.mark.parametrize("odd", [*ODD, "deep", "none"])
 def test_a_file_that_is_no_record_of_a_run_is_put_beside(flows, settings, odd):
-    folder = Path(settings.state_path) / "pending"
+    folder = Path(settings.state_path) / "claims"
     folder.mkdir(parents=True)
     values = {**GOOD, odd: ODD[odd]} if odd in ODD else GOOD
     (folder / "a.json").write_text("[" * 100_000 if odd == "deep" else json.dumps(values))

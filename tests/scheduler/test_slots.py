@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import time
 from collections.abc import Callable
@@ -16,7 +17,11 @@ import pytest
 
 from scflows.cron.schedule.schedule import Schedule
 from scflows.cron.task import Task, TaskStore
-from scflows.locks import Lock, holder
+from scflows.history.crashes import record_crashes
+from scflows.history.recorder import LOST_AFTER, Recorder, claim_path, import_claims, run_to_dict
+from scflows.history.run import Run, new_run_id
+from scflows.history.store import open_store
+from scflows.locks import Lock, current_process, holder
 from scflows.queue.files import entries, mutex_folder
 from scflows.scheduler.cron_entry import run_task_from_cron
 from scflows.settings import Settings
@@ -186,7 +191,7 @@ def test_a_slot_that_was_claimed_by_a_file_is_not_run_again_once_the_history_wor
     mend = broken_history()
     start = ("run", "--task", "one", "--state", settings.state_path, "--slot", str(slot))
     assert flows(*start).code == 0
-    claim = Path(settings.state_path) / "claims/one" / str(slot)
+    claim = Path(claim_path(settings, "one", slot))
     assert claim.exists()
     mend()
     flows(*start)
@@ -198,24 +203,115 @@ def test_a_slot_that_was_claimed_by_a_file_is_not_run_again_once_the_history_wor
     assert not claim.exists()
 
 
+def claimed(settings: Settings, slot: float, holder: str) -> Run:
+    """A run that claimed a slot by a file, and that goes on as long as its process does."""
+    run = Run(new_run_id(), "one.yml", "one", trigger="cron", slot=slot, started=time.time(), holder=holder)
+    path = Path(claim_path(settings, "one", slot))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(run_to_dict(run)))
+    return run
+
+
 def test_a_slot_claimed_by_a_run_that_goes_on_is_not_run_again_once_the_history_works(
     flows, task, settings, workspace
 ) -> None:
     slot = slots_before(task(), 3.5)[0]
-    claim = Path(settings.state_path) / "claims/one" / str(slot)
+    run = claimed(settings, float(slot), current_process())
+    flows("run", "--task", "one", "--state", settings.state_path, "--slot", str(slot))
+    assert not (workspace / "data/slots.csv").exists()
+    assert [each["status"] for each in history(flows) if each["id"] == run.id] == ["running"]
+    # The history has it now.
+    assert not Path(claim_path(settings, "one", slot)).exists()
+
+
+def test_a_claim_whose_process_is_dead_is_a_crash_like_any_other(flows, task, settings, workspace) -> None:
+    slot = slots_before(task(), 3.5)[0]
+    run = claimed(settings, float(slot), "gone:1:2:3")
+    answered = [each for each in history(flows) if each["id"] == run.id]
+    assert [(each["status"], each["reason"], epoch(each)) for each in answered] == [("crashed", "died", slot)]
+    flows("run", "--task", "one", "--state", settings.state_path, "--slot", str(slot))
+    again = [each for each in history(flows) if epoch(each) == slot and each["id"] != run.id]
+    assert [(each["status"], each["reason"]) for each in again] == [("skipped", "slot")]
+
+
+def test_a_claim_that_a_full_disk_left_empty_keeps_its_slot_and_is_a_crash_after_a_day(
+    flows, task, settings, workspace
+) -> None:
+    slot = slots_before(task(), 3.5)[0]
+    claim = Path(claim_path(settings, "one", slot))
     claim.parent.mkdir(parents=True)
-    claim.write_text("01ANOTHER")
+    claim.touch()
     flows("run", "--task", "one", "--state", settings.state_path, "--slot", str(slot))
     assert not (workspace / "data/slots.csv").exists()
     assert claim.exists()
+    os.utime(claim, (time.time() - LOST_AFTER - 1,) * 2)
+    assert [each["status"] for each in history(flows) if epoch(each) == slot and each["reason"] == "died"] == [
+        "crashed"
+    ]
+    assert not claim.exists()
+
+
+def test_a_record_that_is_written_while_its_claim_is_imported_is_not_lost(settings, monkeypatch) -> None:
+    run = claimed(settings, 60.0, current_process())
+    ended = replace(run, status="success", ended=time.time())
+    with open_store(settings) as store:
+        begin = store.begin
+
+        def begin_while_it_ends(given: Run) -> bool | None:
+            monkeypatch.setattr("scflows.history.recorder.open_store", _cannot_be_opened)
+            Recorder(settings).finish(ended)
+            return begin(given)
+
+        monkeypatch.setattr(store, "begin", begin_while_it_ends)
+        import_claims(settings, store)
+        monkeypatch.undo()
+        import_claims(settings, store)
+        found = store.run(run.id)
+        assert found is not None
+        assert found.status == "success"
+    assert os.listdir(os.path.dirname(claim_path(settings, "one", 60.0))) == []
+
+
+def _cannot_be_opened(settings: Settings) -> None:
+    raise OSError("cannot be opened")
+
+
+def test_a_queued_run_that_begins_while_the_history_is_broken_is_imported_as_running(settings, monkeypatch) -> None:
+    queued = Run(new_run_id(), "one.yml", "one", trigger="cron", slot=60.0, status="queued", holder="gone:1:2:3")
+    with monkeypatch.context() as patch:
+        patch.setattr("scflows.history.recorder.open_store", _cannot_be_opened)
+        assert Recorder(settings).claim(queued) is None
+        assert Recorder(settings).claim(replace(queued, id=new_run_id())) == queued.id
+        begun = replace(queued, status="running", holder=current_process())
+        assert Recorder(settings).begin(begun) is None
+    with open_store(settings) as store:
+        import_claims(settings, store)
+        found = store.run(queued.id)
+        assert found is not None
+        assert (found.status, found.holder) == ("running", begun.holder)
+        assert record_crashes(store, settings) == []
+
+
+def test_records_of_another_workspace_and_history_wait_for_it(settings) -> None:
+    other = Settings(f"{settings.home}/other", {**settings.environment, "SCFLOWS_DATABASE_URL": "sqlite:///own.sqlite"})
+    Path(other.home).mkdir()
+    Path(other.home, "own.sqlite").mkdir()
+    run = Run(new_run_id(), "one.yml", "one", slot=60.0, status="running", holder=current_process())
+    recorder = Recorder(other)
+    assert recorder.claim(run) is None
+    recorder.finish(replace(run, status="success", ended=time.time()))
+    with open_store(settings) as store:
+        assert import_claims(settings, store) == 0
+    Path(other.home, "own.sqlite").rmdir()
+    with open_store(other) as store:
+        assert import_claims(other, store) == 1
 
 
 def test_a_finer_line_does_not_come_to_a_slot_that_was_claimed_by_a_file(flows, task, settings, workspace) -> None:
     one = task(hours=20, schedule=Schedule("* * * * *", 7 * HOUR))
     slot = one.schedule.latest_epoch(time.time())
-    claim = Path(settings.state_path) / "claims/one" / str(slot)
-    claim.parent.mkdir(parents=True)
-    claim.write_text("01ANOTHER")
+    claim = Path(claim_path(settings, "one", slot))
+    claimed(settings, float(slot), current_process())
     flows("run", "--task", "one", "--state", settings.state_path)
     assert not (workspace / "data/slots.csv").exists()
     claim.unlink()

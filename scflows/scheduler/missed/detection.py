@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from scflows.cron.schedule.schedule import OVERDUE, Schedule
 from scflows.cron.scheduler_lock import is_scheduler_busy
 from scflows.cron.task_index import gc_paused, read_tasks
+from scflows.history.recorder import claim_path
 from scflows.history.run import SKIPPED, Run, new_run_id
 from scflows.history.store import FAULTS
 from scflows.history.task_groups import task_groups
 from scflows.history.task_log import timestamp
 from scflows.locks import Lock
-from scflows.scheduler.missed.lost_claims import claimed_tasks, record_unrecorded
 from scflows.scheduler.missed.watermark import Watermark, read_watermark, write_watermark
 
 TYPE_CHECKING = False
@@ -117,11 +117,9 @@ class _Look:
         self.most = MOST_OF_A_TASK
         self.trigger = "scheduler" if is_scheduler else "housekeeping"
         self.found = MissedSlots()
-        self.claimed = claimed_tasks(settings)
         #: Of the same millisecond: of tens of thousands two would be the same by chance.
         self.ids: set[str] = set()
         self.unrecorded: list[Run] = []
-        self.claims = os.path.join(settings.state_path, "claims")
 
     def run(self, all_tasks: Iterable[Task]) -> MissedSlots:
         began = time.perf_counter()
@@ -162,9 +160,6 @@ class _Look:
             self._account(task, group.store)
             if len(self.unrecorded) >= AT_ONCE:
                 self._record(group.store)
-            if task.name in self.claimed:
-                record_unrecorded(task, group.store, group.settings, self.now, self.trigger)
-
         self._record(group.store)
 
     def _record(self, history: RunStore) -> None:
@@ -221,8 +216,8 @@ class _Look:
         return sorted(found), rest
 
     def _is_claimed(self, task: str, slot: float) -> bool:
-        """Whether a run claimed it by a file, as the history could not be written; its record is still to come."""
-        return os.path.exists(os.path.join(self.claims, task, f"{slot:.0f}"))
+        """Return whether a run claimed a slot by a file that is still to be imported."""
+        return os.path.exists(claim_path(self.settings, task, slot))
 
 
 def _first(task: Task) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from scflows.cron.schedule.schedule import OVERDUE, Schedule
 from scflows.cron.scheduler_lock import acquire_scheduler_lock
 from scflows.cron.task import Task, TaskStore
 from scflows.history.contract import Query
+from scflows.history.recorder import claim_path
 from scflows.history.run import SUCCESS, Run, new_run_id
 from scflows.history.store import open_store
 from scflows.scheduler.missed.detection import MOST_OF_A_TASK, CatchUpSlot, MissedSlots, record_missed
@@ -129,36 +129,10 @@ def test_whatever_became_of_a_run_its_slot_is_answered(put, look, store, status)
 def test_a_slot_that_was_claimed_by_a_file_is_answered(put, look, store, settings) -> None:
     put("hourly")
     look(NOON)
-    claim = Path(settings.state_path) / "claims" / "hourly" / str(SLOT)
+    claim = Path(claim_path(settings, "hourly", SLOT))
     claim.parent.mkdir(parents=True)
     claim.touch()
     assert look(NOON + HOUR).missed == []
-
-
-def test_a_slot_that_was_claimed_by_a_file_and_never_recorded_is_told_as_such(put, look, store, settings) -> None:
-    put("hourly")
-    look(NOON)
-    folder = Path(settings.state_path) / "claims" / "hourly"
-    folder.mkdir(parents=True)
-    ran(store, "hourly", SLOT + 2 * HOUR)
-    for hour in range(4):
-        (folder / str(SLOT + hour * HOUR)).touch()
-        os.utime(folder / str(SLOT + hour * HOUR), (SLOT + (hour == 1) * HOUR,) * 2)
-    ran(store, "hourly", SLOT + 3 * HOUR, "running")
-    (folder / str(SLOT + 3 * HOUR)).write_text(store.find(Query(statuses=("running",)))[0].id)
-    os.utime(folder / str(SLOT + 3 * HOUR), (SLOT,) * 2)
-    waits = Path(settings.state_path) / "pending" / "x.json"
-    waits.parent.mkdir()
-    waits.touch()
-    late = SLOT + 25 * HOUR + 30 * MINUTE
-    look(late)
-    assert len(list(folder.iterdir())) == 4
-    waits.unlink()
-    look(late)
-    told = [run for run in store.find(Query(limit=0)) if run.reason == "unrecorded"]
-    assert [(run.slot, run.status, run.trigger) for run in told] == [(float(SLOT), "skipped", "housekeeping")]
-    # The others: too new, answered, and of a run that goes on.
-    assert sorted(path.name for path in folder.iterdir()) == [str(SLOT + hour * HOUR) for hour in (1, 3)]
 
 
 def test_a_paused_task_misses_nothing(put, look, store) -> None:
