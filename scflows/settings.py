@@ -149,7 +149,7 @@ class Settings:
 
     @property
     def max_wait_seconds(self) -> float:
-        """How long a run may wait in the queue before it is cancelled."""
+        """How long a run may wait in the queue before it is skipped."""
         return self._number("MAX_WAIT_SECONDS", 3600)
 
     @property

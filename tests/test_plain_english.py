@@ -1,4 +1,4 @@
-"""Phrases that read like a translation stay out of the documents, the help, the messages and the docstrings.
+"""Phrases that read like a translation stay out of documents, help, messages, docstrings and comments.
 
 To see every finding of some paths, also of those in NOT_YET:
 
@@ -57,6 +57,7 @@ BANNED = {
     r"who(m|so)?ever": "the component by its name",
     r"(some|no)body": "the component by its name; for people 'a user', 'no one'",
     r"(does|do|did) not hold": "is false",
+    r"(is|are|was) none of": "must be one of",
     r"so many": "at most N, N",
     r"mend(s|ed|ing)?": "fix, repair",
     r"custody": "crontab editor",
@@ -84,6 +85,18 @@ BANNED = {
     r"heirs?": "successor",
     r"has answered": "was already run",
     r"takes? (no|any) notice of": "ignores",
+}
+
+#: Names of functions, parameters, variables and attributes, and what to use instead.
+BANNED_NAMES = {
+    "told": "message, text, summary",
+    "said": "output, answer",
+    "tell": "report, notify, callback",
+    "tells": "reports",
+    "what": "noun, action, title",
+    "kept": "cached, stored, remaining",
+    "ours": "own, own_lines",
+    "theirs": "foreign, other_lines",
 }
 
 #: Where a phrase is meant literally: a path, and the words around it as they stand there.
@@ -114,6 +127,7 @@ def texts(path: Path) -> Iterator[Text]:
         return
     yield from strings(name, content)
     yield from comments(name, content)
+    yield from names(name, content)
 
 
 def strings(name: str, content: str) -> Iterator[Text]:
@@ -151,8 +165,29 @@ def comments(name: str, content: str) -> Iterator[Text]:
         yield Text(name, first, "comment", words)
 
 
+def names(name: str, content: str) -> Iterator[Text]:
+    """Return the names that Python code gives to functions, parameters, variables and attributes."""
+    for node in ast.walk(ast.parse(content)):
+        given = ""
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            given = node.id
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            given = node.attr
+        elif isinstance(node, ast.arg):
+            given = node.arg
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+            given = node.name
+        if given:
+            yield Text(name, node.lineno, "name", given)
+
+
 def findings(text: Text) -> Iterator[str]:
-    """Return a line for each banned phrase of a text that is not meant literally."""
+    """Return a line for each banned phrase or name that is not meant literally."""
+    if text.kind == "name":
+        word = text.content.strip("_")
+        if word in BANNED_NAMES and text.content not in LITERAL.get(text.path, ()):
+            yield f"{text.path}:{text.line}: name: {text.content!r} (write: {BANNED_NAMES[word]})"
+        return
     if text.kind == "message" and text.content.isidentifier():
         return  # A key or another word for programs.
     literal = [span for words in LITERAL.get(text.path, ()) for span in _spans(words, text.content)]
@@ -227,6 +262,11 @@ def test_a_banned_phrase_is_found(content: str) -> None:
 @pytest.mark.parametrize("content", ["There is no crontab.", "It is no longer there.", "Amend it.", "a if b else c"])
 def test_plain_words_are_not_found(content: str) -> None:
     assert not list(findings(Text("a", 1, "text", content)))
+
+
+@pytest.mark.parametrize("content", ["told = 1", "def f(what): ...", "def _tell(): ...", "self.kept = 1"])
+def test_a_name_that_is_not_a_noun_is_found(content: str) -> None:
+    assert len([finding for text in names("a", content) for finding in findings(text)]) == 1
 
 
 if __name__ == "__main__":

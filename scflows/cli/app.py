@@ -188,11 +188,11 @@ def _has_folder() -> bool:
     return True
 
 
-def build_app(wanted: str | None = None) -> typer.Typer:
+def build_app(only: str | None = None) -> typer.Typer:
     """Build the app with all commands, or only with one: building all takes as long as a small run."""
     app = typer.Typer(
         cls=PanelGroup,
-        add_completion=wanted is None,
+        add_completion=only is None,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
@@ -201,10 +201,10 @@ def build_app(wanted: str | None = None) -> typer.Typer:
     app.callback()(_flows)
     for commands in PANELS.values():
         for name, command in commands.items():
-            if wanted in (None, name):
+            if only in (None, name):
                 _add(app, name, command)
             for alias, target in ALIASES.items():
-                if target == name and wanted in (None, alias):
+                if target == name and only in (None, alias):
                     _add(app, alias, command, hidden=True)
     return app
 
@@ -220,8 +220,8 @@ def _invoke(words: list[str], out: Output) -> int:
         out.line(f"flows {__version__}")
         return 0
     known = {*ALIASES, *(name for commands in PANELS.values() for name in commands)}
-    wanted = words[0] if words and words[0] in known and COMPLETION not in os.environ else None
-    command = typer.main.get_command(build_app(wanted))
+    name = words[0] if words and words[0] in known and COMPLETION not in os.environ else None
+    command = typer.main.get_command(build_app(name))
     code = command.main(words or ["--help"], prog_name="flows", standalone_mode=False, obj=out)
     return code if isinstance(code, int) else 0
 

@@ -102,9 +102,9 @@ def rebalance(
         item["moves"] = len(found.moved)
         if not found.moved:
             empty = {"schema": 1, "dry_run": dry_run, "rebalanced": item, "items": [], "diff": []}
-            few = _moves(max_moves, len(planner.before))
+            limit = _moves(max_moves, len(planner.before))
             is_bound = (
-                few is not None and few < len(planner.before) * MAX_MOVED_SHARE and found.before - found.fresh >= 1
+                limit is not None and limit < len(planner.before) * MAX_MOVED_SHARE and found.before - found.fresh >= 1
             )
             message = "Moved no task: --max-moves is too low to reduce the peak." if is_bound else "Nothing to move."
             out.say(f"{message} {gain}.", empty)

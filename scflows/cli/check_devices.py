@@ -56,24 +56,24 @@ def check_devices(
     limits = read_thresholds(os.path.join(out.settings.home, os.path.expanduser(path)), path)
     with out.progress() as progress:
         client = Client(read_access(out.settings), progress.show)
-        named = [find_device(client, each) for each in device or ()]
-        numbers = named or scheduled_devices(out.settings)
-        with_readings = bool(named) if readings is None else readings
+        arguments = [find_device(client, each) for each in device or ()]
+        numbers = arguments or scheduled_devices(out.settings)
+        with_readings = bool(arguments) if readings is None else readings
         found = run_checks(numbers, client, limits, time.time(), None, with_readings, progress.show)
-    shown = [each for each in found if each.problems or each.state == UNKNOWN or not problems]
+    listed = [each for each in found if each.problems or each.state == UNKNOWN or not problems]
     if out.json:
-        out.object({"schema": 1, "items": [each.item() for each in shown]})
+        out.object({"schema": 1, "items": [each.item() for each in listed]})
     else:
         columns = {"DEVICE": "device", "NAME": "name", "STATE": "state", "LAST READING": "last", "BATTERY": "battery"}
-        out.table({**columns, "WHAT": "what"}, [_row(each) for each in shown])
+        out.table({**columns, "WHAT": "what"}, [_row(each) for each in listed])
     wrong = sum(1 for each in found if each.problems)
-    away = [each for each in found if each.state == UNKNOWN]
+    unknown = [each for each in found if each.state == UNKNOWN]
     for each in found:
         for note in each.notes:
             out.warn(f"{each.device}: not checked: {note}")
     out.hint(f"{len(found)} devices, {wrong} with problems · flows manual-schedule --kind check --device N")
-    if away:
-        raise Unreachable(f"{len(away)} of {len(found)} devices could not be checked")
+    if unknown:
+        raise Unreachable(f"{len(unknown)} of {len(found)} devices could not be checked")
     return 1 if wrong else 0
 
 

@@ -32,8 +32,8 @@ def search(
     from scflows.integrations.smartcitizen.search import PROCESSING, search_devices
 
     out: Output = ctx.obj
-    wanted = " ".join(text or ())
-    query = [("q[name_cont]", wanted)] if wanted else PROCESSING
+    name = " ".join(text or ())
+    query = [("q[name_cont]", name)] if name else PROCESSING
     with out.progress() as progress:
         progress.show("searching")
         found = search_devices(Client(read_access(out.settings), progress.show), query, progress.show)

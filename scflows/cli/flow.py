@@ -206,13 +206,13 @@ def _words(schedule: dict[str, Any]) -> str:
     from scflows.cron.schedule.schedule import Schedule, parse_schedule
 
     try:
-        wanted = parse_schedule(schedule)
+        spec = parse_schedule(schedule)
     except ScflowsError as error:
         return str(error)  # For example a time zone that this machine does not have.
-    if wanted.cron is not None:
-        return Schedule(wanted.cron, timezone=wanted.timezone).words()
-    assert wanted.every is not None
-    return f"every {duration(wanted.every)}"
+    if spec.cron is not None:
+        return Schedule(spec.cron, timezone=spec.timezone).words()
+    assert spec.every is not None
+    return f"every {duration(spec.every)}"
 
 
 def _near(path: str) -> str:

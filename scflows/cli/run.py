@@ -77,7 +77,7 @@ def run(
             request, settings = _request_resume(earlier, out.settings)
             request = replace(request, force=force, dry_run=dry_run, wants_data=out.json, waits="here" if wait else "")
             return finish(request, settings, out, follow)
-        request, settings = _wanted(out, flow, task, state)
+        request, settings = _request(out, flow, task, state)
         due = None if slot is None else _slot(slot, settings)
         # A dry run does not claim its slot.
         if due is not None and request.task is not None and not (force or dry_run):
@@ -148,7 +148,7 @@ def _request_resume(run: str, settings: Settings) -> tuple[RunRequest, Settings]
         return request_again(find_run(store, run), settings, resume=True)
 
 
-def _wanted(out: Output, flow: str, task: str | None, state: str | None) -> tuple[RunRequest, Settings]:
+def _request(out: Output, flow: str, task: str | None, state: str | None) -> tuple[RunRequest, Settings]:
     """Return what to run, and the settings to use: those of the workspace or those the task remembers."""
     from scflows.execution.launch import RunRequest
 
@@ -233,9 +233,9 @@ def _object(
     out.object({"event": "run_ended", **item} if follow else item)
 
 
-def _params(given: list[str] | tuple[()], device: str | None) -> dict[str, Any]:
+def _params(texts: list[str] | tuple[()], device: str | None) -> dict[str, Any]:
     params: dict[str, Any] = {} if device is None else {"device": device}
-    for each in given:
+    for each in texts:
         name, equals, value = each.partition("=")
         if not equals or not name:
             raise UsageError(f"--param must be of the form NAME=VALUE, not {each!r}", "for example -p day=2024-03-05")

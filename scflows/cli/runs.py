@@ -43,7 +43,7 @@ def history(
 
     out: Output = ctx.obj
     zone = out.settings.timezone
-    wanted = Query(
+    query = Query(
         task=task,
         statuses=_statuses(status or ()),
         since=None if since is None else parse_since(since, "--since", zone, out.now),
@@ -52,7 +52,7 @@ def history(
         limit=limit,
     )
     with opened_history(out.settings) as store:
-        found = store.find(wanted)
+        found = store.find(query)
         if task is not None and not found:
             _check_task(task, out, store)
         items = [_row(run, store) for run in found]
@@ -62,7 +62,7 @@ def history(
         del columns["TASK"]
     out.table(columns, items)
     if not items:
-        out.hint("No runs yet." if wanted == Query() else "No matching runs.")
+        out.hint("No runs yet." if query == Query() else "No matching runs.")
     elif limit and len(items) == limit:
         out.hint(f"Only the newest {limit} are shown; add --limit 0 to show all.")
 
@@ -262,17 +262,17 @@ def _field(out: Output, name: str, value: Any) -> None:
         out.line(f"{name}\t{out.piped(value)}")
 
 
-def _statuses(given: list[str] | tuple[()]) -> tuple[str, ...]:
+def _statuses(words: list[str] | tuple[()]) -> tuple[str, ...]:
     from scflows.cli.open_history import nearest
     from scflows.errors import UsageError
     from scflows.history.run import STATUSES
 
-    for each in given:
+    for each in words:
         if each not in STATUSES:
             raise UsageError(
                 f"--status must be one of {', '.join(STATUSES)}, not {each!r}", nearest(each, STATUSES) or None
             )
-    return tuple(given)
+    return tuple(words)
 
 
 def _check_task(task: str, out: Output, store: RunStore) -> None:

@@ -202,10 +202,10 @@ def edit(
     return report_plan(out, plan, dry_run, exit_code)
 
 
-def parse_params(given: list[str] | None, may_be_empty: bool = False) -> dict[str, Any]:
+def parse_params(texts: list[str] | None, may_be_empty: bool = False) -> dict[str, Any]:
     """Return `K=V` texts as a mapping. Raise UsageError."""
     params: dict[str, Any] = {}
-    for text in given or ():
+    for text in texts or ():
         name, equals, value = text.partition("=")
         if not equals or not name:
             raise UsageError(f"-p must be of the form NAME=VALUE, not {text!r}")

@@ -27,20 +27,20 @@ def init(
     out: Output = ctx.obj
     base = out.options.home or os.curdir
     top = os.path.abspath(os.path.join(os.path.expanduser(base), os.path.expanduser(folder)))
-    placed = make_workspace(top, force)
+    files = make_workspace(top, force)
     items = [
         {"what": Status(each.action), "path": os.path.relpath(each.path, top), "backup": each.backup or None}
-        for each in placed
+        for each in files
     ]
     more = {"workspace": top}
     # Unchanged files are of no interest on a terminal.
-    shown = items if out.json or not out.is_terminal else [item for item in items if item["what"] != KEPT]
+    rows = items if out.json or not out.is_terminal else [item for item in items if item["what"] != KEPT]
     columns = {"WHAT": "what", "FILE": "path"}
     if any(item["backup"] for item in items):
         columns["OLD ONE"] = "backup"
-    out.table(columns, shown, more)
-    kept = len([item for item in items if item["what"] == KEPT])
-    out.hint(f"Workspace {top}" + (f"; {kept} existing files were not changed" if kept else ""))
+    out.table(columns, rows, more)
+    unchanged = len([item for item in items if item["what"] == KEPT])
+    out.hint(f"Workspace {top}" + (f"; {unchanged} existing files were not changed" if unchanged else ""))
     change = "" if top == os.getcwd() else f"cd {top} && "
     out.hint(f"Next: {change}flows list-flows · flows auto-schedule --dry-run · flows auto-schedule")
 

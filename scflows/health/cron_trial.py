@@ -178,7 +178,7 @@ def _tried(
             trial.log = file.read().decode("utf-8", "replace")
     except OSError:
         pass  # The run itself has printed an error.
-    # If the history cannot be read, the log shows how it result.
+    # If the history cannot be read, the log shows the outcome.
     runs = ask(settings, lambda store: store.find(query), [])
     trial.run = next((run for run in runs if run.trigger == trigger), None)
     if flow and (result.code or trial.run is None) and not (trial.run is not None and trial.run.status == SKIPPED):

@@ -79,11 +79,11 @@ def find_setting(settings: Settings, environment: Mapping[str, str], name: str) 
     for setting in found:
         if setting.name == name.upper():
             return setting
-    wanted = name.upper()
-    if wanted in UNLISTED:
-        value = settings.environment.get(wanted, "")
-        source = ENVIRONMENT if environment.get(wanted) else ENV_FILE if value else DEFAULT
-        return Setting(wanted, masked(wanted, value), source)
+    variable = name.upper()
+    if variable in UNLISTED:
+        value = settings.environment.get(variable, "")
+        source = ENVIRONMENT if environment.get(variable) else ENV_FILE if value else DEFAULT
+        return Setting(variable, masked(variable, value), source)
     from difflib import get_close_matches
 
     near = get_close_matches(name.upper(), [setting.name for setting in found], 1)

@@ -225,8 +225,8 @@ def check_slot(settings: Settings, task: Task, slot: float) -> None:
 
 
 def _is_known(settings: Settings, task: Task, slot: float) -> bool:
-    wanted = Query(task=task.name, slot=slot, limit=1)
-    return bool(ask(settings, lambda store: store.find(wanted), [], open_reconciled_history))
+    query = Query(task=task.name, slot=slot, limit=1)
+    return bool(ask(settings, lambda store: store.find(query), [], open_reconciled_history))
 
 
 def coming(tasks_read: Iterable[Task], after: float, until: float) -> Iterator[tuple[int, Task]]:
