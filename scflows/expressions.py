@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from _thread import allocate_lock
 from collections import ChainMap
 
 from scflows.errors import StepError
 from scflows.jq_filter import Filter, check_program, first_line, shortened
-from scflows.storage import is_below
+from scflows.template_sandbox import NO_SECRETS, SECRET, sandbox
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +21,8 @@ if TYPE_CHECKING:
 #: How many compiled templates, conditions and filters are cached, of each; the oldest is dropped first.
 CACHE_SIZE = 2000
 TRUE_WORDS = ("true", "1", "yes")
+#: The filter that conditions apply; a template cannot name it.
+TRUTH = "truth of a condition"
 #: jq expressions that are known to compile; a check takes 2 ms.
 _valid_filters: set[str] = set()
 
@@ -119,6 +120,21 @@ class Expressions:
                 self._cache(self._conditions, condition, self._compile_condition(condition))
                 self._refuse_secrets("{{ " + condition + " }}")
 
+    def doubt_condition(self, condition: Any) -> str:
+        """Return why a condition that compiles is never true; an empty text if it may be."""
+        if not isinstance(condition, str) or not is_template(condition):
+            return ""
+        from jinja2 import nodes
+
+        outputs = [part for part in self._jinja().parse(condition).body if isinstance(part, nodes.Output)]
+        parts = [
+            part.data.strip() for output in outputs for part in output.nodes if isinstance(part, nodes.TemplateData)
+        ]
+        fixed = next((part for part in parts if part and not any(part.lower() in word for word in TRUE_WORDS)), None)
+        if fixed is None:
+            return ""
+        return f"is never true: it renders to a text with {shortened(fixed)!r}; write the condition without braces"
+
     def check_filter(self, expression: str) -> None:
         """Raise StepError if a jq expression does not compile."""
         if expression not in _valid_filters:
@@ -165,24 +181,34 @@ class Expressions:
             raise StepError(NO_SECRETS)
 
     def _compile_condition(self, condition: str) -> Any:
-        from jinja2 import TemplateSyntaxError
+        from jinja2 import TemplateSyntaxError, nodes
+        from jinja2.parser import Parser
 
         if not condition.strip():
             raise StepError("the condition is empty")
+        environment = self._jinja()
         try:
-            expression = self._jinja().compile_expression(condition, undefined_to_none=False)
+            parser = Parser(environment, condition, state="variable")
+            expression = parser.parse_expression()
+            if not parser.stream.eos:
+                raise TemplateSyntaxError("unexpected text after the expression", 1)
+            result = nodes.Assign(nodes.Name("result", "store"), _judged(expression), lineno=1)
+            body = nodes.Template([result], lineno=1)
+            body.set_environment(environment)
+            template = environment.from_string(body)
         except TemplateSyntaxError as error:
             raise StepError(f"condition {shortened(condition)!r}: {error.message}") from error
         except (RecursionError, MemoryError) as error:
             raise StepError(f"condition {shortened(condition)!r}: nested too deeply") from error
-        return lambda names: _evaluated(expression._template, names)
+        return lambda names: _evaluated(template, names)
 
     def _jinja(self) -> SandboxedEnvironment:
         if self._environment is None:
             with self._cache_lock:
-                self._environment = self._environment or sandbox(
-                    self._template_folders, self._strict, self._private, CACHE_SIZE
-                )
+                if self._environment is None:
+                    made = sandbox(self._template_folders, self._strict, self._private, CACHE_SIZE)
+                    made.filters[TRUTH] = is_true
+                    self._environment = made
         return self._environment
 
     def _cache(self, cache: dict[str, Any], key: str, value: Any) -> None:
@@ -221,6 +247,22 @@ def _evaluated(template: Template, names: Mapping[str, Any]) -> Any:
     return context.vars["result"]
 
 
+def _judged(node: Any) -> Any:
+    """Return an expression with the truth of a condition's values wherever they are judged, not only in the end."""
+    from jinja2 import nodes
+
+    if isinstance(node, nodes.Not):
+        return nodes.Not(_judged(node.node), lineno=node.lineno)
+    if isinstance(node, nodes.And | nodes.Or):
+        return type(node)(_judged(node.left), _judged(node.right), lineno=node.lineno)
+    if isinstance(node, nodes.CondExpr):
+        otherwise = None if node.expr2 is None else _judged(node.expr2)
+        return nodes.CondExpr(_judged(node.test), _judged(node.expr1), otherwise, lineno=node.lineno)
+    if isinstance(node, nodes.Compare | nodes.Test):
+        return node
+    return nodes.Filter(node, TRUTH, [], [], None, None, lineno=node.lineno)
+
+
 def _is_secret(node: Any) -> bool:
     """Return whether a node of a template calls `secret`."""
     from jinja2 import nodes
@@ -245,123 +287,3 @@ def is_true(value: Any) -> bool:
         return bool(value)
     # Filters like `select` return a generator, which itself is always true.
     return bool(list(value)) if hasattr(value, "__iter__") else bool(value)
-
-
-#: The largest value that one operation of a template may create, in characters, items or bits.
-MAX_EXPANSION = 10_000_000
-#: The methods that pad a text to a width.
-PADDING = ("center", "ljust", "rjust", "zfill")
-#: The template function that returns a secret, where the language allows it.
-SECRET = "secret"
-NO_SECRETS = "secret() is not allowed here; it works in uri, query and headers of rest, and in login settings"
-
-
-def sandbox(folders: tuple[str, ...], strict: bool, private: tuple[str, ...], cache_size: int) -> SandboxedEnvironment:
-    """Return the environment that compiles templates.
-
-    `folders`: where template files lie; `strict`: undefined names are errors; `private`: files in the folders that
-    cannot be used as templates; `cache_size`: how many compiled template files are cached.
-    """
-    import re
-
-    from jinja2 import FileSystemLoader, StrictUndefined, Undefined, nodes
-    from jinja2.compiler import CodeGenerator
-    from jinja2.exceptions import SecurityError, TemplateNotFound
-    from jinja2.loaders import split_template_path
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-    tops = [os.path.realpath(folder) for folder in folders]
-
-    class Inside(FileSystemLoader):
-        def get_source(self, environment: Any, template: str) -> Any:
-            # Jinja's loader follows links out of the folder.
-            if "\0" in template:
-                raise TemplateNotFound(template)
-            parts = split_template_path(template)
-            for top in tops:
-                full = os.path.join(top, *parts)
-                if not os.path.lexists(full):
-                    continue
-                file = os.path.realpath(full)
-                if not is_below(file, (top,)):
-                    raise SecurityError(f"{template!r} leads out of its folder")
-                # A flow may lie beside the settings.
-                if is_below(file, private):
-                    raise SecurityError(f"{template!r} is a settings file, which steps cannot access")
-            source, filename, is_current = super().get_source(environment, template)
-            # As Jinja itself does, which is set not to, for the texts of options.
-            end = next((end for end in ("\r\n", "\n", "\r") if source.endswith(end)), "")
-            return source.removesuffix(end), filename, is_current
-
-    class Unfolded(CodeGenerator):
-        def _output_child_to_const(self, node: nodes.Expr, frame: Any, finalize: Any) -> str:
-            # Constant expressions may be huge; they must not be computed at compile time, where no time limit applies.
-            if not isinstance(node, nodes.TemplateData | nodes.Const):
-                raise nodes.Impossible
-            return super()._output_child_to_const(node, frame, finalize)
-
-    class Sandbox(ImmutableSandboxedEnvironment):
-        code_generator_class = Unfolded
-        intercepted_binops = frozenset(["*", "**"])
-
-        def call(self, context: Any, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
-            if isinstance(obj, Undefined) and obj._undefined_name == SECRET:
-                raise SecurityError(NO_SECRETS)
-            if getattr(obj, "__name__", "") in PADDING and isinstance(getattr(obj, "__self__", None), str):
-                _bound(*args)
-            return super().call(context, obj, *args, **kwargs)
-
-        def wrap_str_format(self, value: Any) -> Any:
-            found = super().wrap_str_format(value)
-            if found is not None:
-                _bound(*(int(width) for width in re.findall(r"\d+", value.__self__)))
-            return found
-
-        def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-            if operator == "**":
-                if isinstance(left, int) and isinstance(right, int):
-                    _bound(left.bit_length() * right)
-            elif isinstance(left, str | list | tuple) and isinstance(right, int):
-                _bound(len(left) * right)
-            elif isinstance(right, str | list | tuple) and isinstance(left, int):
-                _bound(len(right) * left)
-            return super().call_binop(context, operator, left, right)
-
-        def unsafe_undefined(self, obj: Any, attribute: str) -> Undefined:
-            # Jinja's own result renders as an empty text; an attempt to reach Python's internals must be an error.
-            raise SecurityError(f"templates cannot access {attribute!r}")
-
-    environment = Sandbox(
-        loader=Inside(tops),
-        undefined=StrictUndefined if strict else Undefined,
-        keep_trailing_newline=True,
-        autoescape=False,
-        cache_size=cache_size,
-        optimized=False,
-    )
-    for name in ("center", "indent", "format"):
-        environment.filters[name] = _bounded(environment.filters[name])
-    return environment
-
-
-def _bounded(filter: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap a filter that pads a text so that the width is bounded."""
-    import re
-    from functools import wraps
-
-    @wraps(filter)
-    def bounded(value: Any, *args: Any, **kwargs: Any) -> Any:
-        if filter.__name__ == "do_format":
-            _bound(*(int(width) for width in re.findall(r"\d+", str(value))))
-        else:
-            _bound(*args, *kwargs.values())
-        return filter(value, *args, **kwargs)
-
-    return bounded
-
-
-def _bound(*sizes: Any) -> None:
-    from jinja2.exceptions import SecurityError
-
-    if any(isinstance(size, int) and size > MAX_EXPANSION for size in sizes):
-        raise SecurityError(f"the template creates a value of more than {MAX_EXPANSION} characters or items")

@@ -174,7 +174,10 @@ class StepReader:
             if condition is not None and not isinstance(condition, str | bool | int | float):
                 self.wrong(f"{title}: a condition must be text, not {described(condition)}", *at, "when")
                 return []
-            self._compiles(self.expressions.check_condition, condition, f"{title}: when", (*at, "when"))
+            if self._compiles(self.expressions.check_condition, condition, f"{title}: when", (*at, "when")):
+                doubt = self.expressions.doubt_condition(condition)
+                if doubt:
+                    self.document.mistake(f"{title}: when: {condition!r} {doubt}", *at, "when", severity="warning")
         return conditions
 
     def _result_key(self, written: dict[Any, Any], name: str, title: str, at: At) -> str:
@@ -269,8 +272,10 @@ class StepReader:
         self.wrong(f"{title}: {key} must be one of {', '.join(choices)}, not {value!r}", *at, key)
         return None
 
-    def _compiles(self, check: Callable[[Any], None], text: Any, label: str, at: At) -> None:
+    def _compiles(self, check: Callable[[Any], None], text: Any, label: str, at: At) -> bool:
         try:
             check(text)
         except StepError as error:
             self.wrong(f"{label}: {error}", *at)
+            return False
+        return True

@@ -239,5 +239,7 @@ def _check_where(options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             continue
         try:
             expressions.check_condition(condition)
+            if doubt := expressions.doubt_condition(condition):
+                yield "where", f"where: {condition!r} {doubt}"
         except StepError as error:
             yield "where", str(error)
