@@ -48,3 +48,23 @@ def test_rows_are_made_one_by_one() -> None:
     lines = rows([Column("id", [str(number) for number in range(1000)], paint=paint)], 80, str)
     assert (next(lines), next(lines)) == ("id", "0")
     assert made == ["0"]
+
+
+def test_any_column_of_words_is_wrapped_before_a_row_runs_on() -> None:
+    words = "a sentence of some words that is longer than the window is wide"
+    _, *lines = shown(Column("id", ["x" * 20]), Column("why", [words]), Column("next", ["today 09:45"]), room=60)
+    assert max(map(len, lines)) <= 60
+    assert lines[0].split()[0] == "x" * 20
+    assert lines[0].endswith("today 09:45")
+    assert " ".join(line[20:47].strip() for line in lines) == words
+
+
+def test_a_name_stays_whole_where_words_can_be_wrapped() -> None:
+    _, *lines = shown(Column("id", ["x" * 30]), Column("when", ["today 09:45"]), room=38)
+    assert lines == ["x" * 30 + "  today", " " * 32 + "09:45"]
+
+
+def test_where_the_words_do_not_fit_either_only_the_last_column_is_wrapped() -> None:
+    when, took = Column("when", ["today 09:45"]), Column("took", ["4 s"], is_number=True)
+    _, line, _ = shown(Column("id", ["x" * 50]), when, took, Column("why", ["a sentence of words, wrapped"]), room=70)
+    assert line.startswith("x" * 50 + "  today 09:45   4 s  a sentence of words,")
