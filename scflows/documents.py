@@ -176,7 +176,7 @@ def _json(text: str, where: str, several: bool) -> Any:
     except NumberError as error:
         before = text[: text.find(error.text, position)]
         location = f"line {before.count(chr(10)) + 1}, column {len(before) - before.rfind(chr(10))}"
-        raise StepError(f"{where}: JSON: {error} ({location})") from None
+        raise InexactNumber(f"{where}: JSON: {error} ({location})") from None
     except ValueError as error:
         raise StepError(f"{where}: invalid JSON: {error}") from None
     except RecursionError:
@@ -209,6 +209,10 @@ def parse_finite(text: str) -> float:
     if (len(text) > 16 or -1e-290 < number < 1e-290) and repr(number) != text and not _is_held(text, number):
         raise NumberError(text, "has more digits than a number can hold; put it into quotes")
     return number
+
+
+class InexactNumber(StepError):
+    """A text holds a number that a flow's data cannot hold exactly."""
 
 
 class NumberError(ValueError):

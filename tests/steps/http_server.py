@@ -10,8 +10,27 @@ import json
 import ssl
 import sys
 import time
+import zlib
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
+
+PACKED = b'{"rows": [1, 2, 3], "name": "packed"}'
+CODED = {
+    "gzip": ("gzip", gzip.compress(PACKED)),
+    "x-gzip": ("X-GZip", gzip.compress(PACKED)),
+    "two-members": ("gzip", gzip.compress(PACKED[:9]) + gzip.compress(PACKED[9:])),
+    "padded": ("gzip", gzip.compress(PACKED) + b"\0\0"),
+    "deflate": ("deflate", zlib.compress(PACKED)),
+    "raw-deflate": ("deflate", zlib.compress(PACKED)[2:-4]),
+    "twice": ("deflate, gzip", gzip.compress(zlib.compress(PACKED))),
+    "identity": ("identity", PACKED),
+    "cut-gzip": ("gzip", gzip.compress(PACKED)[:-12]),
+    "cut-trailer": ("gzip", gzip.compress(PACKED)[:-3]),
+    "cut-deflate": ("deflate", zlib.compress(PACKED)[:-6]),
+    "damaged": ("gzip", gzip.compress(PACKED)[:-8] + b"\0" * 8),
+    "unknown": ("snappy", PACKED),
+    "unknown-after": ("gzip, zstandard", PACKED),
+}
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -55,6 +74,18 @@ class Handler(BaseHTTPRequestHandler):
             self.say(200, b"", "application/json")
         elif path == "/gzip":
             self.say(200, gzip.compress(b'{"packed": true}'), "application/json", ("content-encoding", "gzip"))
+        elif path.startswith("/charset/"):
+            charset = path.removeprefix("/charset/")
+            self.say(200, '{"name": "Peñíscola"}'.encode(charset), f"application/json; charset={charset}")
+        elif path.startswith("/undeclared/"):
+            self.say(200, '{"name": "Peñíscola"}'.encode(path.removeprefix("/undeclared/")), "application/json")
+        elif path.startswith("/coded/"):
+            coding, body = CODED[path.removeprefix("/coded/")]
+            self.say(200, body, "application/json", ("content-encoding", coding))
+        elif path == "/digits":
+            self.say(200, b'{"rows": [12345678901234567890,\n 0.1234567890123456789012]}', "application/json")
+        elif path == "/error-digits":
+            self.say(500, b"[0.1234567890123456789012]", "application/json")
         elif path == "/gzip-bomb":
             self.say(200, gzip.compress(b"x" * 5_000_000), "text/plain", ("content-encoding", "gzip"))
         elif path == "/huge":

@@ -89,6 +89,49 @@ def test_the_result_is_the_json_else_the_text_else_null(call, path, result):
 
 
 @pytest.mark.parametrize(
+    "path",
+    [
+        "/charset/" + each
+        for each in ("utf-8", "iso-8859-1", "windows-1252", "utf-16", "utf-16-le", "utf-32", "mac-roman")
+    ]
+    + ["/undeclared/" + each for each in ("utf-8", "utf-8-sig", "utf-16", "utf-32-be")],
+)
+def test_json_is_read_in_its_charset(call, path):
+    assert call(path) == {"name": "Peñíscola"}
+
+
+@pytest.mark.parametrize(
+    "coding", ["gzip", "x-gzip", "two-members", "padded", "deflate", "raw-deflate", "twice", "identity"]
+)
+def test_a_compressed_answer_is_unpacked(call, coding):
+    assert call(f"/coded/{coding}") == {"rows": [1, 2, 3], "name": "packed"}
+
+
+@pytest.mark.parametrize(
+    ("coding", "message"),
+    [
+        ("cut-gzip", r"the answer is cut: its compressed body \(gzip\) is not complete"),
+        ("cut-trailer", "is not complete"),
+        ("cut-deflate", r"its compressed body \(deflate\) is not complete"),
+        ("damaged", r"the answer cannot be unpacked \(gzip\)"),
+        ("unknown", "the answer has the unknown content coding 'snappy'"),
+        ("unknown-after", "the answer has the unknown content coding 'zstandard'"),
+    ],
+)
+def test_an_answer_that_cannot_be_unpacked_is_an_error(call, coding, message):
+    with pytest.raises(StepError, match=message):
+        call(f"/coded/{coding}")
+
+
+def test_an_answer_with_a_number_that_cannot_be_held_is_an_error(call):
+    with pytest.raises(StepError, match=r"/digits: the answer: JSON: 0\.1234.* more digits .* \(line 2, column 2\)"):
+        call("/digits")
+    with pytest.raises(StepError, match="500") as caught:
+        call("/error-digits")
+    assert caught.value.details["response_content"] == "[0.1234567890123456789012]"
+
+
+@pytest.mark.parametrize(
     ("method", "options", "body"),
     [
         ("GET", {"body": {"a": 1}, "data_key": "gone"}, None),

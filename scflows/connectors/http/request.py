@@ -115,32 +115,40 @@ class HttpRequest:
             raise self._failed(uri, f"the header {name!r} may only have Latin-1 characters") from None
 
     def _value(self, uri: str, response: Response) -> Any:
-        from scflows.connectors.http.response import answered, retry_after
+        from scflows.connectors.http.response import answered, body_text, retry_after
+        from scflows.documents import InexactNumber
 
         succeeded = 200 <= response.status_code < 300
         content, is_whole = self._content(uri, response, self.max_bytes if succeeded else ERROR_BYTES)
+        try:
+            value = answered(content, response) if is_whole or not succeeded else None
+        except InexactNumber as error:
+            if succeeded:
+                raise self._failed(uri, str(error)) from error
+            value = body_text(content, response)
         if not succeeded:
             reason = f" {response.reason}" if response.reason else ""
             refused = StepError(
                 f"{self.shown(uri)}: {response.status_code}{reason}",
                 status_code=response.status_code,
-                response_content=answered(content, response),
+                response_content=value,
             )
             refused.retry_after = retry_after(response, time.time())
             raise refused
         if not is_whole:
             raise self._failed(uri, f"the answer has more than {self.max_bytes} bytes (max_bytes)")
-        return answered(content, response)
+        return value
 
     def _content(self, uri: str, response: Response, most: int) -> tuple[bytes, bool]:
         """The body up to `most` bytes, unpacked, and whether that is all."""
-        from scflows.connectors.http.response import HttpError
+        from scflows.connectors.http.response import CodingError, HttpError
         from scflows.connectors.http.session import read
 
         try:
             content, is_whole = read(response, most, WAIT, self.mask.text)
         except HttpError as error:
-            raise self._failed(uri, f"the answer broke off: {error}") from error
+            reason = str(error) if isinstance(error, CodingError) else f"the answer broke off: {error}"
+            raise self._failed(uri, reason) from error
         return content if is_whole else content[: self._cut(content, most)], is_whole
 
     def _cut(self, content: bytes, most: int) -> int:

@@ -14,13 +14,33 @@ if TYPE_CHECKING:
 
 
 def answered(content: bytes, response: Response) -> Any:
-    """JSON, else text, else null for nothing at all."""
+    """Return the body's JSON, otherwise its text, null if it is empty.
+
+    JSON is in the charset that the header declares, otherwise in UTF-8, UTF-16 or UTF-32. Raises InexactNumber.
+    """
+    from json import detect_encoding
+
     if not content:
         return None
-    try:
-        return documents.parse_json(documents.decode(content, ""), "")
-    except StepError:
-        return _decoded(content, response)
+    for encoding in dict.fromkeys((_charset(response), detect_encoding(content))):
+        try:
+            return documents.parse_json(content.decode(encoding or "utf-8").removeprefix("\ufeff"), "the answer")
+        except documents.InexactNumber:
+            raise
+        except (StepError, LookupError, UnicodeDecodeError):
+            continue
+    return body_text(content, response)
+
+
+def body_text(content: bytes, response: Response) -> str:
+    """Return the body as text, in the charset that the header declares if that is right."""
+    for encoding in (_charset(response), "utf-8"):
+        try:
+            return content.decode(encoding or "utf-8")
+        except (LookupError, UnicodeDecodeError):
+            continue
+    # HTTP's default before; it has a character for every byte.
+    return content.decode("latin-1")
 
 
 class HttpError(ScflowsError):
@@ -30,6 +50,10 @@ class HttpError(ScflowsError):
         super().__init__(message)
         self.retry_after = retry_after  #: seconds that the server asked to wait
         self.is_timeout = is_timeout
+
+
+class CodingError(HttpError):
+    """A body that cannot be unpacked: it is cut or damaged, or in an unknown coding."""
 
 
 def http_error(error: Exception, wait: float, masked: Callable[[str], str] = str) -> HttpError:
@@ -71,16 +95,9 @@ def retry_after(response: Response, now: float) -> float | None:
         return None
 
 
-def _decoded(content: bytes, response: Response) -> str:
+def _charset(response: Response) -> str | None:
     from email.message import Message
 
     header = Message()
     header["content-type"] = response.headers.get("content-type", "")
-    charset = header.get_content_charset()
-    for encoding in (charset, "utf-8"):
-        try:
-            return content.decode(encoding or "utf-8")
-        except (LookupError, UnicodeDecodeError):
-            continue
-    # What HTTP once took for granted; it knows every byte.
-    return content.decode("latin-1")
+    return header.get_content_charset()

@@ -78,11 +78,15 @@ def call(
 
 def read(response: Response, most: int, wait: float, masked: Callable[[str], str] = str) -> tuple[bytes, bool]:
     """Return the body, unpacked, and whether that is all; reading ends after `most` bytes. Raises HttpError."""
+    from scflows.connectors.http.content_coding import unpacked
     from scflows.connectors.http.response import http_error
 
+    codings = response.headers.get("content-encoding", "")
+    # The library returns what it has of a body that is cut, and a body in an unknown coding as it is.
+    response.raw.headers.discard("content-encoding")
     content = bytearray()
     try:
-        for chunk in response.iter_content(CHUNK):
+        for chunk in unpacked(response.iter_content(CHUNK), codings):
             content += chunk
             if len(content) > most:
                 return bytes(content), False
@@ -137,6 +141,8 @@ def _new_session() -> Session:
                     prepared_request.headers.pop(name, None)
 
     session = OneServer()
+    # What `read` can unpack; the library would also ask for what other installed packages can.
+    session.headers["Accept-Encoding"] = "gzip, deflate"
     for scheme in ("https://", "http://"):
         session.mount(scheme, _adapter())
     return session

@@ -28,7 +28,10 @@ class Excel(Format):
         with open(path, "rb") as file:
             book = _load(file, shown, read_only=True)
             try:
-                lines = enumerate(book.worksheets[0].iter_rows(values_only=True), 1)
+                sheet = book.worksheets[0]
+                # The size that a file states may be wrong; the library would drop what is outside of it.
+                sheet.reset_dimensions()
+                lines = enumerate(sheet.iter_rows(values_only=True), 1)
                 header = next((cells for _, cells in lines if any(cell is not None for cell in cells)), None)
                 if header is None:
                     raise StepError(f"{shown}: empty, not even a header")
