@@ -30,7 +30,6 @@ NOT_YET = (
     #
     "scflows/connectors/",
     #
-    "scflows/cron/",
     #
     "scflows/execution/",
     #

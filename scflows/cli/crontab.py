@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def show(ctx: typer.Context) -> None:
     """Print the complete crontab: the scflows block and all other lines."""
-    from scflows.cron.crontab.install import find_crontab, taken_apart
+    from scflows.cron.crontab.install import find_crontab, split_or_advise
     from scflows.cron.crontab.recovery import lost_lines
 
     out: Output = ctx.obj
@@ -31,7 +31,7 @@ def show(ctx: typer.Context) -> None:
         out.warn(f"{lost}; {lost.help}")
     if out.json:
         text = raw.decode("utf-8", "replace")
-        block = taken_apart(raw, out.settings).lines
+        block = split_or_advise(raw, out.settings).lines
         out.object({"user": crontab.user, "program": crontab.program, "crontab": text, "block": block})
         return
     if crontab.by:

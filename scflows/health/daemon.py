@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from scflows.cron.crontab.editor import block_left_alone
+from scflows.cron.crontab.editor import abandoned_block
 from scflows.cron.crontab.program import implementation
 from scflows.cron.schedule.schedule import OVERDUE
 from scflows.cron.scheduler_lock import last_heartbeat
@@ -66,7 +66,7 @@ def program(installation: Installation) -> Iterator[Finding]:
     """Check the program `crontab`: installed, permitted, and for which user."""
     crontab, account = installation.crontab, installation.account
     if crontab is None:
-        refusal = block_left_alone(installation.settings)
+        refusal = abandoned_block(installation.settings)
         if refusal is not None:
             yield Finding(FAIL, "crontab", str(refusal), refusal.help or "")
         elif installation.scheduler is not None:

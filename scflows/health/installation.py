@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from scflows.cron.crontab.install import Crontab, Parts, find_crontab, taken_apart
+from scflows.cron.crontab.install import Crontab, Parts, find_crontab, split_or_advise
 from scflows.cron.crontab.line import CrontabEntry
 from scflows.cron.crontab.owner import check_user, lines_of_others, of_others
 from scflows.cron.crontab.tabfile import Tabfile
@@ -135,7 +135,7 @@ class Installation:
 
         Raise Refused if the marks of the block do not match.
         """
-        parts = taken_apart(self.raw, self.settings)
+        parts = split_or_advise(self.raw, self.settings)
         others = of_others(parts.strays, self.settings.state_path)
         return replace(parts, strays=[entry for entry in parts.strays if entry not in others])
 

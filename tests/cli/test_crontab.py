@@ -64,11 +64,11 @@ def tab(crontab: Path, workspace: Path) -> Tab:
             "You (ana) are not allowed to use this program (crontab)\nSee crontab(1)",
             "/etc/cron.",
         ),
-        ("crontab: crontabs/tmp.RXFqZI: No space left on device", "make room where crontabs are"),
-        ("/var/spool/cron/: mkstemp: No space left on device", "make room where crontabs are"),
+        ("crontab: crontabs/tmp.RXFqZI: No space left on device", "free disk space for crontabs"),
+        ("/var/spool/cron/: mkstemp: No space left on device", "free disk space for crontabs"),
         ("/var/spool/cron/: mkstemp: Read-only file system", "the disk with the crontabs is read-only"),
-        ("crontabs/ana/: fopen: Permission denied", "has lost its rights"),
-        ("must be suid to work properly: seteuid: Operation not permitted", "has lost its rights"),
+        ("crontabs/ana/: fopen: Permission denied", "lacks its permissions"),
+        ("must be suid to work properly: seteuid: Operation not permitted", "lacks its permissions"),
         ("bcrontab: Fatal: Could not connect to bcron-spool: No such file or directory", "start it"),
         ("crontabs: No such file or directory", "the folder for crontabs is missing"),
         ("cannot chdir(/var/spool/cron/crontabs), bailing out.", "the folder for crontabs is missing"),
@@ -90,8 +90,8 @@ def test_a_crontab_that_was_written_in_part_is_put_back(flows: Flows, tab: Tab, 
     tab.behaves(mode)
     answer = flows("manual-schedule", "one.yml")
     assert answer.code == 5
-    assert "the crontab is as it was again" in answer.err
-    assert "make room" in answer.err
+    assert "was restored" in answer.err
+    assert "free disk space" in answer.err
     assert tab.content == FIRST
     assert flows("list-tasks").out == ""
 
@@ -205,8 +205,8 @@ def test_more_tasks_than_the_cron_in_use_takes_fit_on_one_line(flows: Flows, tab
 @pytest.mark.parametrize(
     ("mode", "reason"),
     [
-        ("torn", "not as it was written"),
-        ("torn-late", "cannot tell the daemon; and the crontab is neither as it was nor as it was to be"),
+        ("torn", "differs from what was written"),
+        ("torn-late", "cannot tell the daemon; the crontab is neither the old nor the new one"),
     ],
 )
 def test_a_crontab_that_was_written_by_half_is_put_back(flows: Flows, tab: Tab, mode: str, reason: str) -> None:
@@ -247,7 +247,7 @@ def test_the_way_back_leads_past_backups_that_are_torn(flows: Flows, tab: Tab) -
     before = tab.content
     tab.behaves("torn")
     assert flows("manual-schedule", "two.yml").code == 5
-    assert "as before" in flows("crontab", "restore", "--yes").err
+    assert "is unchanged" in flows("crontab", "restore", "--yes").err
     tab.behaves("ok")
     assert "flows crontab restore 2" in flows("repair").err
     assert flows("crontab", "restore", "2", "--yes").code == 0
@@ -452,10 +452,10 @@ def test_what_cannot_be_told_is_refused_and_what_is_advised_helps(
     tab.content = before = FIRST + rb"5 4 * * * x\r" + b"\n"
     refused = flows("manual-schedule", "one.yml")
     assert refused.code == 5
-    assert "by which crontab -l may mean a carriage return or a backspace" in refused.err
+    assert "which may stand for a carriage return or a backspace in crontab -l" in refused.err
     assert tab.content == before
     tab.behaves("ok")
-    advised = refused.err.partition("without them: ")[2].partition(";")[0]
+    advised = refused.err.partition("remove them: ")[2].partition(";")[0]
     path = f"{tab.folder}:{environment['PATH']}"
     subprocess.run(["/bin/sh", "-c", advised], env={**environment, "PATH": path}, check=True)
     assert tab.content == FIRST + b"5 4 * * * x\n"
@@ -502,9 +502,9 @@ def test_a_block_that_shall_be_seen_to_no_more_is_told_and_first_taken_off(flows
     for command in (("manual-schedule", "two.yml"), ("remove-task", "one"), ("clear-tasks", "--yes"), ("repair",)):
         refused = flows(*command, CRONTAB_PROGRAM="none")
         assert refused.code == 5
-        assert "the crontab has our block from before" in refused.err
+        assert "the crontab still has our block" in refused.err
         assert "clear-tasks; then schedule again" in refused.err
-    assert "the crontab has our block from before" in flows("check", CRONTAB_PROGRAM="none").out
+    assert "the crontab still has our block" in flows("check", CRONTAB_PROGRAM="none").out
     assert tab.content == before
     assert flows("clear-tasks", "--yes").code == 0
     assert tab.content == FIRST

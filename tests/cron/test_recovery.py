@@ -187,7 +187,7 @@ def test_what_was_changed_after_a_cut_off_write_stays(
     tab.path.write_bytes(b"1 2 * * * newer\n")
     answer = flows("repair")
     assert answer.code == 0
-    assert "the crontab was changed since" in answer.err
+    assert "which was changed since" in answer.err
     assert "flows crontab restore " in answer.err
     assert tab.foreign == b"1 2 * * * newer\n"
     assert "changed since" not in flows("repair").err
@@ -216,7 +216,7 @@ def test_an_emptied_crontab_is_reported_with_the_way_back(
     for words in (["check"], ["crontab", "show"], ["auto-schedule", "--dry-run"], ["disable", "two"]):
         answer = flows(*words)
         told = " ".join((answer.out + answer.err).split())
-        assert told.count("the crontab is empty, but its newest copy has 3 lines of your own") == 1, (words, told)
+        assert told.count("the crontab is empty, but its newest backup has 3 lines of your own") == 1, (words, told)
         way = told.partition("restore them with: flows ")[2].split()[:3]
     # By its name: the copy that the last command made is newer.
     answer = flows(*way, "--yes")

@@ -1,4 +1,4 @@
-"""The copies of old crontabs: one is kept before each write."""
+"""The backups of the crontab: one is made before each write."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from scflows.settings import Settings
 
-#: How many copies of old crontabs are kept.
-KEPT = 20
+#: How many backups are kept.
+MAX_BACKUPS = 20
 
 
 def backups(settings: Settings) -> list[str]:
-    """The paths of the copies of old crontabs, the newest first."""
+    """Return the paths of the backups, the newest first."""
     folder = backup_folder(settings)
     try:
         names = os.listdir(folder)
@@ -25,8 +25,8 @@ def backups(settings: Settings) -> list[str]:
     return [os.path.join(folder, name) for name in sorted(names, reverse=True) if name.endswith(".tab")]
 
 
-def keep(raw: bytes, settings: Settings) -> str:
-    """Keep a copy of a crontab that is about to be written; return its path. Raises Refused."""
+def back_up(raw: bytes, settings: Settings) -> str:
+    """Back up a crontab that is about to be changed; return the path of the backup. Raises Refused."""
     from datetime import UTC, datetime
 
     folder = backup_folder(settings)
@@ -35,19 +35,19 @@ def keep(raw: bytes, settings: Settings) -> str:
         replace(path, raw, mode=0o600)
     except OSError as error:
         raise Refused(
-            f"{path}: no copy of the crontab can be kept: {error.strerror}; the crontab is unchanged",
-            f"make room, or see who owns {folder}",
+            f"{path}: the crontab cannot be backed up: {error.strerror}; it is unchanged",
+            f"free disk space, or check the owner of {folder}",
         ) from error
-    for old in backups(settings)[KEPT:]:
+    for old in backups(settings)[MAX_BACKUPS:]:
         try:
             os.unlink(old)
         except OSError:
-            pass  # one copy too many harms nobody
+            pass  # An additional backup does no harm.
     return path
 
 
 def content(path: str) -> bytes | None:
-    """Return a copy, or None if it is gone or cannot be read."""
+    """Return the content of a backup, or None if it is missing or cannot be read."""
     try:
         with open(open_regular(path), "rb") as file:
             return file.read()
@@ -56,19 +56,19 @@ def content(path: str) -> bytes | None:
 
 
 def backup_name(backup: str) -> str:
-    """Return the name by which `flows crontab restore` knows a copy."""
+    """Return the name of a backup for `flows crontab restore`."""
     return os.path.basename(backup).removesuffix(".tab")
 
 
-def way_back(backup: str) -> str:
-    """Return how to compare the crontab with a copy and put the copy back."""
-    # By its name: the next change of the crontab has it be the newest no more.
+def restore_advice(backup: str) -> str:
+    """Return how to compare the crontab with a backup and restore it."""
+    # By its name, because after the next change of the crontab it is no longer the newest one.
     return (
-        f"compare crontab -l with the copy of the old one, {backup};"
-        f" put it back with: flows crontab restore {backup_name(backup)}"
+        f"compare crontab -l with the backup of the old one, {backup};"
+        f" restore it with: flows crontab restore {backup_name(backup)}"
     )
 
 
 def backup_folder(settings: Settings) -> str:
-    """Return the folder of the copies, in the state."""
+    """Return the folder of the backups."""
     return os.path.join(settings.state_path, "crontab-backups")

@@ -1,4 +1,4 @@
-"""Tabfile and crontab together: what they hold, what they would hold, and writing both or neither."""
+"""The crontab editor: compares tabfile and crontab, and writes both or neither."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from scflows.cron.crontab.install import (
     plan,
     read_and_recover,
     reinstall,
-    taken_apart,
+    split_or_advise,
 )
 from scflows.cron.crontab.limits import check_limits, takes_boot_line
 from scflows.cron.crontab.line import ALL, BOOT, TICK, boot_line, line, tick_line
@@ -36,44 +36,44 @@ if TYPE_CHECKING:
     from scflows.cron.lazy_tasks import TaskChanges
     from scflows.settings import Settings
 
-NO_CRONTAB = "there is no crontab program here: the tabfile is written; run its tasks with: flows cron run"
+NO_CRONTAB = "there is no crontab program, so only the tabfile was written; run its tasks with: flows cron run"
 
 
 class CrontabEditor:
-    """Our block as it is. Hold `file_lock` from making one until `write` has returned.
+    """An editor for our block. Hold `file_lock` from its creation until `write` has returned.
 
-    Raises Refused for a crontab that may not or cannot be read, or is of another user than the tasks; with `whole`,
-    which is for whoever replaces it as a whole, not for one whose marks are no pair.
+    Raises Refused if the crontab cannot be read, belongs to another user than the tasks, or its marks do not match.
+    With `whole`, for callers that replace the whole crontab, the marks need not match.
     """
 
     def __init__(self, settings: Settings, whole: bool = False, dry_run: bool = False) -> None:
         self.settings = settings
         self.tabfile = Tabfile.read(settings.tabfile)
-        #: Whether one line stands for all tasks; kept from command to command.
+        #: Whether one line stands for all tasks; stored for later commands.
         self.one_line = self._was_one_line = os.path.exists(self._form_file)
         self.crontab = find_crontab(settings.environment)
         if self.crontab is not None:
             check_user(self.crontab, settings.state_path)
         self.raw = b""
-        #: What became of lines that an earlier write lost.
+        #: What happened to lines that an earlier write lost.
         self.notes: list[str] = []
         if self.crontab is not None:
             self.raw, self.notes = read_and_recover(self.crontab, settings, dry_run)
         try:
-            self.parts = taken_apart(self.raw, settings)
+            self.parts = split_or_advise(self.raw, settings)
         except Refused:
             if not whole:
                 raise
             self.parts = Parts(self.raw, None, b"", [])
             self.others = of_others(live_lines(self.raw), settings.state_path)
         else:
-            #: Lines in the block, or in the tabfile where there is none, for tasks of another state folder.
-            self.others = lines_of_others(self._standing, settings.state_path)
+            #: Lines for tasks of another state folder, in the block or, if there is none, in the tabfile.
+            self.others = lines_of_others(self._current_lines, settings.state_path)
         self._spared = {entry.text for entry in of_others(self.parts.strays, settings.state_path)}
         self.parts = replaced(self.parts, strays=[each for each in self.parts.strays if each.text not in self._spared])
         block = self.parts.lines
         if not self.tabfile.found and block is not None:
-            # A cleaned cache is no change by hand.
+            # A cleared cache, from which the tabfile is missing, does not mean that the block was changed.
             self.tabfile = Tabfile.parse("".join(f"{each}\n" for each in block))
             self.tabfile.found = False
             self.is_ours = True
@@ -81,53 +81,53 @@ class CrontabEditor:
             self.is_ours = block is not None and block in self._last_written()
 
     @property
-    def _standing(self) -> list[str]:
-        """The lines as they are: a block that is gone from the crontab is what the tabfile has of it."""
+    def _current_lines(self) -> list[str]:
+        """The lines of the block; if the crontab has none, those of the tabfile."""
         return self.tabfile.lines if self.parts.lines is None else self.parts.lines
 
     def drift(self) -> list[str]:
-        """How the crontab's block differs from the tabfile, as a unified diff; empty without a block."""
+        """Return how the crontab's block differs from the tabfile, as a unified diff; empty without a block."""
         if self.parts.lines is None or self.is_ours:
             return []
         return drift(self.raw, self.tabfile.lines)
 
     def check(self) -> None:
-        """Raises Busy, showing the difference, when somebody changed the block by hand."""
+        """Raise Busy with the difference if the block was changed by hand."""
         changed = self.drift()
         if changed:
             shown = "\n".join(changed[:40])
             raise Busy(
                 f"the block of scflows in the crontab was changed by hand:\n{shown}",
-                "write it as the tasks say with: flows repair; or add --overwrite to write it as planned",
+                "rewrite it from the task files: flows repair; or add --overwrite to replace it as planned",
             )
 
     def check_owner(self, planned: Sequence[str]) -> None:
-        """Raises Refused for a block that starts tasks of another state folder, or that nobody shall see to any more.
+        """Raise Refused if the block starts tasks of another state folder, or `CRONTAB_PROGRAM=none` abandoned it.
 
-        Unless all of these stay and lines of ours go: so who has both in one block can part them.
+        Removing our own lines from a block that also has lines of another state folder is allowed.
         """
         if self.crontab is None:
-            left = block_left_alone(self.settings)
-            if left is not None:
-                raise left
-        kept = set(planned)
-        if not self.others or (kept.issuperset(entry.text for entry in self.others) and kept.issubset(self._standing)):
+            abandoned = abandoned_block(self.settings)
+            if abandoned is not None:
+                raise abandoned
+        remaining = set(planned)
+        keeps_others = remaining.issuperset(entry.text for entry in self.others)
+        if not self.others or (keeps_others and remaining.issubset(self._current_lines)):
             return
         raise not_ours(self.others, self.settings.state_path)
 
     def lines(self, tasks: TaskChanges, changed: Collection[str]) -> Tabfile:
-        """The tabfile for these tasks. Lines of tasks that are not in `changed` stay as they are.
+        """Return the tabfile for these tasks; with `one_line` it has a single line for all of them.
 
-        With `one_line` it is one for all of them.
-
-        So does a line whose task cannot be read: a broken task file must not take a task off the crontab.
+        The lines of tasks that are not in `changed` stay the same, and so do those of tasks that cannot be read: a
+        damaged task file must not remove a task from the crontab.
         """
         planned = self.tabfile.copy()
         if self.one_line:
             for entry in planned.entries:
                 planned.remove(entry.name)
             planned.remove(TICK)
-            planned.remove(BOOT)  # A tick sees by itself that it was away.
+            planned.remove(BOOT)  # A tick notices missed slots itself.
             if tasks.enabled:
                 planned.put(TICK, tick_line(sys.executable, state_for_cron(self.settings)))
             return planned
@@ -138,59 +138,63 @@ class CrontabEditor:
             if entry.name not in wanted and (entry.name in known or entry.name in changed):
                 planned.remove(entry.name)
         state = state_for_cron(self.settings)
-        # After a write that was cut off only the tasks say what is right.
+        # After an interrupted write, only the task files are reliable.
         block = self.parts.lines if self.is_ours else None
         for name, task in wanted.items():
             old = planned.line(name)
             if name in changed or old is None or (block is not None and old not in block):
                 planned.put(name, line(task, sys.executable, state))
         old = planned.line(BOOT)
-        catching_up = any(task.catch_up != "none" for task in wanted.values()) and takes_boot_line(self.crontab)
-        # Whether one catches up whose file cannot be read, nobody knows.
-        if not catching_up and (old is None or all(entry.name in known for entry in planned.entries)):
+        needs_boot_line = any(task.catch_up != "none" for task in wanted.values()) and takes_boot_line(self.crontab)
+        # Keep the line if a task cannot be read, since that task may catch up.
+        if not needs_boot_line and (old is None or all(entry.name in known for entry in planned.entries)):
             planned.remove(BOOT)
         elif changed or old is None or (block is not None and old not in block):
             planned.put(BOOT, boot_line(sys.executable, state))
         return planned
 
     def diff(self, planned: Tabfile) -> list[str]:
-        """What would change in the block, as a unified diff."""
+        """Return what would change in the block, as a unified diff."""
         now = self.tabfile.lines if self.crontab is None else self.parts.lines or []
         return difference(now, planned.lines, "crontab", "planned")
 
     def write(self, planned: Tabfile, changed: Collection[str]) -> list[str]:
-        """Write the tabfile, then the crontab; what is to be told about it.
+        """Write the tabfile, then the crontab; return notes for the user.
 
-        If the crontab cannot be written the tabfile is put back. Raises Refused, Busy.
+        If the crontab cannot be written, the tabfile is restored. Raises Refused, Busy.
         """
-        # A second line for all tasks outside of the block is one too many, whoever brought it back.
+        # Also remove lines for all tasks that are outside the block.
         drop = {*changed, *ALL}
         if planned.lines:
             check_interpreter()
         if self.crontab is None:
             self._note_form()
             planned.write(self.settings.tabfile)
-            return [NO_CRONTAB] if planned.lines and self._is_missed() else []
+            return [NO_CRONTAB] if planned.lines and self._lacks_scheduler() else []
         crontab = self.crontab
         notes = []
         if self.parts.lines is None and self.tabfile.lines and planned.lines:
-            notes.append("the block was missing in the crontab, and is written again")
-        done = self._both(planned, lambda: install(crontab, self.raw, planned.lines, self.settings, drop, self._spared))
-        return notes + self._told(crontab, done)
+            notes.append("the block was missing from the crontab and was written again")
+        done = self._write_both(
+            planned, lambda: install(crontab, self.raw, planned.lines, self.settings, drop, self._spared)
+        )
+        return notes + self._notes(crontab, done)
 
     def replace(self, crontab: bytes, planned: Tabfile) -> list[str]:
-        """Write a whole crontab, whose block is `planned`, and the tabfile. Raises as `write`."""
+        """Write a whole crontab, whose block is `planned`, and the tabfile. Raises the same as `write`."""
         if planned.lines:
             check_interpreter()
         program = self.crontab
         assert program is not None
-        return self._told(program, self._both(planned, lambda: reinstall(program, self.raw, crontab, self.settings)))
+        return self._notes(
+            program, self._write_both(planned, lambda: reinstall(program, self.raw, crontab, self.settings))
+        )
 
-    def _both(self, planned: Tabfile, write_crontab: Callable[[], Installed]) -> Installed:
-        """Tabfile and crontab, or none of them."""
+    def _write_both(self, planned: Tabfile, write_crontab: Callable[[], Installed]) -> Installed:
+        """Write both the tabfile and the crontab, or neither."""
         old = self.tabfile
         self._note_form()
-        _keep_clear_of_the_tick(self.settings.tabfile)
+        _wait_for_next_second(self.settings.tabfile)
         planned.write(self.settings.tabfile)
         try:
             self._note_written(self.parts.lines or [], planned.lines)
@@ -205,21 +209,21 @@ class CrontabEditor:
         try:
             self._note_written(planned.lines)
         except Refused:
-            pass  # The crontab stands; what was noted before it knows this block too.
+            pass  # The crontab is written, and the note from before the write includes this block.
         return done
 
-    def _told(self, crontab: Crontab, done: Installed) -> list[str]:
+    def _notes(self, crontab: Crontab, done: Installed) -> list[str]:
         notes = []
         if done.problem:
-            notes.append(f"{crontab.program} failed, and yet the crontab is as it was to be: {done.problem}")
+            notes.append(f"{crontab.program} failed, but the crontab was written: {done.problem}")
         if done.newline_added:
-            notes.append("the last line of the crontab had no newline, without which cron takes none; it has one now")
+            notes.append("the last line of the crontab had no newline, which cron requires; it was added")
         if done.changed and crontab.by:
             notes.append(f"this is the crontab of {crontab.user}, not of {crontab.by}")
         return notes
 
     def refused(self, planned: Tabfile, changed: Collection[str]) -> Refused | None:
-        """Why `write` would refuse the crontab, so far as it can be told before."""
+        """Return why `write` would refuse the crontab, as far as that can be checked before; otherwise None."""
         try:
             self.check_owner(planned.lines)
             if self.crontab is None:
@@ -230,14 +234,14 @@ class CrontabEditor:
             return error
         return None
 
-    def _is_missed(self) -> bool:
-        """Whether nothing starts the tasks, and nobody meant it so."""
+    def _lacks_scheduler(self) -> bool:
+        """Return whether nothing starts the tasks, and the user did not ask for that."""
         from scflows.cron.scheduler_lock import scheduler
 
         return self.settings.environment.get("CRONTAB_PROGRAM") != "none" and scheduler(self.settings) is None
 
     def _last_written(self) -> list[list[str]]:
-        """The blocks that may be ours: what was written last, and while it is written what was there before."""
+        """Return the blocks that may be ours: the last written one, and during a write also the one before."""
         return _blocks(self._block_file)
 
     def _note_written(self, *blocks: list[str]) -> None:
@@ -246,11 +250,11 @@ class CrontabEditor:
         except OSError as error:
             raise Refused(
                 f"{self._block_file}: cannot be written: {error.strerror}",
-                f"make room, or see who owns {self.settings.state_path}",
+                f"free disk space, or check the owner of {self.settings.state_path}",
             ) from error
 
     def _note_form(self, one_line: bool | None = None) -> None:
-        """Keep whether one line stands for all tasks, for whoever schedules next."""
+        """Store whether one line stands for all tasks, for later commands."""
         wanted = self.one_line if one_line is None else one_line
         try:
             if wanted:
@@ -262,7 +266,7 @@ class CrontabEditor:
         except OSError as error:
             raise Refused(
                 f"{self._form_file}: cannot be written: {error.strerror}",
-                f"see who owns {self.settings.state_path}: ls -ld",
+                f"check the owner: ls -ld {self.settings.state_path}",
             ) from error
 
     @property
@@ -274,14 +278,16 @@ class CrontabEditor:
         return _block_file(self.settings)
 
 
-def block_left_alone(settings: Settings) -> Refused | None:
-    """What is wrong with a crontab that shall not be touched, as `CRONTAB_PROGRAM=none` says, and has our block: cron
-    goes on with it, whatever becomes of the tasks."""
+def abandoned_block(settings: Settings) -> Refused | None:
+    """Return the error if the crontab has our block although `CRONTAB_PROGRAM=none` says not to use it.
+
+    Cron would continue to start the tasks in it, even if they change.
+    """
     if settings.environment.get("CRONTAB_PROGRAM") != "none" or not any(_blocks(_block_file(settings))):
         return None
     return Refused(
-        "CRONTAB_PROGRAM=none, and the crontab has our block from before: cron goes on with its lines",
-        "take it off first: CRONTAB_PROGRAM=crontab flows clear-tasks; then schedule again; if it is gone already:"
+        "CRONTAB_PROGRAM=none, but the crontab still has our block, so cron continues to start its lines",
+        "remove it first: CRONTAB_PROGRAM=crontab flows clear-tasks; then schedule again; if it is already removed:"
         f" rm {_block_file(settings)}",
     )
 
@@ -299,11 +305,11 @@ def _blocks(path: str) -> list[list[str]]:
     return blocks if isinstance(blocks, list) else []
 
 
-def _keep_clear_of_the_tick(tabfile: str) -> None:
-    """Wait for the next second if this is the second write in the one in which cron may just have looked.
+def _wait_for_next_second(tabfile: str) -> None:
+    """Wait for the next second if cron may have read the crontab within the current one, after an earlier write.
 
-    Debian's cron looks at the start of each minute, and takes a change of the same second for the one it has
-    read; a second write would then go unseen until somebody changes the crontab again.
+    Debian's cron checks the modification time at the start of each minute, in seconds. A second write in the same
+    second would remain unnoticed until the crontab changes again.
     """
     try:
         last = os.stat(tabfile).st_mtime
@@ -315,12 +321,12 @@ def _keep_clear_of_the_tick(tabfile: str) -> None:
 
 
 def state_for_cron(settings: Settings) -> str | None:
-    """The state folder, where what cron gives to a command would lead to another one; else None."""
+    """Return the state folder if cron's environment would lead to another one; otherwise None."""
     return None if settings.state_path == usual_state() else settings.state_path
 
 
 def check_interpreter() -> None:
-    """Raises Refused when cron could not start what the lines say: scflows is not installed for this Python."""
+    """Raise Refused if cron could not run the lines, because scflows is not installed for this Python."""
     if f"{os.sep}site-packages{os.sep}" in scflows.__file__:
         return
     import subprocess

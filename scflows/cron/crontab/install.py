@@ -1,11 +1,11 @@
-"""Put our block into the user's crontab: read, plan, keep a copy, write, read back, compare."""
+"""Installing our block in the user's crontab: read, plan, back up, write, read back, compare."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from scflows.cron.crontab.block import Parts, difference, drift, plan, split
-from scflows.cron.crontab.copies import backups, keep, way_back
+from scflows.cron.crontab.copies import back_up, backups, restore_advice
 from scflows.cron.crontab.limits import check_limits
 from scflows.cron.crontab.program import MAKE_ROOM, Crontab, find_crontab
 from scflows.cron.crontab.recovery import Unchanged, lost_lines, read_and_recover, write_noted
@@ -33,21 +33,21 @@ __all__ = [
     "read_and_recover",
     "reinstall",
     "split",
-    "taken_apart",
+    "split_or_advise",
 ]
 
-#: How often a crontab may change under our hands before we give up.
+#: How often the crontab may change meanwhile before the write is given up.
 TRIES = 5
 
 
 @dataclass(frozen=True)
 class Installed:
-    """What became of the crontab."""
+    """The result of a write."""
 
     changed: bool
-    backup: str | None = None  #: the copy of what was there before
-    newline_added: bool = False  #: the last line had no newline, without which cron takes no crontab
-    problem: str = ""  #: what the program said that failed, and yet had written
+    backup: str | None = None  #: the backup of the crontab before the write
+    newline_added: bool = False  #: whether the last line had no newline, which cron requires
+    problem: str = ""  #: the error of a program that failed although it had written the crontab
 
 
 def install(
@@ -58,115 +58,115 @@ def install(
     drop: Collection[str] = (),
     spared: Collection[str] = (),
 ) -> Installed:
-    """Make these lines our block in the crontab that was read as `raw`; take out the strays named in `drop`,
-    but none of the lines that are `spared`.
+    """Write these lines as our block to the crontab that was read as `raw`.
 
-    Hold `file_lock` from reading `raw` on. What somebody changed outside of the block since then is kept.
-    Raises Busy when the block itself was changed, Refused when the crontab cannot be written, or is not as
-    written.
+    Strays named in `drop` are removed, except lines in `spared`. Hold `file_lock` since reading `raw`. Changes that a
+    user made outside the block since then are kept. Raises Busy if the block itself was changed, or Refused if the
+    crontab cannot be written or differs after the write.
     """
     for _ in range(TRIES):
         new = plan(raw, lines, drop, spared)
         if new == raw:
             return Installed(False)
         check_limits(crontab, raw, new)
-        backup = keep(raw, settings)
-        # Editors take no lock of ours: look again right before writing.
-        now = crontab.read()
-        if now == raw:
+        backup = back_up(raw, settings)
+        # Other editors do not use our lock, so read the crontab again right before writing.
+        current = crontab.read()
+        if current == raw:
             break
-        if taken_apart(now, settings).lines != split(raw).lines:
-            raise Busy("the block in the crontab was changed just now by somebody else", "try again")
-        raw = now
+        if split_or_advise(current, settings).lines != split(raw).lines:
+            raise Busy("the block in the crontab was changed by another program just now", "try again")
+        raw = current
     else:
-        raise Busy("the crontab is being changed all the time", "try again in a moment")
+        raise Busy("the crontab keeps changing", "try again in a moment")
     return _put(crontab, raw, new, backup, settings)
 
 
 def reinstall(crontab: Crontab, raw: bytes, new: bytes, settings: Settings) -> Installed:
-    """Make `new` the crontab that was read as `raw`. Hold `file_lock`; raises as `install`."""
+    """Replace the crontab that was read as `raw` with `new`. Hold `file_lock`. Raises the same as `install`."""
     if new == raw:
         return Installed(False)
     check_limits(crontab, raw, new)
-    backup = keep(raw, settings)
+    backup = back_up(raw, settings)
     if crontab.read() != raw:
-        raise Busy("the crontab was changed just now by somebody else", "look at it and try again")
+        raise Busy("the crontab was changed by another program just now", "check it and try again")
     return _put(crontab, raw, new, backup, settings)
 
 
 def _put(crontab: Crontab, raw: bytes, new: bytes, backup: str, settings: Settings) -> Installed:
     with write_noted(settings, backup, new) as descriptor:
-        return _put_either(crontab, raw, new, backup, descriptor)
+        return _put_with_newline(crontab, raw, new, backup, descriptor)
 
 
-def _put_either(crontab: Crontab, raw: bytes, new: bytes, backup: str, descriptor: int) -> Installed:
+def _put_with_newline(crontab: Crontab, raw: bytes, new: bytes, backup: str, descriptor: int) -> Installed:
     try:
-        return _put_whole(crontab, raw, new, backup, descriptor)
+        return _put_once(crontab, raw, new, backup, descriptor)
     except Unchanged:
         if not new or new.endswith(b"\n"):
             raise
-        # Most crons insist on a newline at the end.
-        done = _put_whole(crontab, raw, new + b"\n", backup, descriptor)
+        # Most crons require a newline at the end.
+        done = _put_once(crontab, raw, new + b"\n", backup, descriptor)
         return Installed(True, backup, True, done.problem)
 
 
-def _put_whole(crontab: Crontab, raw: bytes, new: bytes, backup: str, descriptor: int) -> Installed:
+def _put_once(crontab: Crontab, raw: bytes, new: bytes, backup: str, descriptor: int) -> Installed:
     try:
         crontab.write(new, [descriptor])
     except (Refused, Unreachable) as error:
-        # It may have failed when all or half of it was written already.
-        found = _found(crontab, backup, error)
+        # The program may have failed after it wrote all or a part of the crontab.
+        found = _read_after_failure(crontab, backup, error)
         if found == new:
             return Installed(True, backup, problem=str(error))
         if found == raw:
             if isinstance(error, Refused):
                 raise Unchanged(str(error), error.help) from error
             raise
-        if _put_back(crontab, raw, new, found):
-            raise Refused(f"{error}; and wrote but a part of it: the crontab is as it was again", MAKE_ROOM) from error
-        raise Refused(f"{error}; and the crontab is neither as it was nor as it was to be", way_back(backup)) from error
+        if _restore(crontab, raw, new, found):
+            raise Refused(f"{error}; it wrote only a part of the crontab, which was restored", MAKE_ROOM) from error
+        raise Refused(f"{error}; the crontab is neither the old nor the new one", restore_advice(backup)) from error
     _compare(crontab, raw, new, backup)
     return Installed(True, backup)
 
 
-def _put_back(crontab: Crontab, raw: bytes, new: bytes, found: bytes) -> bool:
-    """Whether the crontab is as it was again, after but the beginning of the new one was written, as on a full disk.
+def _restore(crontab: Crontab, raw: bytes, new: bytes, found: bytes) -> bool:
+    """Restore the crontab if only the beginning of the new one was written, for example on a full disk.
 
-    Anything else that is there now may be what somebody else wrote in this moment, and stays.
+    Return whether the old crontab is in place. Any other content may have been written by another program meanwhile,
+    so it is not changed.
     """
     if not new.startswith(found):
         return False
     try:
         crontab.write(raw)
     except (Refused, Unreachable):
-        pass  # What counts is what is there now.
+        pass  # The next read decides.
     try:
         return crontab.read() == raw
     except (Refused, Unreachable):
         return False
 
 
-def _found(crontab: Crontab, backup: str, error: ScflowsError) -> bytes:
+def _read_after_failure(crontab: Crontab, backup: str, error: ScflowsError) -> bytes:
     try:
         return crontab.read()
     except (Refused, Unreachable) as unread:
-        raise Refused(f"{error}; and how it is now cannot be read: {unread}", way_back(backup)) from error
+        raise Refused(f"{error}; and the crontab cannot be read: {unread}", restore_advice(backup)) from error
 
 
-def taken_apart(raw: bytes, settings: Settings) -> Parts:
-    """`split`, whose error names the copy to go back to, where there is one."""
+def split_or_advise(raw: bytes, settings: Settings) -> Parts:
+    """Split a crontab as `split` does, with an error that names a backup to restore, if there is one."""
     try:
         return split(raw)
     except Refused as error:
         number = _newest_sound(settings)
         if not number:
             raise
-        copy = f"flows crontab restore {number}" if number > 1 else "flows crontab restore"
-        raise Refused(str(error), f"put the crontab back as it was with: {copy}; or {error.help}") from error
+        command = f"flows crontab restore {number}" if number > 1 else "flows crontab restore"
+        raise Refused(str(error), f"restore the crontab with: {command}; or {error.help}") from error
 
 
 def _newest_sound(settings: Settings) -> int:
-    """The number of the newest copy whose marks are right, from 1 on; 0 when there is none."""
+    """Return the number of the newest backup whose marks match, counted from 1; 0 if there is none."""
     for number, path in enumerate(backups(settings), 1):
         try:
             with open(open_regular(path), "rb") as file:
@@ -178,22 +178,22 @@ def _newest_sound(settings: Settings) -> int:
 
 
 def _compare(crontab: Crontab, old: bytes, new: bytes, backup: str) -> None:
-    """Refuse to believe a program that says all is well."""
+    """Check that the crontab is the new one, although the program reported success."""
     found = crontab.read()
     if found == new:
         return
     if found == old:
         raise Refused(
-            f"{crontab.program} said it wrote the crontab, and the crontab is as before",
-            "see whether the disk is full, and whether crontab works by hand: crontab -e",
+            f"{crontab.program} reported success, but the crontab is unchanged",
+            "check whether the disk is full, and whether this works: crontab -e",
         )
-    if _put_back(crontab, old, new, found):
-        told = f"{crontab.program} wrote {len(found)} of {len(new)} bytes, and said that all was well"
-        raise Refused(f"{told}; the crontab is as it was again", MAKE_ROOM)
+    if _restore(crontab, old, new, found):
+        message = f"{crontab.program} reported success, but wrote only {len(found)} of {len(new)} bytes"
+        raise Refused(f"{message}; the crontab was restored", MAKE_ROOM)
     pairs = zip(new.split(b"\n"), found.split(b"\n"), strict=False)
-    first = next((number for number, (ours, theirs) in enumerate(pairs, 1) if ours != theirs), 0)
-    where = f"from line {first} on" if first else "at its end"
+    first = next((number for number, (written, actual) in enumerate(pairs, 1) if written != actual), 0)
+    where = f"from line {first}" if first else "at its end"
     raise Refused(
-        f"the crontab is not as it was written: it differs {where}",
-        way_back(backup),
+        f"the crontab differs from what was written {where}",
+        restore_advice(backup),
     )

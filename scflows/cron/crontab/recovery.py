@@ -1,4 +1,4 @@
-"""Lines that a write of the crontab lost: noticed by the next command that reads it, and written back."""
+"""Recovery of lines that an interrupted write of the crontab lost: the next command that reads it restores them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from scflows.cron.crontab.block import split
-from scflows.cron.crontab.copies import backup_folder, backup_name, backups, content, way_back
+from scflows.cron.crontab.copies import backup_folder, backup_name, backups, content, restore_advice
 from scflows.cron.crontab.program import LIMIT
 from scflows.errors import Busy, Refused
 from scflows.storage import open_regular, replace
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 
 class Unchanged(Refused):
-    """The program failed, and the crontab is as it was."""
+    """The program failed, and the crontab is unchanged."""
 
 
 @dataclass(frozen=True)
 class _Write:
-    """A write of the crontab that was noted before it began, and whose end is not noted."""
+    """A write of the crontab that was noted before it started and whose end was not noted."""
 
-    backup: str  #: the path of the copy of the crontab before it
+    backup: str  #: the path of the backup before it
     new: bytes
 
     def is_torn(self, raw: bytes) -> bool:
@@ -46,7 +46,7 @@ def write_noted(settings: Settings, backup: str, new: bytes) -> Iterator[int]:
     """Note a write before it begins, and its end if the crontab is then in a known state.
 
     Yields a descriptor that holds a lock on the note. The crontab program inherits it, so the lock lasts until that
-    program has ended, also when this process is killed. Raises Refused if the note cannot be written.
+    program has ended, even if this process is killed. Raises Refused if the note cannot be written.
     """
     path = _note_path(settings)
     try:
@@ -55,7 +55,7 @@ def write_noted(settings: Settings, backup: str, new: bytes) -> Iterator[int]:
     except OSError as error:
         raise Refused(
             f"{path}: cannot be written: {error.strerror}; the crontab is unchanged",
-            f"make room, or see who owns {settings.state_path}",
+            f"free disk space, or check the owner of {settings.state_path}",
         ) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -86,7 +86,7 @@ def _forget_write(settings: Settings) -> None:
     try:
         os.unlink(_note_path(settings))
     except OSError:
-        pass  # If it stays, the next command compares it with the crontab once more.
+        pass  # If it remains, the next command compares it with the crontab again.
 
 
 def _wait_for_writer(settings: Settings) -> None:
@@ -96,20 +96,20 @@ def _wait_for_writer(settings: Settings) -> None:
     except OSError:
         return
     try:
-        ends = time.monotonic() + LIMIT
+        deadline = time.monotonic() + LIMIT
         while True:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
                 return
             except BlockingIOError:
-                if time.monotonic() > ends:
+                if time.monotonic() > deadline:
                     raise Busy(
                         f"a crontab program that an earlier command started has been running for {LIMIT} s",
                         "see: ps -C crontab; end it and try again",
                     ) from None
                 time.sleep(0.05)
             except OSError:
-                return  # As on some network drives.
+                return  # Some network file systems have no locks.
     finally:
         os.close(descriptor)
 
@@ -117,8 +117,8 @@ def _wait_for_writer(settings: Settings) -> None:
 def read_and_recover(crontab: Crontab, settings: Settings, dry_run: bool = False) -> tuple[bytes, list[str]]:
     """Return the crontab, and what to report about lines that an earlier write lost.
 
-    If that write was cut off, the crontab as it was before is written back; with `dry_run` it is only returned.
-    Hold `file_lock` unless `dry_run`. Raises what `Crontab.read` and `Crontab.write` raise, and Busy.
+    If that write was interrupted, the crontab before it is restored; with `dry_run` it is only returned.
+    Hold `file_lock` unless `dry_run`. Raises Busy, and the errors of `Crontab.read` and `Crontab.write`.
     """
     write = _noted_write(settings)
     if write is None:
@@ -132,20 +132,20 @@ def read_and_recover(crontab: Crontab, settings: Settings, dry_run: bool = False
     if old is not None and old != raw and write.is_torn(raw):
         name = backup_name(write.backup)
         notes.append(
-            "an earlier command was cut off while the crontab was written:"
-            f" {'would restore' if dry_run else 'restored'} the {_count(old)} it had before, from the copy {name}"
+            "an earlier command was interrupted while it wrote the crontab:"
+            f" {'would restore' if dry_run else 'restored'} the {_count(old)} it had before, from the backup {name}"
         )
         if not dry_run:
             crontab.write(old)
             if crontab.read() != old:
                 raise Refused(
-                    "the crontab was cut off by an earlier command and cannot be written back", way_back(write.backup)
+                    "an earlier command truncated the crontab, and it cannot be restored", restore_advice(write.backup)
                 )
         raw = old
     elif old is not None and raw not in (write.new, write.new + b"\n", old):
         notes.append(
-            "an earlier command was cut off while the crontab was written, and the crontab was changed since;"
-            f" {way_back(write.backup)}"
+            "an earlier command was interrupted while it wrote the crontab, which was changed since;"
+            f" {restore_advice(write.backup)}"
         )
     if not dry_run:
         _forget_write(settings)
@@ -153,16 +153,17 @@ def read_and_recover(crontab: Crontab, settings: Settings, dry_run: bool = False
 
 
 def lost_lines(raw: bytes, settings: Settings) -> Refused | None:
-    """Return what to report of a crontab that is empty while the newest copy has lines that are not ours, or None.
+    """Return the error if lines of the crontab were lost, or None.
 
-    A crontab that lacks only some lines was edited by its user.
+    They were if a write was interrupted, or if the crontab is empty while the newest backup has foreign lines. A
+    crontab that lacks only some lines was edited by its user.
     """
     write = _noted_write(settings)
     if write is not None and write.is_torn(raw):
         old = content(write.backup)
         if old is not None and old != raw:
             return Refused(
-                f"a command was cut off while the crontab was written: {_count(old)} that it had before are missing",
+                f"a command was interrupted while it wrote the crontab: {_count(old)} that it had before are missing",
                 "flows repair restores them, and so does every command that changes tasks",
             )
     if raw.strip():
@@ -175,7 +176,7 @@ def lost_lines(raw: bytes, settings: Settings) -> Refused | None:
             foreign = copy or b""
         if foreign.strip():
             return Refused(
-                f"the crontab is empty, but its newest copy has {_count(foreign)} of your own",
+                f"the crontab is empty, but its newest backup has {_count(foreign)} of your own",
                 f"restore them with: flows crontab restore {backup_name(path)}",
             )
     return None

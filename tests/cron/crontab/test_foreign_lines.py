@@ -46,7 +46,7 @@ def with_tab(monkeypatch: pytest.MonkeyPatch, workspace: Path) -> Callable[[Tab,
     # Nobody pulls the plug in here.
     monkeypatch.setattr("os.fsync", lambda descriptor: None)
     monkeypatch.setattr(editor_module, "check_interpreter", lambda: None)
-    monkeypatch.setattr(editor_module, "_keep_clear_of_the_tick", lambda tabfile: None)
+    monkeypatch.setattr(editor_module, "_wait_for_next_second", lambda tabfile: None)
 
     def use(tab: Tab, folder: str) -> Settings:
         monkeypatch.setattr(editor_module, "find_crontab", lambda environment: tab)

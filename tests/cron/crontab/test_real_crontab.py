@@ -116,7 +116,7 @@ def test_a_crontab_that_cannot_be_written_is_as_it_was_and_the_reason_is_told(
 
     before = read("before.tab")
     assert "\n5 4 * * * true\n" in before
-    for name, helps in {"full": "make room", "readonly": ""}.items():
+    for name, helps in {"full": "free disk space", "readonly": ""}.items():
         said = read(f"{name}.said")
         assert said.endswith("exit 5\n"), said
         assert helps in said
@@ -125,4 +125,4 @@ def test_a_crontab_that_cannot_be_written_is_as_it_was_and_the_reason_is_told(
     assert read("well.tab").count("\n") == before.count("\n") + 1
     said = read("missing.said")
     assert said.endswith("exit 5\n")
-    assert "or run the tasks without it: CRONTAB_PROGRAM=none in .env, schedule again, and flows cron run" in said
+    assert "or run the tasks without it: set CRONTAB_PROGRAM=none in .env, schedule again, then: flows cron run" in said
