@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from scflows.history.contract import RunStore
     from scflows.settings import Settings
 
-#: Seconds after which the run of a claim that cannot be read is over, and a holder that is no process.
+#: Seconds after which a claim that cannot be read counts as lost, and the holder of its run: not a process.
 LOST_AFTER = 86400.0
 NO_PROCESS = "none:0:0:0"
 #: Seconds between two records of the steps of a running run.

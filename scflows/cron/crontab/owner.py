@@ -34,19 +34,19 @@ def of_others(entries: Iterable[CrontabEntry | None], state_path: str) -> list[C
 
     A line whose task does not exist, for example because its state folder was moved, has no owner.
     """
-    ours = os.path.realpath(state_path)
+    own_path = os.path.realpath(state_path)
     foreign = []
     for entry in entries:
         if entry is None:
             continue
         state = entry.state or usual_state()
-        if state != state_path and os.path.realpath(state) != ours and _is_there(state, entry):
+        if state != state_path and os.path.realpath(state) != own_path and _is_there(state, entry):
             foreign.append(entry)
     return foreign
 
 
 def lines_of_others(lines: Iterable[str], state_path: str) -> list[CrontabEntry]:
-    """Return `of_others` for the lines of a block; most are obviously ours and need not be parsed."""
+    """Return `of_others` for the lines of a block; most are obviously our own and need not be parsed."""
     if state_path == usual_state():
         candidates = [line for line in lines if " --state " in line]
     else:
