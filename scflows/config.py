@@ -14,6 +14,7 @@ from scflows.validation import described, nearest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
     from typing import Any
 
     from scflows.settings import Settings
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 HOOKS = ("on_failure", "on_success", "on_recovery")
 PINGS = ("start", "success", "failure")
 SIZES = {"": 1, "B": 1, "kB": 1000, "KiB": 1024, "MB": 10**6, "MiB": 2**20, "GB": 10**9, "GiB": 2**30}
-TOP = ("allow", *HOOKS, "ping", "retention", "autostart_flows", "autostart")
+TOP = ("allow", "env", *HOOKS, "ping", "retention", "autostart_flows", "autostart")
 #: Accepted but without effect on a crontab: a service reads them.
 LATER = ("autostart_flows", "autostart")
 HELP = "fix the file, or move it away to use the defaults"
@@ -49,6 +50,7 @@ class Config:
     """The content of `config.yml`, or the defaults."""
 
     allow: tuple[str, ...] = ()  #: restricted step types that any flow may use
+    env: dict[str, Any] = field(default_factory=dict)  #: variables of all programs that steps start
     hooks: dict[str, str] = field(default_factory=dict)  #: flow paths by the names of HOOKS
     ping: dict[str, str] = field(default_factory=dict)  #: addresses by the names of PINGS
     retention: Retention = field(default_factory=Retention)
@@ -113,7 +115,7 @@ def _read_checked(path: str, state: tuple[int, ...]) -> Config | None:
             return None
         tasks = {name: Retention(**each) for name, each in values["tasks"].items()}
         retention = Retention(**values["retention"])
-        return Config(tuple(values["allow"]), values["hooks"], values["ping"], retention, tasks)
+        return Config(tuple(values["allow"]), values["env"], values["hooks"], values["ping"], retention, tasks)
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
 
@@ -122,6 +124,7 @@ def _write_checked(path: str, state: tuple[int, ...], config: Config) -> None:
     values = {
         "key": [__version__, *state],
         "allow": config.allow,
+        "env": config.env,
         "hooks": config.hooks,
         "ping": config.ping,
         "retention": config.retention.__dict__,
@@ -149,11 +152,37 @@ def parse_config(content: bytes, path: str) -> Config:
                 message = f"{name} has no effect: schedule flows with `flows auto-schedule`"
                 document.mistake(message, name, severity="warning")
         retention, tasks = _retention(document, top)
-        config = Config(_allow(document, top), hooks_of(document, top), pings_of(document, top), retention, tasks)
+        config = Config(
+            _allow(document, top),
+            env_of(document, top),
+            hooks_of(document, top),
+            pings_of(document, top),
+            retention,
+            tasks,
+        )
     mistakes = sorted(document.mistakes, key=lambda mistake: (mistake.line, mistake.column))
     if any(mistake.severity == "error" for mistake in mistakes):
         raise FlowError(mistakes)
     return Config(**{**config.__dict__, "warnings": tuple(mistakes)})
+
+
+def env_of(document: Located, top: dict[Any, Any]) -> dict[str, Any]:
+    """Return the `env` at the top of a flow file or of `config.yml`; mistakes are added to the document."""
+    given: dict[str, Any] = document.typed(top, "env", "mapping", {})
+    for name, value in given.items():
+        for message in variable_mistakes({name: value}):
+            document.mistake(f"env: {message}", "env", name)
+    # YAML reads 2026-03-05 as a date.
+    return {name: value.isoformat() if hasattr(value, "isoformat") else value for name, value in given.items()}
+
+
+def variable_mistakes(env: Mapping[Any, Any] | None) -> Iterator[str]:
+    """Yield the mistakes in the variables that a flow file or `config.yml` sets."""
+    for name, value in (env or {}).items():
+        if isinstance(value, list | dict):
+            yield f"the variable {name!r} must be text, a number, true or false"
+        if not isinstance(name, str) or not name or "=" in name or "\0" in name:
+            yield f"{name!r} is not a valid name of a variable"
 
 
 def hooks_of(document: Located, top: dict[Any, Any]) -> dict[str, str]:

@@ -54,7 +54,8 @@ class StepRunner:
         self.listener = listener
         self.journal = journal
         ctx.host = self
-        named = secret_names([step.options for step in flow.steps])
+        ctx.flow_env = flow.env
+        named = secret_names([flow.env, *(step.options for step in flow.steps)])
         if named:
             # Masked in advance, because data such as the input may show them before a step uses them.
             ctx.secrets.mask_in_advance(sorted(named))

@@ -60,6 +60,7 @@ class Flow:
     schedule: dict[str, Any] | None = None  #: as written
     params: dict[str, Any] = field(default_factory=dict)  #: declarations, by name
     description: str = ""
+    env: dict[str, Any] = field(default_factory=dict)  #: variables of all programs, templates
     hooks: dict[str, str] = field(default_factory=dict)  #: paths of flows, by `on_failure` and the like
     ping: dict[str, str] = field(default_factory=dict)  #: addresses by `start`, `success`, `failure`; empty: none
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scflows.config import hooks_of, pings_of
+from scflows.config import env_of, hooks_of, pings_of
 from scflows.errors import FlowError, ScflowsError
 from scflows.flows.model import MAX_STEPS, MOST_PRIORITY, RESERVED, Flow, StepSpec
 from scflows.flows.properties import FLOW_PROPERTIES, SCHEDULE_PROPERTIES
@@ -66,6 +66,7 @@ class _Reader:
             schedule=self._schedule(top),
             params=self._params(top),
             description=self._typed(top, "description", ""),
+            env=env_of(self.document, top),
             hooks=hooks_of(self.document, top),
             ping=pings_of(self.document, top),
         )

@@ -183,6 +183,12 @@ FLOW_PROPERTIES = _by_name(
         shape={"pattern": MUTEX, "items": {"type": "string", "pattern": MUTEX}},
     ),
     Property("strict", ("boolean",), "unknown names in templates and conditions are errors", default=False),
+    Property(
+        "env",
+        ("mapping",),
+        "template; variables of the programs that steps start, which `env` of a step adds to",
+        shape={"additionalProperties": {"type": ["string", "number", "boolean", "null"]}},
+    ),
     Property("on_failure", ("text",), "a flow to run after a failure"),
     Property("on_success", ("text",), "a flow to run after a success"),
     Property("on_recovery", ("text",), "a flow to run after the first success since a failure"),

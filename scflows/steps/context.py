@@ -79,6 +79,7 @@ class Context:
         self.expressions = expressions  #: templates and jq
         self.log = log
         self.flow_file = flow_file  #: absolute
+        self.flow_env: dict[str, Any] = {}  #: the flow's variables for programs, with templates
         self.dry_run = dry_run
         self.jq_output: str | None = None  #: the step's property of that name
         self.remaining = remaining  #: seconds until the step is interrupted; None without a limit
@@ -97,6 +98,7 @@ class Context:
             self.settings, data, self.expressions, self.log.branch(), self.flow_file, self.dry_run, scope.remaining
         )
         ctx.scope, ctx.host, ctx.depth, ctx.shared = scope, self.host, self.depth, self.shared
+        ctx.flow_env = self.flow_env
         return ctx
 
     def run_flow(

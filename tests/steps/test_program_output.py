@@ -15,7 +15,7 @@ def lines(log: str, stream: str) -> list[str]:
     return [line.partition(f" {stream}: ")[2] for line in log.splitlines() if f": {stream}: " in line]
 
 
-@pytest.mark.language("§4 shell")
+@pytest.mark.language("§10 shell")
 def test_both_streams_are_logged_line_by_line_and_marked(run_flow):
     run = run_flow(r"""
         steps:
@@ -66,7 +66,7 @@ def test_lines_are_logged_while_the_program_runs(workspace, environment):
     assert process.wait(60) == 0
 
 
-@pytest.mark.language("§4 python")
+@pytest.mark.language("§10 python")
 def test_a_function_prints_on_both_streams(run_flow, workspace):
     (workspace / "data").mkdir(exist_ok=True)
     (workspace / "data/f.py").write_text(

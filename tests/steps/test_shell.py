@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pwd
 import signal
 import subprocess
 import sys
@@ -35,7 +36,7 @@ def test_a_text_is_run_by_a_shell_and_is_no_template(perform):
     assert perform("shell", {"command": "echo '{{ a }}' | tr a b; echo $((1 + 1))"}, {}) == "{{ b }}\n2\n"
 
 
-def test_it_sees_only_path_and_the_given_variables(run_flow, environment):
+def test_it_sees_the_variables_of_cron_and_the_given_ones(run_flow, environment):
     run = run_flow(
         """
         steps:
@@ -49,8 +50,62 @@ def test_it_sees_only_path_and_the_given_variables(run_flow, environment):
         payload={"n": "a b$c"},
     )
     assert run.status == "success", run.message
-    variables = sorted(run.result["s"])
-    assert variables == ["FLAG=true", "LC_ALL=C", "N=a b$c", "NUMBER=1.5", f"PATH={environment['PATH']}"]
+    user = pwd.getpwuid(os.geteuid()).pw_name
+    expected = {"FLAG": "true", "LC_ALL": "C", "N": "a b$c", "NUMBER": "1.5", "SHELL": "/bin/sh"}
+    expected |= {"LOGNAME": user, "USER": user, "HOME": environment["HOME"], "PATH": environment["PATH"]}
+    expected |= {name: environment[name] for name in ("LANG", "TZ") if name in environment}
+    assert sorted(run.result["s"]) == sorted(f"{name}={text}" for name, text in expected.items())
+
+
+@pytest.mark.language("§10 shell")
+def test_variables_of_workspace_flow_and_step_add_up(run_flow, workspace, environment):
+    (workspace / "data").mkdir(exist_ok=True)
+    (workspace / "data/config.yml").write_text(
+        "env: {PATH: '/opt/a:$PATH', LIB: /lib/a, ONE: 1, DAY: 2024-03-05, KEPT: '$ONE and $$', HOME: null}\n"
+    )
+    (workspace / "data/f.py").write_text("import os\ndef f(value):\n    return dict(os.environ)\n")
+    run = run_flow(
+        """
+        params: {who: {default: ana}}
+        env: {PATH: "/opt/b:${PATH}", LIB: "$LIB:/lib/b:$LIBRARY", WHO: "{{ params.who }}", ONE: one}
+        steps:
+          - {name: s, type: shell, shell: {command: [env], env: {PATH: "$PATH:/opt/c", ONE: step}, parse: lines}}
+          - {name: p, type: python, python: {path: f.py, function: f}}
+        """
+    )
+    assert run.status == "success", run.message
+    seen = dict(line.split("=", 1) for line in run.result["s"])
+    assert seen["PATH"] == f"/opt/b:/opt/a:{environment['PATH']}:/opt/c"
+    assert seen["LIB"] == "/lib/a:/lib/b:$LIBRARY"
+    assert (seen["WHO"], seen["ONE"], seen["DAY"], seen["KEPT"]) == ("ana", "step", "2024-03-05", "$ONE and $$")
+    assert "HOME" not in seen
+    assert (run.result["p"]["ONE"], run.result["p"]["WHO"]) == ("one", "ana")
+
+
+def test_a_secret_may_be_a_variable_of_the_flow(run_flow, workspace):
+    (workspace / "data").mkdir(exist_ok=True)
+    secrets = workspace / "data/secrets.yml"
+    secrets.write_text("- {name: mine, type: token, token: s3cret-t0ken}\n")
+    secrets.chmod(0o600)
+    run = run_flow(
+        """
+        env: {TOKEN: "{{ secret('mine').token }}"}
+        steps: [{name: s, type: shell, shell: {command: 'test "$TOKEN" = s3cret-t0ken; echo $? $TOKEN'}}]
+        """
+    )
+    assert run.result["s"] == "0 ***\n"
+    assert "s3cret" not in run.log
+
+
+@pytest.mark.parametrize("text", ["{'A=B': 1}", "{A: [1]}", "{1: x}"])
+def test_variables_that_cannot_be_are_a_mistake(run_flow, workspace, text):
+    assert run_flow(f"steps: []\nenv: {text}\n").message.startswith("flow.yml:2:")
+    (workspace / "data").mkdir(exist_ok=True)
+    (workspace / "data/config.yml").write_text(f"env: {text}\n")
+    run = run_flow("steps: [{name: s, type: shell, shell: {command: env}}]")
+    # Without its variables a program could do something else.
+    assert run.status == "failed"
+    assert "config.yml:1:" in run.message
 
 
 @pytest.mark.parametrize(

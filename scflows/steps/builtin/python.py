@@ -5,18 +5,16 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from scflows.config import variable_mistakes
 from scflows.errors import StepError
 from scflows.steps import Context, Step, option
-from scflows.steps.program_environment import as_texts, variable_mistakes
+from scflows.steps.program_environment import program_variables
 from scflows.steps.program_output import OutputLog
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from typing import Any
-
-#: The environment variables that are passed on, besides `env`. Libraries look for their files in HOME.
-VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "TZ")
 
 
 @dataclass(frozen=True)
@@ -86,7 +84,7 @@ class PythonStep(Step):
                 result = run_program(
                     command,
                     folder,
-                    self._environment(ctx),
+                    {"PYTHONUTF8": "1", **program_variables(ctx, self.env)},
                     argument,
                     on_output=output.write,
                     keeps_stdout=False,
@@ -105,12 +103,6 @@ class PythonStep(Step):
         if "error" in answer:
             raise output.error(f"{self._title()}: {answer['error']}", exception=answer["exception"])
         return answer["result"]
-
-    def _environment(self, ctx: Context) -> dict[str, str]:
-        environment = ctx.settings.environment
-        variables = {"PATH": os.defpath, "PYTHONUTF8": "1"}
-        variables |= {name: environment[name] for name in VARIABLES if environment.get(name)}
-        return {**variables, **as_texts(self.env)}
 
     def _title(self) -> str:
         return f"{self.function} of {self.path}"

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from scflows.config import variable_mistakes
 from scflows.errors import StepError
 from scflows.steps import Context, Step, option
-from scflows.steps.program_environment import as_texts, variable_mistakes
+from scflows.steps.program_environment import program_variables
 from scflows.steps.program_output import OutputLog
 
 TYPE_CHECKING = False
@@ -23,8 +24,9 @@ END_CHARACTERS = 4000
 class ShellStep(Step):
     """Run a program in DATA_PATH: a list directly, a text with `/bin/sh -c`.
 
-    The environment has only PATH and the variables of `env`. The command is not a template; pass values in `env` or
-    `stdin_key`. Processes it has started are killed when it ends.
+    The environment is that of a cron job (HOME, LOGNAME, PATH, SHELL, …) with the variables of `env` in config.yml, at
+    the top of the flow and here. The command is not a template; pass values in `env` or `stdin_key`. Processes it has
+    started are killed when it ends.
 
     - name: names
       type: shell
@@ -39,7 +41,9 @@ class ShellStep(Step):
 
     command: list[Any] | str = option(help="a list with program and arguments, or a text for /bin/sh")
     stdin_key: str | None = option(None, help="the key of its stdin: text unchanged, other values as JSON")
-    env: dict[str, Any] | None = option(None, template=True, secrets=True, help="environment variables, besides PATH")
+    env: dict[str, Any] | None = option(
+        None, template=True, secrets=True, help="environment variables; `$PATH` in PATH is the earlier value"
+    )
     parse: str = option("text", choices=("text", "lines", "json"), help="how to parse the output")
     max_bytes: int = option(16 * 1024 * 1024, minimum=1, help="maximum size of the output")
 
@@ -74,7 +78,7 @@ class ShellStep(Step):
             result = run_program(
                 words or ["/bin/sh", "-c", str(self.command)],
                 folder,
-                self._environment(ctx),
+                program_variables(ctx, self.env),
                 stdin,
                 self.max_bytes,
                 output.write,
@@ -114,9 +118,6 @@ class ShellStep(Step):
             return text
         lines = text.split("\n")
         return lines if lines[-1] else lines[:-1]
-
-    def _environment(self, ctx: Context) -> dict[str, str]:
-        return {"PATH": ctx.settings.environment.get("PATH") or os.defpath, **as_texts(self.env)}
 
     def _title(self) -> str:
         import shlex
