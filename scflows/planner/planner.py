@@ -384,5 +384,5 @@ def _has_same_schedule(spec: ScheduleSpec, old: Task, balance: bool) -> bool:
         return schedule.every is None and (schedule.cron, schedule.timezone) == (spec.cron, spec.timezone)
     if schedule.every != spec.every:
         return False
-    # Its nominal slot was asked for: a slot that was chosen is another one.
+    # A slot at full hours was requested; a slot that the planner chose is not the same.
     return balance or schedule == at_full_hours(schedule.every or 0, spec.timezone)
