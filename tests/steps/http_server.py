@@ -104,6 +104,10 @@ class Handler(BaseHTTPRequestHandler):
             self.say(307, b"", None, ("location", "/echo"))
         elif path == "/moved-away":
             self.say(302, b"", None, ("location", f"http://localhost:{self.server.server_port}/echo"))
+        elif path.startswith("/moved/"):
+            self.say(
+                int(path.split("/")[2]), b"", None, ("location", "../../echo"), ("set-cookie", "via=moved; path=/")
+            )
         elif path.startswith("/rows/"):
             self.rows(path.removeprefix("/rows/"))
         elif path == "/moved-to-file":
@@ -132,7 +136,7 @@ class Handler(BaseHTTPRequestHandler):
             self.say(404, b"{}")
 
     def rows(self, by: str) -> None:
-        """Five rows, two at a time."""
+        """Five rows, two at a time; the second page is empty where `gap` is asked for."""
         query = {name: values[-1] for name, values in parse_qs(urlsplit(self.path).query).items()}
         here = f"http://{self.headers['host']}/rows/{by}"
         rows = [1, 2, 3, 4, 5]
@@ -163,9 +167,20 @@ class Handler(BaseHTTPRequestHandler):
                 place = f"http://localhost:{self.server.server_port}/rows/link-away"
             if following is not None:
                 headers = [("link", f'<{place}?at={following}>; rel="next", <{here}>; rel="first"')]
+        if by.startswith("gap"):
+            # As of a service that filters its rows after it has paged them.
+            rows = [1, 2, None, None, 5]
+            headers = [] if following is None else [("LINK", f"<{by}?at={following}>; title=\"a, <b>; c\"; REL='x'")]
+            if following is not None:
+                headers.append(("link", f'<?at={following}&v=1;x>; foo; rel="last NEXT"; rel=prev'))
+        if by == "ends" and start > 4:
+            self.say(416, b'{"why": "no such page"}', "application/json")
+            return
         answer = {
-            "rows": rows[start : start + 2],
-            "next": following,
+            "rows": [row for row in rows[start : start + 2] if row is not None],
+            "next": following if by != "ends" else start + 2,
+            "path-next": None if following is None else f"/rows/{by}?at={following}",
+            "query-next": None if following is None else f"?at={following}",
             "uri": None if following is None else f"{here}?at={following}",
             "login": [self.headers.get("authorization"), self.headers.get("x-auth"), self.headers.get("x-plain")],
             "same": 0,

@@ -204,6 +204,49 @@ def test_redirects_are_followed(call, server):
     assert (seen["method"], seen["body"]) == ("POST", {"a": 1})
 
 
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
+def test_a_write_stays_a_write_with_its_body_headers_and_cookies(call, status, method):
+    """A redirect that turned it into a read, or left out its body, would succeed without having written anything."""
+    headers = {"Cookie": "mine=1; via=me", "X-Own": "kept"}
+    seen = call(f"/moved/{status}/x", method=method, body={"n": [17]}, headers=headers)
+    assert (seen["method"], seen["body"]) == (method, {"n": [17]})
+    # A cookie that the redirect sets replaces the one of that name.
+    assert (seen["headers"]["Cookie"], seen["headers"]["X-Own"]) == ("mine=1; via=moved", "kept")
+    assert seen["headers"]["Content-Type"] == "application/json"
+
+
+def test_what_a_write_has_made_is_read_after_see_other(call):
+    seen = call("/moved/303/x", method="POST", body={"n": [17]}, headers={"X-Own": "kept"})
+    assert (seen["method"], seen["body"]) == ("GET", None)
+    assert (seen["headers"]["Cookie"], seen["headers"]["X-Own"]) == ("via=moved", "kept")
+    assert "Content-Type" not in seen["headers"]
+
+
+def test_a_uri_may_end_with_a_line_break_and_have_none_inside(run_flow, server):
+    run = run_flow(
+        """
+        steps:
+          - name: block
+            type: rest
+            rest:
+              uri: >
+                {{ __input__ }}/echo?a=1
+            jq_expression: .path
+          - name: broken
+            type: rest
+            rest:
+              uri: |
+                {{ __input__ }}/echo
+                ?a=1
+            ignore_errors: "a uri must not contain line breaks"
+        """,
+        payload=server,
+    )
+    assert run.status == "success", run.message
+    assert run.result["block"] == "/echo?a=1"
+
+
 @pytest.mark.parametrize(
     ("path", "told"), [("/round", "too many redirects"), ("/moved-to-file", "No connection adapters")]
 )
@@ -358,6 +401,11 @@ def test_a_refused_connection_is_tried_again(run_flow):
     ("said", "seconds"),
     [
         ("7", 7.0),
+        ("0.25", 0.25),
+        ("1.", 1.0),
+        ("-3", None),
+        ("1e3", None),
+        ("Wed Oct 21 07:28:30 2015", 30.0),
         ("Wed, 21 Oct 2015 07:28:30 GMT", 30.0),
         ("Wed, 21 Oct 2015 07:00:00 GMT", 0.0),
         ("soon", None),

@@ -136,6 +136,7 @@ def test_a_token_that_no_header_can_hold_is_not_shown(call):
             {"paginate": {"by": "link", "item": "."}},
             "paginate: paginate: unknown property 'item'; did you mean 'items'",
         ),
+        ({"paginate": {"by": "link", "end_status": 200}}, "paginate: paginate: `end_status` must be an HTTP status"),
         ({"paginate": {"by": "link", "max_pages": 0}}, "paginate: paginate: `max_pages`"),
     ],
 )
@@ -245,6 +246,68 @@ def test_an_error_on_any_page_is_the_steps(call):
     with pytest.raises(StepError, match="503") as caught:
         call("/rows/page-fails", paginate={"by": "page", "param": "p", "items": ".rows"})
     assert caught.value.details["status_code"] == 503
+
+
+@pytest.mark.parametrize(
+    "paginate",
+    [
+        {"by": "link"},
+        {"by": "cursor", "param": "at", "next": ".next"},
+        {"by": "cursor", "param": "at", "next": ".uri"},
+        {"by": "cursor", "param": "at", "next": '."path-next"'},
+        {"by": "cursor", "param": "at", "next": '."query-next"'},
+        {"by": "cursor", "next": '."path-next"'},
+    ],
+    ids=str,
+)
+def test_pages_go_on_after_an_empty_one_as_long_as_there_is_a_next(call, paginate):
+    assert call("/rows/gap", paginate={**paginate, "items": ".rows"}) == [1, 2, 5]
+
+
+def test_a_cursor_that_begins_with_a_slash_is_not_a_path(call):
+    items = "[.path]"
+    paginate = {
+        "by": "cursor",
+        "param": "c",
+        "next": 'if (.path | contains("c=")) then null else "/+a=" end',
+        "items": items,
+    }
+    assert call("/rows/cursor", paginate=paginate) == ["/rows/cursor", "/rows/cursor?c=%2F%2Ba%3D"]
+
+
+def test_pages_end_with_the_status_that_the_service_says(call, server):
+    paginate = {"by": "offset", "param": "at", "items": ".rows"}
+    assert call("/rows/ends", paginate={**paginate, "end_status": [404, 416]}) == [1, 2, 3, 4, 5]
+    for statuses in ({}, {"end_status": 404}):
+        with pytest.raises(StepError, match="416"):
+            call("/rows/ends", paginate={**paginate, **statuses})
+    # The first page is no end.
+    with pytest.raises(StepError, match="416"):
+        call("/rows/ends", query={"at": 9}, paginate={**paginate, "end_status": 416})
+
+
+@pytest.mark.parametrize(
+    ("header", "target"),
+    [
+        ('<a>; rel="next"', "a"),
+        ("<a>;rel=next", "a"),
+        ('<a>; rel="prev next"', "a"),
+        ('<a>; REL = "NEXT"', "a"),
+        ('<a>; rel=prev, <b;c,d?x=1>; rel="next"', "b;c,d?x=1"),
+        ('<a>; title="x, <y>; rel=next"; rel=last, <b>; rel=next', "b"),
+        ('<a>; title="a \\" b"; rel=next', "a"),
+        ("<a>; rel=prev; rel=next", None),
+        ('<a>; rel=next; anchor="/else"', None),
+        ("<a>; rel=nextish", None),
+        ("<a", None),
+        ("", None),
+        (", ,<a>;;rel=next", "a"),
+    ],
+)
+def test_link_headers_are_read_as_the_standard_says(header, target):
+    from scflows.connectors.http.link_header import next_link
+
+    assert next_link(header) == target
 
 
 @pytest.mark.parametrize(

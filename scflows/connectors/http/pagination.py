@@ -9,15 +9,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
+    from scflows.connectors.http.request import Page
+
     Parameters = list[tuple[str, str]]
-    #: Uri and parameters to the page's value and the uri of its `rel="next"` link.
-    Fetch = Callable[[str, Parameters], tuple[Any, str | None]]
+    Fetch = Callable[[str, Parameters], Page]
     Filter = Callable[[str, Any], Any]
 
 LINK, PAGE, OFFSET, CURSOR = "link", "page", "offset", "cursor"
 #: What each way to the next page needs.
-NEEDED = {LINK: (), PAGE: ("param",), OFFSET: ("param",), CURSOR: ("param", "next")}
-PROPERTIES = ("by", "param", "next", "items", "max_pages")
+NEEDED = {LINK: (), PAGE: ("param",), OFFSET: ("param",), CURSOR: ("next",)}
+PROPERTIES = ("by", "param", "next", "items", "end_status", "max_pages")
 
 
 def mistakes_of(given: dict[str, Any], check_filter: Callable[[str], Any]) -> Iterator[str]:
@@ -43,13 +44,16 @@ def mistakes_of(given: dict[str, Any], check_filter: Callable[[str], Any]) -> It
                 check_filter(value)
             except StepError as error:
                 yield f"`{key}`: {error}"
+    statuses = given.get("end_status")
+    if statuses is not None and not all(_is_status(each) for each in _list(statuses)):
+        yield "`end_status` must be an HTTP status from 400 to 599, or a list of them"
     most = given.get("max_pages")
     if most is not None and (not isinstance(most, int) or isinstance(most, bool) or most < 1):
         yield "`max_pages` must be a whole number of 1 or more"
 
 
 def all_items(given: dict[str, Any], uri: str, parameters: Parameters, fetch: Fetch, filter: Filter) -> list[Any]:
-    """The items of all pages. Raises StepError for a page that is no list of items, and for pages in a circle."""
+    """Return the items of all pages. Raises StepError for a page without a list, and for pages in a circle."""
     collected: list[Any] = []
     asked: set[tuple[str, tuple[tuple[str, str], ...]]] = set()
     by, number, fetched = given["by"], 0, 0
@@ -61,25 +65,56 @@ def all_items(given: dict[str, Any], uri: str, parameters: Parameters, fetch: Fe
         if here in asked:
             raise StepError(f"page {fetched} leads back to a page that was there before")
         asked.add(here)
-        value, link = fetch(uri, parameters)
+        try:
+            page = fetch(uri, parameters)
+        except StepError as error:
+            # On the first page, such a status is more likely a wrong address than an empty collection.
+            if fetched and error.details.get("status_code") in _list(given.get("end_status")):
+                return collected
+            raise
         fetched += 1
-        items = _items(given, value, filter, fetched)
+        items = _items(given, page.value, filter, fetched)
         collected.extend(items)
-        if not items or fetched == given.get("max_pages"):
+        if fetched == given.get("max_pages"):
             return collected
         if by in (PAGE, OFFSET):
+            if not items:
+                return collected
             number += len(items) if by == OFFSET else 1
             parameters = _with(parameters, given["param"], str(number))
             continue
-        follows = link if by == LINK else filter(given["next"], value)
-        if follows is None or follows is False or follows == "":
+        # A page without items may still have a next one, for example if the service filters after it has paged.
+        following = page.link if by == LINK else filter(given["next"], page.value)
+        if following is None or following is False or following == "":
             return collected
-        if by == LINK or (isinstance(follows, str) and follows.startswith(("http://", "https://"))):
-            uri, parameters = str(follows), []
-        elif isinstance(follows, str | int | float) and not isinstance(follows, bool):
-            parameters = _with(parameters, given["param"], str(follows))
-        else:
+        if by == LINK:
+            uri, parameters = str(following), []
+        elif not isinstance(following, str | int | float) or isinstance(following, bool):
             raise StepError(f"page {fetched}: `next` must give a text or a number, null at the end")
+        elif _is_address(given, following):
+            from urllib.parse import urljoin
+
+            uri, parameters = urljoin(page.address, str(following)), []
+        else:
+            parameters = _with(parameters, given["param"], str(following))
+
+
+def _is_address(given: dict[str, Any], following: Any) -> bool:
+    """Return True if `next` gave the address of the next page, not a value for `param`."""
+    if given.get("param") is None:
+        return True
+    if not isinstance(following, str):
+        return False
+    # A slash alone does not make a path: it is also a character of base64.
+    return following.startswith(("http://", "https://", "?")) or (following.startswith("/") and "?" in following)
+
+
+def _is_status(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 400 <= value <= 599
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [] if value is None else [value]
 
 
 def _items(given: dict[str, Any], value: Any, filter: Filter, page: int) -> list[Any]:

@@ -30,6 +30,15 @@ ERROR_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True)
+class Page:
+    """The value of a response, and where it came from."""
+
+    value: Any
+    address: str  #: after redirects
+    link: str | None = None  #: the address of its `rel="next"` link
+
+
+@dataclass(frozen=True)
 class HttpRequest:
     """All that the calls of one step have in common."""
 
@@ -43,15 +52,18 @@ class HttpRequest:
     remaining: Callable[[], float | None]  #: seconds until the step is interrupted
     mask: Mask
 
-    def fetch(self, uri: str, parameters: list[tuple[str, str]]) -> tuple[Any, str | None]:
-        """The value of the answer, and the uri of its `rel="next"` link. Raises StepError."""
+    def fetch(self, uri: str, parameters: list[tuple[str, str]]) -> Page:
+        """Return the value of the response with its address and its link to the next page. Raises StepError."""
         from urllib.parse import urljoin
+
+        from scflows.connectors.http.link_header import next_link
 
         response = self._send(uri, parameters)
         try:
             value = self._value(uri, response)
-            link = response.links.get("next", {}).get("url")
-            return value, urljoin(str(response.url), link) if link else None
+            address = str(response.url)
+            link = next_link(response.headers.get("link") or "")
+            return Page(value, address, None if link is None else urljoin(address, link))
         finally:
             response.close()
 
@@ -83,7 +95,9 @@ class HttpRequest:
         try:
             parts = urlsplit(uri)
         except ValueError as error:
-            raise StepError(f"{uri!r} is no uri: {error}") from error
+            raise StepError(f"{self.shown(uri)}: not a valid uri: {error}") from error
+        if any(sign in uri for sign in "\r\n\t"):
+            raise StepError(f"{self.shown(' '.join(uri.split()))}: a uri must not contain line breaks or tabs")
         if parts.scheme not in ("http", "https") or not parts.netloc:
             raise StepError(f"{self.shown(uri)}: only http:// and https:// can be called")
 

@@ -82,15 +82,20 @@ def retry_after(response: Response, now: float) -> float | None:
 
     `now` is in seconds since the epoch.
     """
-    said = (response.headers.get("retry-after") or "").strip()
-    if said.isascii() and said.isdigit():
-        return float(said[:9])
-    if not said:
+    text = (response.headers.get("retry-after") or "").strip()
+    whole, _, fraction = text.partition(".")
+    # The standard has whole seconds only; some services send fractions.
+    if text.isascii() and whole.isdigit() and (not fraction or fraction.isdigit()):
+        return float(f"{whole[:9]}.{fraction[:9]}")
+    if not text:
         return None
+    from datetime import UTC
     from email.utils import parsedate_to_datetime
 
     try:
-        return max(0.0, parsedate_to_datetime(said).timestamp() - now)
+        moment = parsedate_to_datetime(text)
+        # The older of the standard's formats have no zone and are in UTC.
+        return max(0.0, (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - now)
     except (ValueError, OverflowError):
         return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 
 TYPE_CHECKING = False
@@ -9,12 +10,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from typing import Any
 
-    from requests import PreparedRequest, Response, Session
+    from requests import Response, Session
     from requests.adapters import HTTPAdapter
 
 #: How many connections to one server, and to how many servers, are kept for the next call.
 KEPT = 64
 CHUNK = 64 * 1024
+MAX_REDIRECTS = 30
+#: The status of a redirect whose target is read after a write (RFC 9110, 15.4.4). All others repeat the request.
+SEE_OTHER = 303
+READING = ("GET", "HEAD")
+CONTENT_HEADERS = ("content-type", "content-length", "content-encoding", "content-language", "transfer-encoding")
 
 _lock = threading.Lock()
 _shared: dict[str, HTTPAdapter] = {}
@@ -35,45 +41,57 @@ def call(
     may_follow: Callable[[str], bool] | None = None,
     masked: Callable[[str], str] = str,
 ) -> Response:
-    """Return the answer to a call, redirects followed, its body not read yet.
+    """Return the response to a call, after redirects, its body not read yet.
 
-    `secret_headers`, and `Authorization` in any case, are left out where a redirect leads to another server.
+    A redirect repeats the request with its method, body, headers and cookies; only 303 turns it into a `GET`, because
+    then the write was carried out. `secret_headers`, `Authorization` and `Cookie` are not sent to another server.
     `may_follow` says which addresses a redirect may lead to; one that leads elsewhere is itself the answer.
     `verify`: False, or the path of a file with certificates. `masked` takes secrets out of a text. Raises HttpError.
     """
-    from requests.auth import HTTPBasicAuth
-    from requests.utils import get_auth_from_url
-
-    from scflows.connectors.http.response import http_error
+    from scflows.connectors.http.response import HttpError, http_error
 
     session = _session()
     # An API's cookies belong to one call with its redirects, not to the calls that come after.
     session.cookies.clear()
-    session.secret_headers = tuple(secret_headers)  # type: ignore[attr-defined]
-    session.may_follow = may_follow  # type: ignore[attr-defined]
     if verify is False:
         import urllib3
 
         # The step's own warning says it, once a step and not once a call.
         urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+    headers = dict(headers)
+    private = {name.lower() for name in ("Authorization", "Cookie", *secret_headers)}
     try:
-        user, password = get_auth_from_url(uri)
-        # Without any, requests would take a login from ~/.netrc and put it over the given header.
-        login = HTTPBasicAuth(user.encode(), password.encode()) if user else _as_it_is
-        return session.request(
-            method,
-            uri,
-            params=list(parameters),
-            data=body,
-            headers=dict(headers),
-            auth=login,
-            timeout=timeout,
-            verify=verify,
-            stream=True,
-        )
+        login = _login(uri)
+        parameters = list(parameters)
+        for _ in range(MAX_REDIRECTS + 1):
+            response = session.request(
+                method,
+                uri,
+                params=parameters,
+                data=body,
+                headers=_with_cookies(headers, uri, session),
+                auth=login,
+                timeout=timeout,
+                verify=verify,
+                stream=True,
+                allow_redirects=False,
+            )
+            target = _redirect_target(response, session)
+            if target is None or (may_follow is not None and not may_follow(target)):
+                return response
+            if response.status_code == SEE_OTHER and method not in READING:
+                # The write was carried out; its result is at the other address.
+                method, body = "GET", None
+                headers = {name: value for name, value in headers.items() if name.lower() not in CONTENT_HEADERS}
+            if not is_same_server(str(response.url), target):
+                login = _as_it_is
+                headers = {name: value for name, value in headers.items() if name.lower() not in private}
+            _discard(response)
+            uri, parameters = target, []
     except (OSError, ValueError) as error:
         # All of requests' own are OSErrors; a ValueError is what urllib3 finds wrong in a uri.
         raise http_error(error, timeout, masked) from error
+    raise HttpError("too many redirects")
 
 
 def read(response: Response, most: int, wait: float, masked: Callable[[str], str] = str) -> tuple[bytes, bool]:
@@ -111,6 +129,47 @@ def redirect_host(response: Response) -> str:
         return "?"
 
 
+def _login(uri: str) -> Any:
+    from requests.auth import HTTPBasicAuth
+    from requests.utils import get_auth_from_url
+
+    user, password = get_auth_from_url(uri)
+    # Without any, requests would take a login from ~/.netrc and put it over the given header.
+    return HTTPBasicAuth(user.encode(), password.encode()) if user else _as_it_is
+
+
+def _with_cookies(headers: dict[str, bytes], uri: str, session: Session) -> dict[str, bytes]:
+    """Return the headers with the cookies that a redirect has set, if there is a `Cookie` header to add them to."""
+    name = next((each for each in headers if each.lower() == "cookie"), None)
+    if name is None or not session.cookies:
+        return headers  # The library sends the cookies.
+    import requests
+
+    request = requests.Request("GET", uri).prepare()
+    added = requests.cookies.get_cookie_header(session.cookies, request)  # type: ignore[no-untyped-call]
+    if not added:
+        return headers
+    replaced = {each.partition("=")[0].strip() for each in added.split(";")}
+    own = [each.strip() for each in headers[name].decode("latin-1").split(";")]
+    kept = [each for each in own if each and each.partition("=")[0].strip() not in replaced]
+    return {**headers, name: "; ".join([*kept, added]).encode("latin-1")}
+
+
+def _redirect_target(response: Response, session: Session) -> str | None:
+    """Return the absolute address that a response redirects to, None if it does not."""
+    from urllib.parse import urldefrag, urljoin
+
+    target: str | None = session.get_redirect_target(response)
+    return None if target is None else urldefrag(urljoin(str(response.url), target)).url
+
+
+def _discard(response: Response) -> None:
+    """Make the connection of a redirect reusable if its body is short; otherwise close it."""
+    with contextlib.suppress(Exception):
+        response.raw.read(CHUNK, decode_content=False)
+    response.close()
+
+
 def _session() -> Session:
     found: Session | None = getattr(_own, "session", None)
     if found is None:
@@ -119,28 +178,9 @@ def _session() -> Session:
 
 
 def _new_session() -> Session:
-    from urllib.parse import urljoin
-
     import requests
 
-    class OneServer(requests.Session):
-        secret_headers: tuple[str, ...] = ()
-        may_follow: Callable[[str], bool] | None = None
-
-        def get_redirect_target(self, resp: Response) -> str | None:
-            target: str | None = super().get_redirect_target(resp)
-            if target is None or self.may_follow is None or self.may_follow(urljoin(str(resp.url), target)):
-                return target
-            return None
-
-        def rebuild_auth(self, prepared_request: PreparedRequest, response: Response) -> None:
-            # Not the library's own, which leaves all but Authorization in place and looks into ~/.netrc.
-            before, after = str(response.request.url), str(prepared_request.url)
-            if self.should_strip_auth(before, after):  # type: ignore[no-untyped-call]
-                for name in ("Authorization", *self.secret_headers):
-                    prepared_request.headers.pop(name, None)
-
-    session = OneServer()
+    session = requests.Session()
     # What `read` can unpack; the library would also ask for what other installed packages can.
     session.headers["Accept-Encoding"] = "gzip, deflate"
     for scheme in ("https://", "http://"):

@@ -175,7 +175,7 @@ def from_rest(request: HttpRequest, paginate: dict[str, Any] | None, row: str, e
         if paginate:
             items = all_items(paginate, request.uri, [], request.fetch, expressions.filter)
         else:
-            items, _ = request.fetch(request.uri, [])
+            items = request.fetch(request.uri, []).value
         if not isinstance(items, list):
             raise StepError(f"{request.shown(request.uri)}: the response is not a list; select one with `items`")
         rows: list[Row] = expressions.filter(f"map({row})", items)

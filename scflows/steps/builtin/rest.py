@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from typing import Any
 
-    from scflows.connectors.http.request import HttpRequest
+    from scflows.connectors.http.request import HttpRequest, Page
 
 #: Allowed characters in the names of headers, besides letters and digits (RFC 9110, 5.6.2).
 HEADER_SIGNS = "!#$%&'*+-.^_`|~"
@@ -58,7 +58,7 @@ class RestStep(Step):
     )
     verify: bool | str = option(True, help="false, or a file in DATA_PATH with trusted certificates")
     paginate: dict[str, Any] | None = option(
-        None, help="{by: link, page, offset or cursor, param, next, items, max_pages}"
+        None, help="{by: link, page, offset or cursor, param, next, items, end_status, max_pages}"
     )
     max_bytes: int = option(64 * 1024 * 1024, minimum=1, help="maximum size of a response")
 
@@ -101,15 +101,14 @@ class RestStep(Step):
         request = self._request(ctx)
         parameters = list(self._parameters())
         if self.paginate is None:
-            value, _ = request.fetch(self.uri, parameters)
-            return value
+            return request.fetch(request.uri, parameters).value
         from scflows.connectors.http.pagination import all_items
 
-        def page(uri: str, parameters: list[tuple[str, str]]) -> tuple[Any, str | None]:
-            found: tuple[Any, str | None] = ctx.with_retry(lambda: request.fetch(uri, parameters))
+        def page(uri: str, parameters: list[tuple[str, str]]) -> Page:
+            found: Page = ctx.with_retry(lambda: request.fetch(uri, parameters))
             return found
 
-        return all_items(self.paginate, self.uri, parameters, page, ctx.expressions.filter)
+        return all_items(self.paginate, request.uri, parameters, page, ctx.expressions.filter)
 
     def _request(self, ctx: Context) -> HttpRequest:
         from scflows.connectors.http.request import HttpRequest
@@ -123,7 +122,8 @@ class RestStep(Step):
             ctx.log.warning("the server's certificate is not verified (verify: false)")
         return HttpRequest(
             method=self.method.upper(),
-            uri=self.uri,
+            # A block of YAML text (`uri: >`) ends with a line break.
+            uri=self.uri.strip(),
             headers={name: _text(value) for name, value in (self.headers or {}).items() if value is not None},
             authorization=login,
             body=self._body(ctx),
