@@ -166,6 +166,7 @@ def import_claims(settings: Settings, store: RunStore) -> int:
     imported = 0
     for path in _files(settings):
         origin = {"home": settings.home, "history": history_location(settings)}
+        inode = None
         try:
             with open(path, encoding="utf-8") as file:
                 inode = os.fstat(file.fileno()).st_ino
@@ -185,7 +186,8 @@ def import_claims(settings: Settings, store: RunStore) -> int:
         if run.status in FINAL or not is_known:
             store.finish(run)
         with suppress(FileNotFoundError), locked(os.path.dirname(path), how=FOLDER):
-            if os.stat(path).st_ino == inode:  # Otherwise its run has ended, and written its record, meanwhile.
+            # Another file at this path: its run has ended, and written its record, meanwhile.
+            if inode is None or os.stat(path).st_ino == inode:
                 os.unlink(path)
         imported += 1
     return imported
@@ -197,8 +199,8 @@ def _lost(path: str) -> Run | None:
     A record that claims nothing is renamed and kept for inspection.
     """
     task, at, slot = os.path.basename(path).removesuffix(".json").rpartition("@")
-    with suppress(FileNotFoundError):
-        changed = os.stat(path).st_mtime
+    with suppress(OSError):
+        changed = os.lstat(path).st_mtime
         if not at or not (slot.isascii() and slot.isdigit()):
             os.replace(path, path + ".broken")
         elif time.time() - changed > LOST_AFTER:

@@ -292,6 +292,20 @@ def test_a_queued_run_that_begins_while_the_history_is_broken_is_imported_as_run
         assert record_crashes(store, settings) == []
 
 
+def test_a_claim_that_cannot_be_opened_becomes_a_crash_after_a_day(settings) -> None:
+    path = claim_path(settings, "one", 60.0)
+    os.makedirs(os.path.dirname(path))
+    os.symlink(path, path)  # ELOOP, also for root.
+    with open_store(settings) as store:
+        assert import_claims(settings, store) == 0
+        old = time.time() - LOST_AFTER - 60
+        os.utime(path, (old, old), follow_symlinks=False)
+        assert import_claims(settings, store) == 1
+        [run] = record_crashes(store, settings)
+    assert (run.task, run.slot, run.status) == ("one", 60.0, "crashed")
+    assert not os.path.lexists(path)
+
+
 def test_records_of_another_workspace_and_history_wait_for_it(settings) -> None:
     other = Settings(f"{settings.home}/other", {**settings.environment, "SCFLOWS_DATABASE_URL": "sqlite:///own.sqlite"})
     Path(other.home).mkdir()
