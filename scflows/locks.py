@@ -233,7 +233,7 @@ def held(folder: str, names: Collection[str]) -> set[str]:
 
 
 def clear(folder: str, name: str) -> bool:
-    """Remove a lock's file: the next run may start, the one that holds it goes on. False if there is none."""
+    """Remove a lock's file, so that the next run may start while the holder continues. False if there is none."""
     try:
         os.unlink(os.path.join(folder, name + SUFFIX))
     except FileNotFoundError:

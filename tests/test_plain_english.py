@@ -33,19 +33,11 @@ NOT_YET = (
     #
     "scflows/execution/",
     #
-    "scflows/flows/",
-    #
     "scflows/integrations/",
-    #
-    "scflows/locks.py",
     #
     "scflows/queue/",
     #
     "scflows/scheduler/",
-    #
-    "scflows/secrets/",
-    #
-    "scflows/steps/",
     #
 )
 

@@ -17,8 +17,8 @@ WRITABLE_BY_OTHERS = 0o002
 def require(step_type: str, settings: Settings, file: str, shown: str = "") -> None:
     """Raise StepError unless `config.yml` allows the step type or `file` can be changed by its owner alone.
 
-    `file` is the flow file, or a file that the flow names as `shown`. If it belongs to the user who runs it and nobody
-    else may write it, running it grants no access that the user does not already have.
+    `file` is the flow file, or a file that the flow names as `shown`. If it belongs to the user who runs it and no
+    other user may write it, running it grants no access that the user does not already have.
     """
     if is_own(file) or step_type in _allowed(settings):
         return
@@ -31,7 +31,7 @@ def require(step_type: str, settings: Settings, file: str, shown: str = "") -> N
 
 
 def is_own(path: str) -> bool:
-    """Return True if a file belongs to the current user and nobody else may write it."""
+    """Return True if a file belongs to the current user and no other user may write it."""
     try:
         status = os.stat(path)
     except OSError:

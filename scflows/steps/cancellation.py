@@ -67,7 +67,7 @@ class CancelScope:
         return max(0.0, min(each.ends for each in self.deadlines) - time.monotonic())
 
     def pending_cause(self) -> Deadline | str | None:
-        """Return why this scope must be interrupted now: the outermost passed deadline, or `CANCELLED`; else None."""
+        """Return why this scope must be interrupted now: the outermost passed deadline or `CANCELLED`, if any."""
         if self.abandoned or self.watchdog.stops > self._seen_stops:
             return CANCELLED
         now = time.monotonic()
@@ -155,7 +155,7 @@ class Watchdog:
     """The interrupter of running steps: when a limit passes or the process is asked to stop."""
 
     def __init__(self, limit: float | None = None, report: Callable[[str, dict[str, Any]], None] | None = None) -> None:
-        """Limit the whole run to `limit` seconds from now; `report` is told about the limits within it.
+        """Limit the whole run to `limit` seconds from now; `report` is called for the limits within it.
 
         The events are `limit_set` and `limit_removed`.
         """

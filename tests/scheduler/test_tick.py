@@ -228,7 +228,7 @@ def test_a_state_that_cannot_be_written_stops_no_task_of_the_line(flows: Flows, 
 def test_a_state_folder_that_is_not_there_is_told_and_not_made(flows: Flows, tmp_path: Path) -> None:
     answer = flows("tick", "--state", str(tmp_path / "gone"))
     assert answer.code == 5
-    assert f"the state folder {tmp_path}/gone is not there" in answer.err
+    assert f"the state folder {tmp_path}/gone does not exist" in answer.err
     assert not (tmp_path / "gone").exists()
 
 

@@ -62,7 +62,7 @@ class PythonStep(Step):
         file = ctx.readable(self.path)
         if not os.path.isfile(file):
             raise StepError(f"{self.path}: file not found")
-        # Whoever can write this file decides what runs, as with the flow file.
+        # A user who can write this file decides what runs, as with the flow file.
         require("python", ctx.settings, file, self.path)
         folder = ctx.settings.data_path
         argument = documents.json_bytes(ctx.peek(self.data_key))
