@@ -156,11 +156,11 @@ def test_manual_scheduling_by_every_option(flows, crontab, tree):
         (["plain.yml", "--cron", "61 * * * *"], 2, "minute"),
         (["plain.yml", "--cron", "0 0 31 2 *"], 2, ""),
         (["plain.yml", "--every", "5"], 2, "5m"),
-        (["plain.yml", "--every", "0s"], 2, "no interval"),
+        (["plain.yml", "--every", "0s"], 2, "not a valid interval"),
         (["plain.yml", "--every", "1h", "--cron", "* * * * *"], 2, "cannot be combined"),
         (["plain.yml", "--interval-hours", "0"], 2, "--interval-hours"),
-        (["plain.yml", "--name", "a\nb"], 2, "cannot be"),
-        (["plain.yml", "--name", "50%"], 2, "cannot be"),
+        (["plain.yml", "--name", "a\nb"], 2, "is not valid"),
+        (["plain.yml", "--name", "50%"], 2, "is not valid"),
         (["plain.yml", "-p", "devise=1"], 2, "did you mean 'device'"),
         (["plain.yml", "-p", "device"], 2, "NAME=VALUE"),
         (["plain.yml", "--evry", "1h"], 2, "--every"),
@@ -545,4 +545,4 @@ def test_a_task_file_that_cannot_be_hides_no_other(flows, crontab, tree, setting
             assert answer.code == 0
             assert "odd" in answer.out
         if command != ["show", "odd"]:
-            assert "broken" in answer.out + answer.err
+            assert "invalid task file" in answer.out + answer.err

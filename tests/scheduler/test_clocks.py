@@ -26,7 +26,7 @@ import pytest
 
 from scflows.cron.crontab.line import line
 from scflows.cron.crontab.tabfile import Tabfile
-from scflows.cron.schedule.schedule import Schedule
+from scflows.cron.schedule.schedule import OVERDUE, Schedule
 from scflows.cron.task import Task, TaskStore
 from scflows.history.contract import Query
 from scflows.history.store import open_store
@@ -34,7 +34,6 @@ from scflows.notifications.problems import late
 from scflows.scheduler.cron_entry import run_task_from_cron
 from scflows.scheduler.loop import Scheduler
 from scflows.scheduler.missed.detection import record_missed
-from scflows.scheduler.missed.watermark import GRACE
 from scflows.settings import Settings
 
 #: Where a user's own PATH may not lead: cron is in a folder for the administrator.
@@ -181,7 +180,7 @@ def test_what_cron_starts_is_one_run_per_slot(name, put, settings, system_zone) 
                 clock.time = minute + 1.2
                 run_task_from_cron(task, now=clock.now, wait=clock.wait)
     last = recorded["starts"][-1][0]
-    record_missed(store, settings, last + 59 + GRACE, at_once=True)
+    record_missed(store, settings, last + 59 + OVERDUE, at_once=True)
     for task, given in window.tasks.items():
         spans = shown(window, task, recorded["starts"])
         wanted = {slot for a, b in spans for slot in due(given, window.zone, a - 1, b + 59)}

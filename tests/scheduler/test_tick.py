@@ -301,7 +301,7 @@ def test_a_look_that_finds_another_at_work_leaves_its_minute_to_that(flows: Flow
     assert history(settings, task="often") == []
     refused = flows("cron", "run")
     assert refused.code == 6
-    assert "one line" in refused.err
+    assert "line for all tasks" in refused.err
     lock.release()
 
 
