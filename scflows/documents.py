@@ -55,8 +55,7 @@ def parse_yaml(text: str, where: str) -> Any:
     """
     import yaml
 
-    # If PyYAML was built without libyaml, the slow loader does the same.
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    loader = yaml_loader()
     try:
         _measure(text, loader, where)
         documents = list(yaml.load_all(text, Loader=loader))
@@ -69,6 +68,49 @@ def parse_yaml(text: str, where: str) -> Any:
         # `2024-13-45` looks like a date but is not; a list as a key is a TypeError.
         raise StepError(f"{where}: YAML: invalid value: {error}") from None
     return documents if len(documents) > 1 else documents[0] if documents else None
+
+
+_loader: Any = None
+
+
+def yaml_loader() -> Any:
+    """Return PyYAML's safe loader; here a number that cannot be held exactly is an error, and such a time is text."""
+    global _loader
+    if _loader is None:
+        _loader = _exact_loader()
+    return _loader
+
+
+def _exact_loader() -> Any:
+    import yaml
+
+    # If PyYAML was built without libyaml, the slow loader does the same.
+    usual: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+    class Exact(usual):  # type: ignore[misc]
+        def construct_float(self, node: Any) -> Any:
+            text = node.value.replace("_", "").lower()
+            # Base 60 as in 1:30.5, .inf and .nan; and what is refused as infinite.
+            if ":" in text or "n" in text or float(text) in (float("inf"), float("-inf")):
+                return self.construct_yaml_float(node)
+            try:
+                return parse_finite(text)
+            except NumberError as error:
+                raise yaml.constructor.ConstructorError(None, None, str(error), node.start_mark) from None
+
+        def construct_time(self, node: Any) -> Any:
+            time = self.construct_yaml_timestamp(node)
+            fraction = node.value.partition(".")[2]
+            digits = fraction[: len(fraction) - len(fraction.lstrip("0123456789"))]
+            if not digits[6:].strip("0"):
+                return time
+            # More digits than a datetime holds.
+            text = time.replace(microsecond=0).isoformat()
+            return f"{text[:19]}.{digits}{text[19:]}"
+
+    Exact.add_constructor("tag:yaml.org,2002:float", Exact.construct_float)
+    Exact.add_constructor("tag:yaml.org,2002:timestamp", Exact.construct_time)
+    return Exact
 
 
 def yaml_text(value: Any) -> str:

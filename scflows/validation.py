@@ -261,7 +261,6 @@ def _syntax(error: Any, path: str) -> Mistake:
 
 
 def _loader() -> Any:
-    import yaml
+    from scflows.documents import yaml_loader
 
-    # If PyYAML was built without libyaml, the slow loader does the same.
-    return getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    return yaml_loader()

@@ -10,6 +10,7 @@ from scflows.execution.attempt import StepClasses
 from scflows.execution.flow_runner import FlowRunner
 from scflows.expressions import Expressions
 from scflows.flows.model import Flow
+from scflows.history.run import FAILED
 from scflows.steps import ChildResult, Context
 from scflows.steps.cancellation import CancelScope, StepInterrupted
 
@@ -88,7 +89,13 @@ class FlowSession:
             **{name: ctx.data[name] for name in INHERITED if name in ctx.data},
         }
         if flow.params:
-            data["params"] = _params(flow, payload)
+            try:
+                data["params"] = _params(flow, payload)
+            except StepError as error:
+                if loop_index is None:
+                    raise
+                # One unfit item of a loop must not stop the others.
+                return _refused(str(error), data, flow.path, loop_index)
         log = ctx.log.branch()
         log.add_prefix(flow.name if loop_index is None else f"{flow.name} {loop_index}")
         child = Context(self._settings, data, self.expressions(flow), log, flow.file, ctx.dry_run, scope.remaining)
@@ -108,6 +115,13 @@ class FlowSession:
         return ChildResult(
             outcome.status, outcome.message, data, _with_origin(data["__errors__"], flow.path, loop_index)
         )
+
+
+def _refused(message: str, data: dict[str, Any], path: str, loop_index: int) -> ChildResult:
+    """Return the result of an item for which the flow cannot run."""
+    data["__errors__"].append({"step": "", "error": {"message": message}})
+    data["__status__"] = {"type": FAILED, "message": message}
+    return ChildResult(FAILED, message, data, _with_origin(data["__errors__"], path, loop_index))
 
 
 def _params(flow: Flow, payload: Any) -> dict[str, Any]:

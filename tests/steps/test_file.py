@@ -247,3 +247,34 @@ def test_a_broken_yaml_file_is_not_added_to(perform, data_folder):
 def test_json_of_one_value_is_not_read_as_lines():
     with pytest.raises(StepError, match="unexpected text"):
         parse_json("1\n2", "it")
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "value"),
+    [
+        ("json", "[18446744073709551617, 0.30000000000000004]", [18446744073709551617, 0.1 + 0.2]),
+        ("json", "0.1000000000000000055511151231257827", 0.1),
+        ("json", '[1,\n {"pi": 3.14159265358979323846}]', "line 2, column 9"),
+        ("json", "1e-400", "line 1, column 1"),
+        ("yaml", "[18446744073709551617, 0.30000000000000004, 1_000.5]", [18446744073709551617, 0.1 + 0.2, 1000.5]),
+        ("yaml", "a: 1\npi: 3.14159265358979323846", "line 2, column 5"),
+        ("yaml", "2026-03-05T10:20:30.123456789Z", "2026-03-05T10:20:30.123456789+00:00"),
+        ("yaml", "2026-03-05 10:20:30.1234567", "2026-03-05T10:20:30.1234567"),
+        ("yaml", "2026-03-05T10:20:30.120000000Z", "2026-03-05T10:20:30.120000+00:00"),
+    ],
+)  # fmt: skip
+def test_a_number_or_time_is_exact_or_refused(run_flow, data_folder, kind, content, value):
+    (data_folder / "f").write_text(content)
+    run = run_flow(f"steps: [{{name: s, type: file, file: {{path: f, type: {kind}}}}}]")
+    if isinstance(value, str) and value.startswith("line"):
+        assert run.status == "failed"
+        assert value in run.message
+    else:
+        assert run.result["s"] == value
+
+
+def test_a_flow_file_with_a_number_that_cannot_be_held_is_refused(run_flow):
+    run = run_flow("steps:\n  - name: s\n    type: set_fact\n    set_fact: {value: 0.1234567890123456789}\n")
+    assert (run.status, run.result) == ("failed", {})
+    assert ":4:" in run.message
+    assert "0.1234567890123456789 has more digits than a number can hold" in run.message

@@ -279,3 +279,36 @@ def test_a_step_limit_ends_a_loop_with_its_programs(run_flow, child):
     assert run.status == "success", run.message
     assert run.errors[-1]["error"]["message"] == "took longer than 0.5 s"
     assert run.result["after"] == ""
+
+
+@pytest.mark.parametrize("on_item_error", ["continue", "fail", "stop"])
+def test_an_item_that_is_refused_is_one_that_failed(run_flow, child, on_item_error):
+    child("""
+params: {n: {type: integer, min: 0, required: true}}
+steps:
+  - {name: out, type: jq, jq: {expression: ".params.n * 2"}}
+""")
+    run = run_flow(
+        f"""
+        steps:
+          - {{name: rows, type: set_fact, set_fact: {{value: [{{n: 1}}, {{n: few}}, {{n: -1}}, {{}}, 5, {{n: 7}}]}}}}
+          - {{name: loop, type: flow_loop, flow_loop: {{path: child.yml, data_key: rows, max_parallel: 1,
+             on_item_error: {on_item_error}}}}}
+        """
+    )
+    places = [each.get("loop_index") for each in run.errors]
+    if on_item_error == "continue":
+        assert run.status == "success", run.message
+        assert [each.get("out") for each in run.result["loop"]] == [2, None, None, None, None, 14]
+        status = run.result["loop"][1]["__status__"]
+        assert (status["type"], "'few'" in status["message"]) == ("failed", True)
+        assert run.result["loop"][3]["__input__"] == {}
+        assert places == [2, 3, 4, 5]
+        assert run.errors[0]["error"]["message"] == status["message"]
+    else:
+        assert run.status == "failed"
+        # With `stop`, one more item may have been handed to the thread.
+        assert places == [2, 3, 4, 5, None] if on_item_error == "fail" else places in ([2, None], [2, 3, None])
+    run = run_flow("steps: [{name: one, type: flow, flow: {path: child.yml}}]")
+    assert run.status == "failed"
+    assert "needs a value" in run.message or "'n'" in run.message

@@ -481,3 +481,141 @@ def test_each_mode_asks_for_what_it_needs(mistakes, mode):
 )
 def test_options_that_cannot_be_are_mistakes(mistakes, options, told):
     assert [found.startswith(told) for found in mistakes("table", options)] == [True]
+
+
+LARGE = 2**64 + 1
+TEXTS = [
+    "one\rtwo", "a\r\nb\n", "\r", '"', ',;\t"', "\ufeffmark", " blanks ", "=1+1", "_x000D_", "_x005F_x0041_",
+    "\u2028\x85", "Àéø😀", "1e5", "#N/A", "true", "\x7f",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", ["t.csv", "t.tsv", "t.jsonl", "t.parquet", "t.xlsx"])
+def test_a_text_comes_back_as_it_was(table, path):
+    rows = [{"id": str(number), "text\r" if path != "t.xlsx" else "text": text} for number, text in enumerate(TEXTS)]
+    table("write", rows, path=path)
+    assert table("read", path=path) == rows
+    table("append", rows[:2], path=path)
+    assert table("read", path=path) == rows + rows[:2]
+
+
+@pytest.mark.parametrize("path", ["t.csv", "t.tsv"])
+def test_unique_sees_texts_with_carriage_returns(table, path):
+    rows = [{"note": "a\rb", "n": 1}, {"note": "\r", "n": 2}]
+    for added in (2, 0):
+        assert table("append", rows, path=path, unique=["note"]) == {"rows": added, "skipped": 2 - added}
+
+
+def test_lines_may_end_with_a_carriage_return_alone(table, data_folder):
+    (data_folder / "old.csv").write_bytes(b'a,b\r1,2\r3,"4\r5"\r')
+    assert table("read", path="old.csv") == [{"a": "1", "b": "2"}, {"a": "3", "b": "4\r5"}]
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "rows"),
+    [
+        ("a;b\n1,5;2\n", {}, [{"a": "1,5", "b": "2"}]),
+        ("a\tb\n1;5\t2\n", {}, [{"a": "1;5", "b": "2"}]),
+        ('"a,x";b\n1;2\n', {}, [{"a,x": "1", "b": "2"}]),
+        ('"a;x",b\n1,2\n', {}, [{"a;x": "1", "b": "2"}]),
+        ("a;x,b\n1,2\n", {}, [{"a;x": "1", "b": "2"}]),
+        ("a\n1;2\n", {}, [{"a": "1;2"}]),
+        ("a;x,b\n1,5;2\n", {"delimiter": ";"}, [{"a": "1,5", "x,b": "2"}]),
+        ("a|b\n1|2\n", {"delimiter": "|"}, [{"a": "1", "b": "2"}]),
+        ("a;b\n1;2\n", {"delimiter": ","}, [{"a;b": "1;2"}]),
+    ],
+)
+def test_the_delimiter_is_that_of_the_header_or_the_given_one(table, data_folder, content, options, rows):
+    (data_folder / "t.csv").write_text(content)
+    assert table("read", path="t.csv", **options) == rows
+    table("append", rows, path="t.csv", **options)
+    assert table("read", path="t.csv", **options) == rows * 2
+
+
+def test_a_delimiter_is_written_as_given(table, data_folder):
+    table("write", [{"a": "1,5", "b": "x;y"}], path="t.csv", delimiter=";")
+    assert (data_folder / "t.csv").read_text() == 'a;b\n1,5;"x;y"\n'
+
+
+NUMBERS = [0.1 + 0.2, 1e300, -5e-324, 1e16, 9007199254740993, -LARGE, 123456.789, 1.0, 0]
+
+
+@pytest.mark.parametrize("path", ["t.csv", "t.jsonl", "t.parquet", "t.xlsx"])
+@pytest.mark.parametrize("value", NUMBERS)
+@pytest.mark.parametrize("mode", ["write", "append"])
+def test_a_number_comes_back_as_it_was_or_is_refused(table, path, value, mode):
+    rows = [{"n": 7.5}, {"n": value}] if mode == "write" else [{"n": value}]
+    if mode == "append":
+        table("write", [{"n": 7.5}], path=path)
+    if isinstance(value, int) and value and path in ("t.xlsx", "t.parquet"):
+        with pytest.raises(StepError, match="column 'n'"):
+            table(mode, rows, path=path)
+        return
+    table(mode, rows, path=path)
+    assert table("read", path=path, columns={"n": "number"})[-1] == {"n": value}
+
+
+def test_a_workbook_keeps_the_digits_of_what_it_holds_when_rows_are_added(table):
+    table("write", [{"n": 0.1 + 0.2}], path="t.xlsx")
+    table("append", [{"n": 1}], path="t.xlsx")
+    assert table("read", path="t.xlsx") == [{"n": 0.30000000000000004}, {"n": 1}]
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "value"),
+    [
+        ("12345678901234567.0", "integer", 12345678901234567),
+        ("1e30", "integer", 10**30),
+        ("18446744073709551617", "integer", LARGE),
+        ("18446744073709551617", "number", LARGE),
+        ("0.1000000000000000055511151231257827", "number", 0.1),
+        ("1.50", "number", 1.5),
+        ("0.1234567890123456789", "number", None),
+        ("1e-400", "number", None),
+        ("1e400", "number", None),
+        ("12345678901234567.5", "integer", None),
+        ("nan", "number", None),
+        ("1e9999999", "integer", None),
+    ],
+)
+def test_a_column_of_numbers_is_exact(table, text, kind, value):
+    if value is None:
+        with pytest.raises(StepError, match=r"row 1, column 'n': .*(more digits|too large|not a valid)"):
+            table("filter", [{"n": text}], columns={"n": kind})
+    else:
+        assert repr(table("filter", [{"n": text}], columns={"n": kind})) == repr([{"n": value}])
+
+
+def test_earliest_and_latest_are_those_of_the_instants(table):
+    rows = [{"t": text} for text in ("2026-10-25T02:30:00+02:00", "2026-10-25T02:10:00+01:00", "2026-10-25T00:45:00Z")]
+    found = table("group", rows, by=[], values={"first": "min:t", "last": "max:t"})
+    assert found == [{"first": rows[0]["t"], "last": rows[1]["t"]}]
+    with pytest.raises(StepError, match="times with and without an offset"):
+        table("group", [*rows, {"t": "2026-10-25T00:45:00"}], by=[], values={"last": "max:t"})
+
+
+@pytest.mark.parametrize("function", ["sum", "mean", "std"])
+def test_a_group_does_not_round_integers(table, function):
+    rows = [{"n": 9007199254740993}, {"n": 0.5}, {"n": 2}]
+    with pytest.raises(StepError, match=f"column 'n': {function} would round 9007199254740993"):
+        table("group", rows, by=[], values={"v": f"{function}:n"})
+    assert table("group", rows[:1] * 3, by=[], values={"v": "sum:n"}) == [{"v": 3 * 9007199254740993}]
+
+
+@pytest.mark.parametrize("size", ["A1", "A1:B2", "B2:C3", "A1:XFD1048576"])
+def test_a_workbook_is_read_whole_whatever_size_its_sheet_states(table, data_folder, size):
+    import re
+    import zipfile
+
+    rows = [{"id": number, "name": "n", "v": number / 2} for number in range(1, 5)]
+    table("write", rows, path="t.xlsx")
+    with zipfile.ZipFile(data_folder / "t.xlsx") as book, zipfile.ZipFile(data_folder / "u.xlsx", "w") as other:
+        for name in book.namelist():
+            content = book.read(name)
+            if name.endswith("sheet1.xml"):
+                content = re.sub(rb"<dimension [^>]*/>", b"", content)
+                content = content.replace(b"<sheetData>", b'<dimension ref="%s"/><sheetData>' % size.encode())
+            other.writestr(name, content)
+    assert table("read", path="u.xlsx") == rows
+    table("append", rows[:1], path="u.xlsx")
+    assert table("read", path="u.xlsx") == rows + rows[:1]

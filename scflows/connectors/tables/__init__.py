@@ -77,12 +77,12 @@ def format_name(path: str, named: str | None = None) -> str:
         ) from None
 
 
-def find_format(name: str) -> Format:
-    """Return the format of a name in FORMATS."""
+def find_format(name: str, delimiter: str | None = None) -> Format:
+    """Return the format of a name in FORMATS; `delimiter` is that of a CSV or TSV file, if it is known."""
     if name in ("csv", "tsv"):
         from scflows.connectors.tables.delimited import Delimited
 
-        return Delimited("," if name == "csv" else "\t")
+        return Delimited(delimiter or ("\t" if name == "tsv" else None))
     if name == "jsonl":
         from scflows.connectors.tables.json_lines import JsonLines
 

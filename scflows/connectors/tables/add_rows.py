@@ -15,7 +15,15 @@ if TYPE_CHECKING:
     from scflows.connectors.tables.column import Columns
 
 
-def add_rows(path: str, shown: str, format: str, columns: Columns, rows: list[Row], unique: Sequence[str] = ()) -> int:
+def add_rows(
+    path: str,
+    shown: str,
+    format: str,
+    columns: Columns,
+    rows: list[Row],
+    unique: Sequence[str] = (),
+    delimiter: str | None = None,
+) -> int:
     """Append rows and return how many were added.
 
     With `unique`, a row is skipped if the file or an earlier row has the same values in those columns. The file is
@@ -25,7 +33,7 @@ def add_rows(path: str, shown: str, format: str, columns: Columns, rows: list[Ro
         return 0
     names = columns.header(names_of(rows))
     _check_key(unique, names, "the rows have")
-    handler = find_format(format)
+    handler = find_format(format, delimiter)
     with FileAppender(path) as file:
         known: list[str] | None = None
         keys: set[tuple[str, ...]] = set()

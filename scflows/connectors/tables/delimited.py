@@ -19,20 +19,29 @@ if TYPE_CHECKING:
 
 #: The longest cell. The csv module's own limit of 128 KiB is too short for long texts and JSON values.
 CELL_CHARACTERS = 16 * 1024 * 1024
+#: How much of a file is searched for the delimiter.
+HEADER_CHARACTERS = 64 * 1024
+DELIMITERS = (",", ";", "\t")
 
 
 class Delimited(Format):
-    """The CSV and TSV formats: cells are unchanged text, null is an empty cell."""
+    """The CSV and TSV formats: cells are unchanged text, null is an empty cell.
+
+    Without a `delimiter`, a file that exists is read with the one that its header has; otherwise it is a comma.
+    """
 
     grows = True
 
-    def __init__(self, delimiter: str) -> None:
+    def __init__(self, delimiter: str | None) -> None:
         self.delimiter = delimiter
 
     @contextmanager
     def open(self, path: str, shown: str) -> Iterator[OpenTable]:
         csv.field_size_limit(CELL_CHARACTERS)
         with open(path, encoding="utf-8-sig", newline="") as file:
+            if self.delimiter is None:
+                self.delimiter = _delimiter_of(file.read(HEADER_CHARACTERS))
+                file.seek(0)
             # `strict`: an unclosed quote is an error, instead of putting the rest of the file into one cell.
             lines = _rows(csv.reader(file, delimiter=self.delimiter, strict=True), shown)
             number, names = next(lines, (0, []))
@@ -51,11 +60,30 @@ class Delimited(Format):
         import io
 
         text = io.StringIO()
-        writer = csv.writer(text, delimiter=self.delimiter, lineterminator="\n")
+        writer = csv.writer(text, delimiter=self.delimiter or ",", lineterminator="\n")
+        # Python before 3.11.9 does not quote a carriage return, and a leading byte order mark needs quotes to be text.
+        careful = csv.writer(text, delimiter=self.delimiter or ",", lineterminator="\n", quoting=csv.QUOTE_ALL)
         if header:
-            writer.writerow(names)
-        writer.writerows([cell_text(row.get(name)) for name in names] for row in rows)
+            begins_with_mark = bool(names) and names[0].startswith("\ufeff")
+            (careful if begins_with_mark or any("\r" in name for name in names) else writer).writerow(names)
+        for row in rows:
+            cells = [cell_text(row.get(name)) for name in names]
+            (careful if any("\r" in cell for cell in cells) else writer).writerow(cells)
         return text.getvalue()
+
+
+def _delimiter_of(text: str) -> str:
+    """Return the first of DELIMITERS that the header has outside of quotes; a comma if it has none."""
+    found = set()
+    is_quoted = False
+    for letter in text.lstrip("\r\n"):
+        if letter == '"':
+            is_quoted = not is_quoted
+        elif not is_quoted:
+            if letter in "\r\n":
+                break
+            found.add(letter)
+    return next((each for each in DELIMITERS if each in found), ",")
 
 
 def cell_text(value: Any) -> str:

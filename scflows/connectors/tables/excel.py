@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from contextlib import contextmanager
 
 from scflows.connectors.tables import Format, OpenTable, check_names, import_optional
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 #: The longest text of a cell; openpyxl silently truncates longer ones.
 CELL_CHARACTERS = 32767
+#: How a text in a workbook writes a character that XML would change.
+ESCAPED = re.compile("_x([0-9A-Fa-f]{4})_")
 
 
 class Excel(Format):
@@ -43,6 +46,10 @@ class Excel(Format):
 
     def content(self, names: Sequence[str], rows: Sequence[Row], kinds: Mapping[str, str]) -> bytes:
         openpyxl = import_optional("openpyxl", "excel")
+        if "" in names:
+            raise StepError("Excel needs a name for each column; one is empty")
+        for row in rows:
+            _check_row(names, row)
         book = openpyxl.Workbook(write_only=True)
         sheet = book.create_sheet()
         lines = [[_cell(sheet, name, name, None) for name in names]]
@@ -54,8 +61,10 @@ class Excel(Format):
 
     def extended(self, old: bytes, names: Sequence[str], rows: Sequence[Row]) -> bytes:
         book = _load(io.BytesIO(old), "the file", read_only=False)
+        _keep_digits(book)
         sheet = book.worksheets[0]
         for row in rows:
+            _check_row(names, row)
             sheet.append([_cell(sheet, name, row.get(name), None) for name in names])
         return _bytes(book)
 
@@ -93,7 +102,14 @@ def _trimmed(cells: Sequence[Any]) -> Sequence[Any]:
 def _json(value: Any) -> Any:
     if hasattr(value, "isoformat"):
         return value.isoformat()
-    return value if value is None or isinstance(value, str | bool | int | float) else str(value)
+    if isinstance(value, str):
+        return ESCAPED.sub(lambda found: chr(int(found[1], 16)), value) if "_x" in value else value
+    return value if value is None or isinstance(value, bool | int | float) else str(value)
+
+
+def _check_row(names: Sequence[str], row: Row) -> None:
+    if all(row.get(name) in (None, "") for name in names):
+        raise StepError("a row has no value at all; in Excel that is no row")
 
 
 def _cell(sheet: Any, name: str, value: Any, kind: str | None) -> Any:
@@ -101,22 +117,71 @@ def _cell(sheet: Any, name: str, value: Any, kind: str | None) -> Any:
         from datetime import date, datetime
 
         moment = date.fromisoformat(value) if kind == "date" else datetime.fromisoformat(value)
-        # Excel has no time zones, so a time with a zone stays text.
-        if getattr(moment, "tzinfo", None) is None:
+        # Excel has no time zones, no microseconds and nothing before 1900. Such a time stays text.
+        if getattr(moment, "tzinfo", None) is None and _is_held(moment):
             return moment
-    if value is None or isinstance(value, bool | int | float):
+    if value is None or isinstance(value, bool):
         return value
-    text = cell_text(value)
+    openpyxl = import_optional("openpyxl", "excel")
+    if isinstance(value, int | float):
+        return _number(openpyxl, sheet, name, value)
+    text = _escaped(cell_text(value))
     if len(text) > CELL_CHARACTERS:
         raise StepError(f"column {name!r}: the text has {len(text)} characters; a cell can hold {CELL_CHARACTERS}")
-    openpyxl = import_optional("openpyxl", "excel")
     try:
         cell = openpyxl.cell.WriteOnlyCell(sheet, text)
     except openpyxl.utils.exceptions.IllegalCharacterError:
         raise StepError(f"column {name!r}: Excel does not support control characters") from None
+    if "\ufffe" in text or "\uffff" in text:
+        raise StepError(f"column {name!r}: Excel does not support the characters U+FFFE and U+FFFF")
     # Otherwise a text that begins with `=` would become a formula.
     cell.data_type = "s"
     return cell
+
+
+def _number(openpyxl: Any, sheet: Any, name: str, value: float) -> Any:
+    if isinstance(value, int):
+        try:
+            is_exact = int(float(value)) == value
+        except OverflowError:
+            is_exact = False
+        if not is_exact:
+            advice = f"write it as text (columns: {{{name}: text}})"
+            raise StepError(f"column {name!r}: Excel would round {str(value)[:60]}; {advice}")
+    # The library writes 16 digits, which do not say every number.
+    if float(f"{value:.16g}") == value:
+        return value
+    cell = openpyxl.cell.WriteOnlyCell(sheet, value)
+    cell._value = repr(value)
+    return cell
+
+
+def _keep_digits(book: Any) -> None:
+    """Have a book that is written back keep all digits of its numbers."""
+    for sheet in book.worksheets:
+        for row in sheet.iter_rows():
+            for cell in row:
+                value = cell.value
+                if type(value) in (int, float) and float(f"{value:.16g}") != value:
+                    cell._value = repr(value)
+
+
+def _is_held(moment: Any) -> bool:
+    from datetime import datetime
+
+    excel_dates = import_optional("openpyxl.utils.datetime", "excel")
+    try:
+        back = excel_dates.from_excel(excel_dates.to_excel(moment))
+    except (ValueError, OverflowError):
+        return False
+    return bool(back == (moment if isinstance(moment, datetime) else datetime.combine(moment, datetime.min.time())))
+
+
+def _escaped(text: str) -> str:
+    """Return a text in which what XML would change, and what looks like an escape, is escaped as in Excel itself."""
+    if "_x" in text:
+        text = re.sub("_(?=x[0-9A-Fa-f]{4}_)", "_x005F_", text)
+    return text.replace("\r", "_x000D_")
 
 
 def _bytes(book: Any) -> bytes:

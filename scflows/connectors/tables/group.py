@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from scflows.comparison import MIXED, sort_keys
 from scflows.errors import StepError
 
 TYPE_CHECKING = False
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from scflows.connectors.tables import Row
+
+#: Integers up to this are exact as a float.
+MOST_EXACT = 2**53
 
 
 @dataclass(frozen=True)
@@ -82,9 +86,14 @@ def _aggregate(rows: Sequence[Row], members: list[int], aggregate: Aggregate, sh
             if cell is not None and not isinstance(cell, int | float):
                 problem = f"{cell!r} is not a number; give the column a type (columns: {{{column}: number}})"
                 raise StepError(f"{shown}: row {index + 1}, column {column!r}: {problem}")
+        _refuse_rounding(values, aggregate.function, shown, column)
     try:
+        if aggregate.function in ("min", "max"):
+            values = _by_moment(values, aggregate.function)
         result = FUNCTIONS[aggregate.function](values)
-    except TypeError:
+    except TypeError as error:
+        if str(error) == MIXED:
+            raise StepError(f"{shown}: column {column!r}: {MIXED}") from None
         problem = f"{aggregate.function} does not support a mix of texts and numbers"
         raise StepError(f"{shown}: column {column!r}: {problem}") from None
     except OverflowError:
@@ -92,6 +101,24 @@ def _aggregate(rows: Sequence[Row], members: list[int], aggregate: Aggregate, sh
     if isinstance(result, float) and result - result != 0:
         raise StepError(f"{shown}: column {column!r}: its {aggregate.function} is too large")
     return result
+
+
+def _by_moment(values: list[Any], function: str) -> list[Any]:
+    """Return only the first of the earliest or latest if all are date and time, otherwise the values."""
+    keys = sort_keys(values)
+    if keys is values or not values:
+        return values
+    choose = min if function == "min" else max
+    return [values[choose(range(len(values)), key=keys.__getitem__)]]
+
+
+def _refuse_rounding(values: list[Any], function: str, shown: str, column: str) -> None:
+    """Raise StepError for integers that a function over floats would round."""
+    if function == "sum" and all(isinstance(each, int) for each in values):
+        return
+    for each in values:
+        if isinstance(each, int) and abs(each) > MOST_EXACT:
+            raise StepError(f"{shown}: column {column!r}: {function} would round {str(each)[:60]}")
 
 
 def _sum(values: list[Any]) -> Any:

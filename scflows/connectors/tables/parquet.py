@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 
 from scflows.connectors.tables import Format, OpenTable, check_names, import_optional
+from scflows.documents import NumberError, parse_finite
 from scflows.errors import StepError
 
 TYPE_CHECKING = False
@@ -40,11 +41,16 @@ class Parquet(Format):
             values = [row.get(name) for row in rows]
             kind = kinds.get(name)
             try:
-                columns[name] = arrow.array(_native(values, kind), type=_type(arrow, kind, values))
+                given = _native(values, kind)
+                columns[name] = arrow.array(given, type=_type(arrow, kind, values))
             except (ValueError, TypeError, OverflowError) as error:
                 reason = f"column {name!r}: its values have no common type: {_line(error)}"
                 raise StepError(reason) from error
-        return _bytes(arrow.table(columns))
+            _check_exact(given, columns[name], name)
+        try:
+            return _bytes(arrow.table(columns))
+        except arrow.ArrowException as error:
+            raise StepError(f"Parquet cannot hold these rows: {_line(error)}") from error
 
     def extended(self, old: bytes, names: Sequence[str], rows: Sequence[Row]) -> bytes:
         arrow = import_optional("pyarrow", "parquet")
@@ -56,10 +62,12 @@ class Parquet(Format):
             kind = "datetime" if arrow.types.is_timestamp(field.type) else "text"
             kind = "date" if arrow.types.is_date(field.type) else kind
             try:
-                columns.append(arrow.array(_native(values, kind), type=field.type))
+                given = _native(values, kind)
+                columns.append(arrow.array(given, type=field.type))
             except (ValueError, TypeError, OverflowError) as error:
                 reason = f"column {field.name!r} is {field.type}: {_line(error)}"
                 raise StepError(reason) from error
+            _check_exact(given, columns[-1], field.name)
         added = arrow.Table.from_arrays(columns, schema=before.schema)
         return _bytes(arrow.concat_tables([before, added]))
 
@@ -71,6 +79,8 @@ def _rows(found: Any, shown: str) -> Iterator[tuple[int, Row]]:
             for row in batch.to_pylist():
                 number += 1
                 yield number, {name: _json(value) for name, value in row.items()}
+    except NumberError as error:
+        raise StepError(f"{shown}: row {number}: {error}") from None
     except ValueError as error:
         raise StepError(f"{shown}: damaged after row {number}: {_line(error)}") from error
 
@@ -88,10 +98,9 @@ def _json(value: Any) -> Any:
         return value.decode("utf-8", "backslashreplace")
     if hasattr(value, "isoformat"):
         return value.isoformat()
-    number = float(value) if hasattr(value, "as_tuple") else None
-    if number is None:
+    if not hasattr(value, "as_tuple"):
         return str(value)
-    return int(value) if value == int(value) else number
+    return int(value) if value == int(value) else parse_finite(str(value))
 
 
 def _native(values: list[Any], kind: str | None) -> list[Any]:
@@ -115,6 +124,13 @@ def _type(arrow: Any, kind: str | None, values: list[Any]) -> Any:
         "boolean": arrow.bool_,
         "date": arrow.date32,
     }.get(kind or "", lambda: None)()
+
+
+def _check_exact(values: list[Any], array: Any, name: str) -> None:
+    """Raise StepError if an array does not hold exactly these values."""
+    for number, (value, held) in enumerate(zip(values, array.to_pylist(), strict=True), 1):
+        if value != held:
+            raise StepError(f"column {name!r}: row {number}: {str(value)[:80]} would become {str(held)[:80]}")
 
 
 def _bytes(table: Any) -> bytes:

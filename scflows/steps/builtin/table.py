@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 #: The options of each mode; the required ones come before the bar.
 USED = {
-    "read": ("path", "|", "format", "columns", "limit", "missing"),
-    "write": ("path", "data_key", "|", "format", "columns"),
-    "append": ("path", "data_key", "|", "format", "columns", "unique"),
+    "read": ("path", "|", "format", "delimiter", "columns", "limit", "missing"),
+    "write": ("path", "data_key", "|", "format", "delimiter", "columns"),
+    "append": ("path", "data_key", "|", "format", "delimiter", "columns", "unique"),
     "group": ("data_key", "by", "values", "|", "columns"),
     "filter": ("data_key", "|", "where", "columns", "limit"),
 }
@@ -55,6 +55,7 @@ class TableStep(Step):
     format: str | None = option(
         None, choices=("csv", "tsv", "jsonl", "parquet", "excel"), help="if the file extension does not tell"
     )
+    delimiter: str | None = option(None, help="between the cells of a CSV file; default: as in its header, or a comma")
     data_key: str | None = option(None, help="the key of the list of mappings")
     columns: dict[str, Any] | list[Any] | None = option(
         None,
@@ -81,6 +82,8 @@ class TableStep(Step):
             if name != "mode" and name not in used:
                 yield name, f"option {name!r} has no effect in mode {mode!r}"
         yield from _check_path(options)
+        if len(options.get("delimiter") or ",") != 1 or options.get("delimiter") in ('"', "\n", "\r"):
+            yield "delimiter", "'delimiter' must be one character, for example ';' or \"\\t\""
         yield from _check_columns(options)
         yield from _check_values(options)
         yield from _check_where(options)
@@ -124,7 +127,7 @@ class TableStep(Step):
         from scflows.connectors.tables import find_format, format_name
 
         assert self.path is not None
-        handler = find_format(format_name(self.path, self.format))
+        handler = find_format(format_name(self.path, self.format), self.delimiter)
         path = ctx.readable(self.path)
         try:
             # A file that another run has just created is empty until its first rows are written.
@@ -159,11 +162,11 @@ class TableStep(Step):
         if self.mode == "append":
             from scflows.connectors.tables.add_rows import add_rows
 
-            added = add_rows(path, self.path, format, columns, rows, self.unique or ())
+            added = add_rows(path, self.path, format, columns, rows, self.unique or (), self.delimiter)
             return {"rows": added, "skipped": len(rows) - added}
         from scflows.storage import replace
 
-        replace(path, find_format(format).content(columns.header(names_of(rows)), rows, columns.kinds))
+        replace(path, find_format(format, self.delimiter).content(columns.header(names_of(rows)), rows, columns.kinds))
         return {"rows": len(rows), "skipped": 0}
 
     def _group(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -201,7 +204,9 @@ def _check_path(options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     path = options.get("path")
     if isinstance(path, str) and not is_template(path):
         try:
-            format_name(path, options.get("format"))
+            format = format_name(path, options.get("format"))
+            if options.get("delimiter") is not None and format not in ("csv", "tsv"):
+                yield "delimiter", f"option 'delimiter' has no effect in format {format!r}"
         except StepError as error:
             yield "path", str(error)
 
