@@ -49,6 +49,14 @@ def client(fields: Mapping[str, str]) -> Any:
     return boto3.session.Session().client("s3", config=settings, **options)
 
 
+def errors() -> tuple[type[Exception], ...]:
+    """Return the exceptions that a call of a client may raise."""
+    from boto3.exceptions import Boto3Error
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    return BotoCoreError, ClientError, Boto3Error
+
+
 def reason(error: Exception) -> tuple[str, int | None]:
     """Return why a call failed, in one line, and the HTTP status if there was a response."""
     response: Any = getattr(error, "response", None) or {}

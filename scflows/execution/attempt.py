@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 
-from scflows.errors import ChildFailed, StepError
+from scflows.errors import ChildFailed, ScflowsError, StepError
 from scflows.flows.model import StepSpec
 from scflows.history.run import CANCELLED, SKIPPED, SUCCESS
 from scflows.steps import Exit, Goto, Nothing, json_value, options_of
@@ -123,7 +123,12 @@ def run_step(
             value = step.dry_result()
         else:
             message = step.intention() if ctx.dry_run else ""
-            value = step.run(ctx)
+            try:
+                value = step.run(ctx)
+            except StepError:
+                raise
+            except ScflowsError as error:
+                raise StepError(str(error)) from error
     finally:
         ctx.jq_output = before
     if isinstance(value, Goto | Exit | Nothing):

@@ -169,6 +169,25 @@ class Context:
         """
         return self.secrets.find(name)
 
+    def secret_fields(self, name: str | None) -> dict[str, str]:
+        """Return the fields of a secret, none without a name. Raises StepError as `secret` does."""
+        secret: Any = {} if name is None else self.secret(name)
+        return {field: secret[field] for field in secret}
+
+    def call_timeout(self, longest: float) -> float:
+        """Return the seconds that a call may take: at most `longest`, and until the step is interrupted."""
+        remaining = self.remaining()
+        return longest if remaining is None else max(0.1, min(longest, remaining))
+
+    def special_variables(self) -> dict[str, Any]:
+        """Return the special variables of the data, such as `__input__`."""
+        return {name: value for name, value in self.data.items() if name.startswith("__") and name.endswith("__")}
+
+    def template_names(self, data_key: str) -> dict[str, Any]:
+        """Return the names for a template file: the value of `data_key`, as `data`, its keys, the special variables."""
+        value = self.peek(data_key)
+        return {"data": value, **(value if isinstance(value, dict) else {}), **self.special_variables()}
+
     def masked(self, text: str) -> str:
         """Return a text with its secrets masked. Needed only before cutting it: logs, errors and results are masked."""
         return self.log.mask.text(text)

@@ -169,9 +169,7 @@ class Opener:
 
         def fetch() -> list[dict[str, Any]]:
             # Read every time, because a token in a file or a secret may have changed.
-            access = read_access(self._settings)
-            if access.token:
-                self._secrets.remember(access.token)
+            access = read_access(self._settings, self._secrets.remember)
             authorization = ("Authorization", f"Bearer {access.token}") if access.token else None
             request = self._request(access.api_url + DEVICES, {}, authorization)
             rows = from_rest(request, {"by": "link"}, given.get("row", PLATFORM_ROW), self._expressions)()

@@ -8,6 +8,8 @@ from scflows.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from scflows.settings import Settings
 
 API_URL = "https://api.smartcitizen.me/v0/"
@@ -54,8 +56,11 @@ class Access:
             return False
 
 
-def read_access(settings: Settings) -> Access:
-    """What the settings say. Raises UsageError, and StepError for a secret that cannot be read."""
+def read_access(settings: Settings, remember: Callable[[str], object] = lambda token: None) -> Access:
+    """Return the access that the settings describe; `remember` is called with the token, to mask it.
+
+    Raises UsageError, and StepError for a secret that cannot be read.
+    """
     given = settings.environment
     retry = given.get("SC_RETRY_SECONDS") or str(RETRY_SECONDS)
     try:
@@ -64,11 +69,14 @@ def read_access(settings: Settings) -> Access:
         seconds = -1
     if not 0 <= seconds < 1e6:
         raise UsageError(f"SC_RETRY_SECONDS {retry!r} is no number of seconds", "such as 90")
+    token = find_token(settings)
+    if token:
+        remember(token)
     hosts = (given.get("SC_ALLOWED_HOSTS") or "").replace(",", " ").split()
     return Access(
         _url(given.get("SC_API_URL") or API_URL, "SC_API_URL"),
         _url(given.get("BASE_POSTPROCESSING_URL") or FILES_URL, "BASE_POSTPROCESSING_URL"),
-        find_token(settings),
+        token,
         frozenset(host.lower() for host in hosts),
         seconds,
     )

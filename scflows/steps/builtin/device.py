@@ -56,7 +56,6 @@ class DeviceStep(Step):
         return f"process device {self.id}"
 
     def run(self, ctx: Context) -> Any:
-        from scflows.errors import ScflowsError
         from scflows.integrations.smartcitizen.access import read_access
         from scflows.integrations.smartcitizen.processing.harness import call
         from scflows.integrations.smartcitizen.processing.outcome import EMPTY_DATA, PROCESSED
@@ -64,14 +63,7 @@ class DeviceStep(Step):
         device, limit, pieces, retries, memory = (
             _number(name, getattr(self, name)) for name in ("id", "limit", "pieces", "retries", "memory")
         )
-        try:
-            access = read_access(ctx.settings)
-        except StepError:
-            raise
-        except ScflowsError as error:
-            raise StepError(str(error)) from error
-        if access.token:
-            ctx.secrets.remember(access.token)
+        access = read_access(ctx.settings, ctx.secrets.remember)
         remaining = ctx.remaining()
         arguments = {
             "device": device,

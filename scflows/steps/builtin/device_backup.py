@@ -81,13 +81,14 @@ class DeviceBackupStep(Step):
         from scflows.integrations.smartcitizen.device import device_number
 
         device = device_number(str(self.id))
-        access = read_access(ctx.settings)
-        for text in (access.token, ctx.settings.environment.get("AWS_SECRET_ACCESS_KEY")):
-            if text:
-                ctx.secrets.remember(text)
-        secret: Any = {} if self.secret is None else ctx.secret(self.secret)
-        fields = {name: secret[name] for name in secret}
-        store = open_store(self.store or "", fields, ctx.settings.environment, ctx.writable)
+        access = read_access(ctx.settings, ctx.secrets.remember)
+        store = open_store(
+            self.store or "",
+            ctx.secret_fields(self.secret),
+            ctx.settings.environment,
+            ctx.writable,
+            ctx.secrets.remember,
+        )
         client = Client(access, lambda text, done, count: ctx.log.info(text), ctx.sleep)
         if self.again:
             return back_up_again(device, client, store, self.again, ctx.log.info), store.location

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from scflows.errors import ScflowsError, StepError
+from scflows.errors import StepError
 from scflows.steps import Context, Step, option
 
 TYPE_CHECKING = False
@@ -45,22 +45,15 @@ class DeviceCheckStep(Step):
         from scflows.integrations.smartcitizen.client import Client
         from scflows.integrations.smartcitizen.device import device_number
 
-        try:
-            limits = read_thresholds(ctx.readable(self.thresholds), self.thresholds)
-            words = str("" if self.id is None else self.id).replace(",", " ").split()
-            numbers = [device_number(word) for word in words] or scheduled_devices(ctx.settings)
-            memory = Memory(ctx.settings.state_path, numbers, not words)
-            if memory.problem:
-                ctx.log.warning(memory.problem)
-            access = read_access(ctx.settings)
-            if access.token:
-                ctx.secrets.remember(access.token)
-            client = Client(access, lambda text, done, count: None if count else ctx.log.info(text), ctx.sleep)
-            found = run_checks(numbers, client, limits, time.time(), memory, self.readings)
-        except StepError:
-            raise
-        except ScflowsError as error:
-            raise StepError(str(error)) from error
+        limits = read_thresholds(ctx.readable(self.thresholds), self.thresholds)
+        words = str("" if self.id is None else self.id).replace(",", " ").split()
+        numbers = [device_number(word) for word in words] or scheduled_devices(ctx.settings)
+        memory = Memory(ctx.settings.state_path, numbers, not words)
+        if memory.problem:
+            ctx.log.warning(memory.problem)
+        access = read_access(ctx.settings, ctx.secrets.remember)
+        client = Client(access, lambda text, done, count: None if count else ctx.log.info(text), ctx.sleep)
+        found = run_checks(numbers, client, limits, time.time(), memory, self.readings)
         if not ctx.dry_run:
             try:
                 memory.write()

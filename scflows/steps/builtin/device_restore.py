@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from scflows.errors import ScflowsError, StepError
+from scflows.errors import StepError
 from scflows.steps import Context, Step, option
 
 TYPE_CHECKING = False
@@ -56,20 +56,18 @@ class DeviceRestoreStep(Step):
         device = device_number(str(self.id))
         path = None if self.path is None else ctx.writable(self.path)
         try:
-            secret: Any = {} if self.secret is None else ctx.secret(self.secret)
-            fields = {name: secret[name] for name in secret}
-            if key := ctx.settings.environment.get("AWS_SECRET_ACCESS_KEY"):
-                ctx.secrets.remember(key)
-            store = open_store(self.store or "", fields, ctx.settings.environment, ctx.writable)
+            store = open_store(
+                self.store or "",
+                ctx.secret_fields(self.secret),
+                ctx.settings.environment,
+                ctx.writable,
+                ctx.secrets.remember,
+            )
             restored = restore(device, self.period, store)
             if path is not None:
                 replace(path, file_content(restored, path))
         except OSError as error:
             raise StepError(f"{self.path}: {error.strerror}") from error
-        except StepError:
-            raise
-        except ScflowsError as error:
-            raise StepError(str(error)) from error
         rows = sum(len(each) for each in restored.readings.values())
         ctx.log.info(f"{self.period} of device {self.id}: {rows} readings, identical to the backup")
         return {

@@ -112,10 +112,7 @@ class EmailStep(Step):
     def _text(self, ctx: Context) -> str:
         if self.template is None:
             return self.body or ""
-        value = ctx.peek(self.data_key)
-        names = {"data": value, **(value if isinstance(value, dict) else {})}
-        names.update({name: each for name, each in ctx.data.items() if name.startswith("__") and name.endswith("__")})
-        return ctx.expressions.render_file(self.template, names)
+        return ctx.expressions.render_file(self.template, ctx.template_names(self.data_key))
 
 
 def _send(message: EmailMessage, sender: str, recipients: list[str], secret: Any, ctx: Context) -> list[str]:
@@ -125,8 +122,7 @@ def _send(message: EmailMessage, sender: str, recipients: list[str], secret: Any
     host, security = str(secret["host"]), _security(secret)
     port = _port(secret, security)
     server_name = f"mail server {host}:{port}"
-    remaining = ctx.remaining()
-    timeout = TIMEOUT if remaining is None else max(0.1, min(TIMEOUT, remaining))
+    timeout = ctx.call_timeout(TIMEOUT)
     try:
         context = _tls(secret) if security != "none" else None
         server = (

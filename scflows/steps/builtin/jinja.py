@@ -30,20 +30,10 @@ class JinjaStep(Step):
         return f"render {self.path}"
 
     def run(self, ctx: Context) -> Any:
-        text = ctx.expressions.render_file(self.path, self._names(ctx))
+        text = ctx.expressions.render_file(self.path, ctx.template_names(self.data_key))
         if self.parse is None:
             return text
         from scflows import documents
 
         parse = documents.parse_json if self.parse == "json" else documents.parse_yaml
         return json_value(parse(text, f"the output of {self.path}"))
-
-    def _names(self, ctx: Context) -> dict[str, Any]:
-        value = ctx.peek(self.data_key)
-        names = {"data": value}
-        if isinstance(value, dict):
-            names.update(value)
-        for name, special in ctx.data.items():
-            if name.startswith("__") and name.endswith("__"):
-                names[name] = special
-        return names

@@ -63,11 +63,8 @@ class RedisStep(Step):
         from scflows.connectors.redis import client
 
         content = self._content(ctx)
-        remaining = ctx.remaining()
         try:
-            server = client(
-                "", ctx.secret(self.secret), TIMEOUT if remaining is None else max(0.1, min(TIMEOUT, remaining))
-            )
+            server = client("", ctx.secret(self.secret), ctx.call_timeout(TIMEOUT))
         except UsageError as error:
             raise StepError(f"secret {self.secret!r}: {error}") from error
         from redis import RedisError

@@ -10,7 +10,7 @@ from scflows.steps import Context, Step, option
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from typing import Any
 
 WRITING = ("put", "delete")
@@ -62,25 +62,14 @@ class S3Step(Step):
         return {"bucket": self.bucket, "key": self.key, "bytes": 0}
 
     def run(self, ctx: Context) -> Any:
-        from scflows.connectors.s3 import client
+        from scflows.connectors.s3 import client, errors, reason
 
         if self.data_key is not None:
             ctx.peek(self.data_key)
-        fields = (
-            {} if self.secret is None else {name: ctx.secret(self.secret)[name] for name in ctx.secret(self.secret)}
-        )
-        store = client(fields)
-        return self._translate_errors(lambda: getattr(self, f"_{self.mode}")(ctx, store))
-
-    def _translate_errors(self, call: Callable[[], Any]) -> Any:
-        from boto3.exceptions import Boto3Error
-        from botocore.exceptions import BotoCoreError, ClientError
-
+        store = client(ctx.secret_fields(self.secret))
         try:
-            return call()
-        except (BotoCoreError, ClientError, Boto3Error) as error:
-            from scflows.connectors.s3 import reason
-
+            return getattr(self, f"_{self.mode}")(ctx, store)
+        except errors() as error:
             message, status = reason(error)
             raise StepError(f"{self.intention()}: {message}", status_code=status) from error
 

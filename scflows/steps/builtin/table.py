@@ -185,7 +185,7 @@ class TableStep(Step):
         from scflows.connectors.tables import names_of
 
         conditions = self.where if isinstance(self.where, list) else [] if self.where is None else [self.where]
-        special = {name: value for name, value in ctx.data.items() if name[:2] == "__" == name[-2:]}
+        special = ctx.special_variables()
         # A column that some rows lack is null there, even if the data has a key of that name.
         base = {**ctx.data, **dict.fromkeys(names_of(rows))}
         matches: list[dict[str, Any]] = []

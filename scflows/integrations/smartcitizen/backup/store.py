@@ -130,14 +130,12 @@ class Bucket:
         return sorted(self._called(beginning, lambda: list(listed())))
 
     def _called(self, key: str, call: Callable[[], Got]) -> Got:
-        from boto3.exceptions import Boto3Error
-        from botocore.exceptions import BotoCoreError, ClientError
+        from scflows.connectors.s3 import errors, reason
 
-        from scflows.connectors.s3 import reason
-
+        failures: tuple[type[Exception], ...] = (*errors(), OSError)
         try:
             return call()
-        except (BotoCoreError, ClientError, Boto3Error, OSError) as error:
+        except failures as error:
             told = getattr(error, "response", None) or {}
             if told.get("Error", {}).get("Code") == "NoSuchKey":
                 raise _Missing from error
@@ -149,13 +147,20 @@ class _Missing(Exception):
 
 
 def open_store(
-    written: str, fields: Mapping[str, str], environment: Mapping[str, str], folder: Callable[[str], str]
+    written: str,
+    fields: Mapping[str, str],
+    environment: Mapping[str, str],
+    folder: Callable[[str], str],
+    remember: Callable[[str], object],
 ) -> Store:
-    """The store that is written as `s3://BUCKET/PREFIX` or as a folder.
+    """Return the store that is written as `s3://BUCKET/PREFIX` or as a folder.
 
-    "" is the bucket that `S3_DATA_BUCKET` names, else the folder `backup`. `fields` are those of the login's secret,
-    `folder` gives the absolute path of a folder that may be written. Raises StepError, MissingExtra.
+    "" is the bucket that `S3_DATA_BUCKET` names, otherwise the folder `backup`. `fields` are those of the login's
+    secret, `folder` gives the absolute path of a folder that may be written, `remember` masks the key in the
+    environment. Raises StepError, MissingExtra.
     """
+    if key := environment.get("AWS_SECRET_ACCESS_KEY"):
+        remember(key)
     bucket = environment.get("S3_DATA_BUCKET", "")
     text = written or (S3 + bucket.removeprefix(S3) if bucket else "backup")
     if not text.startswith(S3):
