@@ -52,84 +52,36 @@ MIGRATIONS = (
     "CREATE INDEX runs_of_slot ON runs (task, slot)",
     "ALTER TABLE steps ADD COLUMN output TEXT NOT NULL DEFAULT ''",
 )
-RUN_COLUMNS = (
-    "id, task, flow, trigger, slot, claimed, status, reason, message, started, ended, dry_run, params, holder, log,"
-    " waited, waited_for"
+#: The columns, in the order of the fields of `Run`.
+RUN_FIELDS = (
+    *("id", "flow", "task", "trigger", "slot", "status", "reason", "message", "started", "ended"),
+    *("dry_run", "params", "holder", "log", "waited", "waited_for", "claimed"),
 )
-#: One placeholder for each value of a row.
-RUN_MARKS = ", ".join("?" * len(RUN_COLUMNS.split(",")))
+RUN_COLUMNS = ", ".join(RUN_FIELDS)
+#: One placeholder for each of `RUN_FIELDS`.
+RUN_MARKS = ", ".join(f":{name}" for name in RUN_FIELDS)
+PARAMS = RUN_FIELDS.index("params")
 NUMBER = (int, float)
 NUMBER_OR_NONE = (int, float, type(None))
 
 
-def row_of(run: Run, claims: bool) -> tuple[Any, ...]:
-    """Return the values of `RUN_COLUMNS`; `claims` says whether the run owns its slot."""
-    return (
-        run.id,
-        run.task,
-        run.flow,
-        run.trigger,
-        run.slot,
-        claims,
-        run.status,
-        run.reason,
-        run.message,
-        run.started,
-        run.ended,
-        run.dry_run,
-        json.dumps(run.params),
-        run.holder,
-        run.log,
-        run.waited,
-        run.waited_for,
-    )
+def row_of(run: Run, claims: bool) -> dict[str, Any]:
+    """Return the values of `RUN_FIELDS`, and others; `claims` says whether the run owns its slot."""
+    return {**run.__dict__, "claimed": claims, "params": json.dumps(run.params)}
 
 
 def run_of(row: tuple[Any, ...]) -> Run:
     """Return the run of a row. Raises sqlite3.DatabaseError if the row is damaged."""
-    (
-        id,
-        task,
-        flow,
-        trigger,
-        slot,
-        claimed,
-        status,
-        reason,
-        message,
-        started,
-        ended,
-        dry,
-        params,
-        holder,
-        log,
-        waited,
-        waited_for,
-    ) = row
+    *values, claimed = row
+    run = Run(*values)
     try:
         # Most runs have no parameters, and queries read many rows.
-        parameters = {} if params == "{}" else json.loads(params)
+        params: Any = {} if row[PARAMS] == "{}" else json.loads(row[PARAMS])
     except (TypeError, ValueError):
-        parameters = None
-    is_sound = isinstance(started, NUMBER) and isinstance(ended, NUMBER_OR_NONE) and isinstance(slot, NUMBER_OR_NONE)
-    if not isinstance(parameters, dict) or not is_sound:
-        raise sqlite3.DatabaseError(f"malformed: the record of run {id} is damaged")
-    return Run(
-        id=id,
-        flow=flow,
-        task=task,
-        trigger=trigger,
-        slot=slot,
-        status=status,
-        reason=reason,
-        message=message,
-        started=started,
-        ended=ended,
-        dry_run=bool(dry),
-        params=parameters,
-        holder=holder,
-        log=log,
-        waited=waited,
-        waited_for=waited_for,
-        unclaimed=slot is not None and status != SKIPPED and not claimed,
-    )
+        params = None
+    are_numbers = isinstance(run.started, NUMBER) and isinstance(run.ended, NUMBER_OR_NONE)
+    if not (are_numbers and isinstance(run.slot, NUMBER_OR_NONE) and isinstance(params, dict)):
+        raise sqlite3.DatabaseError(f"malformed: the record of run {run.id} is damaged")
+    run.dry_run, run.params = bool(run.dry_run), params
+    run.unclaimed = run.slot is not None and run.status != SKIPPED and not claimed
+    return run

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+from contextlib import contextmanager
 
 from scflows.cron.schedule.schedule import OVERDUE
 from scflows.history.rows import MIGRATIONS, RUN_COLUMNS, RUN_MARKS, row_of, run_of
-from scflows.history.run import FINAL, GOOD, QUEUED, RUNNING, SKIPPED, Run, StepRecord, first_id
+from scflows.history.run import GOOD, QUEUED, RUNNING, SKIPPED, Run, StepRecord, first_id
 from scflows.storage import connect, connect_read_only, sqlite_path
 
 TYPE_CHECKING = False
@@ -19,9 +20,11 @@ if TYPE_CHECKING:
     from scflows.settings import Settings
 
 
-STEP_COLUMNS = "position, name, type, status, started, ended, message, output"
-
-FINAL_MARKS = ", ".join("?" * len(FINAL))
+STEP_FIELDS = ("position", "name", "type", "status", "started", "ended", "message", "output")
+STEP_COLUMNS = ", ".join(STEP_FIELDS)
+STEP_MARKS = ", ".join(f":{name}" for name in STEP_FIELDS)
+#: As in the condition of the index.
+UNFINISHED = f"status IN ('{QUEUED}', '{RUNNING}')"
 #: Runs that are removed in one transaction.
 REMOVAL_BATCH = 500
 #: Free pages (4 KiB each) from which the file is made smaller.
@@ -78,25 +81,11 @@ class SqliteStore:
         # A run that started while the history could not be written has no row yet.
         with self._transaction() as connection:
             changed = connection.execute(
-                "UPDATE runs SET status = ?, reason = ?, message = ?, ended = ?, params = ?,"
-                " log = coalesce(nullif(?, ''), log),"
+                "UPDATE runs SET status = :status, reason = :reason, message = :message, ended = :ended,"
+                " params = :params, log = coalesce(nullif(:log, ''), log), waited = :waited, waited_for = :waited_for,"
                 # If a queued run is skipped, its slot is free for another run.
-                " waited = ?, waited_for = ?, claimed = claimed AND ?"
-                " WHERE id = ? AND status IN (?, ?)",
-                (
-                    run.status,
-                    run.reason,
-                    run.message,
-                    run.ended,
-                    json.dumps(run.params),
-                    run.log,
-                    run.waited,
-                    run.waited_for,
-                    run.status != SKIPPED,
-                    run.id,
-                    QUEUED,
-                    RUNNING,
-                ),
+                f" claimed = claimed AND :claimed WHERE id = :id AND {UNFINISHED}",
+                row_of(run, claims=run.status != SKIPPED),
             ).rowcount
             if not changed:
                 known = connection.execute("SELECT 1 FROM runs WHERE id = ?", (run.id,)).fetchone()
@@ -162,10 +151,8 @@ class SqliteStore:
         return {run.task: run for run in map(run_of, rows)}
 
     def unfinished(self) -> Iterator[Run]:
-        rows = self._connection.execute(
-            f"SELECT {RUN_COLUMNS} FROM runs WHERE status IN ('queued', 'running')"
-        ).fetchall()
-        return (run_of(row) for row in rows)
+        rows = self._connection.execute(f"SELECT {RUN_COLUMNS} FROM runs WHERE {UNFINISHED}").fetchall()
+        return map(run_of, rows)
 
     def late_runs(self, since: float) -> list[Run]:
         rows = self._connection.execute(
@@ -207,9 +194,8 @@ class SqliteStore:
             ).fetchone()
             last = row[0] if row else ""
         rows = self._connection.execute(
-            "SELECT id FROM runs WHERE task = ? AND (started < ? OR id <= ?)"
-            f" AND status IN ({FINAL_MARKS}) ORDER BY id",
-            (task, 0.0 if before is None else before, last, *FINAL),
+            f"SELECT id FROM runs WHERE task = ? AND (started < ? OR id <= ?) AND NOT {UNFINISHED} ORDER BY id",
+            (task, before or 0.0, last),
         )
         return [row[0] for row in rows]
 
@@ -252,10 +238,7 @@ class SqliteStore:
         self.close()
 
     def _insert(self, run: Run, claims: bool) -> None:
-        self._connection.execute(
-            f"INSERT INTO runs ({RUN_COLUMNS}) VALUES ({RUN_MARKS})",
-            row_of(run, claims),
-        )
+        self._connection.execute(f"INSERT INTO runs ({RUN_COLUMNS}) VALUES ({RUN_MARKS})", row_of(run, claims))
 
     def _insert_late(self, run: Run) -> None:
         """Record a run that could not be recorded when it started; it claims its slot unless another run has it."""
@@ -266,42 +249,21 @@ class SqliteStore:
 
     def _put_steps(self, run: Run) -> None:
         self._connection.executemany(
-            f"INSERT OR REPLACE INTO steps (run, {STEP_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            [
-                (
-                    run.id,
-                    each.position,
-                    each.name,
-                    each.type,
-                    each.status,
-                    each.started,
-                    each.ended,
-                    each.message,
-                    each.output,
-                )
-                for each in run.steps
-            ],
+            f"INSERT OR REPLACE INTO steps (run, {STEP_COLUMNS}) VALUES (:run, {STEP_MARKS})",
+            [{**step.__dict__, "run": run.id} for step in run.steps],
         )
 
-    def _transaction(self) -> _Transaction:
-        return _Transaction(self._connection)
-
-
-class _Transaction:
-    """A transaction that takes the write lock when it begins, so that the lock never has to be upgraded."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-
-    def __enter__(self) -> sqlite3.Connection:
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """Begin a transaction with the write lock, so that the lock never has to be upgraded."""
         self._connection.execute("BEGIN IMMEDIATE")
-        return self._connection
-
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        if kind is None:
-            self._connection.execute("COMMIT")
-        elif self._connection.in_transaction:
-            self._connection.execute("ROLLBACK")
+        try:
+            yield self._connection
+        except BaseException:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
+        self._connection.execute("COMMIT")
 
 
 #: https://www.sqlite.org/rescode.html
