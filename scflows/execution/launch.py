@@ -55,7 +55,7 @@ class RunRequest:
     wants_data: bool = False  #: whether to return the data to the caller
     about: str = ""  #: for a hook, the task whose run it is about
     begins: float = 0.0  #: not before this time, in seconds since the epoch
-    waits: str = ""  #: what it does when it cannot start at once, see `entrance`: LEFT, HERE, or neither
+    waits: str = ""  #: what it does when it cannot start immediately, see `admission`: ENQUEUE, BLOCK, or neither
     turn: Grant | None = None  #: it has waited, and now it is its turn
     place: Permit | None = None  #: one that was taken for it
 

@@ -128,7 +128,7 @@ def test_a_token_that_no_header_can_hold_is_not_shown(call):
         ({"authentication": {"type": "basic", "secret": "x", "user": 1}}, "authentication: authentication: unknown"),
         ({"authentication": {"type": "token", "secret": "x", "bearer": 1}}, "authentication: authentication: `bearer`"),
         ({"verify": ""}, "verify: "),
-        ({"paginate": {}}, "paginate: paginate: `by` is one of link, page, offset, cursor"),
+        ({"paginate": {}}, "paginate: paginate: `by` must be one of link, page, offset, cursor"),
         ({"paginate": {"by": "page"}}, "paginate: paginate: `param` is missing"),
         ({"paginate": {"by": "cursor", "param": "c"}}, "paginate: paginate: `next` is missing"),
         ({"paginate": {"by": "link", "items": ".["}}, "paginate: paginate: `items`: jq"),
@@ -313,10 +313,10 @@ def test_link_headers_are_read_as_the_standard_says(header, target):
 @pytest.mark.parametrize(
     ("paginate", "told"),
     [
-        ({"by": "link"}, "page 1: it is no list; say `items`"),
-        ({"by": "link", "items": ".next"}, "page 1: `items` gives no list"),
-        ({"by": "cursor", "param": "at", "next": ".same", "items": ".rows"}, "page 2 leads back to a page"),
-        ({"by": "cursor", "param": "at", "next": "[1]", "items": ".rows"}, "page 1: `next` must give a text"),
+        ({"by": "link"}, "page 1: not a list; set `items`"),
+        ({"by": "link", "items": ".next"}, "page 1: `items` does not return a list"),
+        ({"by": "cursor", "param": "at", "next": ".same", "items": ".rows"}, "page 2 leads back to an earlier page"),
+        ({"by": "cursor", "param": "at", "next": "[1]", "items": ".rows"}, "page 1: `next` must return text"),
     ],
 )
 def test_pages_that_make_no_sense_are_errors(call, paginate, told):

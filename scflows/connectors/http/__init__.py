@@ -1,1 +1,1 @@
-"""HTTP calls."""
+"""HTTP requests, responses and pagination."""

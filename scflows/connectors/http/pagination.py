@@ -16,21 +16,21 @@ if TYPE_CHECKING:
     Filter = Callable[[str, Any], Any]
 
 LINK, PAGE, OFFSET, CURSOR = "link", "page", "offset", "cursor"
-#: What each way to the next page needs.
+#: The required properties of each kind of pagination.
 NEEDED = {LINK: (), PAGE: ("param",), OFFSET: ("param",), CURSOR: ("next",)}
 PROPERTIES = ("by", "param", "next", "items", "end_status", "max_pages")
 
 
 def mistakes_of(given: dict[str, Any], check_filter: Callable[[str], Any]) -> Iterator[str]:
-    """What is wrong with the `paginate` of a step as written."""
+    """Yield the mistakes in the `paginate` of a step."""
     from scflows.validation import nearest
 
     for key in given:
         if key not in PROPERTIES:
-            yield f"unknown property {key!r}{nearest(str(key), PROPERTIES) or '; it has ' + ', '.join(PROPERTIES)}"
+            yield f"unknown property {key!r}{nearest(str(key), PROPERTIES) or '; use ' + ', '.join(PROPERTIES)}"
     by = given.get("by")
     if by not in NEEDED if isinstance(by, str) else True:
-        yield f"`by` is one of {', '.join(NEEDED)}"
+        yield f"`by` must be one of {', '.join(NEEDED)}"
         return
     for key in NEEDED[str(by)]:
         if given.get(key) is None:
@@ -38,7 +38,7 @@ def mistakes_of(given: dict[str, Any], check_filter: Callable[[str], Any]) -> It
     for key in ("param", "next", "items"):
         value = given.get(key)
         if value is not None and (not isinstance(value, str) or not value):
-            yield f"`{key}` must be a text"
+            yield f"`{key}` must be text"
         elif value is not None and key != "param":
             try:
                 check_filter(value)
@@ -49,11 +49,11 @@ def mistakes_of(given: dict[str, Any], check_filter: Callable[[str], Any]) -> It
         yield "`end_status` must be an HTTP status from 400 to 599, or a list of them"
     most = given.get("max_pages")
     if most is not None and (not isinstance(most, int) or isinstance(most, bool) or most < 1):
-        yield "`max_pages` must be a whole number of 1 or more"
+        yield "`max_pages` must be an integer of at least 1"
 
 
 def all_items(given: dict[str, Any], uri: str, parameters: Parameters, fetch: Fetch, filter: Filter) -> list[Any]:
-    """Return the items of all pages. Raises StepError for a page without a list, and for pages in a circle."""
+    """Return the items of all pages. Raises StepError for a page without a list and for an endless loop."""
     collected: list[Any] = []
     asked: set[tuple[str, tuple[tuple[str, str], ...]]] = set()
     by, number, fetched = given["by"], 0, 0
@@ -63,7 +63,7 @@ def all_items(given: dict[str, Any], uri: str, parameters: Parameters, fetch: Fe
     while True:
         here = (uri, tuple(parameters))
         if here in asked:
-            raise StepError(f"page {fetched} leads back to a page that was there before")
+            raise StepError(f"page {fetched} leads back to an earlier page")
         asked.add(here)
         try:
             page = fetch(uri, parameters)
@@ -90,7 +90,7 @@ def all_items(given: dict[str, Any], uri: str, parameters: Parameters, fetch: Fe
         if by == LINK:
             uri, parameters = str(following), []
         elif not isinstance(following, str | int | float) or isinstance(following, bool):
-            raise StepError(f"page {fetched}: `next` must give a text or a number, null at the end")
+            raise StepError(f"page {fetched}: `next` must return text or a number, and null at the end")
         elif _is_address(given, following):
             from urllib.parse import urljoin
 
@@ -122,8 +122,8 @@ def _items(given: dict[str, Any], value: Any, filter: Filter, page: int) -> list
     if items is None:
         return []
     if not isinstance(items, list):
-        told = "`items` gives no list" if given.get("items") is not None else "it is no list; say `items`"
-        raise StepError(f"page {page}: {told}")
+        problem = "`items` does not return a list" if given.get("items") is not None else "not a list; set `items`"
+        raise StepError(f"page {page}: {problem}")
     return items
 
 
@@ -134,7 +134,7 @@ def _first_number(given: dict[str, Any], parameters: Parameters) -> int:
             try:
                 return int(value)
             except ValueError:
-                raise StepError(f"the parameter {name!r} is no number to count on from") from None
+                raise StepError(f"parameter {name!r} must be a number to start from") from None
     return 1 if given["by"] == PAGE else 0
 
 

@@ -1,4 +1,4 @@
-"""Connections to HTTP servers, shared by all the threads of a run; what is secret stays with the server it is for."""
+"""HTTP sessions that share connections between the threads of a run and send secrets only to their own server."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CONTENT_HEADERS = ("content-type", "content-length", "content-encoding", "conten
 
 _lock = threading.Lock()
 _shared: dict[str, HTTPAdapter] = {}
-#: A session for each thread: its cookies are nobody else's. The connections below it are shared.
+#: A session for each thread, with its own cookies. The connections are shared.
 _own = threading.local()
 
 
@@ -114,12 +114,12 @@ def read(response: Response, most: int, wait: float, masked: Callable[[str], str
 
 
 def is_same_server(first: str, second: str) -> bool:
-    """Whether what is secret for one uri may be sent to another."""
+    """Return True if secrets for one uri may be sent to another."""
     return not _session().should_strip_auth(first, second)  # type: ignore[no-untyped-call]
 
 
 def redirect_host(response: Response) -> str:
-    """Where an answer leads that is a redirect; "" for one that is none."""
+    """Return the host that a redirect leads to; "" if the response is not a redirect."""
     from urllib.parse import urljoin, urlsplit
 
     target = response.headers.get("location") if 300 <= response.status_code < 400 else None

@@ -1,5 +1,5 @@
-"""The Smart Citizen platform as scflows asks it: HTTP and JSON, without pandas, `scdata` or the connector.
+"""A client of the Smart Citizen platform: HTTP and JSON, without pandas, `scdata` or the connector.
 
-`access` says where it is and who asks, `client` asks and asks again, `device` is what it says of a device,
-`hardware` reads the files of the file host, `decision` says which devices want a task, `search` finds devices.
+`access` has addresses and token, `client` sends requests with retries, `device` parses devices, `hardware` checks the
+files of the file host, `decision` chooses the devices that get a task, `search` finds devices.
 """

@@ -1,4 +1,4 @@
-"""Where the platform and its file host are, and who asks them."""
+"""The addresses of the platform and its file host, and the token."""
 
 from __future__ import annotations
 
@@ -14,25 +14,24 @@ if TYPE_CHECKING:
 
 API_URL = "https://api.smartcitizen.me/v0/"
 FILES_URL = "https://raw.githubusercontent.com/fablabbcn/smartcitizen-data/master/"
-#: The name of the secret that is looked for where `SC_BEARER` is not set.
+#: The name of the secret to use if `SC_BEARER` is not set.
 SECRET = "smartcitizen"
-#: For how long an answer is waited for that does not come, in seconds: longer than the platform's limit of requests
-#: a minute needs.
+#: How long to retry a failed request, in seconds: longer than the platform's rate limit of one minute.
 RETRY_SECONDS = 90.0
 
 
 @dataclass(frozen=True)
 class Access:
-    """Both end in `/`."""
+    """The addresses, which end in `/`, and the token."""
 
     api_url: str
     files_url: str
-    token: str = field(default="", repr=False)  #: for the API alone, never for the file host
-    hosts: frozenset[str] = frozenset()  #: besides that of `files_url`, which hosts may be asked for files
+    token: str = field(default="", repr=False)  #: for the API only, never for the file host
+    hosts: frozenset[str] = frozenset()  #: allowed file hosts besides that of `files_url`
     retry_seconds: float = RETRY_SECONDS
 
     def is_platform(self, url: str) -> bool:
-        """Whether an address is one of the API's: those alone are sent the token, and believed."""
+        """Return True for addresses of the API, which alone get the token and are trusted."""
         from urllib.parse import urlsplit
 
         try:
@@ -43,7 +42,7 @@ class Access:
         return is_same and asked.path.startswith(api.path)
 
     def is_file_host(self, url: str) -> bool:
-        """Whether an address lies on the file host, or on one that the settings allow."""
+        """Return True for addresses on the file host or on a host that the settings allow."""
         from urllib.parse import urlsplit
 
         try:
@@ -68,7 +67,7 @@ def read_access(settings: Settings, remember: Callable[[str], object] = lambda t
     except ValueError:
         seconds = -1
     if not 0 <= seconds < 1e6:
-        raise UsageError(f"SC_RETRY_SECONDS {retry!r} is no number of seconds", "such as 90")
+        raise UsageError(f"SC_RETRY_SECONDS must be a number of seconds, not {retry!r}", "for example 90")
     token = find_token(settings)
     if token:
         remember(token)
@@ -83,16 +82,16 @@ def read_access(settings: Settings, remember: Callable[[str], object] = lambda t
 
 
 def find_token(settings: Settings) -> str:
-    """`SC_BEARER`, what stands in the file that `SC_BEARER_FILE` names, else the secret `smartcitizen`; "" for none.
+    """Return `SC_BEARER`, the content of the file `SC_BEARER_FILE`, or the secret `smartcitizen`; "" if none is set.
 
-    Raises StepError for a file or secret that cannot be read, UsageError for what can be no token.
+    Raises StepError for a file or secret that cannot be read, UsageError for an invalid token.
     """
     from scflows.secrets.env import from_file
 
     token = settings.environment.get("SC_BEARER") or from_file(settings, "SC_BEARER") or _secret(settings)
     token = token.strip()
     if not (token.isascii() and token.isprintable()) or " " in token:
-        raise UsageError("SC_BEARER is no token: it has characters that no token has")
+        raise UsageError("SC_BEARER is not a valid token: it contains spaces or other invalid characters")
     return token
 
 
@@ -100,7 +99,7 @@ def _secret(settings: Settings) -> str:
     from scflows.secrets.masking import Mask
     from scflows.secrets.resolver import Secrets
 
-    secrets = Secrets(settings, Mask(), lambda told: None, lambda expression, value: value)
+    secrets = Secrets(settings, Mask(), lambda message: None, lambda expression, value: value)
     return secrets.find(SECRET)["token"] if secrets.has(SECRET) else ""
 
 
@@ -113,5 +112,5 @@ def _url(text: str, name: str) -> str:
     except ValueError:
         is_one = False
     if not is_one:
-        raise UsageError(f"{name} {text!r} is no http or https address")
+        raise UsageError(f"{name} must be an http or https address, not {text!r}")
     return text.strip().rstrip("/") + "/"

@@ -1,4 +1,4 @@
-"""Ask the platform and its file host; ask again when that may help, and wait as long as they say."""
+"""A client of the platform and its file host, with retries."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from scflows.integrations.smartcitizen.access import Access
 
-#: Seconds that a connection, and each wait for more of the answer, may take. The platform cuts off at 20.
+#: Seconds to wait for a connection and for each part of the response. The platform gives up after 20.
 WAIT = 30.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0
 LARGEST = 64 * 2**20  #: bytes of an answer
@@ -27,7 +27,7 @@ MOST_PAGES = 10_000
 
 @dataclass(frozen=True)
 class Page:
-    """What a page of a list says."""
+    """One page of a list."""
 
     items: list[Any]
     total: int | None  #: how many items there are on all pages
@@ -36,7 +36,7 @@ class Page:
 
 
 class Client:
-    """Asks for JSON. `sleep` waits so many seconds, `clock` counts them, `tell` hears what is waited for (and 0, 0)."""
+    """A client for JSON. `tell` is called with a message (and 0, 0) before each wait."""
 
     def __init__(
         self,
@@ -51,16 +51,16 @@ class Client:
         self.clock = clock
 
     def api(self, path: str) -> Any:
-        """What the API says to a GET of a path such as `devices/13486`.
+        """Return the response of the API for a path such as `devices/13486`.
 
-        Raises Unreachable, Refused for a login that does not do, NotFound.
+        Raises Unreachable, Refused for an invalid token, NotFound.
         """
         return self._ask(self.access.api_url + path, [], self.access.token)[0]
 
     def pages(self, path: str, query: list[tuple[str, str]]) -> Iterator[Page]:
-        """The pages of a list, in the order of the ids. Raises what `api` does.
+        """Yield the pages of a list, ordered by id. Raises the same errors as `api`.
 
-        The link to the next page is not followed but counted: it could lead anywhere.
+        Pages are counted instead of following the link to the next page, which could lead anywhere.
         """
         for number in range(1, MOST_PAGES):
             asked = [*query, ("q[s]", "id asc"), ("per_page", str(PER_PAGE))]
@@ -75,9 +75,9 @@ class Client:
                 return
 
     def file(self, url: str, is_patient: bool = True) -> Any:
-        """The JSON of a file; without patience it is asked for once.
+        """Return the JSON of a file; without `is_patient` there are no retries.
 
-        Raises Unreachable, NotFound, Refused, the last also for a file that is not JSON: it will not become so.
+        Raises Unreachable, NotFound, and Refused, also for a file that is not JSON.
         """
         try:
             return self._ask(url, [], "", is_patient=is_patient)[0]
@@ -99,11 +99,11 @@ class Client:
             except HttpError as error:
                 if isinstance(error, _NotJson) and not url.startswith(self.access.api_url):
                     raise
-                # Whoever says "at once", or names a time that is over, is not asked without a pause.
+                # There is always a pause, even if the server says to retry immediately.
                 wait = max(pause, error.retry_after or 0.0)
                 spent = max(waited, self.clock() - begun)
                 if not is_patient or spent + wait > self.access.retry_seconds:
-                    asked = "" if error.retry_after is None else f"; it asks to wait {wait:g} s"
+                    asked = "" if error.retry_after is None else f"; it asked to wait {wait:g} s"
                     raise Unreachable(f"{_shown(url)}: {error}{asked}", error.help) from error
                 self.tell(f"{_shown(url)}: {error}; again in {wait:g} s", 0, 0)
                 self.sleep(wait)
@@ -144,17 +144,17 @@ class Client:
         if status == 429 or status >= 500 or status == 408:
             raise HttpError(f"{status} {response.reason or ''}".rstrip(), retry_after(response, time.time()))
         if status in (401, 403):
-            help = "is SC_BEARER the right one, and has it not run out?" if token else "set SC_BEARER"
+            help = "is SC_BEARER correct and not expired?" if token else "set SC_BEARER"
             raise Refused(f"{_shown(url)}: {status} {response.reason}", help)
         if status == 404:
             raise NotFound(f"{_shown(url)}: 404 Not Found")
         if elsewhere := session.redirect_host(response):
             raise _NotJson(f"{status}: it leads to {elsewhere}, which is not followed")
         if status != 200:
-            raise Refused(f"{_shown(url)}: {status} {response.reason}", "it does not take this question")
+            raise Refused(f"{_shown(url)}: {status} {response.reason}", "the platform refused the request")
 
     def _may_follow(self, url: str) -> Callable[[str], bool]:
-        """Where a redirect may lead: the API's stay with the API, those of files on hosts that are allowed."""
+        """Return a filter for redirects: the API's must stay on the API, those of files on allowed hosts."""
         return self.access.is_platform if self.access.is_platform(url) else self.access.is_file_host
 
 

@@ -1,4 +1,4 @@
-"""Which devices want a task, and which of them lose theirs."""
+"""Decide which devices get a task and which lose theirs."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from scflows.integrations.smartcitizen.device import Device
 
-#: It gets a task · it gets none, and keeps the one it has · it gets none, and loses the one it has.
+#: Create a task · leave an existing task unchanged · remove an existing task.
 SCHEDULE, LEAVE, REMOVE = "schedule", "leave", "remove"
 
 
 def decide_processing(device: Device, hardware_problem: str) -> tuple[str, str]:
-    """What becomes of a device that asks for processing, and why."""
+    """Return the decision for a device in the search for processing, and the reason."""
     if not device.has_postprocessing:
-        return (LEAVE, device.odd) if device.odd else (REMOVE, "asks for no processing")
+        return (LEAVE, device.odd) if device.odd else (REMOVE, "has no processing")
     if hardware_problem:
-        # An outage of the file host looks the same, so nothing is ever removed for this.
+        # It may be an outage of the file host, so the task is never removed for this reason.
         return LEAVE, hardware_problem
     if device.odd:
         return LEAVE, device.odd
@@ -29,7 +29,7 @@ def decide_processing(device: Device, hardware_problem: str) -> tuple[str, str]:
 
 
 def decide_backup(device: Device) -> tuple[str, str]:
-    """What becomes of a device whose owner's devices are backed up, and why."""
+    """Return the decision for a device in the search for backups, and the reason."""
     if device.last_reading_at is not None:
         return SCHEDULE, "has published"
     return (LEAVE, device.odd) if device.odd else (REMOVE, "has never published")

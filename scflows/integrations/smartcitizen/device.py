@@ -1,4 +1,4 @@
-"""What the platform says of a device, as far as a schedule needs it."""
+"""A device of the platform, with the properties that scheduling needs."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """Times are epochs (seconds, UTC)."""
+    """A device. Times are epochs (seconds, UTC)."""
 
     id: int
     name: str = ""
     state: str = ""
-    last_reading_at: float | None = None  #: None: it has never sent anything
+    last_reading_at: float | None = None  #: None: it has never published
     has_postprocessing: bool = False
-    latest_postprocessing: float | None = None  #: up to when it is processed; None: not at all
+    latest_postprocessing: float | None = None  #: how far it is processed; None: never
     hardware_url: str | None = None  #: as written: an address, a bare name, empty
-    odd: str = ""  #: what of it cannot be understood
+    odd: str = ""  #: why some of its data is invalid
 
 
 def device_of(value: Any) -> Device | None:
-    """The device that a JSON value is about; None for one without an id."""
+    """Return the device of a JSON value; None if it has no id."""
     number = value.get("id") if isinstance(value, dict) else None
     if isinstance(number, bool) or not isinstance(number, int) or number < 1:
         return None
@@ -36,17 +36,17 @@ def device_of(value: Any) -> Device | None:
         try:
             return parse_date(of.get(key))
         except ValueError:
-            odd.append(f"{key} is no date: {str(of[key])[:40]!r}")
+            odd.append(f"{key} is not a date: {str(of[key])[:40]!r}")
             return None
 
     asked = value.get("postprocessing")
     has = isinstance(asked, dict)
     if asked is not None and not has and not _is_nan(asked):
-        odd.append("postprocessing is no mapping")
+        odd.append("postprocessing is not a mapping")
     asked = asked if has else {}
     hardware = asked.get("hardware_url")
     if hardware is not None and not isinstance(hardware, str) and not _is_nan(hardware):
-        odd.append("hardware_url is no text")
+        odd.append("hardware_url is not text")
     return Device(
         id=number,
         name=str(value.get("name") or ""),
@@ -60,18 +60,18 @@ def device_of(value: Any) -> Device | None:
 
 
 def device_number(text: str) -> int:
-    """The number of a device, from a text. Raises StepError."""
+    """Parse the number of a device. Raises StepError."""
     if not (text.isascii() and text.isdigit() and len(text) < 12 and int(text)):
-        raise StepError(f"{text!r} is no number of a device")
+        raise StepError(f"{text!r} is not a device number")
     return int(text)
 
 
 def parse_date(value: Any) -> float | None:
-    """The epoch of a date as the platform writes it; None for null, NaN and an empty text. Raises ValueError."""
+    """Parse a date of the platform and return its epoch; None for null, NaN and empty text. Raises ValueError."""
     if value is None or value == "" or _is_nan(value):
         return None
     if not isinstance(value, str):
-        raise ValueError("no text")
+        raise ValueError("not text")
     from datetime import UTC, datetime
 
     try:

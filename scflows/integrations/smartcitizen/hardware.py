@@ -1,4 +1,4 @@
-"""Hardware files: where one lies, whether it is one; each is asked for once."""
+"""Hardware files: their addresses and their validation; each is fetched once."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from scflows.integrations.smartcitizen.access import Access
     from scflows.integrations.smartcitizen.client import Client
 
-#: How many files are asked for side by side.
+#: The number of parallel requests.
 AT_ONCE = 8
-#: Files of this repository, in any branch, as raw file or web page, are looked for at the file host that is set. The
-#: connector 1.5.9 does the same (`to_base_url`).
+#: Files of this repository, in any branch, as raw file or web page, are fetched from the configured file host, as the
+#: connector 1.5.9 does (`to_base_url`).
 REPOSITORY = (
     r"^https?://(?:raw\.githubusercontent\.com/fablabbcn/smartcitizen-data/.+?"
     r"|github\.com/fablabbcn/smartcitizen-data/(?:blob|raw)/.+?)"
@@ -27,13 +27,13 @@ NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 
 
 def hardware_place(written: str | None, access: Access) -> str:
-    """The address of the hardware file that a device names. Raises Refused, with the reason, where there is none."""
+    """Return the address of a device's hardware file. Raises Refused, with the reason, if there is none."""
     import re
     from urllib.parse import urlsplit
 
     text = (written or "").strip()
     if not text:
-        raise Refused("no hardware is named")
+        raise Refused("no hardware_url")
     if not text.lower().startswith(("http://", "https://")):
         if not re.fullmatch(NAME, text) or ".." in text:
             raise Refused(f"hardware {text[:60]!r} is neither an address nor a name")
@@ -44,39 +44,38 @@ def hardware_place(written: str | None, access: Access) -> str:
     try:
         host = (urlsplit(text).hostname or "").lower()
     except ValueError:
-        raise Refused(f"hardware {text[:60]!r} is no address") from None
+        raise Refused(f"hardware {text[:60]!r} is not a valid address") from None
     if not access.is_file_host(text):
         raise Refused(f"hardware on {host}, which is not among SC_ALLOWED_HOSTS")
     return text
 
 
 def hardware_mistake(value: Any) -> str:
-    """What keeps a value from being a hardware file; "" where nothing does."""
+    """Return the first mistake in a hardware file; "" if there is none."""
     if not isinstance(value, dict):
-        return "it is no mapping"
+        return "it is not a mapping"
     for key in ("blueprint_url", "description", "forwarding"):
         if not isinstance(value.get(key), str | None):
-            return f"its {key} is no text"
+            return f"its {key} is not text"
     versions = value.get("versions")
     if not isinstance(versions, list | None):
-        return "its versions are no list"
+        return "its versions are not a list"
     for version in versions or ():
         if not isinstance(version, dict) or not isinstance(version.get("ids"), dict | None):
             return "a version has no ids"
         for key in ("from", "to"):
             if not _is_date(version.get(key)):
-                return f"a version's {key} is no date"
+                return f"a version's {key} is not a date"
     return ""
 
 
 def hardware_problems(
     written: Iterable[str | None], client: Client, tell: Callable[[int, int], None] = lambda done, count: None
 ) -> tuple[dict[str | None, str], list[str]]:
-    """For each way that devices name their hardware: why it cannot be used, "" where it can. And those files that
-    could not be had for an outage.
+    """Return why each hardware_url cannot be used ("" if it can), and the files that were unreachable.
 
-    Every file is asked for once. Once one could not be had for an outage, the others are asked for without
-    patience. `tell` hears how many files are done, of how many.
+    Every file is fetched once. After the first outage there are no more retries. `tell` gets the number of files done
+    and their total.
     """
     places: dict[str | None, str] = {}
     problems: dict[str | None, str] = {}

@@ -1,4 +1,4 @@
-"""The readings of a sensor as the platform has stored them: none left out, none made an average of."""
+"""Fetch the stored readings of a sensor, complete and not averaged."""
 
 from __future__ import annotations
 
@@ -11,43 +11,42 @@ if TYPE_CHECKING:
 
     from scflows.integrations.smartcitizen.client import Client
 
-    #: When (epoch, in milliseconds) and what.
+    #: Time (epoch, in milliseconds) and value.
     Reading = tuple[int, float | None]
 
-#: How many readings are asked for at once. The platform gives up on a request after 20 seconds.
-AT_ONCE = 10_000
+#: The maximum number of readings per request. The platform gives up on a request after 20 seconds.
+BATCH = 10_000
 
 
 def stored_readings(
     client: Client, device: int, sensor: int, begin: int, end: int, odd: list[str] | None = None
 ) -> Iterator[Reading]:
-    """The readings from `begin` to before `end` (epochs), each as it is stored, oldest first.
+    """Yield the stored readings from `begin` until before `end` (epochs), oldest first.
 
-    What is no number is None, and is added to `odd` as it stands. Raises what `Client.api` does, and Unreachable for
-    an answer that is none.
+    A value that is not a number becomes None and is added to `odd` as text. Raises the errors of `Client.api`, and
+    Unreachable for an invalid response.
 
-    Two readings of a sensor are at least a second apart, since times are whole seconds: rolled up by the second they
-    are what they were. The platform's limit counts what is stored, from the oldest on; so the next readings are asked
-    for from where the last ones end, until there are no more.
+    Readings of a sensor are at least a second apart, so a rollup of one second does not change them. The platform's
+    limit counts from the oldest reading, so each request starts where the last one ended.
     """
     while begin < end:
-        found = _asked(client, device, sensor, begin, end - 1, "1s", AT_ONCE, odd)
+        found = _fetch(client, device, sensor, begin, end - 1, "1s", BATCH, odd)
         if not found:
             return
         if found[0][0] < begin * 1000 or found[-1][0] >= end * 1000:
-            raise Unreachable(f"sensor {sensor} of device {device}: readings of another time than was asked for")
+            raise Unreachable(f"sensor {sensor} of device {device}: the readings are not from the requested time")
         yield from found
         begin = found[-1][0] // 1000 + 1
 
 
 def rolled_readings(client: Client, device: int, sensor: int, begin: int, end: int, rollup: str) -> list[Reading]:
-    """Averages over intervals such as `1m`, oldest first. Raises the same."""
-    found = _asked(client, device, sensor, begin, end, rollup, None, None)
-    # An interval may have begun before.
+    """Return averages over intervals such as `1m`, oldest first. Raises the same errors."""
+    found = _fetch(client, device, sensor, begin, end, rollup, None, None)
+    # The first interval may begin earlier.
     return [each for each in found if begin * 1000 <= each[0] <= end * 1000]
 
 
-def _asked(
+def _fetch(
     client: Client,
     device: int,
     sensor: int,
@@ -65,9 +64,9 @@ def _asked(
     answer = client.api(f"devices/{device}/readings?{urlencode(query)}")
     listed = answer.get("readings") if isinstance(answer, dict) else None
     if not isinstance(listed, list):
-        # So faults of the platform's own storage look: status 200, and no readings.
-        told = answer.get("message") if isinstance(answer, dict) else None
-        raise Unreachable(f"sensor {sensor} of device {device}: the answer has no readings{_told(told)}")
+        # Failures of the platform's storage look like this: status 200 without readings.
+        message = answer.get("message") if isinstance(answer, dict) else None
+        raise Unreachable(f"sensor {sensor} of device {device}: the response has no readings{_suffix(message)}")
     found: dict[int, float | None] = {}
     try:
         for each in listed:
@@ -77,18 +76,18 @@ def _asked(
             if value is not None or at not in found:
                 found[at] = value
     except (ValueError, TypeError, LookupError, OverflowError) as error:
-        raise Unreachable(f"sensor {sensor} of device {device}: a reading that is none: {error}") from error
+        raise Unreachable(f"sensor {sensor} of device {device}: invalid reading: {error}") from error
     return sorted(found.items())
 
 
 def stamp(epoch: float) -> str:
-    """A time as the platform writes it: UTC, whole seconds."""
+    """Format a time like the platform: UTC, in seconds."""
     from datetime import UTC, datetime
 
     return datetime.fromtimestamp(epoch, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-def _told(message: Any) -> str:
+def _suffix(message: Any) -> str:
     return f": {message[:100]}" if isinstance(message, str) else ""
 
 
@@ -100,7 +99,7 @@ def _time(text: Any) -> int:
 
 
 def _number(value: Any) -> float | None:
-    """None also for what is no number: one such reading must not keep all others from being had."""
+    """Return a number; None for other values, so that one of them does not make all readings fail."""
     if isinstance(value, bool) or not isinstance(value, int | float) or value - value != 0:
         return None
     try:

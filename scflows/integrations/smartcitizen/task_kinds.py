@@ -11,7 +11,7 @@ HOUR = 3600
 
 @dataclass(frozen=True)
 class Kind:
-    """What is done to a device, by which flow, how often unless somebody says otherwise."""
+    """A kind of task: its flow and its default interval."""
 
     name: str
     flow: str  #: its path in the flows folder
@@ -40,7 +40,7 @@ SEARCHED = ("process", "backup")
 
 
 def find_kind(name: str, known: tuple[str, ...] = tuple(KINDS)) -> Kind:
-    """Raises UsageError for one that there is not."""
+    """Return a kind. Raises UsageError for an unknown one."""
     if name not in known:
-        raise UsageError(f"there is no kind {name!r}", f"kinds: {', '.join(known)}")
+        raise UsageError(f"unknown kind {name!r}", f"use one of {', '.join(known)}")
     return KINDS[name]

@@ -96,7 +96,7 @@ def test_a_redirect_to_another_host_is_not_followed(client, platform, server):
 
 def test_too_long_a_wait_is_an_outage(client, platform):
     platform.faults.add(Fault("/v0/devices", status=503, retry_after="7200"))
-    with pytest.raises(Unreachable, match="asks to wait 7200 s"):
+    with pytest.raises(Unreachable, match="asked to wait 7200 s"):
         search_devices(client.client, PROCESSING)
     assert client.waits == []
 

@@ -1,4 +1,4 @@
-"""Back one device up: every period that is over and not kept yet."""
+"""Back up one device: every completed period that is not backed up yet."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from scflows.integrations.smartcitizen.client import Client
 
 BACKUP_DONE, NO_NEW_DATA, EMPTY_DATA, BACKUP_FAILED = "BACKUP_DONE", "NO_NEW_DATA", "EMPTY_DATA", "BACKUP_FAILED"
-#: Where the first period begins, whatever the device's age: a clock that was not set has stamped its first readings.
+#: The begin of the first period, whatever the device's age, because its first readings may be from an unset clock.
 BEGINNING = 0
 DAY = 86400
-#: What is kept of a device. All else may be secret, as its token is, or will be.
+#: The public properties of a device. Others may be secret, like its token.
 KEPT = ("id", "uuid", "name", "description", "state", "system_tags", "user_tags", "created_at", "updated_at")
 KEPT_BELOW = {
     "location": ("exposure", "elevation", "latitude", "longitude", "geohash", "city", "country_code", "country"),
@@ -48,7 +48,7 @@ KEPT_OF_SENSOR = ("id", "name", "description", "unit", "default_key")
 
 @dataclass
 class Backup:
-    """What a run has backed up."""
+    """The result of a run."""
 
     outcome: str = NO_NEW_DATA
     message: str = ""
@@ -59,11 +59,11 @@ class Backup:
 
 @dataclass(frozen=True)
 class BackupPlan:
-    """How backups are cut, and how much a run does."""
+    """The length of periods, and how many a run backs up."""
 
     length: str = "month"  #: `month` or `day`
-    grace: float = 86400.0  #: seconds after its end in which a period waits for readings that are late
-    most: int = 12  #: periods in a run
+    grace: float = 86400.0  #: seconds to wait for late readings after the end of a period
+    most: int = 12  #: periods per run
 
 
 def back_up(
@@ -75,11 +75,11 @@ def back_up(
     remaining: Callable[[], float | None],
     tell: Callable[[str], None],
 ) -> Backup:
-    """Back up the periods of a device that are over, oldest first, until the time `remaining` runs short.
+    """Back up the completed periods of a device, oldest first, until the `remaining` time runs short.
 
-    A period is done with once the device has published beyond its end, with readings in it or without. Until then,
-    when it is silent, what there is of the period is kept, and it is taken again once the device has come back: what it
-    had kept for itself in the meantime belongs to that period. Raises StepError, Unreachable, Refused, NotFound.
+    A period is complete once the device has published after its end. If the device falls silent before, its readings so
+    far are backed up, and the period is backed up again once the device is back, because it may send stored readings.
+    Raises StepError, Unreachable, Refused, NotFound.
     """
     known = _known(client, device)
     last = _date(known, "last_reading_at")
@@ -89,14 +89,14 @@ def back_up(
         return done
     state_key = f"{folder_of(device)}state.json"
     state = read_json(store, state_key)
-    period, begin, seen = _where_to_go_on(known, state, cut, f"{store.location}/{state_key}", now)
+    period, begin, seen = _next_period(known, state, cut, f"{store.location}/{state_key}", now)
     longest = 0.0
     while True:
         if begin > last or (seen is not None and last < seen + 1):
-            done.message = f"nothing since {stamp(last)}"
+            done.message = f"no new readings since {stamp(last)}"
             break
         if period.end + cut.grace > now:
-            done.message = f"{period.name} is kept once it is over"
+            done.message = f"{period.name} will be backed up after the period ends"
             break
         left = remaining()
         if len(done.pieces) >= cut.most or (longest and left is not None and left < 2 * longest):
@@ -105,10 +105,10 @@ def back_up(
         started = time.monotonic()
         if not done.pieces:
             write_json(store, f"{folder_of(device)}device.json", public_part(known))
-        piece = _keep(device, known, client, store, period, begin, last)
+        piece = _store_period(device, known, client, store, period, begin, last)
         done.pieces.append(piece)
         done.rows += piece["rows"]
-        tell(_told(piece))
+        tell(_described(piece))
         is_whole = last >= period.end
         if is_whole:
             begin, seen = period.end, None
@@ -123,27 +123,27 @@ def back_up(
             period = period_at(begin, cut.length)
     if done.pieces:
         done.outcome = BACKUP_DONE if done.rows else EMPTY_DATA
-        done.message = f"{done.rows} readings, {_spoken([each['period'] for each in done.pieces])}"
-        done.message += _told_odd(sum(each["odd"] for each in done.pieces))
+        done.message = f"{done.rows} readings, {_range_text([each['period'] for each in done.pieces])}"
+        done.message += _odd_note(sum(each["odd"] for each in done.pieces))
     if done.has_more:
         done.message += "; more in the next run"
     return done
 
 
 def back_up_again(device: int, client: Client, store: Store, name: str, tell: Callable[[str], None]) -> Backup:
-    """Back one period up once more, for readings that have come late; what is kept of it stays. Raises the same."""
+    """Back up a period again, for late readings; earlier readings stay. Raises the same errors."""
     period = period_of(name)
     manifest = read_json(store, manifest_key(device, name))
     begin = BEGINNING if manifest is not None and manifest.get("from") is None else period.begin
     known = _known(client, device)
-    piece = _keep(device, known, client, store, period, begin, _date(known, "last_reading_at"))
-    tell(_told(piece))
+    piece = _store_period(device, known, client, store, period, begin, _date(known, "last_reading_at"))
+    tell(_described(piece))
     outcome = BACKUP_DONE if piece["rows"] else EMPTY_DATA
-    return Backup(outcome, f"{piece['rows']} readings, {name}{_told_odd(piece['odd'])}", piece["rows"], [piece])
+    return Backup(outcome, f"{piece['rows']} readings, {name}{_odd_note(piece['odd'])}", piece["rows"], [piece])
 
 
 def public_part(known: dict[str, Any]) -> dict[str, Any]:
-    """What the platform says of a device, without its token and whatever else may be secret."""
+    """Return the description of a device without its token and other properties that may be secret."""
     found: dict[str, Any] = {name: known.get(name) for name in KEPT}
     for name, parts in KEPT_BELOW.items():
         of = known.get(name)
@@ -152,10 +152,10 @@ def public_part(known: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _keep(
+def _store_period(
     device: int, known: dict[str, Any], client: Client, store: Store, period: Period, begin: int, last: float | None
 ) -> dict[str, Any]:
-    """Keep the readings of a period: file, then manifest. What is kept of it already stays, too."""
+    """Back up the readings of a period, file before manifest, together with those backed up before."""
     key = manifest_key(device, period.name)
     before = read_json(store, key)
     odd: list[str] = []
@@ -198,30 +198,30 @@ def _keep(
     return {**found, "odd": len(odd), "example": odd[0] if odd else None}
 
 
-def _told(piece: dict[str, Any]) -> str:
-    told = f"{piece['period']}: {piece['rows']} readings of {piece['sensors']} sensors, {piece['bytes']} bytes"
-    return told + _told_odd(piece["odd"], piece["example"])
+def _described(piece: dict[str, Any]) -> str:
+    text = f"{piece['period']}: {piece['rows']} readings of {piece['sensors']} sensors, {piece['bytes']} bytes"
+    return text + _odd_note(piece["odd"], piece["example"])
 
 
-def _told_odd(count: int, example: str | None = None) -> str:
-    such = f" such as {example!r}" if example is not None else ""
-    return f"; {count} that are no number{such} are kept as null" if count else ""
+def _odd_note(count: int, example: str | None = None) -> str:
+    shown = f", for example {example!r}," if example is not None else ""
+    return f"; {count} values that are not numbers{shown} are stored as null" if count else ""
 
 
 def _known(client: Client, device: int) -> dict[str, Any]:
     known = client.api(f"devices/{device}")
     if not isinstance(known, dict) or known.get("id") != device:
-        raise StepError(f"what the platform says of {device} is no device")
+        raise StepError(f"the response of the platform for {device} is not a device")
     list(_sensors(known))
     return known
 
 
 def _sensors(known: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Its sensors, those that processing has added among them. Raises StepError."""
+    """Yield the sensors, including those that processing has added. Raises StepError."""
     data = known.get("data")
     listed = data.get("sensors") if isinstance(data, dict) else None
     if not isinstance(listed, list):
-        raise StepError(f"what the platform says of device {known.get('id')} has no list of sensors")
+        raise StepError(f"the response of the platform for device {known.get('id')} has no list of sensors")
     for each in listed:
         number = each.get("id") if isinstance(each, dict) else None
         if isinstance(number, bool) or not isinstance(number, int):
@@ -233,21 +233,21 @@ def _date(known: dict[str, Any], name: str) -> float | None:
     try:
         return parse_date(known.get(name))
     except ValueError:
-        raise StepError(f"{name} of device {known['id']} is no date: {str(known.get(name))[:40]!r}") from None
+        raise StepError(f"{name} of device {known['id']} is not a date: {str(known.get(name))[:40]!r}") from None
 
 
-def _where_to_go_on(
+def _next_period(
     known: dict[str, Any], state: dict[str, Any] | None, cut: BackupPlan, where: str, now: float
 ) -> tuple[Period, int, float | None]:
-    """The period to go on with, from when it is asked for, and up to when the device had published last time."""
-    help = "; mend it, or remove it to go through all periods once more"
+    """Return the next period, the time it starts from, and the time of the last reading known from the last run."""
+    help = "; fix it, or remove it to back up all periods again"
     seen = None if state is None or state.get("seen") is None else read_stamp(state["seen"], where)
     if state is not None and state.get("device", known["id"]) != known["id"]:
-        raise StepError(f"{where}: it is of device {str(state['device'])[:40]!r}{help}")
+        raise StepError(f"{where}: it belongs to device {str(state['device'])[:40]!r}{help}")
     if state is not None and state.get("next") is not None:
         begin = int(read_stamp(state["next"], where))
         if not BEGINNING <= begin <= now + 32 * DAY or begin % DAY:
-            raise StepError(f"{where}: 'next' is {str(state['next'])[:40]!r}, where no period begins{help}")
+            raise StepError(f"{where}: 'next' is {str(state['next'])[:40]!r}, which is not the begin of a period{help}")
         return period_at(begin, cut.length), begin, seen
     made = _date(known, "created_at")
     first = made if made is not None else _date(known, "last_reading_at")
@@ -255,5 +255,5 @@ def _where_to_go_on(
     return period_at(first, cut.length), BEGINNING, seen
 
 
-def _spoken(names: list[str]) -> str:
+def _range_text(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"

@@ -1,4 +1,4 @@
-"""Calendar months and days, in UTC: how a backup is cut."""
+"""The periods of a backup: calendar months or days in UTC."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NAME = r"\d{4}-\d{2}(-\d{2})?"
 
 @dataclass(frozen=True)
 class Period:
-    """Times are epochs; `end` is not part of it."""
+    """A month or a day. Times are epochs; `end` is exclusive."""
 
     name: str  #: `2026-03` or `2026-03-05`
     begin: int
@@ -23,13 +23,13 @@ class Period:
 
 
 def period_at(moment: float, length: str) -> Period:
-    """The month or day that a moment (epoch) lies in."""
+    """Return the month or day that contains a time (epoch)."""
     at = datetime.fromtimestamp(moment, UTC)
     return period_of(at.strftime("%Y-%m" if length == MONTH else "%Y-%m-%d"))
 
 
 def period_of(name: str) -> Period:
-    """The period of that name. Raises StepError for what is none."""
+    """Return the period of a name. Raises StepError for an invalid name."""
     try:
         if not re.fullmatch(NAME, name):
             raise ValueError
@@ -39,14 +39,14 @@ def period_of(name: str) -> Period:
         else:
             end = begin.replace(year=begin.year + begin.month // 12, month=begin.month % 12 + 1)
     except (ValueError, OverflowError):
-        raise StepError(f"{name!r} is no period, such as 2026-03 or 2026-03-05") from None
+        raise StepError(f"{name!r} is not a valid period; use for example 2026-03 or 2026-03-05") from None
     return Period(name, int(begin.timestamp()), int(end.timestamp()))
 
 
 def read_stamp(text: object, where: str) -> float:
-    """The epoch of such a time. Raises StepError that begins with `where`."""
+    """Parse a time and return its epoch. Raises StepError, beginning with `where`."""
     try:
         at = datetime.fromisoformat(str(text))
         return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
-        raise StepError(f"{where}: {str(text)[:60]!r} is no time") from None
+        raise StepError(f"{where}: {str(text)[:60]!r} is not a valid time") from None

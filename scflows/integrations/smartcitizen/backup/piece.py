@@ -1,4 +1,4 @@
-"""The readings of one period as a Parquet file, and the manifest that says what is in it."""
+"""The readings of one period as a Parquet file, and its manifest."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
     Readings = Mapping[int, list[Reading]]
 
 SCHEMA = 1
-#: What to do about a period that is damaged.
+#: The advice for a damaged period.
 AGAIN = (
-    "; put it back from a copy, or take what the platform still has: remove manifest and file, then run the backup with"
+    "; restore it from a copy, or fetch it from the platform: remove manifest and file, then run the backup with"
     " `again` for this period"
 )
-#: How much of a file's checksum its name has.
+#: The number of digits of the checksum in the file name.
 MARK = 12
 
 
 def folder_of(device: int) -> str:
-    """Below which key a device's objects are, with the slash."""
+    """Return the prefix of a device's keys, with the slash."""
     return f"devices/{device}/"
 
 
@@ -42,7 +42,7 @@ def manifest_key(device: int, period: str) -> str:
 
 
 def parquet_bytes(readings: Readings) -> bytes:
-    """One row for each reading: `time` (UTC, milliseconds), `sensor_id`, `value`; by sensor, then by time.
+    """Return a Parquet file with a row per reading: `time` (UTC, milliseconds), `sensor_id`, `value`.
 
     Raises MissingExtra.
     """
@@ -62,14 +62,14 @@ def parquet_bytes(readings: Readings) -> bytes:
 
 
 def read_parquet(content: bytes, where: str) -> dict[int, list[Reading]]:
-    """The readings in such a file. Raises StepError that begins with `where`, MissingExtra."""
+    """Return the readings in a Parquet file. Raises StepError, beginning with `where`, and MissingExtra."""
     arrow = import_optional("pyarrow", "parquet")
     parquet = import_optional("pyarrow.parquet", "parquet")
     try:
         table = parquet.read_table(arrow.BufferReader(content), columns=["time", "sensor_id", "value"])
         times = table["time"].cast(arrow.int64()).to_pylist()
     except (arrow.ArrowException, OSError, KeyError) as error:
-        raise StepError(f"{where}: no readings: {' '.join(str(error).split())[:200]}") from error
+        raise StepError(f"{where}: cannot be read: {' '.join(str(error).split())[:200]}") from error
     found: dict[int, list[Reading]] = {}
     for at, sensor, value in zip(times, table["sensor_id"].to_pylist(), table["value"].to_pylist(), strict=True):
         found.setdefault(sensor, []).append((at, value))
@@ -77,7 +77,7 @@ def read_parquet(content: bytes, where: str) -> dict[int, list[Reading]]:
 
 
 def united(old: Readings, new: Readings) -> dict[int, list[Reading]]:
-    """All readings of both; at the same time of the same sensor the new one."""
+    """Merge readings; for the same sensor and time the new value takes precedence."""
     found = {}
     for sensor in {*old, *new}:
         found[sensor] = sorted({**dict(old.get(sensor, ())), **dict(new.get(sensor, ()))}.items())
@@ -85,7 +85,7 @@ def united(old: Readings, new: Readings) -> dict[int, list[Reading]]:
 
 
 def figures(readings: list[Reading]) -> dict[str, Any]:
-    """What a manifest says of a sensor's readings."""
+    """Return the statistics of a sensor's readings for the manifest."""
     values = [value for _, value in readings if value is not None]
     return {
         "rows": len(readings),
@@ -99,12 +99,12 @@ def figures(readings: list[Reading]) -> dict[str, Any]:
 
 
 def checksum(content: bytes) -> str:
-    """SHA-256, in hexadecimal digits."""
+    """Return the SHA-256 checksum in hexadecimal digits."""
     return hashlib.sha256(content).hexdigest()
 
 
 def read_json(store: Store, key: str) -> dict[str, Any] | None:
-    """A mapping that is kept as JSON; None for nothing. Raises StepError."""
+    """Read a JSON mapping; return None if it does not exist. Raises StepError."""
     content = store.get(key)
     if content is None:
         return None
@@ -113,51 +113,53 @@ def read_json(store: Store, key: str) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
-        raise StepError(f"{store.location}/{key}: is no JSON mapping; mend or remove it")
+        raise StepError(f"{store.location}/{key}: not a JSON mapping; fix or remove it")
     if value.get("schema") != SCHEMA:
-        raise StepError(f"{store.location}/{key}: schema {value.get('schema')!r}, not {SCHEMA}: of another version?")
+        raise StepError(
+            f"{store.location}/{key}: schema {value.get('schema')!r}, not {SCHEMA}: written by another version"
+        )
     return value
 
 
 def write_json(store: Store, key: str, value: dict[str, Any]) -> None:
-    """Keep a mapping as JSON. Raises StepError."""
+    """Write a mapping as JSON. Raises StepError."""
     content = json.dumps({"schema": SCHEMA, **value}, ensure_ascii=False, allow_nan=False, indent=1)
     store.put(key, content.encode("utf-8", "backslashreplace") + b"\n")
 
 
 def verified(store: Store, manifest: Mapping[str, Any], of: str) -> dict[int, list[Reading]]:
-    """The readings that a manifest tells of, held to its checksum, rows and values; `of` is its own key.
+    """Return the readings of a manifest after verifying checksum, rows and values; `of` is the manifest's key.
 
-    Raises StepError that names the first thing that is not as the manifest says.
+    Raises StepError for the first difference.
     """
     where = f"{store.location}/{of}"
-    key, told = manifest.get("file"), manifest.get("sensors") or {}
+    key, sensors = manifest.get("file"), manifest.get("sensors") or {}
     if key is None and manifest.get("rows") == 0:
         return {}
     top = of.removesuffix("json")
-    # It could name a file that is none of ours, which would be removed once there is a newer one.
+    # A damaged manifest could name another file, which would be removed with the next backup.
     is_own = isinstance(key, str) and key.startswith(top) and "/" not in key.removeprefix(top)
-    if not isinstance(key, str) or not is_own or not _is_told(told):
+    if not isinstance(key, str) or not is_own or not _has_sensors(sensors):
         raise StepError(f"{where}: the manifest is damaged{AGAIN}")
     content = store.get(key)
     if content is None:
-        raise StepError(f"{where}: {key} is not there{AGAIN}")
+        raise StepError(f"{where}: {key} is missing{AGAIN}")
     if len(content) != manifest.get("bytes") or checksum(content) != manifest.get("sha256"):
-        raise StepError(f"{where}: {key} is not the file that was written: its checksum is another{AGAIN}")
+        raise StepError(f"{where}: {key} is damaged: its checksum does not match{AGAIN}")
     readings = read_parquet(content, f"{where}: {key}")
-    for sensor in sorted({*readings, *(int(each) for each in told if told[each].get("rows"))}):
+    for sensor in sorted({*readings, *(int(each) for each in sensors if sensors[each].get("rows"))}):
         found = figures(readings.get(sensor, []))
         for name, value in found.items():
-            wanted = told.get(str(sensor), {}).get(name)
-            if value != wanted:
-                raise StepError(f"{where}: sensor {sensor}: {name} is {value!r}, not {wanted!r} as it was")
+            expected = sensors.get(str(sensor), {}).get(name)
+            if value != expected:
+                raise StepError(f"{where}: sensor {sensor}: {name} is {value!r}, expected {expected!r}")
     rows = sum(len(each) for each in readings.values())
     if rows != manifest.get("rows"):
-        raise StepError(f"{where}: {rows} rows, not {manifest.get('rows')!r} as there were")
+        raise StepError(f"{where}: {rows} rows, expected {manifest.get('rows')!r}")
     return readings
 
 
-def _is_told(sensors: Any) -> bool:
+def _has_sensors(sensors: Any) -> bool:
     return isinstance(sensors, dict) and all(
         name.isascii() and name.isdigit() and isinstance(each, dict) for name, each in sensors.items()
     )

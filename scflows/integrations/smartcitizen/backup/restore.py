@@ -1,4 +1,4 @@
-"""Bring a period back from a backup, held to its manifest."""
+"""Restore a period from a backup, verified by its manifest."""
 
 from __future__ import annotations
 
@@ -24,43 +24,43 @@ COLUMNS = ("time", "sensor_id", "sensor", "unit", "value")
 
 @dataclass(frozen=True)
 class Restored:
-    """A period that was brought back."""
+    """A restored period."""
 
     manifest: dict[str, Any]
     readings: Readings
 
 
 def periods_of(device: int, store: Store) -> list[str]:
-    """The periods of a device that are kept, oldest first. Raises StepError."""
+    """Return the periods of a device in the store, oldest first. Raises StepError."""
     top = folder_of(device)
     names = (key.removeprefix(top).removesuffix(".json") for key in store.keys(top) if key.endswith(".json"))
     return [name for name in names if re.fullmatch(NAME, name)]
 
 
 def restore(device: int, period: str, store: Store) -> Restored:
-    """A period as it was backed up. Raises StepError where there is none, or it is not what it was."""
+    """Return a period from the backup. Raises StepError if it is missing or damaged."""
     period_of(period)
     key = manifest_key(device, period)
     manifest = read_json(store, key)
     if manifest is None:
         known = periods_of(device, store)
-        told = f"there are {', '.join(known)}" if known else "there is none of this device"
-        raise StepError(f"{store.location} has no backup of device {device} for {period}; {told}")
+        hint = f"it has {', '.join(known)}" if known else "it has no backup of this device"
+        raise StepError(f"{store.location} has no backup of device {device} for {period}; {hint}")
     return Restored(manifest, verified(store, manifest, key))
 
 
 def file_content(restored: Restored, path: str) -> bytes:
-    """The readings as the file that its ending asks for. Raises StepError for another ending."""
+    """Return the readings in the format of the path's extension. Raises StepError for another extension."""
     if path.endswith(".parquet"):
         return parquet_bytes(restored.readings)
     if not path.endswith(".csv"):
-        raise StepError(f"{path!r} ends with neither of {', '.join(ENDINGS)}")
+        raise StepError(f"{path!r} must end in one of {', '.join(ENDINGS)}")
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
-    told = restored.manifest.get("sensors") or {}
+    sensors = restored.manifest.get("sensors") or {}
     for sensor, readings in sorted(restored.readings.items()):
-        of = told.get(str(sensor), {})
+        of = sensors.get(str(sensor), {})
         for at, value in readings:
             writer.writerow((_time(at), sensor, of.get("name"), of.get("unit"), "" if value is None else repr(value)))
     return text.getvalue().encode()

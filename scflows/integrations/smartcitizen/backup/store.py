@@ -1,4 +1,4 @@
-"""Where backups are kept: a folder, or a bucket of an S3 store. Objects are written whole or not at all."""
+"""The store of backups: a folder or an S3 bucket. Objects are written atomically."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ if TYPE_CHECKING:
     Got = TypeVar("Got")
 
     class Store(Protocol):
-        """Objects by key. Every call raises StepError when the store does not do it."""
+        """Objects by key. Every call may raise StepError."""
 
         location: str  #: for messages
 
         def get(self, key: str) -> bytes | None:
-            """What is kept there; None for nothing."""
+            """Return the content of an object; None if it does not exist."""
 
         def put(self, key: str, content: bytes) -> None:
-            """Keep it there, in the place of what was kept."""
+            """Write an object, replacing an existing one."""
 
         def remove(self, key: str) -> None:
-            """Keep nothing there any more."""
+            """Remove an object, if it exists."""
 
         def keys(self, beginning: str) -> list[str]:
-            """The keys that begin so, sorted."""
+            """Return the keys with a prefix, sorted."""
 
 
 S3 = "s3://"
-#: What the usual AWS variables say, by the fields of a secret. boto3 reads the process's own; `.env` may have them.
+#: The usual AWS variables, with the fields of a secret. boto3 reads only the process's environment, not `.env`.
 VARIABLES = {
     "AWS_ENDPOINT_URL": "url",
     "AWS_REGION": "region",
@@ -44,7 +44,7 @@ VARIABLES = {
 
 
 class Folder:
-    """A folder; `shown` is how messages name it."""
+    """A folder, called `shown` in messages."""
 
     def __init__(self, path: str, shown: str) -> None:
         self.path = path
@@ -83,7 +83,7 @@ class Folder:
             return []
         except OSError as error:
             raise self._failed(folder, error) from error
-        # Names that begin with a dot are those of files that are being written.
+        # Files whose names begin with a dot are being written.
         found = (f"{folder}/{name}" for name in names if not name.startswith("."))
         return sorted(key for key in found if key.startswith(beginning))
 
@@ -95,7 +95,7 @@ class Folder:
 
 
 class Bucket:
-    """A bucket, or what begins with a prefix in it."""
+    """A bucket, or a prefix in it."""
 
     def __init__(self, client: Any, bucket: str, prefix: str) -> None:
         self.client = client
@@ -143,7 +143,7 @@ class Bucket:
 
 
 class _Missing(Exception):
-    """There is no such object."""
+    """A missing object."""
 
 
 def open_store(
@@ -153,11 +153,10 @@ def open_store(
     folder: Callable[[str], str],
     remember: Callable[[str], object],
 ) -> Store:
-    """Return the store that is written as `s3://BUCKET/PREFIX` or as a folder.
+    """Return the store for `s3://BUCKET/PREFIX` or a folder; for "" the bucket `S3_DATA_BUCKET` or the folder `backup`.
 
-    "" is the bucket that `S3_DATA_BUCKET` names, otherwise the folder `backup`. `fields` are those of the login's
-    secret, `folder` gives the absolute path of a folder that may be written, `remember` masks the key in the
-    environment. Raises StepError, MissingExtra.
+    `fields` are those of the secret with the credentials; `folder` returns the absolute path of a writable folder.
+    `remember` masks the key in the environment. Raises StepError, MissingExtra.
     """
     if key := environment.get("AWS_SECRET_ACCESS_KEY"):
         remember(key)
@@ -165,11 +164,11 @@ def open_store(
     text = written or (S3 + bucket.removeprefix(S3) if bucket else "backup")
     if not text.startswith(S3):
         if "://" in text:
-            raise StepError(f"{text!r} is no store: a folder, or s3://BUCKET/PREFIX")
+            raise StepError(f"{text!r} is not a valid store; use a folder or s3://BUCKET/PREFIX")
         return Folder(folder(text), text.rstrip("/"))
     name, _, prefix = text.removeprefix(S3).partition("/")
     if not name:
-        raise StepError(f"{text!r} names no bucket")
+        raise StepError(f"{text!r} has no bucket")
     from scflows.connectors.s3 import client
 
     given = {field: environment[name] for name, field in VARIABLES.items() if environment.get(name)}

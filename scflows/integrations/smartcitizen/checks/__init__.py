@@ -1,6 +1,6 @@
-"""Whether devices publish as they should.
+"""Checks whether devices publish as expected.
 
-`thresholds` says from when on something is wrong, `examine` finds what is wrong with one device, `blueprint` which
-sensors it should have, `ask` asks for many devices with few requests, `round` goes through them, and `memory` knows
-what was wrong before, so that nothing is told twice.
+`thresholds` has the limits, `rules` finds the problems of one device, `blueprint` the sensors it needs, `fetch` gets
+many devices with few requests, `check_round` checks them, and `last_results` stores the known problems, so that each is
+reported once.
 """

@@ -1,4 +1,4 @@
-"""Which sensors a device should have, by its hardware and blueprint files. Each file is asked for once."""
+"""The sensors that a device needs, from its hardware and blueprint files. Each file is fetched once."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NAMES = "names/SCDevice.json"
 
 
 class Blueprints:
-    """The files that say what sensors are needed."""
+    """The hardware and blueprint files."""
 
     def __init__(self, client: Client, now: float) -> None:
         self.client = client
@@ -29,10 +29,10 @@ class Blueprints:
         self._files: dict[str, Any] = {}
 
     def absent(self, known: Mapping[str, Any]) -> list[str] | None:
-        """The sensors that a device needs and the platform has not of it, as `NAME (ID)`.
+        """Return the sensors that a device needs but does not have, as `NAME (ID)`.
 
-        None where the device asks for no processing, so that it needs none. Raises Refused, Unreachable, NotFound for
-        files that cannot be had.
+        None for a device without processing, which needs none. Raises Refused, Unreachable, NotFound for files that
+        cannot be fetched.
         """
         asked = known.get("postprocessing")
         if not isinstance(asked, dict) or not (asked.get("hardware_url") or asked.get("blueprint_url")):
@@ -81,7 +81,7 @@ class Blueprints:
 
 
 def _named(channel: Mapping[str, Any]) -> Iterator[str]:
-    """Every text among what a channel is computed from."""
+    """Yield every text in the inputs of a channel."""
     kwargs = channel.get("kwargs")
     for value in (channel.get("depends_on"), *(kwargs.values() if isinstance(kwargs, dict) else ())):
         if isinstance(value, str):
@@ -91,7 +91,7 @@ def _named(channel: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _wired(versions: Any, now: float) -> Iterator[str]:
-    """The channels of converters that gas sensors are wired to, in the version that holds now."""
+    """Yield the converter channels of gas sensors in the current version."""
     for version in versions:
         try:
             begin, end = parse_date(version.get("from")), parse_date(version.get("to"))

@@ -1,4 +1,4 @@
-"""Go through devices once: what is wrong with each, and what of that is new."""
+"""Check devices: the problems of each, and which of them are new."""
 
 from __future__ import annotations
 
@@ -31,28 +31,28 @@ if TYPE_CHECKING:
     from scflows.integrations.smartcitizen.checks.thresholds import Thresholds
     from scflows.integrations.smartcitizen.client import Client
 
-#: What a device can be found to be.
+#: The states of a device.
 OK, PROBLEM, STALE, UNKNOWN = "ok", "problem", "stale", "unknown"
 ROLLUP = "1m"
 
 
 @dataclass
 class Found:
-    """What was found of a device. Times are epochs."""
+    """The result for a device. Times are epochs."""
 
     device: int
     name: str = ""
     state: str = OK
     problems: list[Problem] = field(default_factory=list)
-    news: list[Problem] = field(default_factory=list)  #: those of them that it did not have before
-    recovered: list[str] = field(default_factory=list)  #: messages of those it had before
-    since: dict[str, str] = field(default_factory=dict)  #: from when on it has a problem, by its key
+    news: list[Problem] = field(default_factory=list)  #: the new problems
+    recovered: list[str] = field(default_factory=list)  #: messages of problems that are over
+    since: dict[str, str] = field(default_factory=dict)  #: the start of each problem, by its key
     last: float | None = None
     battery: float | None = None
     notes: list[str] = field(default_factory=list)  #: what could not be checked
 
     def item(self) -> dict[str, Any]:
-        """As JSON."""
+        """Return the result as JSON."""
         new = {problem.key for problem in self.news}
         return {
             "device": self.device,
@@ -84,10 +84,10 @@ def run_checks(
     with_readings: bool = True,
     tell: Callable[[str, int, int], None] = lambda text, done, count: None,
 ) -> list[Found]:
-    """What is wrong with devices, by number. With a memory it is told what is new, and the memory is changed.
+    """Check devices and return the results by number. With a memory, new problems are marked and the memory is updated.
 
-    `with_readings` asks for those of each checked sensor, one request each: gaps and stuck values are found by them.
-    Raises Unreachable when the platform does not answer, Refused for a token that is not taken.
+    `with_readings` fetches the readings of each checked sensor, with one request each, to find gaps and stuck values.
+    Raises Unreachable if the platform does not respond, Refused for an invalid token.
     """
     blueprints = Blueprints(client, now)
     found = []
@@ -97,7 +97,7 @@ def run_checks(
             continue
         subject = subject_of(known, thresholds)
         before = memory.problems(number) if memory is not None else {}
-        subject.told = frozenset(before)
+        subject.known_problems = frozenset(before)
         each = Found(number, subject.name, last=subject.last, battery=battery_of(subject, thresholds))
         found.append(each)
         if subject.odd:
@@ -123,7 +123,7 @@ def run_checks(
 
 
 def summary(found: Iterable[Found], only_news: bool = False) -> str:
-    """What is wrong, on one line."""
+    """Return the problems in one line."""
     told = []
     for each in found:
         problems = each.news if only_news else each.problems
@@ -133,7 +133,7 @@ def summary(found: Iterable[Found], only_news: bool = False) -> str:
 
 
 def _read(subject: Subject, client: Client, thresholds: Thresholds, now: float, notes: list[str]) -> bool:
-    """Whether the readings of all checked sensors could be had."""
+    """Fetch the readings of all checked sensors; return False if that fails."""
     begin = int(now - thresholds.device.window_hours * HOUR)
     readings = {}
     try:
@@ -154,14 +154,14 @@ def _not_shown(number: int, error: ScflowsError, now: float, memory: Memory | No
         found.notes.append(str(error))
         return found
     check = GONE if isinstance(error, NotFound) else REFUSED
-    told = "the platform has it no more" if check == GONE else "the platform does not show it"
-    _compare(found, [Problem(check, told)], AWAY, now, memory)
+    message = "no longer on the platform" if check == GONE else "the platform does not show it"
+    _compare(found, [Problem(check, message)], AWAY, now, memory)
     found.state = PROBLEM
     return found
 
 
 def _compare(found: Found, problems: list[Problem], checks: tuple[str, ...], now: float, memory: Memory | None) -> None:
-    """Tell what is new of the problems. What could not be judged, also of a device that is away, stays as it was."""
+    """Mark new and resolved problems. Problems that could not be checked stay unchanged."""
     found.problems = problems
     if memory is None:
         return

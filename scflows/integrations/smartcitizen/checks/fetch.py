@@ -1,4 +1,4 @@
-"""What the platform says of devices, with as few requests as there can be."""
+"""Fetch devices from the platform with as few requests as possible."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from scflows.integrations.smartcitizen.client import Client
     from scflows.settings import Settings
 
-#: Up to how many devices are asked for one by one.
+#: The maximum number of devices to fetch one by one.
 FEW = 3
-#: After so many in a row that got no answer, the others are not asked for.
+#: The number of consecutive failures after which no more devices are requested.
 MOST_AWAY = 3
 
 
 def scheduled_devices(settings: Settings) -> list[int]:
-    """The devices that have a task here, whatever it does to them."""
+    """Return the devices that have any task on this machine."""
     from scflows.cron.task import TaskStore
 
     found = set()
@@ -35,10 +35,10 @@ def scheduled_devices(settings: Settings) -> list[int]:
 def devices_told(
     client: Client, numbers: Iterable[int], tell: Callable[[str, int, int], None]
 ) -> Iterator[tuple[int, dict[str, Any] | ScflowsError]]:
-    """Each device's JSON, or why there is none; `tell` hears how far it is.
+    """Yield the JSON of each device, or the error; `tell` gets the progress.
 
-    Pages of a hundred where there are fewer of them than devices, one request for each that is on no page. Raises
-    Unreachable when nothing answers any more, Refused for a token that is not taken.
+    Fetches pages of a hundred devices if that takes fewer requests, and the rest one by one. Raises Unreachable if the
+    platform does not respond, Refused for an invalid token.
     """
     missing = dict.fromkeys(numbers)
     count = len(missing)
@@ -56,11 +56,11 @@ def devices_told(
     for done, id in enumerate(list(missing), count - len(missing) + 1):
         try:
             if away >= MOST_AWAY:
-                raise Unreachable("not asked for, since the platform does not answer")
+                raise Unreachable("not requested, because the platform does not respond")
             known = client.api(f"devices/{id}")
             away = 0
             if not isinstance(known, dict) or known.get("id") != id:
-                raise Unreachable(f"what the platform says of {id} is no device")
+                raise Unreachable(f"the response of the platform for {id} is not a device")
             yield id, known
         except (NotFound, Refused, Unreachable) as error:
             away += isinstance(error, Unreachable)

@@ -1,4 +1,4 @@
-"""What was wrong with devices when they were checked last, so that each thing is told once."""
+"""The problems found by the last check, so that each one is reported once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SCHEMA = 1
 
 
 class Memory:
-    """A file for each set of devices that is checked together: what one check has told is news to another."""
+    """The file with the known problems of a set of devices that are checked together."""
 
     def __init__(self, state_path: str, asked: Iterable[int], is_all: bool) -> None:
         numbers = sorted(asked)
@@ -23,23 +23,23 @@ class Memory:
         if len(name) > 60:
             name = hashlib.sha256(name.encode()).hexdigest()[:32]
         self.path = os.path.join(state_path, "checks", f"{name}.json")
-        self.problem = ""  #: why what was known is not believed
+        self.problem = ""  #: why the known problems cannot be used
         self.devices: dict[str, dict[str, Any]] = self._read()
 
     def problems(self, device: int) -> dict[str, dict[str, Any]]:
-        """Those a device had, by their keys: `since` (ISO 8601), `message`."""
+        """Return the known problems of a device by key, each with `since` (ISO 8601) and `message`."""
         found = self.devices.get(str(device))
         return dict(found) if isinstance(found, dict) else {}
 
     def keep(self, device: int, problems: dict[str, dict[str, Any]]) -> None:
-        """Those it has now."""
+        """Store the current problems of a device."""
         if problems:
             self.devices[str(device)] = problems
         else:
             self.devices.pop(str(device), None)
 
     def write(self) -> None:
-        """Raises OSError."""
+        """Write the file. Raises OSError."""
         from scflows.storage import replace
 
         value = {"schema": SCHEMA, "devices": self.devices}
@@ -52,16 +52,16 @@ class Memory:
         except FileNotFoundError:
             return {}
         except (OSError, ValueError, RecursionError) as error:
-            return self._forget(str(error.strerror) if isinstance(error, OSError) else "it is no JSON")
+            return self._forget(str(error.strerror) if isinstance(error, OSError) else "not valid JSON")
         if not isinstance(value, dict) or value.get("schema") != SCHEMA:
-            return self._forget("it is of another version")
+            return self._forget("written by another version")
         if not _is_memory(value.get("devices")):
-            return self._forget("it does not hold what it should")
+            return self._forget("invalid content")
         found: dict[str, dict[str, Any]] = value["devices"]
         return found
 
     def _forget(self, why: str) -> dict[str, dict[str, Any]]:
-        self.problem = f"{self.path}: {why}; it is begun anew, and all that is wrong is told once more"
+        self.problem = f"{self.path}: {why}; it is replaced, and all problems are reported again"
         return {}
 
 

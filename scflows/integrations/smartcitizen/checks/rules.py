@@ -1,4 +1,4 @@
-"""What is wrong with one device, from what the platform says of it. Asks nobody, remembers nothing."""
+"""Find the problems of one device from its data. Nothing is fetched or stored here."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 HOUR, MINUTE = 3600.0, 60.0
 STALE, GONE, REFUSED = "stale", "gone", "refused"
-#: Of a device that cannot be looked at any further.
+#: The checks of a device that cannot be examined further.
 AWAY = (STALE, GONE, REFUSED)
 SILENT, AHEAD, GAP, BATTERY, IMPLAUSIBLE, STUCK, MISSING = (
     "silent",
@@ -28,13 +28,13 @@ SILENT, AHEAD, GAP, BATTERY, IMPLAUSIBLE, STUCK, MISSING = (
     "stuck",
     "missing",
 )
-#: Those for which readings are asked for.
+#: The checks that need readings.
 BY_READINGS = (GAP, STUCK)
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong."""
+    """One problem of a device."""
 
     check: str
     message: str
@@ -42,13 +42,13 @@ class Problem:
 
     @property
     def key(self) -> str:
-        """Tells it from the device's other problems, and stays the same while it lasts."""
+        """Return a key that is unique for the device and stays the same while the problem lasts."""
         return self.check if self.sensor is None else f"{self.check}:{self.sensor}"
 
 
 @dataclass(frozen=True)
 class Sensor:
-    """A sensor of a device, as the platform shows it. Times are epochs."""
+    """A sensor of a device. Times are epochs."""
 
     id: int
     label: str
@@ -59,22 +59,22 @@ class Sensor:
 
 @dataclass
 class Subject:
-    """A device that is examined."""
+    """A device to examine."""
 
     id: int
     name: str
     last: float | None
     sensors: list[Sensor]
-    since: float | None = None  #: when the platform made it
-    odd: str = ""  #: why nothing can be said of it
-    odd_sensors: str = ""  #: why nothing can be said of its sensors
-    readings: Mapping[int, Sequence[Reading]] | None = None  #: of the window; None where they were not asked for
-    absent: Sequence[str] | None = None  #: sensors its blueprint needs and it has not; None where nobody knows
-    told: frozenset[str] = field(default_factory=frozenset)  #: keys of the problems it had
+    since: float | None = None  #: when it was created
+    odd: str = ""  #: why it cannot be examined
+    odd_sensors: str = ""  #: why its sensors cannot be examined
+    readings: Mapping[int, Sequence[Reading]] | None = None  #: of the window; None if not fetched
+    absent: Sequence[str] | None = None  #: missing sensors that its blueprint needs; None if unknown
+    known_problems: frozenset[str] = field(default_factory=frozenset)  #: keys of earlier problems
 
 
 def subject_of(known: Mapping[str, Any], thresholds: Thresholds) -> Subject:
-    """A device from its JSON; what cannot be read of it is as if it were not there."""
+    """Return a device from its JSON; invalid values are treated as missing."""
     data = known.get("data")
     listed = data.get("sensors") if isinstance(data, dict) else None
     numbered = [
@@ -86,16 +86,16 @@ def subject_of(known: Mapping[str, Any], thresholds: Thresholds) -> Subject:
     last, written = _date(known.get("last_reading_at")), known.get("last_reading_at")
     subject = Subject(known["id"], str(known.get("name") or ""), last, sensors, _date(known.get("created_at")))
     if last is None and written:
-        subject.odd = f"last_reading_at is no date: {str(written)[:40]!r}"
+        subject.odd = f"last_reading_at is not a date: {str(written)[:40]!r}"
     if not isinstance(listed, list):
-        subject.odd_sensors = "what the platform says of it has no list of sensors"
+        subject.odd_sensors = "the response of the platform has no list of sensors"
     elif len(numbered) < len(listed):
         subject.odd_sensors = f"{len(listed) - len(numbered)} of its {len(listed)} sensors have no number"
     return subject
 
 
 def is_away(subject: Subject, thresholds: Thresholds, now: float) -> bool:
-    """Whether it has not published for too long."""
+    """Return True if it has not published for too long."""
     hours = thresholds.device.stale_hours
     if hours is None or subject.last is None:
         return hours is not None
@@ -104,13 +104,15 @@ def is_away(subject: Subject, thresholds: Thresholds, now: float) -> bool:
 
 
 def _published(subject: Subject, thresholds: Thresholds, now: float) -> float | None:
-    """When it published last. One reading of the future says nothing of that: then what its other sensors say, and
-    the readings of the window where they were asked for; None where nobody can tell."""
+    """Return when it last published; None if unknown.
+
+    If the last reading is in the future, its other sensors and the fetched readings are used instead.
+    """
     if subject.last is None or not _is_ahead(subject, thresholds, now):
         return subject.last
     told = [sensor.last for sensor in subject.sensors if sensor.last is not None and sensor.last <= now]
     if subject.readings:
-        # Nothing at all: before the window, however long.
+        # Without readings in the window, it last published before it.
         told.append(now - thresholds.device.window_hours * HOUR)
         told += [at / 1000 for found in subject.readings.values() for at, _ in found if at / 1000 <= now]
     return max(told, default=None)
@@ -122,21 +124,21 @@ def _is_ahead(subject: Subject, thresholds: Thresholds, now: float) -> bool:
 
 
 def examine(subject: Subject, thresholds: Thresholds, now: float) -> list[Problem]:
-    """What is wrong, what matters most first. Of a device that is away only that."""
+    """Return the problems, most important first; for a device that is away only that one."""
     if is_away(subject, thresholds, now):
         last = _published(subject, thresholds, now)
         if subject.last is None or last is None:
-            return [Problem(STALE, "it has never published")]
-        but = f", but for one {_span(subject.last - now)} ahead" if subject.last > now else ""
+            return [Problem(STALE, "never published")]
+        but = f", except one that is {_span(subject.last - now)} in the future" if subject.last > now else ""
         return [Problem(STALE, f"no reading for {_span(now - last)}{but}")]
     implausible = list(_implausible(subject))
-    # A value that cannot be and stays the same is one thing that is wrong.
+    # An implausible value that is also stuck counts as one problem.
     stuck = [each for each in _stuck(subject) if all(each.sensor != other.sensor for other in implausible)]
     return [
         *_ahead(subject, thresholds, now),
         *_battery(subject, thresholds),
         *(
-            Problem(MISSING, f"{name} is not there, which its blueprint needs", _number(name))
+            Problem(MISSING, f"{name} is missing, but its blueprint needs it", _number(name))
             for name in subject.absent or ()
         ),
         *_silent(subject, thresholds, now),
@@ -147,7 +149,7 @@ def examine(subject: Subject, thresholds: Thresholds, now: float) -> list[Proble
 
 
 def judged(subject: Subject) -> tuple[str, ...]:
-    """The checks that could be made of a device that is not away."""
+    """Return the checks that were possible for a device that is not away."""
     found = [*AWAY, SILENT, AHEAD, BATTERY, IMPLAUSIBLE]
     found += BY_READINGS if subject.readings is not None else ()
     found += (MISSING,) if subject.absent is not None else ()
@@ -155,7 +157,7 @@ def judged(subject: Subject) -> tuple[str, ...]:
 
 
 def battery_of(subject: Subject, thresholds: Thresholds) -> float | None:
-    """Its charge in percent; None for a device without a battery."""
+    """Return the battery charge in percent; None without a battery."""
     for sensor in subject.sensors:
         if sensor.id == thresholds.battery.sensor and sensor.value is not None and sensor.value >= 0:
             return sensor.value
@@ -171,10 +173,10 @@ def _battery(subject: Subject, thresholds: Thresholds) -> Iterator[Problem]:
     limits, charge = thresholds.battery, battery_of(subject, thresholds)
     if limits.low is None or charge is None:
         return
-    # One that goes to and fro around the limit is told once.
-    least = limits.fine if BATTERY in subject.told and limits.fine is not None else limits.low
+    # A charge that fluctuates around the limit is reported once.
+    least = limits.fine if BATTERY in subject.known_problems and limits.fine is not None else limits.low
     if charge < least:
-        yield Problem(BATTERY, f"the battery has {charge:g} %")
+        yield Problem(BATTERY, f"battery at {charge:g} %")
 
 
 def _silent(subject: Subject, thresholds: Thresholds, now: float) -> Iterator[Problem]:
@@ -184,7 +186,7 @@ def _silent(subject: Subject, thresholds: Thresholds, now: float) -> Iterator[Pr
     for sensor in _checked(subject):
         if sensor.last is not None and sensor.last < last - hours * HOUR:
             span = _span(last - sensor.last)
-            yield Problem(SILENT, f"{sensor.label} sends nothing for {span}, while others do", sensor.id)
+            yield Problem(SILENT, f"{sensor.label} has sent nothing for {span}, unlike other sensors", sensor.id)
 
 
 def _implausible(subject: Subject) -> Iterator[Problem]:
@@ -218,7 +220,7 @@ def _stuck(subject: Subject) -> Iterator[Problem]:
             continue
         since = last_at
         for at, value in reversed(found):
-            # An average of equal numbers need not be that number to the last bit.
+            # The average of equal numbers may differ in the last digits.
             if value is None or abs(value - last) > 1e-9 * max(1.0, abs(last)):
                 break
             since = at
@@ -240,11 +242,11 @@ def _gaps(subject: Subject, thresholds: Thresholds, now: float) -> Iterator[Prob
     for sensor in _checked(subject):
         found = subject.readings.get(sensor.id)
         if found is None or (sensor.last is not None and sensor.last < begin):
-            continue  # Silent all the time, which is told as that.
+            continue  # Silent all the time, which is reported separately.
         own = [
             (start, stop)
             for start, stop in _longer([at / 1000 for at, _ in found], begin, end, least)
-            # What is missing of all is no fault of one.
+            # Gaps of all sensors are reported once for the device.
             if not any(start <= first and second <= stop for first, second in all_gaps)
         ]
         if own:
@@ -252,7 +254,7 @@ def _gaps(subject: Subject, thresholds: Thresholds, now: float) -> Iterator[Prob
 
 
 def _longer(times: list[float], begin: float, end: float, least: float) -> list[tuple[float, float]]:
-    """Where nothing is for longer than `least` seconds between two times, or between them and the window's ends."""
+    """Return the gaps longer than `least` seconds between the times or to the ends of the window."""
     marks = [begin, *times, end]
     return [(start, stop) for start, stop in pairwise(marks) if stop - start > least]
 
@@ -261,8 +263,8 @@ def _spoken(gaps: list[tuple[float, float]]) -> str:
     from scflows.integrations.smartcitizen.readings import stamp
 
     start, stop = max(gaps, key=lambda gap: gap[1] - gap[0])
-    told = f"for {_span(stop - start)} from {stamp(start)}"
-    return told if len(gaps) == 1 else f"{len(gaps)} times, the longest {told}"
+    text = f"for {_span(stop - start)} from {stamp(start)}"
+    return text if len(gaps) == 1 else f"{len(gaps)} times, the longest {text}"
 
 
 def _checked(subject: Subject) -> Iterator[Sensor]:

@@ -1,4 +1,4 @@
-"""From when on something is wrong with a device: read from a YAML file."""
+"""The thresholds of checks, read from a YAML file."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-#: A year: the readings of the window are asked for at every check.
+#: One year, because every check fetches the readings of the whole window.
 LONGEST_WINDOW = 24 * 366
 LARGEST = 1e12
 
 
 @dataclass(frozen=True)
 class DeviceLimits:
-    """None: not checked."""
+    """The limits of a device; None means not checked."""
 
     stale_hours: float | None = 6.0
     silent_hours: float | None = 6.0
@@ -31,7 +31,7 @@ class DeviceLimits:
 class BatteryLimits:
     sensor: int = 10
     low: float | None = None
-    fine: float | None = None  #: from where on it is not low any more; else `low`
+    fine: float | None = None  #: from here on it is no longer low (default: `low`)
 
 
 @dataclass(frozen=True)
@@ -50,12 +50,12 @@ class Thresholds:
     measurements: Mapping[str, SensorLimits] = field(default_factory=dict)
 
     def of(self, sensor: int, measurement: str) -> SensorLimits | None:
-        """Those of a sensor; None for one that is not checked."""
+        """Return the limits of a sensor; None if it is not checked."""
         return self.sensors.get(sensor) or self.measurements.get(measurement.lower())
 
 
 def read_thresholds(path: str, shown: str) -> Thresholds:
-    """Raises UsageError that begins with `shown` for a file that cannot be read or be one."""
+    """Read a file of thresholds. Raises UsageError, beginning with `shown`."""
     from scflows.errors import FlowError
     from scflows.validation import Located
 
@@ -66,19 +66,19 @@ def read_thresholds(path: str, shown: str) -> Thresholds:
         raise UsageError(f"{shown}: cannot be read: {error.strerror}") from error
     document = Located(content, shown)
     if document.mistakes:
-        # A key that stands twice: the last one would count, without a word.
+        # For example a duplicate key, of which the last would silently apply.
         raise FlowError(document.mistakes)
     return thresholds_of(document.value, shown)
 
 
 def thresholds_of(value: Any, shown: str) -> Thresholds:
-    """Thresholds from what YAML holds. Raises UsageError that begins with `shown`."""
+    """Return the thresholds of a YAML value. Raises UsageError, beginning with `shown`."""
     top = _mapping({} if value is None else value, shown)
     _known(top, Thresholds, shown)
     sensors: dict[int, SensorLimits] = {}
     for key, limits in _mapping(top.get("sensors") or {}, f"{shown}: sensors").items():
         if isinstance(key, bool) or not isinstance(key, int):
-            raise UsageError(f"{shown}: sensors: {key!r} is no number of a sensor")
+            raise UsageError(f"{shown}: sensors: {key!r} is not the number of a sensor")
         sensors[key] = _limits(SensorLimits, limits, f"{shown}: sensors: {key}")
     measurements = {
         str(key).lower(): _limits(SensorLimits, limits, f"{shown}: measurements: {key}")
@@ -89,10 +89,10 @@ def thresholds_of(value: Any, shown: str) -> Thresholds:
             raise UsageError(f"{shown}: {where}: min is above max")
     device = _limits(DeviceLimits, top.get("device") or {}, f"{shown}: device")
     if not 0 < device.window_hours <= LONGEST_WINDOW:
-        raise UsageError(f"{shown}: device: window_hours is not from 1 to {LONGEST_WINDOW}")
+        raise UsageError(f"{shown}: device: window_hours must be from 1 to {LONGEST_WINDOW}")
     battery = _limits(BatteryLimits, top.get("battery") or {}, f"{shown}: battery")
     if battery.low is not None and battery.fine is not None and battery.fine < battery.low:
-        raise UsageError(f"{shown}: battery: fine is below low: it would be low and fine at once")
+        raise UsageError(f"{shown}: battery: fine must not be below low")
     return Thresholds(device, battery, sensors, measurements)
 
 
@@ -102,18 +102,20 @@ def _limits(kind: Any, value: Any, where: str) -> Any:
     for name, each in given.items():
         if name == "name":
             if not isinstance(each, str):
-                raise UsageError(f"{where}: {name} is no text")
+                raise UsageError(f"{where}: {name} must be text")
             continue
         may_be_null = name not in ("sensor", "window_hours")
         is_number = isinstance(each, int | float) and not isinstance(each, bool) and each - each == 0
         if not is_number and not (each is None and may_be_null):
-            raise UsageError(f"{where}: {name} is no number")
+            raise UsageError(f"{where}: {name} must be a number")
         if is_number and (abs(each) > LARGEST or (name == "sensor" and not isinstance(each, int))):
             raise UsageError(f"{where}: {name} cannot be {str(each)[:20]}")
         if each == 0 and name == "stuck_hours":
-            raise UsageError(f"{where}: {name} is 0: every value would be stuck; null checks nothing")
+            raise UsageError(
+                f"{where}: {name} must not be 0, because every value would be stuck; use null to disable the check"
+            )
         if is_number and each < 0 and name.endswith(("_hours", "_minutes")):
-            raise UsageError(f"{where}: {name} is below 0")
+            raise UsageError(f"{where}: {name} must not be below 0")
     return kind(**given)
 
 
@@ -121,10 +123,10 @@ def _known(given: Mapping[Any, Any], kind: Any, where: str) -> None:
     known = [each.name for each in fields(kind)]
     for name in given:
         if name not in known:
-            raise UsageError(f"{where}: unknown key {name!r}; there are {', '.join(known)}")
+            raise UsageError(f"{where}: unknown key {name!r}; use one of {', '.join(known)}")
 
 
 def _mapping(value: Any, where: str) -> dict[Any, Any]:
     if not isinstance(value, dict):
-        raise UsageError(f"{where}: a mapping is wanted")
+        raise UsageError(f"{where}: must be a mapping")
     return value

@@ -1,7 +1,6 @@
-"""A stand-in for the Smart Citizen platform: devices, readings and files that are invented, on a port of its own.
+"""A mock of the Smart Citizen platform, with invented devices, readings and files, on its own port.
 
-`Platform` (platform) is what it knows, `serving` (server) puts it behind HTTP. It answers as the real platform and
-its file host do, as far as scflows, `smartcitizen-connector` 1.5.9 and `scdata` 1.6.6 ask. Under `/control` it tells
-what was asked of it and posted to it, and fails when told to. Everything is in memory and, for the same clock and
-seed, the same each time.
+`Platform` (platform) holds the data, `serving` (server) serves it over HTTP. It behaves like the real platform and its
+file host, as far as scflows, `smartcitizen-connector` 1.5.9 and `scdata` 1.6.6 need it. `/control` shows the requests
+and posted data and injects faults. Everything is in memory and the same for the same clock and seed.
 """

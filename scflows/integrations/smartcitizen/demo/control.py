@@ -1,4 +1,4 @@
-"""`/control` of the stand-in: what was asked and posted, what shall go wrong, what a device shall show."""
+"""`/control` of the mock: recorded requests, faults, and overrides of devices."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 def controlled(platform: Platform, method: str, path: str, query: dict[str, str], content: bytes) -> tuple[int, Any]:
-    """A status and what to say.
+    """Handle a request; return status and body.
 
-    GET /requests, /posted (?device=ID), /patches, /kinds; DELETE /requests forgets all of them; POST /faults a fault
-    or a list, DELETE /faults; POST /devices/ID what its JSON shall show; POST /rate {"limit": 150}.
+    GET /requests, /posted (?device=ID), /patches, /kinds; DELETE /requests clears them; POST /faults adds a fault or a
+    list, DELETE /faults removes all; POST /devices/ID overrides properties; POST /rate {"limit": 150}.
     """
     try:
         with platform.lock:
@@ -52,4 +52,4 @@ def controlled(platform: Platform, method: str, path: str, query: dict[str, str]
                     return 200, {}
     except (ValueError, TypeError, KeyError) as error:
         return 400, {"error": f"{type(error).__name__}: {error}"}
-    return 404, {"error": f"there is no {method} /control{path}"}
+    return 404, {"error": f"no such endpoint: {method} /control{path}"}

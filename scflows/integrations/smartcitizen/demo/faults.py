@@ -1,4 +1,4 @@
-"""What the stand-in does wrong when it is told to."""
+"""The faults that the mock injects."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ HOWS = ("status", "slow", "cut", "not-json", "drop")
 
 @dataclass
 class Fault:
-    """One thing to do wrong, and to which requests."""
+    """A fault, and the requests it applies to."""
 
-    path: str  #: what the path, with its query, has in it
+    path: str  #: a part of the path with its query
     how: str = "status"  #: one of HOWS
     method: str = ""  #: only this one
     status: int = 500
@@ -26,12 +26,12 @@ class Fault:
     retry_after: str = ""  #: a header of that value
     location: str = ""  #: where it leads, with a status such as 302
     seconds: float = 1.0  #: of `slow`
-    skip: int = 0  #: leave so many requests alone first
+    skip: int = 0  #: the number of requests to skip first
     times: int | None = None  #: how often; None: always
 
     @classmethod
     def from_dict(cls, given: dict[str, Any]) -> Fault:
-        """Raises ValueError or TypeError for what is none."""
+        """Return a fault. Raises ValueError or TypeError."""
         fault = cls(**given)
         if fault.how not in HOWS:
             raise ValueError(f"how is one of {', '.join(HOWS)}")
@@ -39,7 +39,7 @@ class Fault:
 
 
 class Faults:
-    """All that is to go wrong; the first that fits is taken."""
+    """The list of faults; the first match applies."""
 
     def __init__(self) -> None:
         self._faults: list[Fault] = []
@@ -54,7 +54,7 @@ class Faults:
             self._faults.clear()
 
     def take(self, method: str, path: str) -> Fault | None:
-        """The fault for a request, counted as used."""
+        """Return the fault for a request and count it as used."""
         with self._lock:
             for fault in self._faults:
                 if fault.path not in path or fault.method not in ("", method) or fault.times == 0:
@@ -69,10 +69,10 @@ class Faults:
 
 
 class RateLimit:
-    """So many requests a minute from an address; a request of a researcher or an admin lifts it for five minutes."""
+    """A limit of requests per minute; a request of a researcher or an admin lifts it for five minutes."""
 
     def __init__(self, limit: int | None, window: float = 60.0, lifted: float = 300.0) -> None:
-        self.limit = limit  #: None: as many as you like
+        self.limit = limit  #: None: no limit
         self.window = window  #: seconds
         self.lifted = lifted  #: seconds
         self._since = 0.0
@@ -81,7 +81,7 @@ class RateLimit:
         self._lock = threading.Lock()
 
     def refuses(self, is_known: bool, clock: float) -> bool:
-        """Whether a request is one too many; `clock` in seconds, `is_known` for researchers and admins."""
+        """Return True if a request exceeds the limit; `clock` in seconds, `is_known` for researchers and admins."""
         with self._lock:
             if self.limit is None or clock < self._free_until:
                 return False

@@ -1,4 +1,4 @@
-"""What the stand-in's file host has: hardware, blueprints, calibrations, names."""
+"""The files of the mock's file host: hardware, blueprints, calibrations, names."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-#: Where the real files lie; the connector asks its own base for them instead.
+#: The addresses of the real files, which the connector replaces by its own base address.
 RAW = "https://raw.githubusercontent.com/fablabbcn/smartcitizen-data/master"
 PAGE = "https://github.com/fablabbcn/smartcitizen-data/blob/master"
 SINCE = "2020-01-01"
-#: Serial numbers of the gas sensors, by the slot that each is in. Their first digits say what they measure.
+#: The serial numbers of the gas sensors by slot. Their first digits say what they measure.
 CO, NO2, OX = "162000001", "202000001", "204000001"
 SLOTS = {"AS_48_01": CO, "AS_48_23": NO2, "AS_49_01": OX}
 
 
 def all_files() -> dict[str, Any]:
-    """The files by their path below the base; bytes are served as they are, all else as JSON."""
+    """Return the files by path; bytes are served unchanged, other values as JSON."""
     files: dict[str, Any] = {
         "names/SCDevice.json": [
             {"id": each.id, "name": each.key, "description": each.name, "unit": each.unit} for each in SENSORS.values()
@@ -108,7 +108,7 @@ def _gas_channels() -> list[dict[str, Any]]:
         names = [f"{electrode}_WE", f"{electrode}_AE"]
         found += [_channel(None, name, "channel_names", [], {"channel": None}, "V") for name in names]
         unknown = {"we": None, "ae": None, "alphasense_id": None, "t": "EC_SENSOR_TEMP"}
-        # The cross-sensitivity of ozone's sensor is taken from the NO2 that is computed.
+        # The cross-sensitivity of the ozone sensor is computed from NO2.
         needs = [*names, "EC_SENSOR_TEMP", *(["NO2"] if gas == "O3" else [])]
         found.append(_channel(152 + number, gas, "alphasense_803_04", needs, unknown, "ppb"))
     return found
@@ -117,7 +117,7 @@ def _gas_channels() -> list[dict[str, Any]]:
 def _channel(
     number: int | None, name: str, function: str, needs: list[str], kwargs: dict[str, Any], unit: str
 ) -> dict[str, Any]:
-    """A channel; `needs` names other channels only: the order they are computed in."""
+    """Return a channel; `needs` lists other channels, which are computed before it."""
     return {
         "id": number,
         "name": name,

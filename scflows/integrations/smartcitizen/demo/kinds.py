@@ -1,4 +1,4 @@
-"""A device of every kind: those that are scheduled, those that are not, those whose processing goes wrong."""
+"""One device of every kind: scheduled, not scheduled, or with failing processing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OTHER_LAB = User(3, "demo-other-lab", RESEARCHER, "demo-other-researcher-token")
 GUEST = User(4, "demo-guest", CITIZEN, "demo-citizen-token")
 USERS = (OPERATOR, LAB, OTHER_LAB, GUEST)
 
-#: What becomes of each kind when devices are searched for processing.
+#: The result for each kind in a search for processing.
 SCHEDULED, NOT_SCHEDULED, NOT_FOUND = "scheduled", "not scheduled", "not found"
 EXPECTED = {
     **dict.fromkeys(
@@ -80,12 +80,12 @@ EXPECTED = {
 
 
 def all_kinds(now: int) -> list[Kit]:
-    """A device of each kind of `EXPECTED`, by id."""
+    """Return a device of each kind in `EXPECTED`, by id."""
     return [_made(FIRST_ID + number, kind, now) for number, kind in enumerate(EXPECTED)]
 
 
 def crowd(count: int, hardware_files: int, now: int, first_id: int = 20001) -> Iterator[Kit]:
-    """Many devices, six of ten of them due; their hardware lies in `crowd-0.json` and so on."""
+    """Yield many devices, six of ten of them due, with hardware in `crowd-0.json` and so on."""
     for number in range(count):
         device = first_id + number
         last = now - 60 * (1 + number % 50)
@@ -170,7 +170,7 @@ def _made(device: int, kind: str, now: int) -> Kit:
 
 
 def _kit(device: int, kind: str, now: int, hardware: str | None, latest: int | str | None, **more: Any) -> Kit:
-    """A kit that has published for thirty days, its second of the minute its own."""
+    """Return a kit that has published for thirty days, each at a different second of the minute."""
     meta, blueprint = more.pop("meta", None), more.pop("blueprint", None)
     first = now - now % 60 - 30 * DAY + device % 60
     kit = Kit(device, kind, **{"owner": LAB, "first": first, **more})

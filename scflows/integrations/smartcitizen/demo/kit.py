@@ -1,4 +1,4 @@
-"""One device of the stand-in, and how the platform shows it to whom."""
+"""A device of the mock, and its JSON for different users."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ROLES = {CITIZEN: "citizen", RESEARCHER: "researcher", ADMIN: "admin"}
 
 @dataclass(frozen=True)
 class User:
-    """Somebody with an account."""
+    """A user account."""
 
     id: int
     username: str
@@ -44,21 +44,21 @@ class Kit:
     """A device. Times are epochs."""
 
     id: int
-    kind: str  #: what it is an example of
+    kind: str  #: the kind of example
     owner: User
     first: int  #: its first reading
-    last: int | None = None  #: its last reading; None: it goes on publishing
+    last: int | None = None  #: its last reading; None: it is still publishing
     interval: int = 60  #: seconds between two readings
     sensors: tuple[int, ...] = KIT
     holes: dict[int, tuple[tuple[int, int], ...]] = field(default_factory=dict)  #: by sensor
     has_published: bool = True
     is_private: bool = False
     has_place: bool = True
-    refused: tuple[str, ...] = ()  #: methods that nobody may use on it
+    refused: tuple[str, ...] = ()  #: methods that are refused for everyone
     failing: tuple[int, ...] = ()  #: sensors whose readings are never found
     quirk: str = ""  #: how its values are wrong: `stuck`, `implausible`, `low-battery`
     postprocessing: dict[str, Any] | None = None
-    shown_as: dict[str, Any] = field(default_factory=dict)  #: over what it would show at its top level
+    shown_as: dict[str, Any] = field(default_factory=dict)  #: overrides of top-level properties
     added: dict[int, dict[int, float]] = field(default_factory=dict)  #: what was posted: sensor, time, value
 
     @property
@@ -66,7 +66,7 @@ class Kit:
         return f"Demo kit {self.id} ({self.kind})"
 
     def last_reading(self, now: int) -> int | None:
-        """When it published last."""
+        """Return the time of its last reading."""
         if not self.has_published:
             return None
         last = self.last if self.last is not None else now - (now - self.first) % self.interval
@@ -79,7 +79,7 @@ class Kit:
         return Series(self.first, last, self.interval, self.holes.get(sensor, ()))
 
     def value(self, sensor: int, at: int) -> float:
-        """What one of its own sensors measured at a time."""
+        """Return the value of one of its own sensors at a time."""
         known = SENSORS[sensor]
         if self.quirk == "stuck" and known.key == "TEMP":
             return known.middle
@@ -90,7 +90,7 @@ class Kit:
         return known.value(self.id, at)
 
     def shown(self, now: int, knows_all: bool, is_short: bool = False) -> dict[str, Any]:
-        """As JSON; `knows_all` for its owner and for admins, `is_short` as part of a user."""
+        """Return its JSON; `knows_all` for its owner and admins, `is_short` as part of a user."""
         last = self.last_reading(now)
         place = {"latitude": 41.4, "longitude": 2.19, "elevation": 10, "geohash": "sp3e"} if self.has_place else {}
         status = {"id": f"demo-{self.id}", "mac": "00:00:00:00:00:00", "time": stamp(now), "esp_bd": "demo"}
@@ -159,5 +159,5 @@ class Kit:
 
 
 def stamp(epoch: int) -> str:
-    """A time as the platform writes it: UTC, whole seconds."""
+    """Format a time like the platform: UTC, in seconds."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(epoch))

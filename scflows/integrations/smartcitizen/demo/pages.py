@@ -1,4 +1,4 @@
-"""A list in pages, as the platform serves it: the headers say how many there are and where the next one is."""
+"""Paginate a list like the platform, with the total and the next page in the headers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PER_PAGE = 25
 def page_of(
     items: list[Item], query: dict[str, str], link: Callable[[dict[str, str]], str], overlap: int = 0
 ) -> tuple[list[Item], dict[str, str]]:
-    """The items of the page that a query asks for, and the headers. `overlap`: so many of the page before again."""
+    """Return the items of the requested page and the headers, repeating `overlap` items of the page before."""
     size = max(1, _number(query.get("per_page"), PER_PAGE))
     page = max(1, _number(query.get("page"), 1))
     last = max(1, -(-len(items) // size))

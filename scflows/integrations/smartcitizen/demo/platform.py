@@ -1,4 +1,4 @@
-"""What the stand-in knows and does, without HTTP: devices, users, readings, permissions."""
+"""The data and behaviour of the mock without HTTP: devices, users, readings, permissions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LONGEST_RECORD = 200_000
 
 
 class Answer(Exception):
-    """An answer that is an error."""
+    """An error response."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message)
@@ -31,7 +31,7 @@ class Answer(Exception):
 
 
 class Platform:
-    """Everything in memory. `clock` tells the time (epoch): a fixed one makes all answers the same each time."""
+    """The mock platform, in memory. `clock` returns the time (epoch); with a fixed one all responses are the same."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class Platform:
         return int(self.clock())
 
     def add_crowd(self, count: int, hardware_files: int) -> None:
-        """Add many devices whose hardware lies in so many files."""
+        """Add many devices that share a number of hardware files."""
         self.kits.update((kit.id, kit) for kit in crowd(count, hardware_files, self.now))
         recipe = {"blueprint_url": f"{RAW}/blueprints/sck_demo.json", "description": "one of a crowd"}
         version: dict[str, Any] = {"ids": {}, "from": SINCE, "to": None}
@@ -63,7 +63,7 @@ class Platform:
             self.files[f"hardware/crowd-{number}.json"] = {**recipe, "versions": [version], "forwarding": None}
 
     def user_of(self, token: str) -> User | None:
-        """Whose token that is; None without one. Raises Answer for one that nobody has."""
+        """Return the user of a token; None without one. Raises Answer for an unknown token."""
         if not token:
             return None
         for user in USERS:
@@ -72,7 +72,7 @@ class Platform:
         raise Answer(401, "unauthorized", "Invalid OAuth Token")
 
     def device(self, number: int, user: User | None) -> Kit:
-        """A device that a user may see. Raises Answer."""
+        """Return a device that a user may see. Raises Answer."""
         kit = self.kits.get(number)
         if kit is None:
             raise Answer(404, "record_not_found", "Couldn't find Device")
@@ -81,7 +81,7 @@ class Platform:
         return kit
 
     def devices(self, query: dict[str, str], user: User | None) -> list[Kit]:
-        """The devices that a search finds, in the order that it asks for."""
+        """Return the devices that match a search, in the requested order."""
         found = [kit for kit in self.kits.values() if not kit.is_private or may_change(kit, user)]
         for key, value in query.items():
             if key.startswith("q[") and key != "q[s]":
@@ -91,7 +91,7 @@ class Platform:
         return found
 
     def users(self, query: dict[str, str], user: User | None) -> list[User]:
-        """The users that a search finds."""
+        """Return the users that match a search."""
         found = list(USERS)
         for key, value in query.items():
             if key == "q[role_mask_eq]":
@@ -103,7 +103,7 @@ class Platform:
         return found
 
     def shown_user(self, owner: User, user: User | None) -> dict[str, Any]:
-        """A user as JSON, with those of the devices that another one may see."""
+        """Return the JSON of a user, with the devices that the requesting user may see."""
         own = [kit for kit in self.kits.values() if kit.owner == owner]
         devices = [
             kit.shown(self.now, may_change(kit, user), is_short=True)
@@ -113,7 +113,7 @@ class Platform:
         return owner.shown(devices, self.now)
 
     def readings(self, kit: Kit, query: dict[str, str]) -> dict[str, Any]:
-        """The readings of a sensor. Raises Answer for what cannot be asked."""
+        """Return the readings of a sensor. Raises Answer for an invalid request."""
         try:
             sensor = int(query["sensor_id"])
             begin = read_time(query.get("from") or "2001-01-01")
@@ -141,7 +141,7 @@ class Platform:
         }
 
     def _stored(self, kit: Kit, sensor: int, begin: int, end: int, limit: int | None) -> list[tuple[int, float]]:
-        """Time and value, oldest first; the limit is counted in what is stored."""
+        """Return time and value, oldest first; the limit counts stored readings."""
         found = {}
         for at in kit.series(sensor, self.now).times(begin, end):
             found[at] = kit.value(sensor, at)
@@ -151,7 +151,7 @@ class Platform:
         return sorted(found.items())[:limit]
 
     def post(self, kit: Kit, user: User | None, body: Any) -> dict[str, Any]:
-        """Take readings in. Raises Answer."""
+        """Store posted readings. Raises Answer."""
         self._may(kit, user, "POST")
         data = body.get("data") if isinstance(body, dict) else None
         if not isinstance(data, list):
@@ -168,7 +168,7 @@ class Platform:
         return {"id": "ok", "message": "Data successfully sent to queue", "url": "", "errors": ""}
 
     def patch(self, kit: Kit, user: User | None, body: Any) -> dict[str, Any]:
-        """Change a device's postprocessing, as far as the user may; the device. Raises Answer."""
+        """Change a device's postprocessing as far as the user may, and return the device. Raises Answer."""
         self._may(kit, user, "PATCH")
         given = body.get("postprocessing_attributes") if isinstance(body, dict) else None
         may_write = user is not None and user.mask in (RESEARCHER, ADMIN)
@@ -187,12 +187,12 @@ class Platform:
 
 
 def may_change(kit: Kit, user: User | None) -> bool:
-    """Whether a user owns a device, or is an admin."""
+    """Return True if a user owns a device or is an admin."""
     return user is not None and (user.mask == ADMIN or user == kit.owner)
 
 
 def _fits(kit: Kit, term: str, value: str) -> bool:
-    """Whether a device fits a search term of Ransack's. Raises Answer for one that is not known here."""
+    """Return True if a device matches a Ransack search term. Raises Answer for an unsupported term."""
     match term:
         case "postprocessing_id_not_null":
             return kit.postprocessing is not None

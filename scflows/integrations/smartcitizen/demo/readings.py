@@ -1,4 +1,4 @@
-"""Times as the platform takes them, and readings rolled up as it does."""
+"""Parse times and roll up readings like the platform."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ FUNCTIONS: dict[str, Callable[[list[float]], float]] = {
 
 
 def read_time(text: str) -> int:
-    """The epoch of a time; without an offset it is UTC. Raises ValueError."""
+    """Return the epoch of a time; without an offset it is UTC. Raises ValueError."""
     from datetime import UTC, datetime
 
-    # A plus that was not escaped arrives as a blank.
+    # An unescaped plus arrives as a space.
     if len(text) > 6 and text[-3] == ":" and text[-6] == " ":
         text = f"{text[:-6]}+{text[-5:]}"
     at = datetime.fromisoformat(text.replace("Z", "+00:00"))

@@ -1,4 +1,4 @@
-"""The sensors that the kits of the stand-in have, and the readings they make up."""
+"""The sensors of the mock's kits, and their invented readings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DAY = 86400
 
 @dataclass(frozen=True)
 class Sensor:
-    """A kind of sensor, and the shape of what it measures: a wave of a day around a middle, and noise."""
+    """A kind of sensor, whose values are a daily wave around a middle, with noise."""
 
     id: int
     key: str  #: as the names file calls its column
@@ -26,12 +26,12 @@ class Sensor:
     noise: float
 
     def value(self, device: int, time: int) -> float:
-        """What this sensor of a device measures at a time (epoch); the same each time it is asked."""
+        """Return the value of this sensor of a device at a time (epoch), always the same."""
         wave = math.sin(2 * math.pi * (time % DAY) / DAY + device % 7)
         return round(self.middle + self.swing * wave + self.noise * (chance(device, self.id, time) - 0.5), 4)
 
     def shown(self) -> dict[str, Any]:
-        """As the platform describes it, without its last value."""
+        """Return its description on the platform, without the last value."""
         measurement = {"id": self.id, "uuid": uuid("measurement", self.id), "name": self.key.lower()}
         return {
             "id": self.id,
@@ -72,7 +72,7 @@ GASES = (133, 134, 135, 136, 139, 140)
 
 @dataclass(frozen=True)
 class Series:
-    """When a kit made readings of a sensor: from `first` to `last` every `interval` seconds, less its holes."""
+    """The times of readings: from `first` to `last` every `interval` seconds, without the holes."""
 
     first: int  #: epoch
     last: int
@@ -80,7 +80,7 @@ class Series:
     holes: tuple[tuple[int, int], ...] = ()  #: from, to: no readings in between
 
     def times(self, begin: int, end: int) -> Iterator[int]:
-        """The times of the readings from `begin` to `end`, both included, oldest first."""
+        """Return the times of the readings from `begin` to `end`, inclusive, oldest first."""
         steps = max(0, -((self.first - begin) // self.interval))
         for time in range(self.first + steps * self.interval, min(end, self.last) + 1, self.interval):
             if not any(start <= time < stop for start, stop in self.holes):
@@ -88,7 +88,7 @@ class Series:
 
 
 def chance(*numbers: int) -> float:
-    """A number from 0 to 1 that the numbers decide (splitmix64)."""
+    """Return a number from 0 to 1 that depends only on the arguments (splitmix64)."""
     mixed = 0x9E3779B97F4A7C15
     for number in numbers:
         mixed = (mixed ^ number) * 0xBF58476D1CE4E5B9 & 0xFFFFFFFFFFFFFFFF
@@ -98,7 +98,7 @@ def chance(*numbers: int) -> float:
 
 
 def uuid(kind: str, number: int) -> str:
-    """An identifier of the usual form, the same each time."""
+    """Return a UUID that depends only on the arguments."""
     from uuid import NAMESPACE_URL, uuid5
 
     return str(uuid5(NAMESPACE_URL, f"https://demo.invalid/{kind}/{number}"))

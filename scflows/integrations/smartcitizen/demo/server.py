@@ -1,4 +1,4 @@
-"""The stand-in behind HTTP: API, file host, and `/control` to look at it and to have it fail."""
+"""The HTTP server of the mock: API, file host, and `/control` for inspection and faults."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PAGE = b"<html><body>The platform is being looked after. Come back later.</body>
 
 
 class PlatformServer(ThreadingHTTPServer):
-    """A platform on a port of the loopback interface; 0 takes a free one."""
+    """A server for a platform on a port of the loopback interface; 0 chooses a free port."""
 
     daemon_threads = True
     request_queue_size = 128
@@ -44,7 +44,7 @@ class PlatformServer(ThreadingHTTPServer):
 
     @property
     def settings(self) -> dict[str, str]:
-        """The settings with which scflows asks this server."""
+        """Return the settings that make scflows use this server."""
         return {
             "SC_API_URL": f"{self.url}/v0/",
             "BASE_POSTPROCESSING_URL": f"{self.url}/base/",
@@ -58,7 +58,7 @@ class PlatformServer(ThreadingHTTPServer):
 
 @contextmanager
 def serving(platform: Platform, port: int = 0) -> Iterator[PlatformServer]:
-    """A server in the background, until the end of the block."""
+    """Run a server in the background until the end of the block."""
     server = PlatformServer(platform, port)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
@@ -73,7 +73,7 @@ def serving(platform: Platform, port: int = 0) -> Iterator[PlatformServer]:
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: PlatformServer
-    # An answer leaves in one piece: headers and body apart would wait for each other's acknowledgement.
+    # Send headers and body together, because sending them separately would wait for an acknowledgement.
     wbufsize = 65536
     disable_nagle_algorithm = True
 
@@ -81,7 +81,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             super().handle()
         except (ConnectionError, TimeoutError):
-            pass  # The client has had enough.
+            pass  # The client has closed the connection.
 
     def answer(self) -> None:
         from urllib.parse import parse_qsl, urlsplit
@@ -106,7 +106,7 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = answer
 
     def _served(self, path: str, query: dict[str, str], content: bytes, token: str) -> int:
-        """Answer a request; the status (0 where there was none)."""
+        """Handle a request; return the status (0 if there was no response)."""
         platform = self.server.platform
         fault = platform.faults.take(self.command, self.path)
         if fault is not None and fault.how not in ("slow", "cut"):
@@ -125,7 +125,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self._say(error.status, json.dumps(error.body).encode(), JSON)
 
     def _asked(self, path: str, query: dict[str, str], content: bytes, user: User | None) -> tuple[Any, dict[str, str]]:
-        """What the API answers, with its headers. Raises Answer."""
+        """Return the response of the API with its headers. Raises Answer."""
         platform = self.server.platform
         words = path.strip("/").split("/")
         if words[:1] != ["v0"]:
@@ -180,7 +180,7 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {name: value for name, value in given.items() if value}
         if fault.text:
             return self._say(fault.status, fault.text.encode(), PLAIN, headers)
-        body = {"id": "error", "message": "told to fail", "url": "", "errors": ""}
+        body = {"id": "error", "message": "injected fault", "url": "", "errors": ""}
         return self._say(fault.status, json.dumps(body).encode(), JSON, headers)
 
     def _say(

@@ -1,5 +1,5 @@
-"""One device of the Smart Citizen platform, worked on by `scdata` in a process of its own.
+"""Process a device of the Smart Citizen platform with `scdata`, in a separate process.
 
-`harness` starts that process and hears what it says; `child` is what runs in it: with folders of its own (`place`),
-files of the file host that all such processes share (`files`), one way out (`door`), and a voice (`voice`).
+`harness` starts the process and reads its output; `child` is its program, with private `folders`, `shared_files` of the
+file host, an `http_gate` for all requests and a `log_stream`.
 """

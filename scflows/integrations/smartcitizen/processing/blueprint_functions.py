@@ -1,4 +1,4 @@
-"""What a blueprint's channels call that they may not."""
+"""Find functions that the channels of a blueprint must not call."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-#: Where the functions of channels may come from: a blueprint names them, and comes from the platform.
+#: The only module that channels may call, because blueprints come from the platform and are not trusted.
 FUNCTIONS = "scdata.device.process"
 
 
 def foreign_calls(device: Any) -> list[str]:
-    """What the channels call that is none of the package's functions for it."""
+    """Return a message for each channel that calls a function outside that module."""
     from importlib import import_module
 
     found = []
@@ -23,12 +23,12 @@ def foreign_calls(device: Any) -> list[str]:
             try:
                 called = getattr(import_module(module), function, None)
             except ImportError:
-                continue  # Then there is nothing to call, which processing tells.
+                continue  # There is no such function, which processing reports.
             is_own = called is None or str(getattr(called, "__module__", "")).startswith(FUNCTIONS)
         else:
             is_own = False
         if not is_own:
-            told = f"channel {channel['name']!r} calls {module}.{function}, which is not among {FUNCTIONS}"
-            if told not in found:
-                found.append(told)
+            message = f"channel {channel['name']!r} calls {module}.{function}, which is not among {FUNCTIONS}"
+            if message not in found:
+                found.append(message)
     return found

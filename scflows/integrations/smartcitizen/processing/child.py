@@ -1,7 +1,7 @@
-"""Run as a program of its own, `python child.py`: reads from stdin what to do, and does it with the packages at hand.
+"""The program of a device's process, `python child.py`.
 
-On stdin is one JSON object (see `harness`). The answer goes to stdout, as one JSON object: `{"result": …}` or
-`{"error": TEXT, "exception": NAME}`; all else that is said or printed goes to stderr, which is the task's log.
+It reads a request from stdin, one JSON object (see `harness`), and writes one JSON object to stdout: `{"result": …}` or
+`{"error": TEXT, "exception": NAME}`. All other output goes to stderr, which is the task's log.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ LONGEST_PAUSE = 10.0
 
 @dataclass
 class Child:
-    """What work on a device finds around it: a function such as `process(given, child)` is given it."""
+    """The environment of the work on a device, a parameter of functions such as `process(given, child)`."""
 
     access: Access
     folder: str
@@ -40,9 +40,9 @@ class Child:
     _scdata: Any = None
 
     def scdata(self) -> Any:
-        """The package, imported; it asks for nothing, writes nothing of anybody's, says nothing by itself.
+        """Import and return `scdata`, without requests, shared files or output of its own.
 
-        Raises ScflowsError and ValueError when the files it needs cannot be had, ImportError.
+        Raises ScflowsError and ValueError if the files it needs cannot be fetched, ImportError.
         """
         if self._scdata is not None:
             return self._scdata
@@ -56,21 +56,21 @@ class Child:
             from smartcitizen_connector._config import config
         self.voice = take_over(self.is_verbose)
         if not scdata.config.names.get("SCDevice") or not getattr(scdata.config, "calibrations", None):
-            raise ValueError("scdata came up without the names of sensors, or without calibrations")
-        # What the door waits for is waited for there. The readings do not go through it.
+            raise ValueError("scdata has no names of sensors or no calibrations")
+        # The gate does its own retries; the readings do not go through it.
         config._retry_interval = max(0.01, min(LONGEST_PAUSE, self.access.retry_seconds / 9))
         self._scdata = scdata
         return scdata
 
 
 def main() -> None:
-    """Do what stdin says, and answer."""
+    """Handle the request on stdin."""
     answer_to = os.dup(1)
     os.dup2(2, 1)
     request = json.loads(sys.stdin.buffer.read())
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     _limit_memory(request["memory_bytes"])
-    # Where scflows runs from a checkout, nothing else says where it is.
+    # Needed if scflows runs from a checkout.
     root = _up(os.path.abspath(__file__), 5)
     if root not in sys.path:
         sys.path.append(root)
@@ -88,7 +88,7 @@ def main() -> None:
     sys.stdout.flush()
     with os.fdopen(answer_to, "w", encoding="utf-8") as file:
         json.dump(answer, file, allow_nan=False)
-    # Threads that a library left behind do not keep it.
+    # Exit even if a library has left threads running.
     os._exit(0)
 
 
@@ -116,7 +116,7 @@ def _work(request: dict[str, Any]) -> Any:
 
 
 def _limit_memory(count: int) -> None:
-    """What the process may take for its data; libraries and files that are mapped do not count (setrlimit(2))."""
+    """Limit the memory for data; libraries and mapped files do not count (setrlimit(2))."""
     import resource
 
     if count:

@@ -1,7 +1,7 @@
-"""The folders and variables of a process that loads `scdata`: its own, so that none reads or writes another's.
+"""The private folders and environment variables of a process that imports `scdata`.
 
-`scdata` 1.6.6 makes its folders, rewrites its configuration and asks for files when it is imported; it takes over
-what stands in `.env` of its cache. Here it finds everything in place, and nothing else.
+On import, `scdata` 1.6.6 creates folders, rewrites its configuration, requests files and reads `.env` of its cache.
+Here it finds everything in place, and nothing else.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
     from scflows.integrations.smartcitizen.access import Access
 
-#: Without `framework: chupiflow` the package writes this file anew, and the second line is lost.
+#: Without `framework: chupiflow` the package overwrites this file and loses the second line.
 CONFIGURATION = "framework: chupiflow\ndata: {reload_metadata: false}\n"
-#: What the package copies where it is missing, 720 kB that no device needs.
+#: The example files that the package would copy if missing, 720 kB that no device needs.
 EXAMPLES = ("raw/example.csv", "raw/geodata.csv", "uploads/example_upload_1.json", "uploads/example_zenodo_upload.yaml")
-#: The files of the file host that it wants when it is imported.
+#: The files that it requests on import.
 BLUEPRINT, CALIBRATIONS, NAMES = "blueprints/sc_air.json", "calibrations/calibrations.json", "names/SCDevice.json"
-#: What a blueprint may have; the package refuses any other key.
+#: The allowed keys of a blueprint; the package refuses others.
 BLUEPRINT_KEYS = ("meta", "channels", "checks", "exports")
-#: What the process gets of the variables around it, besides those it is given.
+#: The environment variables that are passed on.
 VARIABLES = (
     "PATH",
     "LANG",
@@ -67,7 +67,7 @@ def private_folder(state_path: str) -> Iterator[str]:
 
 
 def variables_of(folder: str, access: Access, around: Mapping[str, str]) -> dict[str, str]:
-    """All the variables of the process: what tells it where the platform is and who asks, and its folders."""
+    """Return the environment of the process: the addresses, the token and its folders."""
     import site
 
     variables = {name: around[name] for name in VARIABLES if around.get(name)}
@@ -77,14 +77,14 @@ def variables_of(folder: str, access: Access, around: Mapping[str, str]) -> dict
         "API_URL": access.api_url,
         "BASE_POSTPROCESSING_URL": access.files_url,
         **({"SC_BEARER": access.token} if access.token else {}),
-        # No ~/.netrc either, whose login would be taken in place of the token.
+        # Also hides ~/.netrc, whose login would replace the token.
         "HOME": folder,
         "XDG_CONFIG_HOME": os.path.join(folder, "config"),
         "XDG_CACHE_HOME": os.path.join(folder, "cache"),
         "PYTHONUSERBASE": site.getuserbase(),
         "PYTHONUTF8": "1",
         "TQDM_DISABLE": "1",
-        # Threads that wait for work of a size that no device has; each takes memory, and some turn in circles.
+        # One thread, because more would only cost memory and CPU for the data of one device.
         "OPENBLAS_NUM_THREADS": "1",
         "OMP_NUM_THREADS": "1",
         "MKL_NUM_THREADS": "1",
@@ -92,15 +92,15 @@ def variables_of(folder: str, access: Access, around: Mapping[str, str]) -> dict
 
 
 def furnish(folder: str, files_url: str, read: Callable[[str], bytes]) -> None:
-    """Put into the folder what the package looks for when it is imported; `read` gives a file of the file host.
+    """Create the files that the package reads on import; `read` returns a file of the file host.
 
-    Raises what `read` raises, ValueError for a file that is none of its kind.
+    Raises the errors of `read`, and ValueError for an invalid file.
     """
     blueprint = _mapping(read(files_url + BLUEPRINT), BLUEPRINT)
     calibrations = _mapping(read(files_url + CALIBRATIONS), CALIBRATIONS)
     names = json.loads(read(files_url + NAMES))
     if not isinstance(names, list) or not names:
-        raise ValueError(f"{NAMES} is no list of names")
+        raise ValueError(f"{NAMES} is not a list of names")
     kept = {key: blueprint[key] for key in BLUEPRINT_KEYS if key in blueprint}
     cache = os.path.join(folder, "cache", "scdata")
     for name in ("interim", "raw", "uploads"):
@@ -123,7 +123,7 @@ def furnish(folder: str, files_url: str, read: Callable[[str], bytes]) -> None:
 def _mapping(content: bytes, name: str) -> dict[str, Any]:
     value = json.loads(content)
     if not isinstance(value, dict):
-        raise ValueError(f"{name} is no mapping")
+        raise ValueError(f"{name} is not a mapping")
     return value
 
 

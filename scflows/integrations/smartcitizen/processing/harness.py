@@ -1,4 +1,4 @@
-"""Starts a device's process, passes on what it says, gives what it answers; nothing of it outlives the step."""
+"""Run a function in a device's process: forward its log, return its result, and kill it with the step."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from scflows.settings import Settings
 
 EXTRA = "smartcitizen"
-#: What a device's process may take for its data, in MiB; a run for one device takes some 200.
+#: The memory limit for data, in MiB; a run for one device needs about 200.
 MEMORY = 1024
-#: The most that it may answer, in bytes.
+#: The maximum size of the result, in bytes.
 MOST_ANSWER = 64 * 2**20
 
 
@@ -33,15 +33,16 @@ def call(
     memory: int = MEMORY,
     variables: Mapping[str, str] | None = None,
 ) -> Any:
-    """What a function answers that is called in a process of its own, with `scdata` at hand.
+    """Call a function in a separate process that can import `scdata`, and return its result.
 
-    `work` names it, as `MODULE:FUNCTION`; it is given `given` and a `child.Child`, and answers with a JSON value.
-    `tell` hears what the process says, as the name of a level and a line; it has to mask the token, which
-    the process has in its environment. `memory` is in MiB, 0 for as much as there is; `variables` are added to the
-    process's few. In a dry run no change gets through to the platform.
+    - `work`: the function, as `MODULE:FUNCTION`; it gets `given` and a `child.Child` and returns a JSON value
+    - `tell`: called with level and text of each log line; it must mask the token, which the process knows
+    - `memory`: in MiB; 0 for no limit
+    - `variables`: additional environment variables
+    - `is_dry`: blocks all changes on the platform
 
-    Raises MissingExtra, StepError for a function that raised (the detail `exception` has the name) and for a
-    process that was killed. However this is left, the process and all that it started are killed.
+    Raises MissingExtra, and StepError if the function raises (with the name in the detail `exception`) or the process
+    is killed. The process and everything it has started never outlive the call.
     """
     from importlib.util import find_spec
 
@@ -84,9 +85,9 @@ def call(
         finally:
             hear.close()
     if not ended.output:
-        told = f"was killed by signal {-ended.code}" if ended.code < 0 else f"ended with exit status {ended.code}"
+        end = f"was killed by signal {-ended.code}" if ended.code < 0 else f"exited with status {ended.code}"
         hint = "; out of memory?" if ended.code == -9 else ""
-        raise StepError(f"the device's process {told} before it answered{hint}")
+        raise StepError(f"the device's process {end} before it returned a result{hint}")
     answer = documents.parse_json(documents.decode(ended.output, "the answer"), "the answer")
     if "error" in answer:
         raise StepError(answer["error"], exception=answer["exception"])

@@ -1,7 +1,6 @@
-"""The one way out for what the libraries ask by `requests`: the platform itself, and the shared files.
+"""The gate for all HTTP requests of the libraries: to the platform itself, or to the shared files.
 
-`hardware_url` and `blueprint_url` come from the platform and are asked for as they stand there; here it is seen to
-that they lead to known hosts only.
+`hardware_url` and `blueprint_url` come from the platform and are not trusted, so the gate allows known hosts only.
 """
 
 from __future__ import annotations
@@ -22,27 +21,27 @@ if TYPE_CHECKING:
     from scflows.integrations.smartcitizen.processing.shared_files import SharedFiles
 
 FIRST_PAUSE = 0.5
-#: Answers that may be others in a while. The libraries ask again by themselves, but without a pause.
+#: The statuses of temporary errors. The libraries retry by themselves, but without a pause.
 PASSING = (408, 429, 500, 502, 503, 504)
 
 
 class Door:
-    """What went through, and what did not."""
+    """The gate, with the problems it has seen."""
 
     def __init__(
         self, access: Access, files: SharedFiles, is_dry: bool, sleep: Callable[[float], None] = time.sleep
     ) -> None:
         self.access = access
         self.files = files
-        self.is_dry = is_dry  #: whether nothing may be changed out there
+        self.is_dry = is_dry  #: whether changes are blocked
         self.sleep = sleep
-        self.problems: list[str] = []  #: what was refused, missing or away
-        self.changed: dict[str, Any] | None = None  #: the device as the last PATCH was answered
+        self.problems: list[str] = []  #: requests that were refused, not found or unanswered
+        self.changed: dict[str, Any] | None = None  #: the device in the response to the last PATCH
         self._waited = 0.0
         self._pause = FIRST_PAUSE
 
     def install(self) -> None:
-        """Have every session of `requests` that is not ours go through here."""
+        """Route every session of `requests` that is not ours through the gate."""
         import requests
 
         adapter, original = self._adapter(), requests.Session.get_adapter
@@ -54,7 +53,7 @@ class Door:
         self._guard_readings()
 
     def _guard_readings(self) -> None:
-        """Have those that are asked for by `aiohttp` come from the platform, too, and from nowhere that it leads to."""
+        """Restrict requests of `aiohttp` to the platform, without redirects."""
         import aiohttp
 
         door, original = self, aiohttp.ClientSession._request
@@ -66,12 +65,12 @@ class Door:
                 raise aiohttp.ClientError(f"a dry run must not {method}")
             response = await original(session, method, url, **{**options, "allow_redirects": False})
             if 300 <= response.status < 400:
-                told = (
+                message = (
                     f"{method} {str(url).partition('?')[0]}: {response.status}: it leads elsewhere, and is not followed"
                 )
-                door._note(told)
+                door._note(message)
                 response.close()
-                raise aiohttp.ClientError(told)
+                raise aiohttp.ClientError(message)
             return response
 
         aiohttp.ClientSession._request = ask  # type: ignore[assignment, method-assign]
@@ -92,10 +91,9 @@ class Door:
         return Adapter()
 
     def judged(self, request: PreparedRequest, response: Response) -> Response:
-        """The answer of the platform; what may pass is waited for before it is asked again.
+        """Return the response of the platform; after a temporary error, wait before the library retries.
 
-        Raises RequestException for one that leads elsewhere: a file from there would be taken for a device, and a
-        change that was not made for one that was.
+        Raises RequestException for a redirect to another host, whose response could be mistaken for the platform's.
         """
         import requests
 
@@ -103,9 +101,9 @@ class Door:
 
         status = response.status_code
         if elsewhere := redirect_host(response):
-            told = f"{request.method} {request.url}: {status}: it leads to {elsewhere}, which is not followed"
-            self._note(told)
-            raise requests.exceptions.RequestException(told, request=request)
+            message = f"{request.method} {request.url}: {status}: it leads to {elsewhere}, which is not followed"
+            self._note(message)
+            raise requests.exceptions.RequestException(message, request=request)
         if status in PASSING:
             self._note(f"{request.method} {request.url}: {status} {response.reason or ''}".rstrip())
             self._wait(response)
@@ -114,7 +112,7 @@ class Door:
         else:
             self._waited, self._pause = 0.0, FIRST_PAUSE
             if request.method == "POST" and _json(response).get("id") == "bad":
-                # Said with a status that means success.
+                # The platform reports this error with a success status.
                 response.status_code = 422
                 self._note(f"POST {request.url}: {_json(response).get('message')}")
             elif request.method == "PATCH":
@@ -122,7 +120,7 @@ class Door:
         return response
 
     def file(self, request: PreparedRequest) -> Response:
-        """A file, from those that are shared. Raises RequestException for one that there is not."""
+        """Return a shared file. Raises RequestException if it cannot be fetched."""
         import requests
 
         url = request.url or ""

@@ -1,7 +1,7 @@
-"""What a device's process says, line by line on stderr, each with its level before it; and the other end, that hears.
+"""The log of a device's process on stderr, with a level before each line, and its reader.
 
-The levels are those of syslog in angle brackets, as sd-daemon(3) has them: `<3>` error, `<4>` warning, `<6>`
-information, `<7>` for who looks for a fault. A line without one was printed by a library.
+The levels are those of sd-daemon(3): `<3>` error, `<4>` warning, `<6>` information, `<7>` debugging. A line without a
+level was printed by a library.
 """
 
 from __future__ import annotations
@@ -15,28 +15,28 @@ if TYPE_CHECKING:
 
 ERROR, WARNING, INFO, DEBUG = "<3>", "<4>", "<6>", "<7>"
 LEVELS = {ERROR: "error", WARNING: "warning", INFO: "info", DEBUG: "debug"}
-#: The libraries that bring coloured handlers of their own.
+#: The libraries that install their own log handlers.
 LOUD = ("scdata", "smartcitizen_connector")
 LONGEST = 4000  #: characters of a line
 
 
 def say(text: str, level: str = INFO) -> None:
-    """Put it into the task's log."""
+    """Write a text to the task's log."""
     lines = [f"{level}{line[:LONGEST]}\n" for line in text.splitlines() if line.strip()]
     content = "".join(lines).encode("utf-8", "backslashreplace")
     try:
         while content:
             content = content[os.write(2, content) :]
     except OSError:
-        pass  # Nobody hears any more.
+        pass  # The reader has closed the pipe.
 
 
 class Voice(logging.Handler):
-    """Says what libraries log: what they tell of their progress is for who looks for a fault."""
+    """The log handler for libraries; their progress messages are for debugging only."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.errors: list[str] = []  #: what went wrong so far
+        self.errors: list[str] = []  #: the messages of errors so far
 
     def emit(self, record: logging.LogRecord) -> None:
         text = record.getMessage()
@@ -54,7 +54,7 @@ class Voice(logging.Handler):
 
 
 def take_over(is_verbose: bool) -> Voice:
-    """Have all that is logged said by one voice, in place of the libraries' own handlers."""
+    """Replace the libraries' log handlers with ours."""
     voice = Voice()
     root = logging.getLogger()
     root.handlers[:] = [voice]
@@ -68,7 +68,7 @@ def take_over(is_verbose: bool) -> Voice:
 
 
 class Hearer:
-    """Cuts what comes into lines, and tells each with the name of its level."""
+    """The reader, which splits the stream into lines and reports each with its level."""
 
     def __init__(self, tell: Callable[[str, str], None]) -> None:
         self.tell = tell
@@ -82,7 +82,7 @@ class Hearer:
             self._pass_on(line)
 
     def close(self) -> None:
-        """Tell what has no end."""
+        """Report an unfinished last line."""
         if self._rest:
             self._pass_on(self._rest)
             self._rest = b""

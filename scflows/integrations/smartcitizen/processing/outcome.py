@@ -1,4 +1,4 @@
-"""How work on a device ends: the codes that operators know, as the run's reason."""
+"""The outcome codes of processing, used as the run's reason."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ PROCESSING_FAILED = "ABORTED PROCESSING_FAILED"
 POSTPROCESSING_UPDATE_FAILED = "ABORTED POSTPROCESSING_UPDATE_FAILED"
 DATA_POSTING_FAILED = "FAILED DATA_POSTING_FAILED"
 PROCESSED = "SUCCESS PROCESSED AND UPLOADED"
-#: Those after which nobody has to look: the work is done, or there was none.
+#: The outcomes that need no attention.
 GOOD = (PROCESSED, EMPTY_DATA)
 
 
 class Ended(Exception):
-    """The work ends here, with this outcome, for this reason."""
+    """The end of the work, with an outcome and a reason."""
 
     def __init__(self, outcome: str, why: str) -> None:
         super().__init__(why)

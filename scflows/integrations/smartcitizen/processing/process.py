@@ -1,7 +1,7 @@
-"""Process a device: load what it has published since the last time, compute its channels, post them, move the date.
+"""Process a device: load its new readings, compute its channels, post them and move the date forward.
 
-Runs in a device's process (see `child`). Piece by piece: the platform's date follows each, so that whatever ends the
-work between two of them, the next run goes on where this one stopped.
+Runs in a device's process (see `child`). The platform's date is moved after each piece, so that the next run continues
+where this one stopped.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 def process(given: dict[str, Any], child: Child, clock: Callable[[], float] = time.time) -> dict[str, Any]:
     """Process the device `given["device"]`, at most `pieces` pieces of `limit` minutes each.
 
-    `retries` is how often each chunk is posted until it is taken, `seconds` how long there is for all of it (null:
-    as long as it takes). The answer has the outcome and all counts; it does not raise for what goes wrong.
+    `retries` is the number of attempts to post each chunk, `seconds` the time limit (null: none). Return the outcome
+    and all counts; failures are outcomes, not exceptions.
     """
     import asyncio
 
@@ -68,7 +68,7 @@ def process(given: dict[str, Any], child: Child, clock: Callable[[], float] = ti
             while work.may_go_on() and (piece := work.next_piece(runner)) is not None:
                 work.take(piece, runner)
         if not told["pieces"] and not work.may_go_on():
-            raise Ended(LOADING_FAILED, "there was no time for it")
+            raise Ended(LOADING_FAILED, "there was not enough time")
         if not told["pieces"]:
             raise Ended(EMPTY_DATA, work.why_nothing())
         told["message"] = work.summary()
@@ -84,7 +84,7 @@ def process(given: dict[str, Any], child: Child, clock: Callable[[], float] = ti
 
 
 class _Work:
-    """One device, and how far it is."""
+    """The progress of one device."""
 
     def __init__(self, given: dict[str, Any], child: Child, told: dict[str, Any], clock: Callable[[], float]) -> None:
         self.given = given
@@ -93,17 +93,17 @@ class _Work:
         self.told = told
         self.device: Any = None
         self.sensors: list[str] = []
-        self.at: int | None = None  #: up to where it is processed; None: not at all
+        self.at: int | None = None  #: how far it is processed; None: never
         self.ends = None if given["seconds"] is None else time.monotonic() + given["seconds"]
-        self.longest = 0.0  #: seconds that a piece took
-        self.looked = 0  #: how often a piece was begun
+        self.longest = 0.0  #: duration of the longest piece, in seconds
+        self.looked = 0  #: the number of pieces started
 
     def make(self) -> None:
-        """Get to know the device. Raises Ended."""
+        """Load the device. Raises Ended."""
         try:
             scdata = self.child.scdata()
         except Exception as error:
-            raise Ended(LOADING_FAILED, f"scdata cannot be had ready: {_told(error)}") from error
+            raise Ended(LOADING_FAILED, f"scdata cannot be set up: {_told(error)}") from error
         try:
             self.device = scdata.Device(params=scdata.APIParams(id=self.given["device"]))
             foreign, shown = foreign_calls(self.device), self.device.handler.json.id
@@ -111,9 +111,9 @@ class _Work:
             raise Ended(DEVICE_NOT_VALID, self._because(_told(error))) from error
         if shown != self.given["device"]:
             raise Ended(DEVICE_NOT_VALID, f"the platform answered with device {shown}")
-        # Asked at once: to load reads the device again, and a hardware that is a bare name makes it False.
+        # Checked before loading, which reads the device again and sets it to False for a bare name of hardware.
         if not self.device.valid_for_processing:
-            raise Ended(NOT_VALID_FOR_PROCESSING, self._because("it has a blueprint, and no hardware"))
+            raise Ended(NOT_VALID_FOR_PROCESSING, self._because("it has a blueprint but no hardware"))
         if foreign:
             raise Ended(DEVICE_NOT_VALID, "; ".join(foreign))
         self.sensors = self.device.required_sensors
@@ -125,11 +125,11 @@ class _Work:
         self.at = _epoch(self.device.handler.latest_postprocessing)
         start = _epoch(self.device.__versions_start__())
         if start is not None and self.at is not None:
-            # Nothing is processed that is older than the hardware.
+            # Readings from before the hardware are not processed.
             self.at = max(self.at, start)
 
     def may_go_on(self) -> bool:
-        """Whether there is room for another piece; for the first there always is."""
+        """Return True if there is time for another piece; always for the first."""
         if self.told["pieces"] >= self.given["pieces"]:
             return False
         if not self.looked:
@@ -137,7 +137,7 @@ class _Work:
         return self.ends is None or time.monotonic() + 1.5 * self.longest < self.ends
 
     def next_piece(self, runner: Any) -> Piece | None:
-        """The next piece that may have readings; None when there are none. Raises Ended."""
+        """Return the next piece that may have readings; None if there are none. Raises Ended."""
         end = self._end()
         if end is None:
             return None
@@ -154,10 +154,10 @@ class _Work:
         before = warm_up(channels, piece.begin)
         rows = self._loaded(piece, before, runner)
         if not rows:
-            # A hole: on to the next reading, however far it is.
+            # A gap: continue with the next reading.
             self.at = None if piece.is_last else self._first_reading(runner, piece.end)
             if self.at is None:
-                # Nothing after it either.
+                # There are no later readings.
                 self.at = piece.end if piece.is_last else self._end()
             return
         self._process(piece)
@@ -169,14 +169,14 @@ class _Work:
         self._tell_left()
 
     def why_nothing(self) -> str:
-        """Why there was no piece."""
+        """Return why there was no piece."""
         date = _epoch(self.device.handler.latest_postprocessing)
         if date is not None and date > self.clock():
-            return f"its date of processing is in the future: nothing before {_stamp(date)} is taken"
+            return f"its processing date is in the future: readings before {_stamp(date)} are ignored"
         return "no new readings of the sensors that its channels need"
 
     def summary(self) -> str:
-        """What was done, in one line."""
+        """Return a summary in one line."""
         told = self.told
         pieces = f" in {told['pieces']} pieces" if told["pieces"] > 1 else ""
         behind = f"; {told['minutes_left']} minutes are left for the next run" if told["minutes_left"] else ""
@@ -191,14 +191,14 @@ class _Work:
         return None if last is None else end_of_readings(last, self.clock())
 
     def _load(self, runner: Any, begin: int | None, end: int | None, limit: int | None) -> bool:
-        """Have the device load its needed sensors; whether there was anything. Raises Ended."""
+        """Load the sensors that the device needs; return False if there are no readings. Raises Ended."""
         from pandas import DataFrame, Timestamp
 
         device, options = self.device, self.device.options
         options.min_date = None if begin is None else Timestamp(begin, unit="s", tz="UTC")
         options.max_date = None if end is None else Timestamp(end, unit="s", tz="UTC")
         options.limit, options.channels = limit, self.sensors
-        # Where there is nothing to ask for, it would have what it had before.
+        # Otherwise a request without readings would leave the old data.
         device.handler.data = DataFrame()
         try:
             is_loaded = bool(runner.run(device.load()))
@@ -206,14 +206,14 @@ class _Work:
             raise Ended(LOADING_FAILED, self._because(_told(error))) from error
         failed = sorted(set(device.handler.failed_sensors))
         if failed and not is_loaded:
-            raise Ended(LOADING_FAILED, f"no readings could be had of {', '.join(failed)}")
+            raise Ended(LOADING_FAILED, f"no readings of {', '.join(failed)}")
         if failed:
-            raise Ended(PROCESSING_FAILED, f"the readings of {', '.join(failed)} could not be had")
+            raise Ended(PROCESSING_FAILED, f"the readings of {', '.join(failed)} could not be loaded")
         return is_loaded
 
     def _loaded(self, piece: Piece, before: int, runner: Any) -> int:
-        """Load a piece, and what lies `before` it in seconds; how many rows the piece has. Raises Ended."""
-        # Without a limit: it counts what is stored, not minutes, and for each sensor by itself.
+        """Load a piece and `before` seconds ahead of it; return the number of its rows. Raises Ended."""
+        # Without a limit, because the platform's limit counts stored readings per sensor, not minutes.
         if not self._load(runner, piece.begin - before, None if self._reaches(piece) else piece.end, None):
             return 0
         times = _seconds(self.device.data)
@@ -222,12 +222,12 @@ class _Work:
         return rows
 
     def _reaches(self, piece: Piece) -> bool:
-        """Whether it takes all that there is. The connector would ask up to the last reading, as if that was not."""
+        """Return True if it includes the last reading, which the connector would exclude by an end date."""
         last = _epoch(self.device.handler.last_reading_at)
         return piece.is_last and last is not None and last < piece.end
 
     def _first_reading(self, runner: Any, begin: int | None) -> int | None:
-        """The minute of the first reading since `begin`; None where there is none. Raises Ended."""
+        """Return the minute of the first reading since `begin`; None if there is none. Raises Ended."""
         if not self._load(runner, begin, None, 1):
             return None
         first = int(_seconds(self.device.data)[0])
@@ -246,7 +246,7 @@ class _Work:
         if not is_processed and voice.errors:
             raise Ended(PROCESSING_FAILED, "; ".join(voice.errors))
         if not is_processed:
-            raise Ended(PROCESSING_FAILED, "scdata says no more of it")
+            raise Ended(PROCESSING_FAILED, "scdata gives no reason")
         device.data = device.data.loc[_seconds(device.data) >= piece.begin]
 
     def _post(self, runner: Any, date: int) -> None:
@@ -261,8 +261,8 @@ class _Work:
             raise Ended(POSTPROCESSING_UPDATE_FAILED, "scdata did not take the new date")
         if "SC_BEARER" not in os.environ:
             if not child.is_dry:
-                raise Ended(DATA_POSTING_FAILED, "there is no SC_BEARER")
-            # Without one it does not even say what it would post; nobody is sent this.
+                raise Ended(DATA_POSTING_FAILED, "SC_BEARER is not set")
+            # Without a token it would not show what it would post; this one is never sent.
             os.environ["SC_BEARER"] = "none"
         child.door.changed = None
         posting = device.post(
@@ -278,14 +278,14 @@ class _Work:
         self.told["not_posted"].update(device.handler.not_posted)
         if not is_posted:
             failed = [f"{name}: {why}" for name, why in device.handler.not_posted.items() if "failed" in why]
-            why = "; ".join(failed) or "the readings are there, and the new date was refused"
+            why = "; ".join(failed) or "the readings were posted, but the new date was refused"
             raise Ended(DATA_POSTING_FAILED, self._because(why))
         answered = _date_in(child.door.changed)
         if not child.is_dry and answered is not None and answered != date:
-            # Said with a status that means success.
+            # The platform reports this with a success status.
             raise Ended(
                 DATA_POSTING_FAILED,
-                "the readings are there, but the platform left the date as it was: that is for researchers and admins",
+                "the readings were posted, but the platform did not change the date: only researchers and admins may",
             )
 
     def _count(self, piece: Piece, rows: int, last: int) -> None:
@@ -303,7 +303,7 @@ class _Work:
         would = "would be posted" if self.child.is_dry else "posted"
         say(f"piece {told['pieces']}: {rows} rows up to {_stamp(last)}, {count} readings {would}")
         if not count:
-            say("none of its channels has a value there", WARNING)
+            say("no channel has a value in it", WARNING)
 
     def _tell_left(self) -> None:
         end = self._end()
@@ -311,13 +311,13 @@ class _Work:
         self.told["minutes_left"] = max(0, (end - self.at) // 60) if end is not None else 0
 
     def _because(self, why: str) -> str:
-        """The reason, with what went wrong at the door: libraries tell their own trouble with it."""
+        """Return the reason with the problems seen by the gate, which the libraries' messages lack."""
         problems = [each for each in self.child.door.problems if each not in why]
         return "; ".join([*problems, why])
 
 
 def _seconds(data: Any) -> Any:
-    """The times of a frame's rows, as epochs."""
+    """Return the times of a frame's rows, as epochs."""
     from pandas import Timedelta, Timestamp
 
     return ((data.index - Timestamp(0, tz="UTC")) // Timedelta(seconds=1)).to_numpy()
@@ -333,7 +333,7 @@ def _epoch(date: Any) -> int | None:
 
 
 def _date_in(device: dict[str, Any] | None) -> int | None:
-    """Up to when a device is processed, as the platform's JSON says it."""
+    """Return how far a device is processed according to its JSON."""
     from scflows.integrations.smartcitizen.device import parse_date
 
     asked = (device or {}).get("postprocessing")
@@ -350,7 +350,7 @@ def _stamp(epoch: float) -> str:
 
 def _told(error: BaseException) -> str:
     if isinstance(error, MemoryError):
-        return "out of memory: it may have more by the option `memory`"
+        return "out of memory; increase the option `memory`"
     lines = str(error).strip().splitlines()
     say(str(error), DEBUG)
     return f"{type(error).__name__}: {' '.join(line.strip() for line in lines[:4])}"[:600]

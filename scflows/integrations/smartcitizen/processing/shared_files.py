@@ -1,4 +1,4 @@
-"""Files of the file host, shared by all the processes of a user: each is asked for once, and again when it is old."""
+"""A cache of the file host's files, shared by all processes of a user."""
 
 from __future__ import annotations
 
@@ -20,34 +20,34 @@ if TYPE_CHECKING:
     from scflows.integrations.smartcitizen.access import Access
 
 HOUR = 3600.0
-#: For how long a file is taken as it is, in seconds. Then the host is asked whether it has changed.
+#: How long a file is used without checking for changes, in seconds.
 FRESH = HOUR
-#: For how long it is used while the host does not answer, in seconds.
+#: How long it is used while the host does not respond, in seconds.
 STALE = 7 * 24 * HOUR
-#: For how long nobody asks again after a host that did not answer, in seconds.
+#: How long to wait before another attempt after a failure, in seconds.
 QUIET = 60.0
-#: How long the host is asked again for a file that is known, in seconds.
+#: How long to retry for a cached file, in seconds.
 KNOWN_PATIENCE = 5.0
-#: Seconds that a connection, and each wait for more of the answer, may take.
+#: Seconds to wait for a connection and for each part of the response.
 WAIT = 30.0
-LARGEST = 16 * 2**20  #: bytes of a file
+LARGEST = 16 * 2**20  #: maximum size of a file, in bytes
 
 
 @dataclass
 class Entry:
-    """A file as it was got, or why it was not."""
+    """A cached file, or why it could not be fetched."""
 
     url: str
-    asked: float = 0.0  #: when the host last answered for it (epoch)
-    tried: float = 0.0  #: when it was last asked in vain
-    problem: str = ""  #: why in vain
+    asked: float = 0.0  #: when the host last responded (epoch)
+    tried: float = 0.0  #: when the last attempt failed; 0: it succeeded
+    problem: str = ""  #: why it failed
     etag: str = ""
     modified: str = ""
     content: str | None = None
 
 
 class SharedFiles:
-    """The files, kept in a folder. `tell` hears of an old file that is used while the host is away."""
+    """The cache, in a folder. `tell` is called when an old file is used because the host does not respond."""
 
     def __init__(
         self,
@@ -64,10 +64,10 @@ class SharedFiles:
         self.sleep = sleep
 
     def read(self, url: str) -> bytes:
-        """The content of a file, which is JSON. Where it may lie is not looked at here, but where it leads is.
+        """Return the content of a JSON file. The host of `url` is not checked here, but redirects are.
 
-        Raises NotFound, Refused for what is no JSON, Unreachable when the host does not answer and the file is not
-        known, or too old.
+        Raises NotFound, Refused for a file that is not JSON, Unreachable if the host does not respond and the file is
+        not cached or too old.
         """
         path = os.path.join(self.folder, hashlib.sha256(url.encode()).hexdigest()[:32] + ".json")
         entry = self._known(path, url)
@@ -75,7 +75,7 @@ class SharedFiles:
             return _content(entry)
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
         with locked(path + ".lock"):
-            # Somebody else may have asked while we waited.
+            # Another process may have fetched it in the meantime.
             entry = self._known(path, url)
             now = self.clock()
             if self._is_fresh(entry):
@@ -89,7 +89,7 @@ class SharedFiles:
         if entry.tried:
             if entry.content is None or now - entry.asked > STALE:
                 raise Unreachable(entry.problem)
-            self.tell(f"{entry.problem}; what it said {(now - entry.asked) / HOUR:.0f} h ago is used")
+            self.tell(f"{entry.problem}; using the file from {(now - entry.asked) / HOUR:.0f} h ago")
         return _content(entry)
 
     def _is_fresh(self, entry: Entry) -> bool:
@@ -104,9 +104,9 @@ class SharedFiles:
         return found if found.url == url else Entry(url)
 
     def _ask(self, entry: Entry) -> None:
-        """Bring the entry up to date. Raises Unreachable, NotFound and Refused."""
+        """Update the entry. Raises Unreachable, NotFound and Refused."""
         waited, pause, begun = 0.0, 0.5, time.monotonic()
-        # Nobody waits long for news of what is known.
+        # Retries are short if there is a cached version.
         patience = min(KNOWN_PATIENCE, self.access.retry_seconds) if entry.content else self.access.retry_seconds
         while True:
             try:

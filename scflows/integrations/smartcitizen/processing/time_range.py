@@ -1,8 +1,7 @@
-"""Which readings a piece of work takes; times are epochs in whole seconds, ends are not included.
+"""The time ranges of pieces; times are epochs in seconds, ends are exclusive.
 
-The platform gives one value for each minute, at the time of the minute's first reading. So pieces end between two
-minutes, and a minute is taken once it is over: whatever a kit's interval and however many holes a sensor has, each
-reading goes into one value, once.
+The platform returns one value per minute, with the time of the minute's first reading. So pieces end between minutes
+and include only complete minutes: each reading is used exactly once, whatever the kit's interval and gaps.
 """
 
 from __future__ import annotations
@@ -15,34 +14,34 @@ if TYPE_CHECKING:
     from typing import Any
 
 MINUTE = 60
-#: The most that is loaded before a piece for functions that look back, in minutes.
+#: The maximum of minutes to load before a piece, for functions that look back.
 LONGEST_WARM_UP = 240
 
 
 @dataclass(frozen=True)
 class Piece:
-    """The readings of `begin` <= time < `end`."""
+    """A piece: the readings with `begin` <= time < `end`."""
 
     begin: int
     end: int
-    is_last: bool  #: whether there are none after it yet
+    is_last: bool  #: whether there are no later readings yet
 
 
 def minute_of(at: float) -> int:
-    """The begin of the minute that a time is in."""
+    """Return the begin of a time's minute."""
     return int(at // MINUTE) * MINUTE
 
 
 def end_of_readings(last: float, now: float) -> int:
-    """The end of the last minute that is over, for a device that published last at `last`.
+    """Return the end of the last complete minute of a device whose last reading is at `last`.
 
-    Never later than `now`: one reading from a clock that is ahead would take the date beyond all that is still to come.
+    Never later than `now`: otherwise one reading with a future time would move the date beyond all later readings.
     """
     return min(minute_of(last) + MINUTE, minute_of(now))
 
 
 def next_piece(begin: int, minutes: int, end: int) -> Piece | None:
-    """What is to be taken next of the readings before `end`; None when nothing is left."""
+    """Return the next piece before `end`; None if there is none."""
     if begin >= end:
         return None
     cut = minute_of(begin) + minutes * MINUTE
@@ -50,24 +49,24 @@ def next_piece(begin: int, minutes: int, end: int) -> Piece | None:
 
 
 def next_date(last_row: int) -> int:
-    """From when on readings have not been taken, after a row at that time.
+    """Return the new date after a last row at that time: the end of its minute.
 
-    Not a minute after the row, which would leave out what a kit publishes 45 s after it.
+    A full minute after the row would skip a reading that the kit publishes 45 s later.
     """
     return minute_of(last_row) + MINUTE
 
 
 def warm_up(channels: Iterable[dict[str, Any]], begin: int) -> int:
-    """How many seconds before `begin` to load, for functions that look back at earlier rows.
+    """Return how many seconds before `begin` to load, for functions that look back.
 
-    A row of the minute in which a piece begins could be cut in two by that, so only for a piece that begins with one.
+    Only for pieces that begin with a full minute, because otherwise the first minute would be split into two rows.
     """
     rows = max((_rows(channel.get("kwargs")) for channel in channels), default=0)
     return min(rows, LONGEST_WARM_UP) * MINUTE if rows > 1 and begin % MINUTE == 0 else 0
 
 
 def _rows(kwargs: Any) -> int:
-    """How many rows a function of `scdata.device.process` looks back, taking a row a minute."""
+    """Return how many rows, at one per minute, a function of `scdata.device.process` looks back."""
     if not isinstance(kwargs, dict):
         return 0
     found = 0

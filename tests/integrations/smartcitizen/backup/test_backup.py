@@ -174,7 +174,7 @@ def test_a_period_that_is_not_over_is_not_taken(run, kit, platform, workspace):
     platform.clock = lambda: now
     ended = run("backup")
     assert (ended["status"], ended["reason"]) == ("exit", "NO_NEW_DATA")
-    assert "once it is over" in ended["message"]
+    assert "after the period ends" in ended["message"]
     assert files(workspace) == {}
 
 
@@ -215,7 +215,7 @@ def test_a_reading_that_is_no_number_is_kept_as_null_and_told(run, kit, workspac
     platform.readings = as_they_are
     ended = run("backup")
     assert (ended["status"], ended["reason"]) == ("success", "BACKUP_DONE"), ended
-    assert "3 that are no number are kept as null" in ended["message"]
+    assert "3 values that are not numbers are stored as null" in ended["message"]
     assert [each["odd"] for each in ended["data"]["backup"]["pieces"]] == [3, 0]
     told = manifest(workspace, "2021-01")
     assert told["sensors"]["55"]["nulls"] == 4
@@ -277,7 +277,7 @@ def test_what_is_not_what_was_written_does_not_come_back(run, workspace, spoil):
 
 def test_a_period_that_is_not_there_is_told_with_those_that_are(run, workspace):
     run("backup")
-    assert "there are 2021-01, 2021-02, 2021-03" in run("restore", period="2020-12")["message"]
+    assert "it has 2021-01, 2021-02, 2021-03" in run("restore", period="2020-12")["message"]
     assert "no period" in run("restore", period="../../x")["message"]
 
 

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.language("§10 device_check")
 #: The one thing that is wrong with each kind, and what is said of it.
 WRONG = {
     "stale": ("stale", None, "no reading for 30 h"),
-    "low-battery": ("low-battery", None, "the battery has 4 %"),
+    "low-battery": ("low-battery", None, "battery at 4 %"),
     "implausible": ("implausible", 87, "9999 is above 1000"),
     "stuck": ("stuck", 55, "has been 18 for 24 h"),
     "ahead": ("ahead", None, "24 h ahead"),
@@ -208,7 +208,7 @@ def test_an_answer_that_comes_later_is_waited_for(check, platform, environment):
 
 def test_a_device_that_is_gone_or_hidden_is_told_as_that(flows, server, platform, check):
     del platform.kits[NUMBERS["gap"]]
-    assert "has it no more" in check("gap").run.message
+    assert "no longer on the platform" in check("gap").run.message
     platform.kits[NUMBERS["fine"]].is_private = True
     _, found = checked(flows, str(NUMBERS["fine"]), str(NUMBERS["gap"]))
     assert found[NUMBERS["gap"]]["problems"][0]["check"] == "gone"
@@ -248,24 +248,24 @@ def test_thresholds_of_ones_own_decide(flows, server, workspace):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("device: {stale_minutes: 3}", "device: unknown key 'stale_minutes'; there are stale_hours"),
-        ("device: {stale_hours: soon}", "device: stale_hours is no number"),
-        ("device: {gap_minutes: -1}", "device: gap_minutes is below 0"),
-        ("sensors: {warm: {min: 3}}", "sensors: 'warm' is no number of a sensor"),
+        ("device: {stale_minutes: 3}", "device: unknown key 'stale_minutes'; use one of stale_hours"),
+        ("device: {stale_hours: soon}", "device: stale_hours must be a number"),
+        ("device: {gap_minutes: -1}", "device: gap_minutes must not be below 0"),
+        ("sensors: {warm: {min: 3}}", "sensors: 'warm' is not the number of a sensor"),
         ("sensors: {55: {min: 3, max: 2}}", "55: min is above max"),
-        ("sensors: [55]", "sensors: a mapping is wanted"),
+        ("sensors: [55]", "sensors: must be a mapping"),
         ("limits: {}", "unknown key 'limits'"),
         ("a: b: c", "YAML"),
-        ("battery: {low: 30, fine: 10}", "battery: fine is below low"),
+        ("battery: {low: 30, fine: 10}", "battery: fine must not be below low"),
         ("battery: {sensor: 1.5}", "battery: sensor cannot be 1.5"),
         (
             "device:\n  stale_hours: 6\n  stale_hours: 7",
             "my.thresholds.yml:3:3: error: duplicate key 'stale_hours'",
         ),
         ("sensors:\n  55: {min: 1}\n  55: {min: 2}", "my.thresholds.yml:3:3: error: duplicate key '55'"),
-        ("sensors: {55: {stuck_hours: 0}}", "stuck_hours is 0"),
-        ("device: {window_hours: 0}", "window_hours is not from 1 to"),
-        ("device: {window_hours: 100000000}", "window_hours is not from 1 to"),
+        ("sensors: {55: {stuck_hours: 0}}", "stuck_hours must not be 0"),
+        ("device: {window_hours: 0}", "window_hours must be from 1 to"),
+        ("device: {window_hours: 100000000}", "window_hours must be from 1 to"),
         ("device: {stale_hours: 1" + 400 * "0" + "}", "device: stale_hours cannot be"),
     ],
 )
@@ -281,8 +281,8 @@ def test_thresholds_with_a_mistake_check_nothing(flows, server, platform, worksp
     answer = flows("check-devices", str(NUMBERS["fine"]), "--thresholds", "tasks/my.thresholds.yml")
     validated = flows("validate", "tasks/my.thresholds.yml")
     assert (answer.code, validated.code) == (2, 1)
-    assert "stale_hours is no number" in answer.err
-    assert "stale_hours is no number" in validated.out
+    assert "stale_hours must be a number" in answer.err
+    assert "stale_hours must be a number" in validated.out
     assert platform.requests == []
 
 

@@ -64,7 +64,7 @@ def test_a_damaged_memory_is_begun_anew_and_that_is_told(tmp_path, content):
     file.parent.mkdir()
     file.write_text(content)
     memory = Memory(str(tmp_path), [7], False)
-    assert "begun anew" in memory.problem
+    assert "all problems are reported again" in memory.problem
     found, _ = _round({"last_reading_at": stamp(NOW - 9 * HOUR)}, memory=memory)
     assert [problem.check for problem in found.news] == ["stale"]
     memory.write()

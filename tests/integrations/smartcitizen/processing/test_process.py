@@ -202,7 +202,7 @@ def test_an_outage_is_told_as_one(work, platform, kit, server):
 
     kinds = {
         "due": ({"path": "/v0/devices/13001/readings", "how": "drop"}, LOADING_FAILED, "Disconnected"),
-        "raw-url": ({"path": "/v0/devices/13002/readings", "status": 500}, LOADING_FAILED, "no readings could be had"),
+        "raw-url": ({"path": "/v0/devices/13002/readings", "status": 500}, LOADING_FAILED, "no readings of"),
         "page-url": ({"path": "/v0/devices/13003", "status": 503}, DEVICE_NOT_VALID, "503"),
         "gas": ({"path": "/v0/devices/13004", "skip": 1, "how": "cut"}, LOADING_FAILED, ""),
         "two-versions": (led("/v0/devices/13005/readings"), LOADING_FAILED, "302: it leads elsewhere"),

@@ -138,10 +138,10 @@ def test_twelve_at_once_leave_each_other_alone(platform, workspace, environment,
 @pytest.mark.parametrize(
     ("options", "mistake"),
     [
-        ("id: kit", "'id' must be a number from 1 on"),
-        ("id: 0", "'id' must be a number from 1 on"),
-        ("id: 1, memory: 10", "'memory' must be a number from 256 on"),
-        ('id: 1, limit: "many"', "'limit' must be a number from 1 on"),
+        ("id: kit", "'id' must be an integer of at least 1"),
+        ("id: 0", "'id' must be an integer of at least 1"),
+        ("id: 1, memory: 10", "'memory' must be an integer of at least 256"),
+        ('id: 1, limit: "many"', "'limit' must be an integer of at least 1"),
     ],
 )
 def test_what_can_be_no_number_is_a_mistake(run_flow, options, mistake):
