@@ -26,17 +26,11 @@ COVERED = ("README.md", "docs/*.md", "tasks/**/README.md", "tasks/**/*.yml", "sc
 
 #: Paths, or beginnings of paths, that are not clean yet. Remove a line to have the path checked from then on.
 NOT_YET = (
-    "scflows/connectors/",
-    #
-    #
     "scflows/execution/",
-    #
-    "scflows/integrations/",
     #
     "scflows/queue/",
     #
     "scflows/scheduler/",
-    #
 )
 
 #: A phrase as a regular expression (a space stands for any white space), and what to write instead.

@@ -130,9 +130,9 @@ def _read_outputs(
                     on_output(key.data, chunk)
             if max_bytes is not None and len(output) > max_bytes:
                 raise StepError(f"more than {max_bytes} bytes of output")
-            for kept in (errors,) if max_bytes is not None else (errors, output):
-                if len(kept) > 2 * END_BYTES:
-                    del kept[:-END_BYTES]
+            for buffer in (errors,) if max_bytes is not None else (errors, output):
+                if len(buffer) > 2 * END_BYTES:
+                    del buffer[:-END_BYTES]
     return bytes(output), bytes(errors[-END_BYTES:])
 
 

@@ -34,7 +34,7 @@ def mistakes_of(given: dict[str, Any], check_filter: Callable[[str], Any]) -> It
         return
     for key in NEEDED[str(by)]:
         if given.get(key) is None:
-            yield f"`{key}` is missing, which pages by {by} need"
+            yield f"`{key}` is missing; pagination by {by} needs it"
     for key in ("param", "next", "items"):
         value = given.get(key)
         if value is not None and (not isinstance(value, str) or not value):
@@ -128,7 +128,7 @@ def _items(given: dict[str, Any], value: Any, filter: Filter, page: int) -> list
 
 
 def _first_number(given: dict[str, Any], parameters: Parameters) -> int:
-    """Where the query says to begin; else page 1, offset 0."""
+    """Return the first page or offset: from the query, otherwise page 1 or offset 0."""
     for name, value in parameters:
         if name == given["param"]:
             try:

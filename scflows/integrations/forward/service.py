@@ -30,9 +30,9 @@ GRACE = 10.0
 IDLE = 0.5
 
 
-def serve(schema: Schema, settings: Settings, tell: Callable[[str], None]) -> None:
+def serve(schema: Schema, settings: Settings, log_line: Callable[[str], None]) -> None:
     """Forward messages until SIGTERM or SIGINT. Raises Busy if it is already running, UsageError, Refused."""
-    log = TaskLog(log_path(settings.tasks_path, f"forward-{schema.name}"), settings.log_level, tell)
+    log = TaskLog(log_path(settings.tasks_path, f"forward-{schema.name}"), settings.log_level, log_line)
     lock = Lock(status.folder(settings), schema.name)
     try:
         if not lock.acquire(schema.name):
@@ -113,12 +113,16 @@ class _Service:
 
 
 def preview(
-    schema: Schema, settings: Settings, show: Callable[[Message, object], None], count: int, tell: Callable[[str], None]
+    schema: Schema,
+    settings: Settings,
+    show: Callable[[Message, object], None],
+    count: int,
+    log_line: Callable[[str], None],
 ) -> None:
     """Show up to `count` messages that would be forwarded, without consuming them; 0 means no limit."""
     from scflows.secrets.masking import Mask
 
-    opener = Opener(schema, settings, Mask(), tell)
+    opener = Opener(schema, settings, Mask(), log_line)
     table = opener.table()
     if table is not None:
         table.read()

@@ -36,17 +36,17 @@ class Page:
 
 
 class Client:
-    """A client for JSON. `tell` is called with a message (and 0, 0) before each wait."""
+    """A client for JSON. `report` is called with a message (and 0, 0) before each wait."""
 
     def __init__(
         self,
         access: Access,
-        tell: Callable[[str, int, int], None] = lambda text, done, count: None,
+        report: Callable[[str, int, int], None] = lambda text, done, count: None,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.access = access
-        self.tell = tell
+        self.report = report
         self.sleep = sleep
         self.clock = clock
 
@@ -105,7 +105,7 @@ class Client:
                 if not is_patient or spent + wait > self.access.retry_seconds:
                     asked = "" if error.retry_after is None else f"; it asked to wait {wait:g} s"
                     raise Unreachable(f"{_shown(url)}: {error}{asked}", error.help) from error
-                self.tell(f"{_shown(url)}: {error}; again in {wait:g} s", 0, 0)
+                self.report(f"{_shown(url)}: {error}; again in {wait:g} s", 0, 0)
                 self.sleep(wait)
                 waited += wait
                 pause = min(LONGEST_PAUSE, pause * 2)

@@ -70,11 +70,11 @@ def hardware_mistake(value: Any) -> str:
 
 
 def hardware_problems(
-    written: Iterable[str | None], client: Client, tell: Callable[[int, int], None] = lambda done, count: None
+    written: Iterable[str | None], client: Client, report: Callable[[int, int], None] = lambda done, count: None
 ) -> tuple[dict[str | None, str], list[str]]:
     """Return why each hardware_url cannot be used ("" if it can), and the files that were unreachable.
 
-    Every file is fetched once. After the first outage there are no more retries. `tell` gets the number of files done
+    Every file is fetched once. After the first outage there are no more retries. `report` gets the number of files done
     and their total.
     """
     places: dict[str | None, str] = {}
@@ -103,7 +103,7 @@ def hardware_problems(
             asked = {pool.submit(look, address): address for address in addresses}
             for done, future in enumerate(as_completed(asked), 1):
                 found[asked[future]] = future.result()
-                tell(done, len(addresses))
+                report(done, len(addresses))
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise

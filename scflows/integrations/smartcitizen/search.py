@@ -29,24 +29,26 @@ class Listing:
 
 
 def search_devices(
-    client: Client, query: list[tuple[str, str]], tell: Callable[[str, int, int], None] = lambda text, done, count: None
+    client: Client,
+    query: list[tuple[str, str]],
+    report: Callable[[str, int, int], None] = lambda text, done, count: None,
 ) -> Listing:
     """Return the devices that match a query, by id, without duplicates.
 
-    `tell` gets the number of pages read and their total (0: unknown). Raises the errors of `Client.pages`.
+    `report` gets the number of pages read and their total (0: unknown). Raises the errors of `Client.pages`.
     """
     found = Listing()
     totals = []
     for number, page in enumerate(client.pages("devices", query), 1):
         totals.append(page.total)
         _add_items(found, page.items)
-        tell("pages of the search", number, page.pages or 0)
+        report("pages of the search", number, page.pages or 0)
     _check_count(found, len(found.devices), totals, "devices")
     return found
 
 
 def devices_of_researchers(
-    client: Client, tell: Callable[[str, int, int], None] = lambda text, done, count: None
+    client: Client, report: Callable[[str, int, int], None] = lambda text, done, count: None
 ) -> Listing:
     """Return the devices of researchers, which are backed up; this needs an admin's token."""
     found = Listing()
@@ -61,7 +63,7 @@ def devices_of_researchers(
             else:
                 found.is_whole = False
                 found.problems.append("a user without a list of devices: no task is removed")
-        tell("pages of the search", number, page.pages or 0)
+        report("pages of the search", number, page.pages or 0)
     _check_count(found, len(users), totals, "users")
     return found
 

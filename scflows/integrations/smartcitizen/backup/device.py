@@ -73,7 +73,7 @@ def back_up(
     cut: BackupPlan,
     now: float,
     remaining: Callable[[], float | None],
-    tell: Callable[[str], None],
+    report: Callable[[str], None],
 ) -> Backup:
     """Back up the completed periods of a device, oldest first, until the `remaining` time runs short.
 
@@ -108,7 +108,7 @@ def back_up(
         piece = _store_period(device, known, client, store, period, begin, last)
         done.pieces.append(piece)
         done.rows += piece["rows"]
-        tell(_described(piece))
+        report(_described(piece))
         is_whole = last >= period.end
         if is_whole:
             begin, seen = period.end, None
@@ -130,14 +130,14 @@ def back_up(
     return done
 
 
-def back_up_again(device: int, client: Client, store: Store, name: str, tell: Callable[[str], None]) -> Backup:
+def back_up_again(device: int, client: Client, store: Store, name: str, report: Callable[[str], None]) -> Backup:
     """Back up a period again, for late readings; earlier readings stay. Raises the same errors."""
     period = period_of(name)
     manifest = read_json(store, manifest_key(device, name))
     begin = BEGINNING if manifest is not None and manifest.get("from") is None else period.begin
     known = _known(client, device)
     piece = _store_period(device, known, client, store, period, begin, _date(known, "last_reading_at"))
-    tell(_described(piece))
+    report(_described(piece))
     outcome = BACKUP_DONE if piece["rows"] else EMPTY_DATA
     return Backup(outcome, f"{piece['rows']} readings, {name}{_odd_note(piece['odd'])}", piece["rows"], [piece])
 
@@ -166,7 +166,7 @@ def _store_period(
     if before is not None:
         readings = united(verified(store, before, key), readings)
         begin = BEGINNING if before.get("from") is None else begin
-    told = {str(each["id"]): {name: each.get(name) for name in KEPT_OF_SENSOR[1:]} for each in _sensors(known)}
+    described = {str(each["id"]): {name: each.get(name) for name in KEPT_OF_SENSOR[1:]} for each in _sensors(known)}
     rows = sum(len(each) for each in readings.values())
     content = parquet_bytes(readings) if rows else b""
     digest = checksum(content)
@@ -185,7 +185,8 @@ def _store_period(
         "sha256": digest,
         "rows": rows,
         "sensors": {
-            str(sensor): {**told.get(str(sensor), {}), **figures(found)} for sensor, found in sorted(readings.items())
+            str(sensor): {**described.get(str(sensor), {}), **figures(found)}
+            for sensor, found in sorted(readings.items())
         },
         "made_by": f"scflows/{__version__}",
     }

@@ -136,8 +136,8 @@ class Bucket:
         try:
             return call()
         except failures as error:
-            told = getattr(error, "response", None) or {}
-            if told.get("Error", {}).get("Code") == "NoSuchKey":
+            response = getattr(error, "response", None) or {}
+            if response.get("Error", {}).get("Code") == "NoSuchKey":
                 raise _Missing from error
             raise StepError(f"{self.location}/{key}: {reason(error)[0]}") from error
 

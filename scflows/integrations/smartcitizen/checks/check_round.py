@@ -82,7 +82,7 @@ def run_checks(
     now: float,
     memory: Memory | None = None,
     with_readings: bool = True,
-    tell: Callable[[str, int, int], None] = lambda text, done, count: None,
+    report: Callable[[str, int, int], None] = lambda text, done, count: None,
 ) -> list[Found]:
     """Check devices and return the results by number. With a memory, new problems are marked and the memory is updated.
 
@@ -91,7 +91,7 @@ def run_checks(
     """
     blueprints = Blueprints(client, now)
     found = []
-    for number, known in devices_told(client, numbers, tell):
+    for number, known in devices_told(client, numbers, report):
         if isinstance(known, ScflowsError):
             found.append(_not_shown(number, known, now, memory))
             continue
@@ -124,12 +124,12 @@ def run_checks(
 
 def summary(found: Iterable[Found], only_news: bool = False) -> str:
     """Return the problems in one line."""
-    told = []
+    lines = []
     for each in found:
         problems = each.news if only_news else each.problems
         if problems:
-            told.append(f"{each.device}: {', '.join(problem.message for problem in problems)}")
-    return "; ".join(told[:10]) + (f"; and {len(told) - 10} more devices" if len(told) > 10 else "")
+            lines.append(f"{each.device}: {', '.join(problem.message for problem in problems)}")
+    return "; ".join(lines[:10]) + (f"; and {len(lines) - 10} more devices" if len(lines) > 10 else "")
 
 
 def _read(subject: Subject, client: Client, thresholds: Thresholds, now: float, notes: list[str]) -> bool:
@@ -167,21 +167,21 @@ def _compare(found: Found, problems: list[Problem], checks: tuple[str, ...], now
         return
     before = memory.problems(found.device)
     is_away = any(problem.check in AWAY for problem in problems)
-    kept = {}
-    for key, told in before.items():
+    remaining = {}
+    for key, entry in before.items():
         check = key.partition(":")[0]
         if check not in checks or (is_away and check not in AWAY):
-            kept[key] = told
+            remaining[key] = entry
         elif all(problem.key != key for problem in problems):
-            found.recovered.append(str(told.get("message") or key))
+            found.recovered.append(str(entry.get("message") or key))
     for problem in problems:
         if problem.key in before:
-            kept[problem.key] = {**before[problem.key], "message": problem.message}
+            remaining[problem.key] = {**before[problem.key], "message": problem.message}
         else:
             found.news.append(problem)
-            kept[problem.key] = {"since": stamp(now), "message": problem.message}
-        found.since[problem.key] = str(kept[problem.key].get("since"))
-    memory.keep(found.device, kept)
+            remaining[problem.key] = {"since": stamp(now), "message": problem.message}
+        found.since[problem.key] = str(remaining[problem.key].get("since"))
+    memory.keep(found.device, remaining)
 
 
 def _state(problems: list[Problem]) -> str:

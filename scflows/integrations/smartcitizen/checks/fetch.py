@@ -33,9 +33,9 @@ def scheduled_devices(settings: Settings) -> list[int]:
 
 
 def devices_told(
-    client: Client, numbers: Iterable[int], tell: Callable[[str, int, int], None]
+    client: Client, numbers: Iterable[int], report: Callable[[str, int, int], None]
 ) -> Iterator[tuple[int, dict[str, Any] | ScflowsError]]:
-    """Yield the JSON of each device, or the error; `tell` gets the progress.
+    """Yield the JSON of each device, or the error; `report` gets the progress.
 
     Fetches pages of a hundred devices if that takes fewer requests, and the rest one by one. Raises Unreachable if the
     platform does not respond, Refused for an invalid token.
@@ -49,7 +49,7 @@ def devices_told(
                 if id in missing:
                     del missing[id]
                     yield id, each
-            tell("devices", count - len(missing), count)
+            report("devices", count - len(missing), count)
             if page.pages is not None and page.pages - number > len(missing):
                 break
     away = 0
@@ -67,4 +67,4 @@ def devices_told(
             if count == away:
                 raise
             yield id, error
-        tell("devices", done, count)
+        report("devices", done, count)

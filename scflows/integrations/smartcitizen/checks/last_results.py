@@ -69,8 +69,8 @@ def _is_memory(devices: Any) -> bool:
     return isinstance(devices, dict) and all(
         isinstance(problems, dict)
         and all(
-            isinstance(told, dict) and all(isinstance(text, str) for text in told.values())
-            for told in problems.values()
+            isinstance(entry, dict) and all(isinstance(text, str) for text in entry.values())
+            for entry in problems.values()
         )
         for problems in devices.values()
     )

@@ -110,12 +110,12 @@ def _published(subject: Subject, thresholds: Thresholds, now: float) -> float | 
     """
     if subject.last is None or not _is_ahead(subject, thresholds, now):
         return subject.last
-    told = [sensor.last for sensor in subject.sensors if sensor.last is not None and sensor.last <= now]
+    times = [sensor.last for sensor in subject.sensors if sensor.last is not None and sensor.last <= now]
     if subject.readings:
         # Without readings in the window, it last published before it.
-        told.append(now - thresholds.device.window_hours * HOUR)
-        told += [at / 1000 for found in subject.readings.values() for at, _ in found if at / 1000 <= now]
-    return max(told, default=None)
+        times.append(now - thresholds.device.window_hours * HOUR)
+        times += [at / 1000 for found in subject.readings.values() for at, _ in found if at / 1000 <= now]
+    return max(times, default=None)
 
 
 def _is_ahead(subject: Subject, thresholds: Thresholds, now: float) -> bool:

@@ -106,8 +106,8 @@ def _work(request: dict[str, Any]) -> Any:
     from scflows.integrations.smartcitizen.processing.log_stream import WARNING, say
     from scflows.integrations.smartcitizen.processing.shared_files import SharedFiles
 
-    told = {**request["access"], "hosts": frozenset(request["access"]["hosts"])}
-    access = Access(**told, token=os.environ.get("SC_BEARER", ""))
+    values = {**request["access"], "hosts": frozenset(request["access"]["hosts"])}
+    access = Access(**values, token=os.environ.get("SC_BEARER", ""))
     files = SharedFiles(request["files_folder"], access, lambda text: say(text, WARNING))
     door = Door(access, files, request["dry"])
     child = Child(access, request["folder"], request["dry"], request["verbose"], files, door)

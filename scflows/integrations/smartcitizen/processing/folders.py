@@ -101,12 +101,12 @@ def furnish(folder: str, files_url: str, read: Callable[[str], bytes]) -> None:
     names = json.loads(read(files_url + NAMES))
     if not isinstance(names, list) or not names:
         raise ValueError(f"{NAMES} is not a list of names")
-    kept = {key: blueprint[key] for key in BLUEPRINT_KEYS if key in blueprint}
+    known_keys = {key: blueprint[key] for key in BLUEPRINT_KEYS if key in blueprint}
     cache = os.path.join(folder, "cache", "scdata")
     for name in ("interim", "raw", "uploads"):
         os.makedirs(os.path.join(cache, name))
     for name, value in (
-        ("blueprints", {"sc_air": kept}),
+        ("blueprints", {"sc_air": known_keys}),
         ("calibrations", calibrations),
         ("names", {"SCDevice": names}),
     ):

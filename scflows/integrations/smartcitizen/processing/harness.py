@@ -27,7 +27,7 @@ def call(
     given: dict[str, Any],
     settings: Settings,
     access: Access,
-    tell: Callable[[str, str], None],
+    report: Callable[[str, str], None],
     *,
     is_dry: bool = False,
     memory: int = MEMORY,
@@ -36,7 +36,7 @@ def call(
     """Call a function in a separate process that can import `scdata`, and return its result.
 
     - `work`: the function, as `MODULE:FUNCTION`; it gets `given` and a `child.Child` and returns a JSON value
-    - `tell`: called with level and text of each log line; it must mask the token, which the process knows
+    - `report`: called with level and text of each log line; it must mask the token, which the process knows
     - `memory`: in MiB; 0 for no limit
     - `variables`: additional environment variables
     - `is_dry`: blocks all changes on the platform
@@ -54,7 +54,7 @@ def call(
 
     if find_spec("scdata") is None or find_spec("smartcitizen_connector") is None:
         raise MissingExtra("scdata", EXTRA)
-    hear = Hearer(tell)
+    hear = Hearer(report)
     with private_folder(settings.state_path) as folder:
         request = {
             "work": work,

@@ -70,8 +70,8 @@ def take_over(is_verbose: bool) -> Voice:
 class Hearer:
     """The reader, which splits the stream into lines and reports each with its level."""
 
-    def __init__(self, tell: Callable[[str, str], None]) -> None:
-        self.tell = tell
+    def __init__(self, report: Callable[[str, str], None]) -> None:
+        self.report = report
         self._rest = b""
 
     def __call__(self, content: bytes) -> None:
@@ -92,4 +92,4 @@ class Hearer:
         level = LEVELS.get(text[:3])
         text = text[3:] if level else text
         if text.strip():
-            self.tell(level or "info", text)
+            self.report(level or "info", text)

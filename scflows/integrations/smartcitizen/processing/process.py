@@ -47,7 +47,7 @@ def process(given: dict[str, Any], child: Child, clock: Callable[[], float] = ti
     """
     import asyncio
 
-    told: dict[str, Any] = {
+    result: dict[str, Any] = {
         "outcome": PROCESSED,
         "message": "",
         "device": given["device"],
@@ -63,34 +63,34 @@ def process(given: dict[str, Any], child: Child, clock: Callable[[], float] = ti
     }
     try:
         with asyncio.Runner() as runner:
-            work = _Work(given, child, told, clock)
+            work = _Work(given, child, result, clock)
             work.make()
             while work.may_go_on() and (piece := work.next_piece(runner)) is not None:
                 work.take(piece, runner)
-        if not told["pieces"] and not work.may_go_on():
+        if not result["pieces"] and not work.may_go_on():
             raise Ended(LOADING_FAILED, "there was not enough time")
-        if not told["pieces"]:
+        if not result["pieces"]:
             raise Ended(EMPTY_DATA, work.why_nothing())
-        told["message"] = work.summary()
+        result["message"] = work.summary()
     except Ended as ended:
-        told["outcome"] = ended.outcome
-        told["message"] = str(ended)
-        if told["pieces"]:
-            told["message"] += f" (before that: {work.summary()})"
+        result["outcome"] = ended.outcome
+        result["message"] = str(ended)
+        if result["pieces"]:
+            result["message"] += f" (before that: {work.summary()})"
     import resource
 
-    told["peak_mib"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
-    return told
+    result["peak_mib"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    return result
 
 
 class _Work:
     """The progress of one device."""
 
-    def __init__(self, given: dict[str, Any], child: Child, told: dict[str, Any], clock: Callable[[], float]) -> None:
+    def __init__(self, given: dict[str, Any], child: Child, result: dict[str, Any], clock: Callable[[], float]) -> None:
         self.given = given
         self.clock = clock
         self.child = child
-        self.told = told
+        self.result = result
         self.device: Any = None
         self.sensors: list[str] = []
         self.at: int | None = None  #: how far it is processed; None: never
@@ -103,12 +103,12 @@ class _Work:
         try:
             scdata = self.child.scdata()
         except Exception as error:
-            raise Ended(LOADING_FAILED, f"scdata cannot be set up: {_told(error)}") from error
+            raise Ended(LOADING_FAILED, f"scdata cannot be set up: {_error_text(error)}") from error
         try:
             self.device = scdata.Device(params=scdata.APIParams(id=self.given["device"]))
             foreign, shown = foreign_calls(self.device), self.device.handler.json.id
         except Exception as error:
-            raise Ended(DEVICE_NOT_VALID, self._because(_told(error))) from error
+            raise Ended(DEVICE_NOT_VALID, self._because(_error_text(error))) from error
         if shown != self.given["device"]:
             raise Ended(DEVICE_NOT_VALID, f"the platform answered with device {shown}")
         # Checked before loading, which reads the device again and sets it to False for a bare name of hardware.
@@ -130,7 +130,7 @@ class _Work:
 
     def may_go_on(self) -> bool:
         """Return True if there is time for another piece; always for the first."""
-        if self.told["pieces"] >= self.given["pieces"]:
+        if self.result["pieces"] >= self.given["pieces"]:
             return False
         if not self.looked:
             return True
@@ -177,13 +177,13 @@ class _Work:
 
     def summary(self) -> str:
         """Return a summary in one line."""
-        told = self.told
-        pieces = f" in {told['pieces']} pieces" if told["pieces"] > 1 else ""
-        behind = f"; {told['minutes_left']} minutes are left for the next run" if told["minutes_left"] else ""
-        would = "would post " if told["dry_run"] else ""
+        result = self.result
+        pieces = f" in {result['pieces']} pieces" if result["pieces"] > 1 else ""
+        behind = f"; {result['minutes_left']} minutes are left for the next run" if result["minutes_left"] else ""
+        would = "would post " if result["dry_run"] else ""
         return (
-            f"{would}{told['readings']} readings of {len(told['channels'])} channels{pieces},"
-            f" up to {told['until']}{behind}"
+            f"{would}{result['readings']} readings of {len(result['channels'])} channels{pieces},"
+            f" up to {result['until']}{behind}"
         )
 
     def _end(self) -> int | None:
@@ -203,7 +203,7 @@ class _Work:
         try:
             is_loaded = bool(runner.run(device.load()))
         except Exception as error:
-            raise Ended(LOADING_FAILED, self._because(_told(error))) from error
+            raise Ended(LOADING_FAILED, self._because(_error_text(error))) from error
         failed = sorted(set(device.handler.failed_sensors))
         if failed and not is_loaded:
             raise Ended(LOADING_FAILED, f"no readings of {', '.join(failed)}")
@@ -242,7 +242,7 @@ class _Work:
         try:
             is_processed = device.process()
         except Exception as error:
-            raise Ended(PROCESSING_FAILED, _told(error)) from error
+            raise Ended(PROCESSING_FAILED, _error_text(error)) from error
         if not is_processed and voice.errors:
             raise Ended(PROCESSING_FAILED, "; ".join(voice.errors))
         if not is_processed:
@@ -256,7 +256,7 @@ class _Work:
         try:
             is_updated = device.update_postprocessing_date()
         except Exception as error:
-            raise Ended(POSTPROCESSING_UPDATE_FAILED, _told(error)) from error
+            raise Ended(POSTPROCESSING_UPDATE_FAILED, _error_text(error)) from error
         if not is_updated or not device.handler.update_latest_postprocessing(Timestamp(date, unit="s", tz="UTC")):
             raise Ended(POSTPROCESSING_UPDATE_FAILED, "scdata did not take the new date")
         if "SC_BEARER" not in os.environ:
@@ -274,8 +274,8 @@ class _Work:
         try:
             is_posted = runner.run(posting)
         except Exception as error:
-            raise Ended(DATA_POSTING_FAILED, self._because(_told(error))) from error
-        self.told["not_posted"].update(device.handler.not_posted)
+            raise Ended(DATA_POSTING_FAILED, self._because(_error_text(error))) from error
+        self.result["not_posted"].update(device.handler.not_posted)
         if not is_posted:
             failed = [f"{name}: {why}" for name, why in device.handler.not_posted.items() if "failed" in why]
             why = "; ".join(failed) or "the readings were posted, but the new date was refused"
@@ -289,26 +289,26 @@ class _Work:
             )
 
     def _count(self, piece: Piece, rows: int, last: int) -> None:
-        told = self.told
-        told["pieces"] += 1
-        told["rows"] += rows
-        told["begin"] = told["begin"] or _stamp(piece.begin)
-        told["until"] = _stamp(last)
+        result = self.result
+        result["pieces"] += 1
+        result["rows"] += rows
+        result["begin"] = result["begin"] or _stamp(piece.begin)
+        result["until"] = _stamp(last)
         count = 0
         for name, posted in self.device.handler.posted.items():
             count += posted["readings"]
-            known = told["channels"].setdefault(name, {"id": posted["id"], "readings": 0})
+            known = result["channels"].setdefault(name, {"id": posted["id"], "readings": 0})
             known["readings"] += posted["readings"]
-        told["readings"] += count
+        result["readings"] += count
         would = "would be posted" if self.child.is_dry else "posted"
-        say(f"piece {told['pieces']}: {rows} rows up to {_stamp(last)}, {count} readings {would}")
+        say(f"piece {result['pieces']}: {rows} rows up to {_stamp(last)}, {count} readings {would}")
         if not count:
             say("no channel has a value in it", WARNING)
 
     def _tell_left(self) -> None:
         end = self._end()
         assert self.at is not None
-        self.told["minutes_left"] = max(0, (end - self.at) // 60) if end is not None else 0
+        self.result["minutes_left"] = max(0, (end - self.at) // 60) if end is not None else 0
 
     def _because(self, why: str) -> str:
         """Return the reason with the problems seen by the gate, which the libraries' messages lack."""
@@ -348,7 +348,7 @@ def _stamp(epoch: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(epoch))
 
 
-def _told(error: BaseException) -> str:
+def _error_text(error: BaseException) -> str:
     if isinstance(error, MemoryError):
         return "out of memory; increase the option `memory`"
     lines = str(error).strip().splitlines()

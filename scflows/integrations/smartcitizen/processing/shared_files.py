@@ -47,19 +47,19 @@ class Entry:
 
 
 class SharedFiles:
-    """The cache, in a folder. `tell` is called when an old file is used because the host does not respond."""
+    """The cache, in a folder. `report` is called when an old file is used because the host does not respond."""
 
     def __init__(
         self,
         folder: str,
         access: Access,
-        tell: Callable[[str], None] = lambda text: None,
+        report: Callable[[str], None] = lambda text: None,
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.folder = folder
         self.access = access
-        self.tell = tell
+        self.report = report
         self.clock = clock
         self.sleep = sleep
 
@@ -89,7 +89,7 @@ class SharedFiles:
         if entry.tried:
             if entry.content is None or now - entry.asked > STALE:
                 raise Unreachable(entry.problem)
-            self.tell(f"{entry.problem}; using the file from {(now - entry.asked) / HOUR:.0f} h ago")
+            self.report(f"{entry.problem}; using the file from {(now - entry.asked) / HOUR:.0f} h ago")
         return _content(entry)
 
     def _is_fresh(self, entry: Entry) -> bool:

@@ -278,7 +278,7 @@ def test_what_is_not_what_was_written_does_not_come_back(run, workspace, spoil):
 def test_a_period_that_is_not_there_is_told_with_those_that_are(run, workspace):
     run("backup")
     assert "it has 2021-01, 2021-02, 2021-03" in run("restore", period="2020-12")["message"]
-    assert "no period" in run("restore", period="../../x")["message"]
+    assert "not a valid period" in run("restore", period="../../x")["message"]
 
 
 def test_a_state_that_cannot_be_read_is_told_and_left(run, workspace):

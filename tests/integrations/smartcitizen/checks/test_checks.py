@@ -23,7 +23,7 @@ WRONG = {
     "ahead": ("ahead", None, "24 h ahead"),
     "gap": ("gap", None, "no readings for 3 h"),
     "sensor-gap": ("gap", 87, "no readings for 3 h"),
-    "silent": ("silent", 87, "sends nothing for 2 days"),
+    "silent": ("silent", 87, "has sent nothing for 2 days"),
     "missing": ("missing", 55, "TEMP (55) is not there"),
     "never": ("stale", None, "has never published"),
 }

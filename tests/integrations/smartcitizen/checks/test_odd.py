@@ -83,6 +83,6 @@ def _round(known, readings=None, memory=None):
         return shown if path == "devices/7" else {"readings": readings}
 
     limits = thresholds_of({"sensors": {55: {"min": -40}, 56: {"min": 0}}}, "here")
-    client = SimpleNamespace(api=api, tell=lambda text, done, count: None)
+    client = SimpleNamespace(api=api, report=lambda text, done, count: None)
     (found,) = run_checks([7], client, limits, NOW, memory, readings is not None)
     return found, asked
