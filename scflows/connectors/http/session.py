@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from requests import Response, Session
     from requests.adapters import HTTPAdapter
 
-#: How many connections to one server, and to how many servers, are kept for the next call.
+#: How many connections to one server, and to how many servers, are retained for the next call.
 KEPT = 64
 CHUNK = 64 * 1024
 MAX_REDIRECTS = 30
@@ -151,8 +151,8 @@ def _with_cookies(headers: dict[str, bytes], uri: str, session: Session) -> dict
         return headers
     replaced = {each.partition("=")[0].strip() for each in added.split(";")}
     own = [each.strip() for each in headers[name].decode("latin-1").split(";")]
-    kept = [each for each in own if each and each.partition("=")[0].strip() not in replaced]
-    return {**headers, name: "; ".join([*kept, added]).encode("latin-1")}
+    retained = [each for each in own if each and each.partition("=")[0].strip() not in replaced]
+    return {**headers, name: "; ".join([*retained, added]).encode("latin-1")}
 
 
 def _redirect_target(response: Response, session: Session) -> str | None:

@@ -24,7 +24,7 @@ WRONG = {
     "gap": ("gap", None, "no readings for 3 h"),
     "sensor-gap": ("gap", 87, "no readings for 3 h"),
     "silent": ("silent", 87, "has sent nothing for 2 days"),
-    "missing": ("missing", 55, "TEMP (55) is not there"),
+    "missing": ("missing", 55, "TEMP (55) is missing"),
     "never": ("stale", None, "has never published"),
 }
 
