@@ -1,7 +1,8 @@
 """Many tasks due in the same minute under the cap: how many go on at once, how many processes there are, which order.
 
-First as cron starts them, a process for each; then by `flows cron run`. Each run sleeps for SECONDS. Out of order is a
-run that waited while one started whose turn comes later. Ends with 1 when the cap, or the order, did not hold.
+First as cron starts them, a process for each; then by `flows tick`; then by `flows cron run`. Each run sleeps for
+SECONDS. Out of order is a run that waited while one started that comes after it. Ends with 1 when the cap or the order
+was not kept.
 """
 
 from __future__ import annotations
@@ -27,8 +28,11 @@ from scflows.history.run import FINAL, Run
 from scflows.history.store import open_store
 from scflows.settings import Settings, read_settings
 
-#: Seconds that may pass from a turn until it is recorded.
+#: Seconds that may pass from a start until it is recorded.
 MOMENT = 0.5
+
+
+LINES, TICK, LOOP = "cron's lines", "flows tick", "flows cron run"
 
 
 @dataclass
@@ -80,13 +84,13 @@ def recorded(settings: Settings) -> list[Run]:
 
 
 def overtaken(runs: list[Run], due: float | None) -> list[str]:
-    """The runs that were in the line already when one with a later turn was let in before them.
+    """Return the runs that were in the queue already when a later one was started before them.
 
-    By `flows cron run` all are in the line when they are `due`, and a run is let in before its process can record it.
+    By a scheduler all are enqueued when they are `due`.
     """
     turns = [(run.started if due is None else due + run.waited, run.task, run.waited) for run in runs]
     found = []
-    latest = ("", 0.0)  # the last of the turns so far, and when it was let in
+    latest = ("", 0.0)  # the last in order so far, and when it was started
     for moment, task, waited in sorted(turns):
         if task > latest[0]:
             latest = (task, moment)
@@ -109,7 +113,8 @@ def tell(title: str, settings: Settings, seen: Seen, took: float, count: int, ca
     return statuses == {"success": count} and at_once(runs) <= cap and not late
 
 
-def storm(count: int, cap: int, seconds: float, by_cron: bool) -> bool:
+def storm(count: int, cap: int, seconds: float, form: str) -> bool:
+    by_cron = form == LINES
     with tempfile.TemporaryDirectory() as folder:
         tasks = Path(folder) / "workspace" / "tasks"
         tasks.mkdir(parents=True)
@@ -124,7 +129,8 @@ def storm(count: int, cap: int, seconds: float, by_cron: bool) -> bool:
             "MAX_RUNS": str(cap),
         }
         settings = read_settings(str(tasks.parent), environment)
-        due = int(time.time() // 60 + (0 if by_cron else 1 + (time.time() % 60 > 40))) * 60
+        # A tick starts what is due in its minute; `flows cron run` is to be there before.
+        due = int(time.time() // 60 + (1 + (time.time() % 60 > 40) if form == LOOP else 0)) * 60
         when = time.localtime(due)
         tabfile = Tabfile.read(settings.tabfile)
         for number in range(count):
@@ -132,7 +138,9 @@ def storm(count: int, cap: int, seconds: float, by_cron: bool) -> bool:
             home = str(tasks.parent)
             task = Task(f"t{number:05d}", schedule, str(flow), workspace=home, settings=settings.remembered())
             TaskStore(settings).write(task)
-            tabfile.put(task.name, line(task, PYTHON, settings.state_path))
+            # One line for all stands in place of these.
+            if form != TICK:
+                tabfile.put(task.name, line(task, PYTHON, settings.state_path))
         tabfile.write(settings.tabfile)
         flows = (PYTHON, "-P", "-m", "scflows")
         seen = Seen(mark=f"XDG_STATE_HOME={folder}/state".encode())
@@ -146,6 +154,9 @@ def storm(count: int, cap: int, seconds: float, by_cron: bool) -> bool:
                 started.append(subprocess.Popen(task_line, env=environment, cwd="/"))
                 if number % 10 == 0:
                     seen.look()
+        elif form == TICK:
+            tick = [*flows, "tick", "--state", settings.state_path]
+            started.append(subprocess.Popen(tick, env=environment, cwd="/"))
         else:
             scheduler = [*flows, "cron", "run", "--home", str(tasks.parent)]
             started.append(subprocess.Popen(scheduler, env=environment, cwd=tasks.parent, stdout=subprocess.DEVNULL))
@@ -157,12 +168,11 @@ def storm(count: int, cap: int, seconds: float, by_cron: bool) -> bool:
             if os.path.exists(f"{folder}/state/scflows/history.sqlite"):
                 done = sum(run.status in FINAL for run in recorded(settings))
         took = time.time() - max(begun, due)
-        if not by_cron:
+        if form == LOOP:
             started[0].send_signal(signal.SIGTERM)
         for process in started:
             process.wait()
-        title = "as by cron" if by_cron else "flows cron run"
-        is_well = tell(title, settings, seen, took, count, cap, None if by_cron else due)
+        is_well = tell(form, settings, seen, took, count, cap, None if by_cron else due)
         print(f"  CPU of the starters {children_seconds() - before:.1f} s")
         time.sleep(1)
         return is_well
@@ -174,7 +184,7 @@ def main() -> None:
     given.add_argument("CAP", nargs="?", type=int, default=4, help="how many run at once: 4, if not given")
     given.add_argument("SECONDS", nargs="?", type=float, default=0.1, help="how long each runs: 0.1, if not given")
     options = given.parse_args()
-    found = [storm(options.COUNT, options.CAP, options.SECONDS, by_cron) for by_cron in (True, False)]
+    found = [storm(options.COUNT, options.CAP, options.SECONDS, form) for form in (LINES, TICK, LOOP)]
     sys.exit(0 if all(found) else 1)
 
 

@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 def main() -> None:
     """Run this process's command line and exit."""
     arguments = sys.argv[1:]
-    if len(arguments) == 4 and arguments[:3] == ["run", "--waiting", "--state"]:
+    if len(arguments) in (4, 5) and arguments[:3] == ["run", "--waiting", "--state"]:
         from scflows.scheduler.worker import run_worker
 
-        run_worker(arguments[3], _report, _warn)
+        run_worker(arguments[3], _report, _warn, _say if arguments[4:] else lambda text: None)
         sys.exit(0)
     if arguments[:1] == ["tick"] and (len(arguments) == 1 or (len(arguments) == 3 and arguments[1] == "--state")):
         sys.exit(_run_shared_line("tick", *arguments[2:]))
@@ -89,6 +89,17 @@ def _warn(text: str) -> None:
     sys.stderr.write(f"warning: {text}\n")
 
 
+def _say(text: str) -> None:
+    """Report a start or an end where `flows cron run` started the queue worker."""
+    import time
+
+    try:
+        sys.stdout.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S+00:00', time.gmtime())} {text}\n")
+        sys.stdout.flush()
+    except OSError:
+        pass  # The runs start even if the reader has gone.
+
+
 def _run_shared_line(line: str, state: str = "") -> int:
     """Do what a crontab line for all tasks does; print nothing on success."""
     from scflows.errors import ScflowsError
@@ -101,7 +112,7 @@ def _run_shared_line(line: str, state: str = "") -> int:
         else:
             from scflows.scheduler.tick import tick_here
 
-            tick_here(_warn, state)
+            tick_here(_warn, state, _report)
     except ScflowsError as error:
         sys.stderr.write(f"error: {error}\n" + (f"  help: {error.help}\n" if error.help else ""))
         return error.exit_code

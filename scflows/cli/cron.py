@@ -58,16 +58,13 @@ def catch_up(
     The oldest slot of each task comes first. This is usually not needed: runs do it when they end, and so does
     `flows cron run`.
     """
-    import os
-
-    from scflows.scheduler.missed.catch_up import catch_up
+    from scflows.queue.worker_process import ensure_worker
+    from scflows.scheduler.boot import catch_up
     from scflows.scheduler.process_host import ProcessHost
-    from scflows.scheduler.reconcile import catch_up_slots
 
     out: Output = ctx.obj
-    limit = max_parallel or len(os.sched_getaffinity(0))
     with ProcessHost() as host:
-        count = catch_up(out.settings, lambda: catch_up_slots(out.settings), host, limit, out.say, out.warn)
+        count = catch_up(out.settings, host, lambda: ensure_worker(out.settings.state_path), max_parallel)
     out.say(_caught_up(count))
     return 0
 
@@ -138,8 +135,8 @@ def _item(found: Status) -> dict[str, Any]:
         "scheduler": {
             "pid": found.scheduler or None,
             "tick": None if beat is None else Moment(beat.tick),
-            "running": [] if beat is None else list(beat.running),
-            "waiting": 0 if beat is None else beat.waiting,
+            "running": list(found.running),
+            "waiting": found.waiting,
         },
         "cron": {
             "program": found.program or None,
@@ -159,8 +156,8 @@ def _lines(found: Status, out: Output) -> list[tuple[str, str]]:
         scheduler = f"process {found.scheduler}"
         if beat is not None:
             tick = out.cell(Seconds(max(0.0, out.now - beat.tick)))
-            scheduler += f", last active {tick} ago, {len(beat.running)} running, {beat.waiting} waiting"
-            scheduler += f" ({', '.join(beat.running)})" if beat.running else ""
+            scheduler += f", last active {tick} ago, {len(found.running)} running, {found.waiting} waiting"
+            scheduler += f" ({', '.join(found.running)})" if found.running else ""
     daemon = f"{found.daemon}, process {found.daemon_pid}" if found.daemon else "not running"
     return [
         ("driver", found.driver or "none: no tasks are started"),

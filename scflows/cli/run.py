@@ -75,7 +75,7 @@ def run(
         earlier = "" if resume is None else _earlier(resume, data, param, out.settings)
         if earlier and not flow and not task:
             request, settings = _request_resume(earlier, out.settings)
-            request = replace(request, force=force, dry_run=dry_run, wants_data=out.json, waits="here" if wait else "")
+            request = replace(request, force=force, dry_run=dry_run, wants_data=out.json, waits="block" if wait else "")
             return finish(request, settings, out, follow)
         request, settings = _request(out, flow, task, state)
         due = None if slot is None else _slot(slot, settings)
@@ -95,7 +95,7 @@ def run(
             timeout=None if timeout is None else _seconds(timeout),
             dry_run=dry_run,
             wants_data=out.json,
-            waits="here" if wait else "",
+            waits="block" if wait else "",
         )
         return finish(request, settings, out, follow)
     except ScflowsError as error:
@@ -124,7 +124,7 @@ def finish(request: RunRequest, settings: Settings, out: Output, follow: bool) -
 
     run_housekeeping(settings, aside=True)
     if not is_queue_empty(settings.state_path):
-        from scflows.queue.files import ensure_worker
+        from scflows.queue.worker_process import ensure_worker
 
         ensure_worker(settings.state_path)
     return exit_code(outcome)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from scflows.errors import Busy, Refused
 from scflows.locks import Lock
-from scflows.storage import BROKEN, checked_number, checked_seconds, checked_text, open_regular, replace
+from scflows.storage import BROKEN, checked_number, checked_seconds, open_regular, replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,9 +29,7 @@ class Heartbeat:
 
     pid: int
     tick: float  #: the time of the tick, in seconds since the epoch
-    until: float  #: slots up to this time have been handled
-    running: tuple[str, ...]  #: the tasks that are running
-    waiting: int  #: slots that wait for a permit
+    until: float  #: slots up to this time have been enqueued
 
 
 def acquire_scheduler_lock(settings: Settings, warn: Callable[[str], None] = lambda text: None) -> Lock:
@@ -86,12 +84,8 @@ def scheduler(settings: Settings) -> Holder | None:
 
 
 def is_scheduler_busy(settings: Settings) -> bool:
-    """Return whether a running scheduler knows which slots still have to start, because they wait in its memory."""
-    holder = scheduler_lock(settings).holder()
-    if holder is None:
-        return False
-    heartbeat = last_heartbeat(settings)
-    return holder.run != TICK or (heartbeat is not None and heartbeat.waiting > 0)
+    """Return whether another process is at work that knows which slots are still to be enqueued."""
+    return scheduler_lock(settings).holder() is not None
 
 
 def _without(settings: Settings, error: OSError) -> str:
@@ -100,8 +94,7 @@ def _without(settings: Settings, error: OSError) -> str:
 
 def write_heartbeat(settings: Settings, heartbeat: Heartbeat) -> None:
     """Write the heartbeat. Raises OSError."""
-    values = {**heartbeat.__dict__, "running": list(heartbeat.running)}
-    replace(heartbeat_file(settings), json.dumps(values).encode() + b"\n", durable=False)
+    replace(heartbeat_file(settings), json.dumps(heartbeat.__dict__).encode() + b"\n", durable=False)
 
 
 def last_heartbeat(settings: Settings) -> Heartbeat | None:
@@ -113,8 +106,6 @@ def last_heartbeat(settings: Settings) -> Heartbeat | None:
             pid=checked_number(values["pid"]),
             tick=checked_seconds(values["tick"]),
             until=checked_seconds(values["until"]),
-            running=tuple(checked_text(name) for name in values["running"]),
-            waiting=checked_number(values["waiting"]),
         )
     except BROKEN:
         return None

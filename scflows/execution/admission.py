@@ -1,4 +1,4 @@
-"""How a run gets in: at once, in its turn, or not at all."""
+"""How a run gets in: it starts now, it is enqueued, its process waits, or it does not run at all."""
 
 from __future__ import annotations
 
@@ -7,210 +7,214 @@ import time
 
 from scflows.execution.resources import LOCK, MUTEX
 from scflows.history.run import CANCELLED, CATCH_UP, QUEUED, RUNNING, SKIPPED, Run
-from scflows.queue.permits import wake_worker
+from scflows.queue.permits import has_free_permit, is_queue_empty, wake_worker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+    from typing import Any
 
     from scflows.execution.resources import Grant, RunResources
     from scflows.history.recorder import Recorder
+    from scflows.locks import Lock
     from scflows.queue.entries import QueuedRun, QueueEntry
 
-#: What a run does that cannot start at once: it is left to others, as under cron, or its process waits here.
-ENQUEUE, BLOCK = "left", "here"
+#: What becomes of a run that cannot start now: it goes into the queue, as under cron, or its process waits.
+ENQUEUE, BLOCK = "enqueue", "block"
 SKIP, WAIT, CANCEL = "skip", "wait", "cancel"
-#: Nothing is due later within its minute than this many seconds.
-MINUTE = 60.0
 #: Seconds between two looks of a process that waits.
-LOOK_EVERY = 0.05
-#: Seconds between two times that it says that it does so.
-SAY_EVERY = 0.5
-#: A place that took no longer than this many seconds was there at once.
+LOOK_EVERY = 0.1
+#: A run that had its permit after this many seconds did not wait.
 NOTICED = 0.1
+#: After this many seconds all mutexes of a waiting run are reserved for it, and not only those that are held: a run
+#: that needs two would wait for ever while others alternate.
+FAIR = 300.0
+#: What a run waits for where nobody looked closer.
+TURN = "its turn"
 
 
 class AdmissionControl:
     """The way in for one run; afterwards its record says that it is running, queued, or why it is neither."""
 
-    def __init__(self, run: Run, admission: RunResources, recorder: Recorder, state: str, longest: float) -> None:
+    def __init__(self, run: Run, resources: RunResources, recorder: Recorder, state: str, longest: float) -> None:
         self.run = run
-        self.admission = admission
+        self.resources = resources
         self.recorder = recorder
         self.mutexes: list[str] = []
         self.overlap = SKIP
         self.priority = 0
-        self.waits = ""  #: LEFT or HERE; without it, it takes a place where there is one, and goes on else
-        self.begins = 0.0  #: not before this time, in seconds since the epoch
+        self.waits = (
+            ""  #: ENQUEUE or BLOCK; without it, it takes a permit if there is one, and starts without otherwise
+        )
+        self.begins = 0.0  #: its time in the queue, in seconds since the epoch; 0: now
         self.again = False  #: also for a slot that has its run
         self.tell: Callable[[str], None] = lambda text: None
+        self.request: Callable[[], dict[str, Any]] = dict  #: what the entry keeps of what was asked for
         self._state = state
         self._longest = longest  #: how long it waits, in seconds
 
-    def enter(self, signals: tuple[signal.Signals, ...], turn: Grant | None = None) -> bool:
-        """Whether the run may start, and is recorded as running. The `signals`, which are blocked, end a wait here."""
-        if turn is not None:
-            return self._take_turn(turn)
-        now = time.time()
-        self.admission.must_wait = bool(self.waits)
-        if self.waits == ENQUEUE and self.admission.place is None and now < self.begins < now + MINUTE:
-            return self._queue_up("")
-        if self.waits:
-            self.admission.ticket = self._ticket(now)
-        missing, told = self.admission.ask(self.mutexes)
+    def enter(self, signals: tuple[signal.Signals, ...], grant: Grant | None = None) -> bool:
+        """Return whether the run may start, and is recorded as running. The blocked `signals` end a wait."""
+        if grant is not None:
+            return self._start_from_queue(grant)
+        self.resources.must_wait = bool(self.waits)
+        if self.waits == ENQUEUE and has_due_entries(self._state):
+            # Only the queue worker decides who starts next.
+            return self._enqueue(self._missing())
+        missing, description = self._acquire()
         if not missing:
-            return self._claimed()
-        if missing == LOCK and self.overlap == SKIP and self.waits != BLOCK:
-            return self._skip("locked", told if self.waits else f"{told}; to wait for it: flows run --wait")
+            return self._claim()
+        reason = "" if missing != LOCK or self.waits == BLOCK else skip_reason(self.overlap, description, ())
+        if reason:
+            return self._skip("locked", reason if self.waits else f"{reason}; to wait for it: flows run --wait")
         if missing == MUTEX and not self.waits:
-            return self._skip("mutex", f"{told} is held; to wait for it: flows run --wait")
-        if missing == LOCK and self.overlap == CANCEL:
-            self.admission.stop_other()
-        why = "an earlier run of it" if missing == LOCK else told
-        # What makes up for a slot is not answered by another one's.
-        earlier = "" if self.run.trigger == CATCH_UP else self._earlier(now)
-        if earlier:
-            return self._skip("locked", f"run {earlier} of it waits for its turn already")
-        return self._queue_up(why) if self.waits == ENQUEUE else self._wait_here(why, signals)
+            return self._skip("mutex", f"{description} is held; to wait for it: flows run --wait")
+        why = "an earlier run of it" if missing == LOCK else description
+        if self.waits == ENQUEUE:
+            return self._enqueue(why)
+        return self._block(why, signals)
 
-    def _claimed(self) -> bool:
-        # From now on it has its place: two runs that are recorded as side by side were.
+    def _acquire(self) -> tuple[str, str]:
+        """Take what the run needs; a process that waits leaves it to earlier runs of the queue."""
+        if self.waits == BLOCK and not is_queue_empty(self._state):
+            mine = self._entry(time.time())
+            locks = [(self.resources.lock.folder, self.resources.lock.name), *self._mutex_locks()]
+            if not has_free_permit(self._state, self.resources.most if self.resources.needs_permit else 0):
+                return "permit", self.resources.permit_in_words
+            run = earlier_run(self._state, mine, locks)
+            if run:
+                return "permit", f"run {run}, which comes first"
+        return self.resources.acquire(self.mutexes)
+
+    def _claim(self) -> bool:
+        # From now on it has its permit: two runs that are recorded as simultaneous were.
         self.run.started = time.time()
-        place = self.admission.place
-        if place is not None and place.waited >= NOTICED:
-            self.run.waited, self.run.waited_for = place.waited, self.admission.place_in_words
         taken = self.recorder.claim(self.run, self.again)
-        if taken is not None:
-            return self._skip("slot", f"run {taken} has answered for this slot")
-        return True
+        return True if taken is None else self._skip("slot", f"run {taken} has answered for this slot")
 
-    def _take_turn(self, turn: Grant) -> bool:
-        self.run.started = turn.given
-        self.run.waited, self.run.waited_for = max(0.0, turn.given - turn.since), turn.why
-        missing, told = self.admission.ask(self.mutexes)
-        if missing == LOCK and self.overlap == SKIP:
-            self._end(SKIPPED, "locked", told)
-            turn.held.remove()
+    def _start_from_queue(self, grant: Grant) -> bool:
+        self.run.started = grant.given
+        waited = max(0.0, grant.given - grant.since)
+        self.run.waited, self.run.waited_for = (waited, grant.why) if waited >= NOTICED else (0.0, "")
+        missing, description = self.resources.acquire(self.mutexes)
+        if missing == LOCK and (reason := skip_reason(grant.overlap, description, ())):
+            self._end(SKIPPED, "locked", reason)
+            grant.held.remove()
             return False
         if missing:
-            # Another was quicker; it waits on.
+            # Another was quicker, or the flow needs a mutex that the entry does not name: it waits on.
             self.run.status = QUEUED
+            self._update_entry(grant)
             return False
         why = self.recorder.begin(self.run)
-        turn.held.remove()
+        grant.held.remove()
         if why is not None:
             self.run.status, self.run.reason, self.run.message, self.run.ended = SKIPPED, "slot", why, time.time()
             self.tell(f"skipped: {why}")
         return why is None
 
-    def _earlier(self, now: float) -> str:
-        """The run of the same task that waits already; with `overlap: cancel` it gives way."""
-        from scflows.queue.files import entries_of_task
+    def _update_entry(self, grant: Grant) -> None:
+        from dataclasses import replace
 
-        for ticket in entries_of_task(self._state, self.run.task):
-            if ticket.at > now or (self.overlap == CANCEL and self._supplant(ticket)):
-                continue
-            return ticket.run
-        return ""
+        from scflows.queue.entries import parse_entry_name, read_queued_run
 
-    def _supplant(self, ticket: QueueEntry) -> bool:
-        told = f"run {self.run.id} came in its stead"
-        return dequeue(self._state, ticket, self.recorder, CANCELLED, "overlap", told)
+        entry = parse_entry_name(grant.held.path.rpartition("/")[2])
+        queued = None if entry is None else read_queued_run(self._state, entry)
+        if queued is not None and queued.mutexes != self.mutexes:
+            try:
+                grant.held.rewrite(replace(queued, mutexes=list(self.mutexes)))
+            except OSError:
+                pass  # It is tried again.
 
-    def _queue_up(self, why: str) -> bool:
-        """Leave the run to whoever hands out turns."""
-        from scflows.queue.files import enqueue
-
+    def _enqueue(self, why: str) -> bool:
         self._wait_for(why)
         try:
-            held = enqueue(self._state, self._ticket(time.time()), self._waiting(why))
+            taken = put_into_queue(self._state, self._entry(time.time()), self._queued(why), self.run, self.recorder)
         except OSError as error:
-            return self._beside(error)
-        taken = self.recorder.claim(self.run, self.again)
+            return self._start_without(error)
         if taken is not None:
-            held.remove()
             return self._skip("slot", f"run {taken} has answered for this slot")
-        held.leave()
         wake_worker(self._state)
         return False
 
-    def _wait_here(self, why: str, signals: tuple[signal.Signals, ...]) -> bool:
-        """Wait in this process until it is its turn, or somebody stops it."""
-        from scflows.queue.files import enqueue
-
+    def _block(self, why: str, signals: tuple[signal.Signals, ...]) -> bool:
+        """Wait in this process until the run can start, or is told to stop."""
         self._wait_for(why)
-        waiting = self._waiting(why)
-        try:
-            held = enqueue(self._state, self._ticket(waiting.since, is_own=True), waiting)
-        except OSError as error:
-            return self._beside(error)
-        try:
-            taken = self.recorder.claim(self.run, self.again)
-            self.recorder.close()
-            if taken is not None:
-                return self._skip("slot", f"run {taken} has answered for this slot")
-            said = time.monotonic()
-            while True:
-                now = time.time()
-                if time.monotonic() - said >= SAY_EVERY:
-                    said = time.monotonic()
-                    held.say_alive()
-                self.run.waited, self.run.waited_for = now - waiting.since, why
-                missing, _ = self.admission.ask(self.mutexes)
-                if not missing:
-                    break
-                if now >= waiting.until:
-                    return self._end(SKIPPED, "queue_timeout", timed_out(waiting))
-                # Not sigtimedwait: where a process was stopped and goes on after that time, Python tells of a signal
-                # that never came, with whatever was in memory.
-                if not signal.sigpending().isdisjoint(signals):
-                    reason = "interrupted" if signal.sigwait(signals) == signal.SIGINT else "terminated"
-                    return self._end(CANCELLED, reason, "told to stop while it waited for its turn")
-                time.sleep(LOOK_EVERY)
-            # Only now: who had what it waited for has ended before, by the record too.
-            self.run.status, self.run.message, self.run.started = RUNNING, "", time.time()
-            why_not = self.recorder.begin(self.run)
-            return True if why_not is None else self._end(SKIPPED, "slot", why_not)
-        finally:
-            held.remove()
+        since = time.time()
+        until = since + self._longest
+        self.begins = since
+        taken = self.recorder.claim(self.run, self.again)
+        self.recorder.close()
+        if taken is not None:
+            return self._skip("slot", f"run {taken} has answered for this slot")
+        is_other_asked = False
+        while True:
+            now = time.time()
+            self.run.waited, self.run.waited_for = now - since, why
+            missing, _ = self._acquire()
+            if not missing:
+                break
+            if missing == LOCK and self.overlap == CANCEL and not is_other_asked:
+                is_other_asked = self.resources.stop_other()
+            if now >= until:
+                return self._end(SKIPPED, "queue_timeout", timed_out(why, self._longest))
+            # Not sigtimedwait: where a process was stopped and goes on after that time, Python reports a signal
+            # that never came, with whatever was in memory.
+            if not signal.sigpending().isdisjoint(signals):
+                reason = "interrupted" if signal.sigwait(signals) == signal.SIGINT else "terminated"
+                return self._end(CANCELLED, reason, "told to stop while it waited for its turn")
+            time.sleep(LOOK_EVERY)
+        # Only now: the run that had what this one waited for has ended before, by the record too.
+        self.run.status, self.run.message, self.run.started = RUNNING, "", time.time()
+        why_not = self.recorder.begin(self.run)
+        return True if why_not is None else self._end(SKIPPED, "slot", why_not)
 
-    def _beside(self, error: OSError) -> bool:
-        """Nobody can be told that it waits: it starts all the same, unless it must not meet another run."""
-        self.admission.problem = f"{error.filename or self._state}: {error.strerror}; running beside whatever else runs"
-        self.admission.must_wait = False
+    def _start_without(self, error: OSError) -> bool:
+        """Start although the queue cannot be written, unless the run must not meet another one."""
+        self.resources.problem = f"{error.filename or self._state}: {error.strerror}; running beside whatever else runs"
+        self.resources.must_wait = False
         self.run.status, self.run.message = RUNNING, ""
-        missing, told = self.admission.ask(self.mutexes)
+        missing, description = self.resources.acquire(self.mutexes)
         if missing:
-            return self._skip("locked" if missing == LOCK else "mutex", told)
-        return self._claimed()
+            return self._skip("locked" if missing == LOCK else "mutex", description)
+        return self._claim()
+
+    def _missing(self) -> str:
+        """Describe what the run waits for, without taking anything."""
+        from scflows.locks import holder
+
+        if self.resources.other_in_words():
+            return "an earlier run of it"
+        for folder, name in self._mutex_locks():
+            other = holder(folder, name)
+            if other is not None:
+                return f"the mutex {name}" + (f" (run {other.run})" if other.run else "")
+        most = self.resources.most if self.resources.needs_permit else 0
+        return TURN if has_free_permit(self._state, most) else self.resources.permit_in_words
+
+    def _mutex_locks(self) -> list[tuple[str, str]]:
+        if not self.mutexes:
+            return []
+        from scflows.queue.entries import mutex_folder
+
+        return [(mutex_folder(self.resources.lock.folder), name) for name in self.mutexes]
 
     def _wait_for(self, why: str) -> None:
         self.run.status = QUEUED
-        self.run.message = f"waits for {why}" if why else "waits for its second, and for its turn then"
+        self.run.message = f"waits for {why}"
         self.tell(self.run.message)
 
-    def _ticket(self, now: float, is_own: bool = False) -> QueueEntry:
-        from scflows.queue.entries import QueueEntry
+    def _entry(self, now: float) -> QueueEntry:
+        from scflows.queue.entries import LAST_RANK, QueueEntry
 
-        at = round(self.begins or now, 3)
-        return QueueEntry(-self.priority, at, self.run.task, self.run.id, is_own)
+        rank = LAST_RANK if self.run.trigger == CATCH_UP else -self.priority
+        return QueueEntry(rank, round(self.begins or now, 3), self.run.task, self.run.id)
 
-    def _waiting(self, why: str) -> QueuedRun:
-        from scflows.queue.entries import QueuedRun
-
-        since = max(time.time(), self.begins)
-        return QueuedRun(
-            trigger=self.run.trigger,
-            slot=self.run.slot,
-            since=since,
-            until=since + self._longest,
-            most=self.admission.most if self.admission.needs_place else 0,
-            lock_path=self.admission.lock.folder,
-            lock=self.admission.lock.name,
-            mutexes=self.mutexes,
-            patient=self.overlap != SKIP or self.waits == BLOCK,
-            why=why,
-        )
+    def _queued(self, why: str) -> QueuedRun:
+        most = self.resources.most if self.resources.needs_permit else 0
+        lock, waited = self.resources.lock, self._longest
+        overlap = "" if self.run.trigger == CATCH_UP else self.overlap
+        return queued_run(self.run, self.begins, lock, most, self.mutexes, overlap, waited, why, self.request())
 
     def _skip(self, reason: str, message: str) -> bool:
         self._ended(SKIPPED, reason, message)
@@ -228,25 +232,89 @@ class AdmissionControl:
         self.tell(f"{status}: {message}")
 
 
-def dequeue(state: str, ticket: QueueEntry, recorder: Recorder, status: str, reason: str, message: str) -> bool:
-    """End a run that waits; False for one whose own process waits, and for one that is about to start."""
-    from scflows.queue.files import claim, read_queued_run
+def put_into_queue(
+    state: str, entry: QueueEntry, queued: QueuedRun, run: Run, recorder: Recorder, again: bool = False
+) -> str | None:
+    """Write an entry and record its run as queued; return the run that has the slot, if one has. Raises OSError."""
+    from scflows.queue.entries import write_entry
 
-    held = claim(state, ticket)
-    if held is None:
+    held = write_entry(state, entry, queued)
+    # The record names no process: the one that enqueues it may live on, and the run be lost all the same.
+    run.holder = ""
+    try:
+        taken = recorder.claim(run, again)
+        if taken is not None:
+            held.remove()
+        return taken
+    finally:
+        held.leave()
+
+
+def queued_run(
+    run: Run,
+    begins: float,
+    lock: Lock,
+    most: int,
+    mutexes: list[str],
+    overlap: str,
+    longest: float,
+    why: str,
+    request: dict[str, Any],
+    now: float | None = None,
+) -> QueuedRun:
+    """Return the content of an entry for a run; `longest` is how many seconds it waits at most."""
+    from scflows.queue.entries import QueuedRun
+
+    since = max(time.time() if now is None else now, begins)
+    place = (most, lock.folder, lock.name, mutexes, overlap)
+    return QueuedRun(run.trigger, run.slot, since, since + longest, *place, why, request)
+
+
+def skip_reason(overlap: str, running: str, waiting: Sequence[str]) -> str:
+    """Return why a run is skipped, by the `overlap` of its task; empty if it starts or waits.
+
+    `running` describes the run of the task that goes on, `waiting` are the ids of those that wait and came before.
+    With `cancel` these give way, and with an empty `overlap`, as that of catch-up runs, all wait for each other.
+    """
+    if running and overlap == SKIP:
+        return running
+    if waiting and overlap in (SKIP, WAIT):
+        return f"run {waiting[0]} of it waits for its turn already"
+    return ""
+
+
+def has_due_entries(state: str) -> bool:
+    """Return whether a run waits in the queue whose time has come."""
+    if is_queue_empty(state):
         return False
-    waiting = read_queued_run(state, ticket)
+    from scflows.queue.entries import entries
+
     now = time.time()
-    run = Run(ticket.run, "", ticket.task, status=status, reason=reason, message=message, started=now, ended=now)
-    if waiting is not None:
-        run.trigger, run.slot, run.waited_for = waiting.trigger, waiting.slot, waiting.why
-        run.waited = max(0.0, now - waiting.since)
-    recorder.finish(run)
-    held.remove()
-    return True
+    return any(entry.is_due(now) for entry in entries(state))
 
 
-def timed_out(waiting: QueuedRun) -> str:
-    """What is said of a run that waited for too long."""
-    told = f" for {waiting.why}" if waiting.why else ""
-    return f"it waited{told} for {waiting.until - waiting.since:.0f} s, longer than MAX_WAIT_SECONDS"
+def earlier_run(state: str, mine: QueueEntry, locks: Sequence[tuple[str, str]]) -> str:
+    """Return a run of the queue that comes before `mine` and could start now, or has waited long for one of `locks`.
+
+    Locks are given as folder and name. Empty when there is none.
+    """
+    from scflows.locks import holder
+    from scflows.queue.entries import entries, read_queued_run
+
+    now = time.time()
+    for entry in entries(state):
+        if entry.key >= mine.key:
+            break
+        queued = read_queued_run(state, entry) if entry.is_due(now) else None
+        if queued is None:
+            continue
+        if now - queued.since > FAIR and any(each in locks for each in queued.locks):
+            return entry.run
+        if has_free_permit(state, queued.most) and all(holder(*each) is None for each in queued.locks):
+            return entry.run
+    return ""
+
+
+def timed_out(why: str, longest: float) -> str:
+    """Describe a run that waited for too long."""
+    return f"it waited{f' for {why}' if why else ''} for {longest:.0f} s, longer than MAX_WAIT_SECONDS"

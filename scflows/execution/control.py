@@ -54,11 +54,11 @@ def stop(run: Run, settings: Settings) -> int:
     Raises NotFound, Refused or Busy.
     """
     if run.status == QUEUED:
-        from scflows.execution.admission import dequeue
-        from scflows.queue.files import entry_of_run
+        from scflows.execution.enqueue import dequeue
+        from scflows.queue.entries import entry_of_run
 
         entry = entry_of_run(settings.state_path, run.id)
-        if entry is not None and not entry.is_own:
+        if entry is not None:
             recorder = Recorder(settings)
             message = "stopped while it was queued"
             if dequeue(settings.state_path, entry, recorder, CANCELLED, "terminated", message):

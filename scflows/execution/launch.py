@@ -32,8 +32,11 @@ if TYPE_CHECKING:
     from scflows.execution.journal import Journal
     from scflows.execution.resources import Grant
     from scflows.flows.model import Flow
-    from scflows.queue.permits import Permit
     from scflows.settings import Settings
+
+
+#: What an entry keeps of a request besides task, trigger and slot; what has its usual value is left out.
+KEPT = ("flow", "payload", "params", "again", "timeout", "dry_run", "force", "resume", "by")
 
 
 # Never compared or printed; not generating those methods makes starting faster.
@@ -54,10 +57,10 @@ class RunRequest:
     resume: str = ""  #: the id of the run to resume
     wants_data: bool = False  #: whether to return the data to the caller
     about: str = ""  #: for a hook, the task whose run it is about
-    begins: float = 0.0  #: not before this time, in seconds since the epoch
-    waits: str = ""  #: what it does when it cannot start immediately, see `admission`: ENQUEUE, BLOCK, or neither
-    turn: Grant | None = None  #: it has waited, and now it is its turn
-    place: Permit | None = None  #: one that was taken for it
+    by: str = ""  #: the user or program that asked for it, where that is known
+    begins: float = 0.0  #: its time in the queue, in seconds since the epoch; 0: now
+    waits: str = ""  #: what becomes of it when it cannot start now, see `admission`: ENQUEUE, BLOCK, or neither
+    grant: Grant | None = None  #: the queue worker starts it
 
 
 @dataclass(eq=False, repr=False)
@@ -100,7 +103,7 @@ class _Launch:
         self.tell = tell
         self.recorder = Recorder(settings)
         self.record = Run(
-            id=request.turn.run if request.turn is not None else new_run_id(),
+            id=request.grant.resources.run if request.grant is not None else new_run_id(),
             flow=request.flow,
             trigger=request.trigger,
             slot=request.slot,
@@ -126,33 +129,33 @@ class _Launch:
         else:
             path = find_flow(self.request.flow, self.settings)
             self.record.flow = path.written
-            self.record.task = _name_of(path)
+            self.record.task = name_of(path)
         self._open_log()
         self._load(path)
-        admission = self._admission(path)
+        resources = self._resources(path)
         # From the claim to the final record signals are blocked or stop the child, but never end this process.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
         try:
             try:
-                if not self._entrance(admission).enter(STOP_SIGNALS, self.request.turn):
+                if not self._admission(resources).enter(STOP_SIGNALS, self.request.grant):
                     return self._ended()
                 self._start()
-                self._record_overlap(admission)
-                if admission.problem:
-                    self.log.warning(admission.problem)
+                self._record_overlap(resources)
+                if resources.problem:
+                    self.log.warning(resources.problem)
                 self._log_end()
                 self.log.enforce_limit()
                 self.recorder.finish(self.record)
             finally:
-                if admission.problem:
-                    self._problem(admission.problem)
-                admission.give_up()
+                if resources.problem:
+                    self._problem(resources.problem)
+                resources.release_locks()
                 signal.pthread_sigmask(signal.SIG_SETMASK, before)
             self.recorder.close()
             # Hooks run with the permit of the run that they are about.
             self.follow_up.notify_end(self._report_end_of_incident())
         finally:
-            admission.leave()
+            resources.leave()
         for problem in self.follow_up.problems:
             self.log.warning(problem)
             self._problem(problem)
@@ -180,37 +183,35 @@ class _Launch:
         except (FlowError, UsageError) as error:
             self.mistakes = error
 
-    def _admission(self, path: FlowPath | None) -> RunResources:
+    def _resources(self, path: FlowPath | None) -> RunResources:
         request, settings = self.request, self.settings
-        lock = Lock(settings.lock_path, self._lock_name(path))
-        admission = RunResources(self.record.id, lock, settings.state_path, self._setting("max_runs", 1))
+        most = self._setting("max_runs", 1)
+        if request.grant is not None:
+            return request.grant.resources
+        lock = Lock(settings.lock_path, run_lock_name(request, path, self.record.task, settings))
+        resources = RunResources(self.record.id, lock, settings.state_path, most)
         # A command starts other runs, and a hook belongs to a run with a permit: they would wait for themselves.
-        admission.needs_place = self.record.trigger != HOOK and not (request.task is not None and request.task.command)
-        admission.place = request.place
-        if request.turn is not None:
-            admission.place, admission.mutexes = request.turn.place, request.turn.mutexes
-            admission.problem = request.turn.problem
-            admission.needs_place = admission.needs_place and not request.turn.is_beside
-        return admission
+        resources.needs_permit = self.record.trigger != HOOK and not (request.task is not None and request.task.command)
+        return resources
 
-    def _entrance(self, admission: RunResources) -> AdmissionControl:
+    def _admission(self, resources: RunResources) -> AdmissionControl:
         request, task, flow = self.request, self.request.task, self.flow
         longest = self._setting("max_wait_seconds", 0.0)
-        entrance = AdmissionControl(self.record, admission, self.recorder, self.settings.state_path, longest)
-        entrance.tell = lambda text: self._report_waiting(text)
+        admission = AdmissionControl(self.record, resources, self.recorder, self.settings.state_path, longest)
+        admission.tell = lambda text: self._report_waiting(text)
         # A manual dry run does not use up the slot of the real run.
-        entrance.again = request.again or request.dry_run
-        entrance.begins = request.begins
-        entrance.waits = request.waits
-        entrance.overlap = task.overlap if task is not None else flow.overlap if flow is not None else "skip"
+        admission.again = request.again or request.dry_run
+        admission.begins = request.begins
+        admission.waits = request.waits
+        admission.request = lambda: kept_request(request, self.settings)
+        admission.overlap = task.overlap if task is not None else flow.overlap if flow is not None else "skip"
         if self.record.trigger == CATCH_UP:
-            entrance.overlap = WAIT  # A run that started in the meantime is for another slot.
-            entrance.begins = 0.0  # In the queue it is not earlier than others, although its slot is.
+            admission.overlap = WAIT  # A run that started in the meantime is for another slot.
         if flow is not None:
-            entrance.mutexes, entrance.priority = flow.mutex, flow.priority
+            admission.mutexes, admission.priority = flow.mutex, flow.priority
             if self.record.trigger == HOOK and flow.mutex:
-                entrance.waits = BLOCK
-        return entrance
+                admission.waits = BLOCK
+        return admission
 
     def _setting(self, name: str, fallback: Any) -> Any:
         """Return a setting; an invalid value is recorded as a mistake, for which the run fails."""
@@ -297,10 +298,10 @@ class _Launch:
             data["params"] = self.record.params
         return data
 
-    def _record_overlap(self, admission: RunResources) -> None:
+    def _record_overlap(self, resources: RunResources) -> None:
         """Record which run this one was stopped for, if any."""
         if self.record.status == CANCELLED:
-            by = admission.stopped_for()
+            by = resources.stopped_for()
             if by:
                 self.record.reason, self.record.message = "overlap", f"stopped for run {by}"
 
@@ -314,16 +315,6 @@ class _Launch:
         self.record.reason = reason
         self.record.message = message
         self.record.ended = time.time()
-
-    def _lock_name(self, path: FlowPath | None) -> str:
-        """Return the lock's name: the task's, also for a flow given by its path if the task only runs that flow."""
-        if self.request.about and path is not None:
-            # One lock per task, so that hooks of tasks that fail at the same time run in parallel and none is skipped.
-            return lock_name(f"{path.file}/about/{self.request.about}")
-        task = self.request.task or _task_of(self.record.task, path, self.settings)
-        if task is not None or path is None:
-            return self.record.task
-        return lock_name(path.file)
 
     def _open_log(self) -> None:
         task = self.request.task
@@ -365,10 +356,30 @@ class _Launch:
         return RunOutcome(self.record, self.data, self.problems, self.mistakes)
 
 
-def _name_of(path: FlowPath) -> str:
+def name_of(path: FlowPath) -> str:
     from scflows.cron.task import task_name
 
     return task_name(path.file, path.folder)
+
+
+def run_lock_name(request: RunRequest, path: FlowPath | None, name: str, settings: Settings) -> str:
+    """Return a task's name; a flow named by its path shares the lock of the task that stands for it alone."""
+    if path is None or request.task is not None:
+        return name
+    if request.about:
+        # One lock per task, so that hooks of tasks that fail at the same time run in parallel and none is skipped.
+        return lock_name(f"{path.file}/about/{request.about}")
+    return name if _task_of(name, path, settings) is not None else lock_name(path.file)
+
+
+def kept_request(request: RunRequest, settings: Settings) -> dict[str, Any]:
+    """Return what an entry of the queue keeps of a request besides task, trigger and slot, as JSON values."""
+    usual = RunRequest()
+    kept = {name: getattr(request, name) for name in KEPT if getattr(request, name) != getattr(usual, name)}
+    if request.task is None:
+        # A task remembers its workspace and settings itself.
+        kept.update(workspace=settings.home, settings=settings.remembered())
+    return kept
 
 
 def _task_of(name: str, path: FlowPath | None, settings: Settings) -> Task | None:

@@ -1,4 +1,4 @@
-"""What a run must have before it starts: the lock of its task or flow, its mutexes, a place."""
+"""What a run must have before it starts: the lock of its task or flow, its mutexes, a permit."""
 
 from __future__ import annotations
 
@@ -8,119 +8,121 @@ import time
 
 from scflows.history.task_log import timestamp
 from scflows.locks import Lock, holder, is_alive
-from scflows.queue.permits import acquire_permit, is_queue_empty, wake_worker
+from scflows.queue.permits import acquire_permit, wake_worker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from scflows.locks import Holder
-    from scflows.queue.entries import QueueEntry
-    from scflows.queue.files import HeldEntry
+    from scflows.queue.entries import HeldEntry
     from scflows.queue.permits import Permit
 
 #: How long the processes of a killed run may take to end, in seconds.
 DYING_SECONDS = 2.0
-LOCK, MUTEX, PLACE = "lock", "mutex", "place"
+LOCK, MUTEX, PERMIT = "lock", "mutex", "permit"
 
 
+# No dataclass: making one costs more than the rest of this module, at every start.
 class Grant:
-    """That a run's turn has come, and what is held for it already."""
+    """The queue worker's leave to start: the run's entry, and what the worker holds for it already."""
 
-    # No dataclass: making one costs more than the rest of this module, at every start.
-    def __init__(self, run: str, held: HeldEntry, since: float, why: str) -> None:
-        self.run = run  #: its id
+    def __init__(
+        self, resources: RunResources, held: HeldEntry, overlap: str, since: float, why: str, given: float
+    ) -> None:
+        self.resources = resources
         self.held = held
+        self.overlap = overlap  #: what the entry says
         self.since = since  #: from when on it waited, in seconds since the epoch
         self.why = why  #: what it waited for
-        self.mutexes: list[Lock] = []
-        self.place: Permit | None = None
-        self.is_beside = False  #: whether it starts without a place, since none can be looked at
-        self.problem = ""  #: what could not be looked at; the run goes on without
-        self.given = time.time()  #: when its turn came: it has all that it needs
-
-    def take_mutexes(self, folder: str, names: list[str]) -> bool:
-        """Lock the mutexes of the run; False when one is taken by now."""
-        for name in names:
-            mutex = Lock(folder, name)
-            try:
-                if not mutex.acquire(self.run):
-                    return False
-            except OSError as error:
-                self.problem = _without_mutex(mutex, error)
-                continue
-            self.mutexes.append(mutex)
-        return True
-
-    def take_place(self, state: str, most: int, above: int) -> bool:
-        """Have a place for the run, as `scflows.queue.permits.acquire_permit` does; False when there is none."""
-        try:
-            self.place = acquire_permit(state, most, above)
-        except OSError as error:
-            self.problem = _beside(state, error)
-            self.is_beside = True
-        return self.place is not None or self.is_beside
-
-    def give_up(self) -> None:
-        """Give all of it back; the run waits on."""
-        self.held.leave()
-        for mutex in self.mutexes:
-            mutex.release()
-        if self.place is not None:
-            self.place.release()
+        self.given = given  #: when it had all that it needs
 
 
 class RunResources:
-    """What a run holds; all of it, or nothing: a run that waits keeps nobody else from starting."""
+    """What a run holds; all of it, or nothing: a run that waits keeps no other from starting."""
 
     def __init__(self, run: str, lock: Lock, state: str, most: int) -> None:
+        self.run = run
         self.lock = lock
         self.mutexes: list[Lock] = []
-        self.place: Permit | None = None
-        self.needs_place = True
-        self.must_wait = True  #: whether it starts only when there is a place
-        self.ticket: QueueEntry | None = None  #: its turn, where it has to wait for those before it
+        self.permit: Permit | None = None
+        self.needs_permit = True
+        self.must_wait = True  #: whether it starts only with a permit
         self.problem = ""  #: what could not be looked at; the run goes on without
-        self.most = most  #: how many places there are
-        self._run = run
+        self.most = most  #: how many permits there are
         self._state = state
 
-    def ask(self, mutexes: list[str]) -> tuple[str, str]:
-        """Take all that is needed, or nothing: ("", "") or what is not to be had, and in words."""
-        told = self._take_lock()
-        if told:
-            return LOCK, told
-        told = self._take_mutexes(mutexes)
-        if told:
-            self.give_up()
-            return MUTEX, told
-        missing, told = self._yield_to_earlier()
-        if missing:
-            self.give_up()
-            return missing, told
-        if self.needs_place and self.place is None and not self._take_place() and self.must_wait:
-            self.give_up()
-            return PLACE, self.place_in_words
+    def acquire(self, mutexes: list[str]) -> tuple[str, str]:
+        """Take all that is needed, or nothing; return ("", ""), or what is missing and its description."""
+        missing, description = LOCK, self._acquire_lock()
+        if not description:
+            missing, description = MUTEX, self.acquire_mutexes(mutexes)
+        if not description and not self.acquire_permit() and self.must_wait:
+            missing, description = PERMIT, self.permit_in_words
+        if description:
+            self.release_locks()
+            return missing, description
         return "", ""
 
+    def acquire_mutexes(self, names: list[str]) -> str:
+        """Lock the mutexes that are not held yet; return a description of one that another run holds."""
+        if not names:
+            return ""
+        from scflows.queue.entries import mutex_folder
+
+        mine = {mutex.name for mutex in self.mutexes}
+        for name in names:
+            if name in mine:
+                continue
+            mutex = Lock(mutex_folder(self.lock.folder), name)
+            try:
+                if not mutex.acquire(self.run):
+                    other = holder(mutex.folder, name)
+                    by = f" (run {other.run})" if other is not None and other.run else ""
+                    return f"the mutex {name}{by}"
+            except OSError as error:
+                self.problem = f"mutex {mutex.path}: {error.strerror}; running without it"
+                continue
+            self.mutexes.append(mutex)
+        return ""
+
+    def acquire_permit(self, above: int = 0) -> bool:
+        """Take a permit, if the run needs one; False when there is none. The first `above` are for earlier runs."""
+        if self.needs_permit and self.permit is None:
+            try:
+                self.permit = acquire_permit(self._state, self.most, above)
+            except OSError as error:
+                self.problem = f"{error.filename or self._state}: {error.strerror}; running beside whatever else runs"
+                self.needs_permit = False
+        return self.permit is not None or not self.needs_permit
+
     @property
-    def place_in_words(self) -> str:
+    def permit_in_words(self) -> str:
         return "a place" if self.most == 1 else f"one of {self.most} places"
 
-    def give_up(self) -> None:
-        """Give lock and mutexes back; a place that is had stays until `leave`."""
+    def release_locks(self) -> None:
+        """Give lock and mutexes back; a permit is held until `leave`."""
         for mutex in self.mutexes:
             mutex.release()
         self.mutexes = []
         self.lock.release()
 
     def leave(self) -> None:
-        """Give back the place, and say so to those that wait for one."""
-        if self.place is not None:
-            self.place.release()
-            self.place = None
+        """Give back the permit, and tell the queue worker."""
+        self.release_permit()
         wake_worker(self._state)
 
+    def release_permit(self) -> None:
+        if self.permit is not None:
+            self.permit.release()
+            self.permit = None
+
+    def disown(self) -> None:
+        """Close this process's hold of mutexes and permit, which a child has from here on."""
+        for mutex in self.mutexes:
+            mutex.disown()
+        self.release_permit()
+
     def other_in_words(self) -> str:
-        """That another run holds the lock; empty when none does."""
+        """Describe the run that holds the lock; empty when none does."""
         other = self._other()
         if other is None:
             return ""
@@ -136,7 +138,7 @@ class RunResources:
             # Its own process reads this when it was stopped, see `stopped_for`.
             descriptor = os.open(self.lock.path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
             try:
-                os.write(descriptor, f"{self._run}\n".encode())
+                os.write(descriptor, f"{self.run}\n".encode())
             finally:
                 os.close(descriptor)
             os.kill(other.pid, signal.SIGTERM)
@@ -145,17 +147,17 @@ class RunResources:
         return True
 
     def stopped_for(self) -> str:
-        """The run that asked this one to stop and took its turn; empty when none did."""
+        """Return the run that asked this one to stop and took its place; empty when none did."""
         try:
             with open(self.lock.path, encoding="utf-8") as file:
                 lines = file.read().splitlines()
         except (OSError, ValueError):
             return ""
-        return lines[3] if len(lines) > 3 and lines[0] == self._run else ""
+        return lines[3] if len(lines) > 3 and lines[0] == self.run else ""
 
-    def _take_lock(self) -> str:
+    def _acquire_lock(self) -> str:
         try:
-            if self.lock.acquire(self._run) or self._outlives():
+            if self.lock.acquire(self.run) or self._outlives():
                 return ""
         except OSError as error:
             # Without a lock two runs could meet, but a full or read-only disk must not stop the work.
@@ -163,72 +165,17 @@ class RunResources:
             return ""
         return self.other_in_words() or "it is already running"
 
-    def _take_mutexes(self, names: list[str]) -> str:
-        if not names or self.mutexes:
-            return ""
-        from scflows.queue.files import mutex_folder
-
-        for name in names:
-            mutex = Lock(mutex_folder(self.lock.folder), name)
-            try:
-                if not mutex.acquire(self._run):
-                    other = holder(mutex.folder, name)
-                    by = f" (run {other.run})" if other is not None and other.run else ""
-                    return f"the mutex {name}{by}"
-            except OSError as error:
-                self.problem = _without_mutex(mutex, error)
-                continue
-            self.mutexes.append(mutex)
-        return ""
-
-    def _yield_to_earlier(self) -> tuple[str, str]:
-        """What was taken in the moment in which it came free for another, whose turn comes earlier, and in words."""
-        if self.ticket is None or not self.must_wait or is_queue_empty(self._state):
-            return "", ""
-        from scflows.queue.files import earlier_run_that_could_start
-
-        now = time.time()
-        mine = [(lock.folder, lock.name) for lock in self.mutexes]
-        other = earlier_run_that_could_start(self._state, now, self.ticket, mine) if mine else ""
-        if other:
-            return MUTEX, f"the mutex {self.mutexes[0].name} (run {other} comes first)"
-        own = [(self.lock.folder, self.lock.name)]
-        other = earlier_run_that_could_start(self._state, now, self.ticket, [*own, *mine]) if self.lock.is_held else ""
-        return (LOCK, f"run {other} of it comes first") if other else ("", "")
-
-    def _take_place(self) -> bool:
-        """Whether there is a place that is not for those who wait and whose turn comes earlier."""
-        kept = 0
-        try:
-            if self.ticket is not None and self.must_wait and not is_queue_empty(self._state):
-                from scflows.queue.files import permits_reserved_for_earlier
-
-                kept = permits_reserved_for_earlier(self._state, time.time(), self.ticket, self.most)
-            self.place = acquire_permit(self._state, self.most, kept)
-        except OSError as error:
-            self.problem = _beside(self._state, error)
-            return True
-        return self.place is not None
-
     def _other(self) -> Holder | None:
         return holder(self.lock.folder, self.lock.name)
 
     def _outlives(self) -> bool:
-        """Whether the lock comes free since its holder is dead: what it started is killed with it, in a moment."""
+        """Return whether the lock comes free since its holder is dead: what it started is killed in a moment."""
         ends = time.monotonic() + DYING_SECONDS
         while time.monotonic() < ends:
             other = self._other()
             if other is not None and is_alive(other.process) is not False:
                 return False
-            if self.lock.acquire(self._run):
+            if self.lock.acquire(self.run):
                 return True
             time.sleep(0.01)
         return False
-
-
-def _without_mutex(mutex: Lock, error: OSError) -> str:
-    return f"mutex {mutex.path}: {error.strerror}; running without it"
-
-
-def _beside(state: str, error: OSError) -> str:
-    return f"{error.filename or state}: {error.strerror}; running beside whatever else runs"

@@ -199,7 +199,13 @@ def _missing_programs(path: str, settings: Settings) -> list[str]:
 def _command(text: str, name: str) -> str:
     """Return the command of a crontab line (after five fields or an @name), for a trial run."""
     words = text.split(None, 1 if text.startswith("@") else 5)
-    return f"{words[-1].removesuffix(f' # {name}')} --trigger {CHECK} # {name}"
+    command = words[-1].removesuffix(f" # {name}")
+    from scflows.cron.crontab.line import parse_line
+
+    entry = parse_line(text)
+    if entry is not None and entry.second:
+        command = command.partition("exec ")[2]  # A trial does not wait for its second.
+    return f"{command} --trigger {CHECK} # {name}"
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ from scflows.cron.scheduler_lock import last_heartbeat
 from scflows.errors import ScflowsError
 from scflows.health import FAIL, OK, SKIP, WARN, Finding, counted
 from scflows.history.task_log import timestamp
+from scflows.locks import holders
+from scflows.queue.entries import entry_names
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,6 +36,8 @@ class Status:
     driver: str  #: `flows cron run`, `cron`, or empty if nothing starts them
     scheduler: int  #: the process id of `flows cron run`; 0 if it is not running
     heartbeat: Heartbeat | None  #: of that scheduler
+    running: tuple[str, ...]  #: the tasks and flows that run, while that scheduler is running
+    waiting: int  #: the runs in the queue, while that scheduler is running
     program: str  #: the crontab program; empty if there is none
     implementation: str
     daemon: str  #: the process name of the system's cron; empty if it is not running
@@ -53,6 +57,8 @@ def status(installation: Installation) -> Status:
         driver=RUN if scheduler is not None else "cron" if by_cron else "",
         scheduler=scheduler.pid if scheduler is not None else 0,
         heartbeat=_heartbeat(installation),
+        running=_running(installation) if scheduler is not None else (),
+        waiting=len(entry_names(installation.settings.state_path)) if scheduler is not None else 0,
         program=crontab.program if crontab else "",
         implementation=implementation(crontab) if crontab else "",
         daemon=daemon.name if daemon else "",
@@ -102,9 +108,8 @@ def schedulers(installation: Installation) -> Iterator[Finding]:
             text = f"{title} has been inactive for {silent / 60:.0f} min"
             yield Finding(FAIL, "cron", text, f"restart it; stop it with: kill {scheduler.pid}")
         else:
-            counts = (
-                f"; {counted(len(beat.running), 'task')} running, {beat.waiting} waiting" if beat is not None else ""
-            )
+            waiting = len(entry_names(installation.settings.state_path))
+            counts = f"; {counted(len(_running(installation)), 'task')} running, {waiting} waiting"
             yield Finding(OK, "cron", f"{title} was active {max(0.0, silent):.0f} s ago{counts}")
         warning = second_scheduler(installation)
         if warning:
@@ -192,6 +197,11 @@ def second_scheduler(installation: Installation) -> str:
         f"two schedulers: the system's cron ({daemon.name}, process {daemon.pid}) also starts {counted(count, 'task')}"
         " from the crontab; nothing runs twice, because each slot is claimed once"
     )
+
+
+def _running(installation: Installation) -> tuple[str, ...]:
+    """Return the names of the tasks, and of the flows by their paths, that run."""
+    return tuple(held.name for held in holders(installation.settings.lock_path) if held.alive)
 
 
 def _heartbeat(installation: Installation) -> Heartbeat | None:

@@ -8,10 +8,10 @@ from shlex import quote
 
 from scflows.health import FAIL, OK, Finding, counted
 from scflows.history.task_log import timestamp
-from scflows.locks import is_alive
-from scflows.queue import files
-from scflows.queue.entries import QueueEntry
+from scflows.locks import holder, is_alive
+from scflows.queue.entries import QueueEntry, entries, read_queued_run
 from scflows.queue.permits import has_free_permit
+from scflows.queue.worker_process import ASLEEP, worker_lock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def queue(installation: Installation) -> Iterator[Finding]:
     if hanging is not None:
         yield Finding(FAIL, "queue", hanging.message, hanging.help)
         return
-    waiting = files.entries(state)
+    waiting = entries(state)
     due = sum(entry.at <= installation.now for entry in waiting)
     if due:
         yield Finding(OK, "queue", f"{counted(due, 'run')} waiting to start")
@@ -68,8 +68,8 @@ def queue(installation: Installation) -> Iterator[Finding]:
 
 def find_hanging_worker(state: str, now: float) -> HangingWorker | None:
     """Return the queue worker if queued runs could start but it has not responded for a minute."""
-    due = [entry for entry in files.entries(state) if not entry.is_own and now - entry.at > files.ASLEEP]
-    lock = files.worker_lock(state)
+    due = [entry for entry in entries(state) if now - entry.at > ASLEEP]
+    lock = worker_lock(state)
     path = lock.path
     found = lock.holder() if due else None
     if found is None:
@@ -78,15 +78,17 @@ def find_hanging_worker(state: str, now: float) -> HangingWorker | None:
         since = os.stat(path).st_mtime
     except OSError:
         return None  # It has ended.
-    if now - since <= files.ASLEEP or not any(_could_start(state, entry) for entry in due):
+    if now - since <= ASLEEP or not any(_could_start(state, entry) for entry in due):
         return None
     pid = found.pid if is_alive(found.process) else 0
     return HangingWorker(pid, since, len(due), path, _process_state(pid))
 
 
 def _could_start(state: str, entry: QueueEntry) -> bool:
-    run = files.read_queued_run(state, entry)
-    return run is not None and not files.is_blocked(state, entry, run) and has_free_permit(state, run.most)
+    run = read_queued_run(state, entry)
+    if run is None or not has_free_permit(state, run.most):
+        return False
+    return all(holder(*lock) is None for lock in run.locks)
 
 
 def _process_state(pid: int) -> str:

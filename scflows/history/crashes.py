@@ -24,7 +24,7 @@ def record_crashes(store: RunStore, settings: Settings) -> list[Run]:
     for run in store.unfinished():
         if run.status == QUEUED and not _is_lost(run, store, settings):
             continue
-        alive = is_alive(run.holder)
+        alive = run.status != QUEUED and is_alive(run.holder)
         if alive is None:
             # The process is in another container or on another host, so only its lock shows whether it is alive.
             locks = holders(settings.lock_path) if locks is None else locks
@@ -41,9 +41,10 @@ def record_crashes(store: RunStore, settings: Settings) -> list[Run]:
 
 def _is_lost(run: Run, store: RunStore, settings: Settings) -> bool:
     """Return whether a run is recorded as queued but has neither a process nor a queue entry."""
-    from scflows.queue.files import contains
+    from scflows.queue.entries import entry_of_run
 
-    if is_alive(run.holder) or contains(settings.state_path, run.id):
+    # Only a process that waits itself is named; it may be one of another container.
+    if (run.holder and is_alive(run.holder) is not False) or entry_of_run(settings.state_path, run.id) is not None:
         return False
     # A run that started meanwhile lost its queue entry only after it was recorded as running.
     now = store.run(run.id)
@@ -87,4 +88,4 @@ def _add_pending_hooks(run: Run, settings: Settings) -> None:
 
 
 def _folder(settings: Settings) -> str:
-    return os.path.join(settings.state_path, "owed")
+    return os.path.join(settings.state_path, "pending-hooks")

@@ -76,7 +76,7 @@ def prune(store: RunStore, settings: Settings, before: float | None = None) -> i
     if before is not None:
         oldest = before
     _prune_logs(limits, settings, before, now)
-    for folder in ("claims", "checked-flows", "owed", "targets", "tracebacks"):
+    for folder in ("claims", "checked-flows", "pending-hooks", "targets", "tracebacks"):
         for path in _files(os.path.join(settings.state_path, folder)):
             _remove_older(path, oldest)
     _prune_folders(store, settings, limits.here.retention.total_bytes)

@@ -1,1 +1,1 @@
-"""Which run may start now: how many run at once, and the runs that wait."""
+"""The run queue: the runs that wait to start, and the permits that limit how many run at the same time."""

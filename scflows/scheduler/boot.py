@@ -1,25 +1,50 @@
-"""See to the slots that were missed while the machine was off: what the crontab's line for the boot starts."""
+"""Catch up on slots that were missed: what the crontab's line for the boot starts, and what a person asks for."""
 
 from __future__ import annotations
 
-import os
+import time
 
+from scflows.cron.task_index import read_tasks
 from scflows.history.store import FAULTS
 from scflows.history.task_log import warn_in_scheduler_log
 from scflows.scheduler.housekeeping import run_housekeeping
-from scflows.scheduler.missed.catch_up import catch_up
 from scflows.scheduler.process_host import ProcessHost
 from scflows.scheduler.reconcile import catch_up_slots
+from scflows.scheduler.slot_queue import enqueue_catch_up, wait_for_runs
+from scflows.scheduler.tick import work_on_queue
 from scflows.settings import sound_settings
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from scflows.settings import Settings
 
 #: Seconds after the start of the cron daemon: by then the network is up, and the clock is set, on most machines.
 SETTLED = 60.0
 
 
-def catch_up_after_boot(state: str = "", after: float = SETTLED) -> int:
-    """Record the slots that nobody answered, have them told, make up those that are owed; how many these were.
+def catch_up(settings: Settings, world: ProcessHost, work: Callable[[], None], most: int | None = None) -> int:
+    """Enqueue the slots that are caught up, wait until they have run, and return how many these were.
 
-    It begins `after` so many seconds; what goes wrong is in the scheduler's log. `state` is the state folder, where it
+    `work` sees to a queue worker; `most` is how many run at the same time (default: one for each core). Raises FAULTS.
+    """
+    runs: list[str] = []
+    while not world.is_told_to_stop:
+        found = catch_up_slots(settings)
+        more = enqueue_catch_up(settings, found, read_tasks(settings)[0], time.time(), most)
+        if not more:
+            break
+        runs += more
+        work()
+        wait_for_runs(settings, more, world.wait, lambda: world.is_told_to_stop)
+    return len(runs)
+
+
+def catch_up_after_boot(state: str = "", after: float = SETTLED) -> int:
+    """Record the slots that were missed and report them, catch up where a task asks for it; return how many slots.
+
+    It begins after so many seconds; what goes wrong is in the scheduler's log. `state` is the state folder, where it
     is not the usual one. Raises Refused where that is not there.
     """
     with ProcessHost() as world:
@@ -28,19 +53,18 @@ def catch_up_after_boot(state: str = "", after: float = SETTLED) -> int:
             return 0
         # Not before: the disk with that folder may be mounted meanwhile.
         settings = sound_settings(state)
+
+        def work() -> None:
+            world.start(["run", "--waiting", "--state", settings.state_path])
+
         try:
-            made_up = catch_up(
-                settings,
-                lambda: catch_up_slots(settings),
-                world,
-                len(os.sched_getaffinity(0)),
-                lambda text: None,
-                lambda text: warn_in_scheduler_log(settings, text),
-            )
+            made_up = catch_up(settings, world, work)
         except FAULTS as error:
             warn_in_scheduler_log(settings, f"cannot look for missed slots: {error}")
             made_up = 0
-    # What was missed is told also where another one makes up for it. Told to stop, it must not have another begin.
-    if not world.is_told_to_stop:
+        is_stopped = world.is_told_to_stop
+    # Told to stop, it must have nothing else begin.
+    if not is_stopped:
         run_housekeeping(settings)
+        work_on_queue(settings.state_path, lambda text: None)
     return made_up

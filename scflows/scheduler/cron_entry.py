@@ -1,10 +1,11 @@
-"""What a crontab line starts: a task, for the slot that is due now."""
+"""Run a task for the slot that is due now: what its crontab line starts."""
 
 from __future__ import annotations
 
 import os
 import time
 
+from scflows.cron.schedule.schedule import OVERDUE, STARTABLE
 from scflows.cron.task import TaskStore, task_settings
 from scflows.errors import NotFound, ScflowsError
 from scflows.execution.admission import ENQUEUE
@@ -14,7 +15,6 @@ from scflows.history.run import CATCH_UP, CHECK, CRASHED, FAILED, Run, new_run_i
 from scflows.history.store import FAULTS, ask
 from scflows.history.task_log import TaskLog, log_path
 from scflows.locks import current_process
-from scflows.queue.permits import inherited_permit
 from scflows.scheduler.housekeeping import run_housekeeping
 from scflows.settings import Settings, bare_settings
 
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from scflows.cron.task import Task
 
 
+#: Seconds that a line with a `sleep` may start before its second, as where the clock is adjusted meanwhile.
+EARLY = 2.0
+
+
 def run_task_from_cron(
     name: str,
     state: str = "",
@@ -33,15 +37,15 @@ def run_task_from_cron(
     now: Callable[[], float] = time.time,
     wait: Callable[[float], None] = time.sleep,
 ) -> RunOutcome | None:
-    """Run a task for its slot; None when no slot is due, as at the finer line of a gated schedule.
+    """Run a task for its slot, or enqueue it; return None when no slot is due, or all were enqueued.
 
-    `state` is the state folder, where it is not the default one; `slot` is given by a scheduler that knows it, for
-    slots that are no full minutes as the minute that they are in. Of several slots the first outcome that is bad is
-    returned, else the last. `now` (seconds since the epoch) and `wait` (for some seconds) are the clock.
+    - state: the state folder, where it is not the default one
+    - slot: of a caller that knows it; for slots that are not full minutes, the minute that they are in
+    - now, wait: the clock, in seconds since the epoch, and how it is waited for some seconds
+
     Raises NotFound for a task that is not there, UsageError for settings that cannot be; both are on record then.
     """
     settings = bare_settings(state)
-    place = inherited_permit(settings.state_path, os.environ)
     trigger = trigger or ("cron" if slot is None else "scheduler")
     minute = now() // 60 * 60 if slot is None else slot
     run = Run(new_run_id(), "", name, trigger, None if trigger == CHECK else minute, holder=current_process())
@@ -53,25 +57,18 @@ def run_task_from_cron(
         if not task.enabled:
             return None  # A line that was left over; `flows check` tells of it.
         outcome: RunOutcome | None
+        settings = task_settings(task)
         if trigger == CHECK:
-            settings = task_settings(task)
-            outcome = launch(RunRequest(task=task, trigger=trigger, place=place), settings)
+            outcome = launch(RunRequest(task=task, trigger=trigger), settings)
         elif task.schedule.is_fine and trigger != CATCH_UP:
-            from scflows.scheduler.subminute import run_subminute_slots
-
-            settings = task_settings(task)
-            outcome = run_subminute_slots(task, minute, trigger, settings, now, wait)
+            outcome = _run_minute(task, minute, trigger, settings, now, wait)
         else:
             if slot is None:
-                found = task.schedule.latest_epoch(now())
-                slot = run.slot = float(minute if found is None else found)
-                settings = task_settings(task)
+                slot = run.slot = due_slot(task, now())
                 if task.schedule.gated and not _is_due(task, slot, settings, now()):
                     return None
-            settings = task_settings(task)
             begins = slot + task.schedule.second
-            request = RunRequest(task=task, trigger=trigger, slot=slot, begins=begins, waits=ENQUEUE, place=place)
-            outcome = launch(request, settings)
+            outcome = launch(RunRequest(task=task, trigger=trigger, slot=slot, begins=begins, waits=ENQUEUE), settings)
     except NotFound as error:
         gone = NotFound(str(error), "the crontab names a task that is gone; see: flows check")
         _leave_trace(run, gone, settings)
@@ -80,6 +77,44 @@ def run_task_from_cron(
         _leave_trace(run, error, settings)
         raise
     run_housekeeping(settings)
+    return outcome
+
+
+def due_slot(task: Task, now: float) -> float:
+    """Return the slot for which a crontab line was started that slept until the second of its minute.
+
+    Cron may have started it late, and the sleep may have ended a little early.
+    """
+    schedule, second = task.schedule, task.schedule.second
+    if second:
+        slot = schedule.latest_epoch(now - max(0.0, second - EARLY))
+        if slot is not None and now - slot <= second + OVERDUE:
+            return float(slot)
+        # A line without its sleep, such as one that a person typed.
+    slot = schedule.latest_epoch(now)
+    return float(now // 60 * 60 if slot is None else slot)
+
+
+def _run_minute(
+    task: Task, minute: float, trigger: str, settings: Settings, now: Callable[[], float], wait: Callable[[float], None]
+) -> RunOutcome | None:
+    """Enqueue the slots of a minute; run those that cannot be, as on a full disk, at their seconds."""
+    from scflows.scheduler.slot_queue import SlotQueue
+
+    with SlotQueue(settings) as queue:
+        try:
+            queue.add_minute(task, minute, trigger, now())
+            return None
+        except OSError:
+            pass
+    outcome: RunOutcome | None = None
+    for slot in task.schedule.within(minute):
+        if slot < task.begins <= now() or now() - slot > STARTABLE:
+            continue
+        # Should the clock be set back meanwhile, no minute lasts longer than one.
+        wait(min(60.0, max(0.0, slot - now())))
+        request = RunRequest(task=task, trigger=trigger, slot=float(slot), begins=float(slot), waits=ENQUEUE)
+        outcome = launch(request, settings)
     return outcome
 
 

@@ -1,4 +1,4 @@
-"""What is due when, for the tasks on the tabfile: every slot is handed out once, in order."""
+"""Which slots are due, for the tasks on the tabfile: every slot is returned once, in order."""
 
 from __future__ import annotations
 
@@ -107,6 +107,9 @@ class DueSlots:
             self._put(slot.name, following)
         self.until = minute
         return due, missed
+
+    def keep(self) -> None:
+        """Keep which slots were taken, once they are in the queue."""
 
     def _begin_at(self, minute: int) -> None:
         self.until = minute

@@ -12,6 +12,7 @@ from contextlib import suppress
 
 from scflows.history.store import FAULTS, ask
 from scflows.locks import locked
+from scflows.queue.permits import is_queue_empty
 from scflows.storage import BROKEN, checked_seconds
 
 TYPE_CHECKING = False
@@ -50,7 +51,7 @@ def run_housekeeping(settings: Settings, now: float | None = None, aside: bool =
         from scflows.cron.task_index import are_very_many
 
         if took > PATIENCE or are_very_many(settings):
-            _start_aside(lambda: run_housekeeping(settings, now, every=every))
+            _start_aside(lambda: _run_aside(settings, now, every))
             return
     try:
         with locked(stamp, wait=False) as descriptor:
@@ -63,12 +64,27 @@ def run_housekeeping(settings: Settings, now: float | None = None, aside: bool =
             _write_stamp(descriptor, moment, time.monotonic() - began)
     except OSError:
         return
+    if aside:
+        ensure_worker(settings.state_path)
     # Without the lock: what is called here may take its time.
     from scflows.history.crashes import has_pending_hooks
     from scflows.notifications.deliver import has_undelivered
 
     if has_pending_hooks(settings) or has_undelivered(settings):
         _tell(settings, aside)
+
+
+def ensure_worker(state: str) -> None:
+    """Start a queue worker in an environment like cron's, if runs wait and there is none."""
+    if not is_queue_empty(state):
+        from scflows.queue import worker_process
+
+        worker_process.ensure_worker(state)
+
+
+def _run_aside(settings: Settings, now: float | None, every: float) -> None:
+    run_housekeeping(settings, now, every=every)
+    ensure_worker(settings.state_path)
 
 
 def _look_after(settings: Settings, now: float) -> None:
@@ -92,10 +108,9 @@ def _look_after(settings: Settings, now: float) -> None:
     # Opening it takes in records that could not be written, and ends runs whose process died.
     ask(settings, look_after, None, lambda settings: open_reconciled_history(settings, looks_at_slots=False))
     if owed:
-        from scflows.scheduler.missed.catch_up import begin
+        from scflows.scheduler.slot_queue import enqueue_catch_up
 
-        with suppress(*FAULTS):
-            begin(settings)
+        enqueue_catch_up(settings, owed, read_tasks(settings)[0], now)
 
 
 def _prune_daily(store: RunStore, settings: Settings, now: float) -> None:

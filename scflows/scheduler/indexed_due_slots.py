@@ -45,6 +45,7 @@ class IndexedDueSlots(DueSlots):
         self._oldest = self._minute - STARTABLE
         self._path = index_path(settings)
         self._index: TaskIndex | None = None
+        self._following: dict[str, int] = {}  #: when the tasks that were due are due next
         try:
             self._index = TaskIndex(settings)
             self._index.keep_dates_of(_clock())
@@ -107,15 +108,20 @@ class IndexedDueSlots(DueSlots):
                 self._next[task.name] = slot
         self._fill_heap()
         due_now, missed = super().take(now)
-        following = {}
+        self._following = {}
         for task, _ in found:
             slot = self._next.get(task.name, task.schedule.next_start(minute))
-            following[task.name] = self._never if slot is None else slot
-        # Before they are started: what is handed out twice would be claimed twice.
-        if following and self.until >= minute:
-            index.date(following)
+            self._following[task.name] = self._never if slot is None else slot
         self._next.clear()
         return due_now, missed
+
+    def keep(self) -> None:
+        # Not before they are in the queue: after a kill in between they are taken again, and each is claimed once.
+        if self._index is not None and self._following and self.until >= self._minute:
+            try:
+                self._index.date(self._following)
+            except FAULTS as error:
+                self._warn(f"{self._path}: cannot be written: {error}")
 
     def _do_without(self, error: Exception) -> None:
         """Go by the task files from now on. What was handed out before cannot be known: no older minute is."""

@@ -9,14 +9,11 @@ import sys
 import time
 
 from scflows import command_line
-from scflows.queue.permits import PERMIT_VARIABLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import FrameType
     from typing import Any, Protocol, Self
-
-    from scflows.queue.permits import Permit
 
     class Host(Protocol):
         """The clock, the signals and the processes; see `Processes`."""
@@ -24,7 +21,7 @@ if TYPE_CHECKING:
         def now(self) -> float: ...
         def wait(self, seconds: float) -> None: ...
         def signals(self) -> list[int]: ...
-        def start(self, arguments: list[str], place: Permit | None = None) -> int: ...
+        def start(self, arguments: list[str]) -> int: ...
         def ended(self) -> list[tuple[int, int]]: ...
         def stop(self, pid: int) -> None: ...
 
@@ -72,19 +69,12 @@ class ProcessHost:
         heard, self._heard = self._heard, []
         return heard
 
-    def start(self, arguments: list[str], place: Permit | None = None) -> int:
-        """Start `python -P -m scflows` with arguments, in a session of its own; its number. Raises OSError.
-
-        `place` is handed to it.
-        """
-        environment = dict(os.environ)
-        if place is not None:
-            environment[PERMIT_VARIABLE] = f"{place.descriptor}:{place.waited:.3f}"
-            os.set_inheritable(place.descriptor, True)
+    def start(self, arguments: list[str]) -> int:
+        """Start `python -P -m scflows` with arguments, in a session of its own; return its number. Raises OSError."""
         return os.posix_spawn(
             sys.executable,
             command_line(*arguments),
-            environment,
+            os.environ,
             file_actions=[(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)],
             # So that an interruption typed at our terminal reaches us alone.
             setsid=True,

@@ -29,7 +29,7 @@ def open_reconciled_history(settings: Settings, looks_at_slots: bool = True) -> 
         import_claims(settings, store)
         record_crashes(store, settings)
         if not is_queue_empty(settings.state_path):
-            from scflows.queue.files import ensure_worker
+            from scflows.queue.worker_process import ensure_worker
 
             ensure_worker(settings.state_path)
         if looks_at_slots:

@@ -1,6 +1,8 @@
-"""Start what is due: in the foreground, where no cron daemon is; or once, for the crontab's one line for all tasks."""
+"""Enqueue what is due: in the foreground, where there is no cron daemon; or once, for the one line for all tasks."""
 
 from __future__ import annotations
+
+import sys
 
 from scflows.cron.schedule.schedule import OVERDUE
 from scflows.cron.scheduler_lock import acquire_scheduler_lock, last_heartbeat, try_scheduler_lock
@@ -15,10 +17,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from scflows.execution.launch import RunOutcome
     from scflows.scheduler.process_host import Host
     from scflows.settings import Settings
 
-#: Seconds between two times that a tick looks after the house, if nobody else did.
+#: Seconds between two times that a tick does the housekeeping, if no other process did.
 QUIET = 900.0
 #: A tick that stays for its minute goes so many seconds before its end: the next one is to find the lock free.
 LEAVES = 1.0
@@ -28,28 +31,31 @@ def serve(
     settings: Settings,
     tell: Callable[[str], None],
     warn: Callable[[str], None],
-    places: int | None = None,
+    most: int | None = None,
     grace: float = GRACE,
 ) -> None:
-    """Start the tasks of the tabfile at their slots until a signal says to stop. Raises Busy and Refused.
+    """Enqueue the tasks of the tabfile at their slots until a signal says to stop. Raises Busy and Refused.
 
     `warn` is told that it goes on without its lock, as on a full disk.
     """
     lock = acquire_scheduler_lock(settings, warn)
     try:
         with ProcessHost() as world:
-            Scheduler(settings, world, tell, places, grace).run()
+            Scheduler(settings, world, tell, most, grace).run()
     finally:
         lock.release()
 
 
 def tick(
-    settings: Settings, tell: Callable[[str], None], warn: Callable[[str], None], places: int | None = None
+    settings: Settings,
+    tell: Callable[[str], None],
+    warn: Callable[[str], None],
+    work: Callable[[], None] = lambda: None,
 ) -> None:
-    """Start what is due, wait for it, and start what becomes due meanwhile; told is only what goes wrong.
+    """Enqueue what is due, and call `work` to have it started; `tell` is told only what goes wrong.
 
-    Does nothing where a scheduler, or a tick from before, is at work: that one starts what is due. `warn` is told what
-    cannot be written, as on a full disk; the tasks start all the same.
+    Does nothing while another scheduler or tick is at work: that one enqueues what is due. `warn` is told what cannot
+    be written, as on a full disk; the tasks start all the same.
     """
     with ProcessHost() as world:
         before = last_heartbeat(settings)
@@ -61,39 +67,59 @@ def tick(
                 return
             is_alone = lock.is_held
             try:
-                # Without the lock the next tick does not know of this one, and starts what is due then.
+                # Without the lock the next tick does not know of this one, and enqueues what is due then.
                 with IndexedDueSlots(settings, world.now(), warn, only_now=not is_alone) as agenda:
-                    once = Scheduler(settings, world, _nobody, places, GRACE, tell, agenda)
-                    once.run()
-                if once.is_mute and is_alone and not once.is_stopping:
+                    once = Scheduler(settings, world, lambda text: None, None, GRACE, tell, agenda)
+                    once.tick()
+                if once.is_mute and is_alone:
+                    once.ensure_worker()
                     _stay(world, once.minute)
             finally:
                 lock.release()
             # A tick that came in the moment of our end has left its minute to us.
-            if once.is_stopping or not is_alone:
-                return
+            if not is_alone:
+                break
             looked = once.minute
-    # Whoever ends a run does it, but after a night without cron, or where tasks are few, there is none for hours.
+    # Not before: the worker must hold neither our lock nor our signal handlers.
+    work()
+    # The end of each run does it, but after a night without cron, or where tasks are few, there is none for hours.
     run_housekeeping(settings, every=EVERY if was_away else QUIET)
+    work()
 
 
 def _stay(world: Host, minute: int) -> None:
     """Keep the lock until the minute is nearly over, or a signal comes: nothing else tells another tick of this minute
-    that its slots were started."""
+    that its slots were enqueued."""
     ends = (minute + 1) * 60 - LEAVES
     while world.now() < ends and not world.signals():
         world.wait(ends - world.now())
 
 
-def tick_here(warn: Callable[[str], None], state: str = "") -> None:
-    """A tick as cron starts it: with next to no environment, its warnings in the scheduler's log.
+def tick_here(
+    warn: Callable[[str], None], state: str = "", tell: Callable[[str, RunOutcome], None] | None = None
+) -> None:
+    """Do what the crontab's line does: a tick, with next to no environment, and its warnings in the scheduler's log.
 
-    `warn` is told what cannot be written there; `state` is the state folder, where it is not the default one. Raises
-    Refused where that is not there.
+    `warn` is told what cannot be written there, `tell` how runs ended that the queue worker started; `state` is the
+    state folder, where it is not the default one. Raises Refused where that is not there.
     """
     settings = sound_settings(state)
-    tick(settings, lambda text: warn_in_scheduler_log(settings, text), warn)
+
+    def work() -> None:
+        work_on_queue(settings.state_path, warn, tell)
+
+    tick(settings, lambda text: warn_in_scheduler_log(settings, text), warn, work)
 
 
-def _nobody(text: str) -> None:
-    pass
+def work_on_queue(
+    state: str, warn: Callable[[str], None], tell: Callable[[str, RunOutcome], None] | None = None
+) -> None:
+    """Have what waits started by a process of its own, which this process forks."""
+    from scflows.queue.permits import is_queue_empty
+
+    if is_queue_empty(state):
+        return
+    from scflows.scheduler.worker import start_worker
+
+    sys.stdout.flush()
+    start_worker(state, tell or (lambda task, outcome: None), warn)

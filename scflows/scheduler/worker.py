@@ -1,7 +1,7 @@
-"""Who hands out turns: one process of ours starts what waits as soon as there is a place, in order.
+"""The queue worker: one process that starts what is in the queue, in order and as permits and locks allow.
 
-It comes into being when a run has to wait, and ends with the last that waited. Dies it, then whoever starts or ends a
-run next, or looks at the history, sees to a new one: what waits lies in files.
+It comes into being with the first run that waits and ends with the last. If it dies, the next process that starts or
+ends a run, or looks at the history, starts another one: what waits lies in files.
 """
 
 from __future__ import annotations
@@ -12,17 +12,24 @@ import signal
 import sys
 import time
 
-from scflows.errors import ScflowsError
-from scflows.execution.admission import dequeue, timed_out
-from scflows.execution.resources import Grant
-from scflows.history.recorder import Recorder
-from scflows.history.run import CRASHED, FAILED, SKIPPED
-from scflows.history.task_log import warn_in_scheduler_log
-from scflows.locks import holder
-from scflows.queue import files as backlog
-from scflows.queue.permits import PIPE, has_free_permit, is_queue_empty, wake_worker
-from scflows.scheduler import queued_run as overlap
-from scflows.scheduler.queued_run import recorder_for, run_queued, task_of
+from scflows.errors import NotFound, ScflowsError
+from scflows.execution.admission import CANCEL, ENQUEUE, FAIR, SKIP, TURN, skip_reason, timed_out
+from scflows.execution.enqueue import dequeue, recorder_for, request_of
+from scflows.execution.resources import Grant, RunResources
+from scflows.history.run import CANCELLED, CRASHED, FAILED, QUEUED, SKIPPED
+from scflows.history.task_log import timestamp, warn_in_scheduler_log
+from scflows.locks import Lock, holder
+from scflows.queue.entries import (
+    claim_entry,
+    entry_names,
+    entry_of_run,
+    parse_entry_name,
+    read_queued_run,
+    remove_unfinished,
+    without_request,
+)
+from scflows.queue.permits import PIPE, is_queue_empty, wake_worker
+from scflows.queue.worker_process import resume_worker, worker_lock
 from scflows.settings import bare_settings
 
 TYPE_CHECKING = False
@@ -30,34 +37,40 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
-    from scflows.locks import Lock
+    from scflows.execution.launch import RunOutcome
     from scflows.queue.entries import QueuedRun, QueueEntry
-    from scflows.scheduler.queued_run import Tell
 
-#: Seconds between two looks where nobody says that something changed: a run that is killed says nothing.
-LOOK_EVERY = 0.25
-#: The same while it is the turn of a process that waits itself.
+    #: Reports how a run ended: (task, outcome).
+    Tell = Callable[[str, RunOutcome], None]
+
+#: Seconds between two looks where nothing is heard: a run that is killed, and its permit with it, says nothing.
+LOOK_EVERY = 5.0
+#: The same while another process is about to let go of an entry or a lock.
 SOON = 0.05
+#: A process that enqueues a run lets go of its entry within this many seconds.
+ENQUEUING = 10.0
+#: After the end of a child it is looked again for this many seconds, as what it started ends a moment later.
+ENDING = 1.0
 
 
 def start_worker(state: str, tell: Tell, warn: Callable[[str], None]) -> None:
-    """Have what waits started by a process of its own, unless one does so already.
+    """Have what waits started by a process of its own, unless there is one already.
 
-    `warn` is told that the lock of whoever does so cannot be used.
+    `warn` is told that the worker's lock cannot be used.
     """
     if is_queue_empty(state):
         return
-    lock = backlog.worker_lock(state)
-    if not _taken(lock, warn):
+    lock = worker_lock(state)
+    if not _acquire(lock, warn):
         wake_worker(state)
-        backlog.resume_worker(state)
+        resume_worker(state)
         return
     sys.stdout.flush()
     sys.stderr.flush()
     try:
         pid = os.fork()
     except OSError:
-        lock.release()  # There are too many processes: whoever comes next does it.
+        lock.release()  # There are too many processes: the next run or command starts it.
         return
     if pid:
         lock.disown()
@@ -68,265 +81,428 @@ def start_worker(state: str, tell: Tell, warn: Callable[[str], None]) -> None:
         nothing = os.open(os.devnull, os.O_RDWR)
         os.dup2(nothing, 0)
         os.close(nothing)
-        work_until_empty(state, lock, tell, warn)
+        _work(state, lock, tell, warn)
         status = 0
     finally:
         os._exit(status)
 
 
-def run_worker(state: str, tell: Tell, warn: Callable[[str], None]) -> None:
-    """The same in this process, until nothing waits."""
-    lock = backlog.worker_lock(state)
-    if _taken(lock, warn):
-        work_until_empty(state, lock, tell, warn)
+def run_worker(
+    state: str, tell: Tell, warn: Callable[[str], None], say: Callable[[str], None] = lambda text: None
+) -> None:
+    """Start what waits in this process, until nothing does. `say` is told of each start and end."""
+    lock = worker_lock(state)
+    if _acquire(lock, warn):
+        _work(state, lock, tell, warn, say)
 
 
-def work_until_empty(state: str, lock: Lock, tell: Tell, warn: Callable[[str], None]) -> None:
-    """Start what waits until nothing does."""
+def _work(
+    state: str,
+    lock: Lock,
+    tell: Tell,
+    warn: Callable[[str], None],
+    say: Callable[[str], None] = lambda text: None,
+) -> None:
     lock.name_holder("")
-    server = Worker(state, lock, tell, warn)
     while True:
-        server.serve()
+        worker = Worker(state, lock, tell, warn, say)
+        worker.serve()
         lock.release()
-        if server.is_stopped:
+        # A run that was enqueued in between found the lock held, and its process left.
+        if worker.is_stopped or is_queue_empty(state) or not _acquire(lock, warn):
             return
-        # Who came in between saw that somebody hands out turns, and left.
-        if not backlog.entries(state) or not _taken(lock, warn):
-            return
+
+
+class _Waiting:
+    """A run that waits, as the worker knows it."""
+
+    def __init__(self, entry: QueueEntry, queued: QueuedRun) -> None:
+        self.entry = entry
+        self.name = entry.name
+        self.queued = queued
+        self.is_met = False  #: whether the overlap of its task was applied
+        self.why = ""  #: what kept it from starting at the last look
 
 
 class Worker:
-    def __init__(self, state: str, lock: Lock, tell: Tell, warn: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        state: str,
+        lock: Lock,
+        tell: Tell,
+        warn: Callable[[str], None],
+        say: Callable[[str], None] = lambda text: None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
         self.state = state
+        self.is_stopped = False
         self._lock = lock
         self._tell = tell
         self._warn = warn
-        self._children: dict[int, str] = {}  #: by process, what it was started for
-        self.is_stopped = False
-        self._known: dict[str, QueuedRun] = {}
-        self._said = ""
-        self._met: set[str] = set()  #: those whose second has come, and that were answered by their `overlap`
+        self._say = say
+        self._now = now
+        self._pipe = -1
+        self._children: dict[int, tuple[_Waiting, float]] = {}
+        self._soon_until = 0.0  #: until then it is looked often
+        self._complaint = ""
+        self._waiting: dict[str, _Waiting] = {}  #: by the names of their entries
+        self._order: list[_Waiting] = []
 
     def serve(self) -> None:
-        pipe = self._open_pipe()
+        """Start what waits until nothing does."""
+        self._pipe = self._open_pipe()
+        remove_unfinished(self.state, self._now())
         poll = select.poll()
-        if pipe >= 0:
-            poll.register(pipe, select.POLLIN)
-        before = signal.signal(signal.SIGTERM, self._stop)
+        if self._pipe >= 0:
+            poll.register(self._pipe, select.POLLIN)
+        before = {number: signal.signal(number, self._hear) for number in (signal.SIGTERM, signal.SIGCHLD)}
+        wakeup = signal.set_wakeup_fd(self._pipe, warn_on_full_buffer=False)
         try:
             while True:
                 self._lock.say_alive()
                 self._reap()
-                backlog.remove_dead_entries(self.state)
-                waiting = [] if self.is_stopped else backlog.entries(self.state)
-                if not waiting and not self._children:
-                    return
                 pause = LOOK_EVERY
                 try:
-                    self._expire(waiting)
-                    pause = self._start_some(self._come_due(waiting), pipe)
+                    pause = self.look()
                 except OSError as error:
-                    self._say(error)  # The next look may fare better; without one, all would wait for ever.
-                if poll.poll(pause * 1000) and pipe >= 0:
-                    os.read(pipe, 65536)
+                    self._report(error)  # The next look may fare better; without one, all would wait for ever.
+                if not self._children and (self.is_stopped or not self._waiting):
+                    return
+                if poll.poll((pause if self._pipe >= 0 else SOON) * 1000) and self._pipe >= 0:
+                    os.read(self._pipe, 65536)
         finally:
-            signal.signal(signal.SIGTERM, before)
-            if pipe >= 0:
-                os.close(pipe)
+            signal.set_wakeup_fd(wakeup)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            if self._pipe >= 0:
+                os.close(self._pipe)
 
-    def _say(self, error: OSError) -> None:
-        """Say once what goes wrong again and again."""
-        if str(error) != self._said:
-            self._said = str(error)
-            warn_in_scheduler_log(bare_settings(self.state), f"what waits cannot be looked at: {error}; trying again")
+    def look(self) -> float:
+        """Start what may start; return the seconds until the next look."""
+        if self.is_stopped:
+            return LOOK_EVERY
+        self._refresh()
+        now = self._now()
+        self._expire(now)
+        due, pause = [], LOOK_EVERY
+        for each in self._order:
+            if each.entry.is_due(now):
+                due.append(each)
+            else:
+                pause = min(pause, each.entry.at - now)
+        if self._apply_overlap(due, now) or time.monotonic() < self._soon_until:
+            pause = min(pause, SOON)
+        return min(pause, self._start_some([each for each in due if each.name in self._waiting], now))
 
-    def _stop(self, number: int, frame: FrameType | None) -> None:
-        """Start nothing more; told so again, have those end that were started."""
+    def start(self, waiting: _Waiting, grant: Grant) -> bool:
+        """Start a run in a child, which has what was taken for it; False when there are too many processes."""
+        try:
+            pid = os.fork()
+        except OSError:
+            return False
+        if pid == 0:
+            status = 70
+            try:
+                self._run(waiting, grant)
+                status = 0
+            except BaseException:
+                sys.excepthook(*sys.exc_info())
+                self._give_up(waiting, grant)
+            finally:
+                sys.stderr.flush()
+                os._exit(status)
+        self._children[pid] = waiting, self._now()
+        grant.held.leave()
+        grant.resources.disown()
+        return True
+
+    def _refresh(self) -> None:
+        """Take in new entries, and forget those that are gone."""
+        names = set(entry_names(self.state))
+        gone, come = self._waiting.keys() - names, names - self._waiting.keys()
+        if not gone and not come and len(self._order) == len(self._waiting):
+            return
+        for name in gone:
+            del self._waiting[name]
+        for name in come:
+            entry = parse_entry_name(name)
+            if entry is None:
+                continue
+            queued = read_queued_run(self.state, entry)
+            if queued is None:
+                self._discard(entry)
+            else:
+                self._waiting[name] = _Waiting(entry, without_request(queued))
+        self._order = sorted(self._waiting.values(), key=lambda each: each.entry.key)
+
+    def _expire(self, now: float) -> None:
+        """End the runs that have waited for too long."""
+        for each in [each for each in self._order if now >= each.queued.until]:
+            queued = each.queued
+            self._end(each, SKIPPED, "queue_timeout", timed_out(_why(each), queued.until - queued.since))
+
+    def _apply_overlap(self, due: list[_Waiting], now: float) -> bool:
+        """Apply the overlap of their tasks to runs whose time has come; return whether it is to be tried again."""
+        new = [each for each in due if not each.is_met and each.queued.overlap]
+        if not new:
+            return False
+        same: dict[tuple[str, str], list[_Waiting]] = {}
+        for each in due:
+            if each.queued.overlap:
+                same.setdefault(each.queued.locks[0], []).append(each)
+        again = False
+        for each in sorted(new, key=lambda each: (each.entry.at, each.entry.run)):
+            queued = each.queued
+            before = [
+                other
+                for other in same[queued.locks[0]]
+                if (other.entry.at, other.entry.run) < (each.entry.at, each.entry.run) and other.name in self._waiting
+            ]
+            if queued.overlap == CANCEL:
+                message = f"run {each.entry.run} came in its stead"
+                before = [other for other in before if not self._end(other, CANCELLED, "overlap", message)]
+            before = [other for other in before if entry_of_run(self.state, other.entry.run) is not None]
+            if queued.overlap != SKIP and any(not self._is_free(other) for other in before):
+                again = True  # One of them is about to start, and is met as a run that goes on after that.
+                continue
+            resources = self._resources(each)
+            running = resources.other_in_words()
+            reason = skip_reason(queued.overlap, running, [other.entry.run for other in before])
+            if reason:
+                self._end(each, SKIPPED, "locked", reason)
+                continue
+            if running and queued.overlap == CANCEL:
+                resources.stop_other()
+            each.is_met = True
+        return again
+
+    def _start_some(self, due: list[_Waiting], now: float) -> float:
+        """Start the runs that may, in order; return the seconds until the next look."""
+        pause = LOOK_EVERY
+        full = 0  # As many permits are held or reserved: a run that may have more of them may start all the same.
+        most = max((each.queued.most for each in due), default=0)
+        is_permit_needed = all(each.queued.most for each in due)
+        # Locks that an earlier run could not have, or is about to take: a later one must not be quicker.
+        behind: set[tuple[str, str]] = set()
+        for each in due:
+            queued = each.queued
+            if 0 < queued.most <= full:
+                if full >= most and is_permit_needed:
+                    break
+                each.why = self._resources(each).permit_in_words
+                continue
+            needed = queued.locks
+            missing = [lock for lock in needed if lock in behind or holder(*lock) is not None]
+            if missing:
+                running = (
+                    "" if missing[0] in behind or missing[0] != needed[0] else self._resources(each).other_in_words()
+                )
+                reason = skip_reason(queued.overlap, running, ())
+                if reason and self._end(each, SKIPPED, "locked", reason):
+                    continue
+                each.why = self._lock_in_words(missing[0], queued)
+                behind.update(needed if now - queued.since > FAIR else missing)
+                continue
+            held = claim_entry(self.state, each.entry)
+            if held is None:
+                behind.update(needed)
+                if not self._is_ours(each) and now - queued.since < ENQUEUING:
+                    # It is enqueued just now: a later run must not be quicker.
+                    pause = min(pause, SOON)
+                    full = max(full, queued.most)
+                continue
+            resources = self._resources(each)
+            if resources.acquire_mutexes(queued.mutexes):
+                held.leave()
+                resources.release_locks()
+                pause = min(pause, SOON)
+            elif not resources.acquire_permit(full):
+                held.leave()
+                resources.release_locks()
+                each.why = resources.permit_in_words
+                full = max(full, queued.most)
+                continue
+            else:
+                # Only now: the run that gave up the permit has ended before, by the record too.
+                grant = Grant(resources, held, queued.overlap, queued.since, _why(each), self._now())
+                if self.start(each, grant):
+                    self._say(f"started {_named(each)}")
+                else:
+                    held.leave()
+                    resources.release_locks()
+                    resources.release_permit()
+            behind.update(needed)
+        return pause
+
+    def _resources(self, waiting: _Waiting) -> RunResources:
+        queued = waiting.queued
+        resources = RunResources(waiting.entry.run, Lock(queued.lock_path, queued.lock), self.state, queued.most)
+        resources.needs_permit = queued.most > 0
+        return resources
+
+    def _lock_in_words(self, lock: tuple[str, str], queued: QueuedRun) -> str:
+        if lock == queued.locks[0]:
+            return "an earlier run of it"
+        other = holder(*lock)
+        return f"the mutex {lock[1]}" + (f" (run {other.run})" if other is not None and other.run else "")
+
+    def _is_free(self, waiting: _Waiting) -> bool:
+        """Return whether no process holds an entry."""
+        held = claim_entry(self.state, waiting.entry)
+        if held is None:
+            return False
+        held.leave()
+        return True
+
+    def _is_ours(self, waiting: _Waiting) -> bool:
+        return any(started.name == waiting.name for started, _ in self._children.values())
+
+    def _run(self, waiting: _Waiting, grant: Grant) -> None:
+        """Run it in this process, a child of the worker."""
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGTERM, signal.SIGCHLD):
+            signal.signal(number, signal.SIG_DFL)
+        # A run that outlives the worker would hold its lock, and no other worker could take over.
+        self._lock.disown()
+        if self._pipe >= 0:
+            os.close(self._pipe)
+        for mutex in grant.resources.mutexes:
+            mutex.name_holder(grant.resources.run)
+        run_queued(self.state, waiting.entry, grant, self._tell)
+        # The worker may have been killed meanwhile.
+        start_worker(self.state, self._tell, self._warn)
+
+    def _give_up(self, waiting: _Waiting, grant: Grant) -> None:
+        """End a run whose start is a bug of ours: it would be one again at each look. The log has it."""
+        from traceback import format_exc
+
+        text = f"a bug of scflows when {waiting.entry.task} was started from the queue: {format_exc()}"
+        warn_in_scheduler_log(bare_settings(self.state), text)
+        grant.held.leave()
+        self._end(waiting, CRASHED, "bug", f"a bug of scflows: {sys.exc_info()[1]!r}; see scheduler.log")
+
+    def _end(self, waiting: _Waiting, status: str, reason: str, message: str) -> bool:
+        """End a run that waits; False for one that is about to start."""
+        if not _end_entry(self.state, waiting.entry, status, reason, message):
+            return False
+        self._waiting.pop(waiting.name, None)
+        return True
+
+    def _discard(self, entry: QueueEntry) -> None:
+        """End a run whose entry is broken, as after a power cut: it would wait for ever, and its task with it."""
+        held = claim_entry(self.state, entry)
+        if held is None:
+            return
+        is_broken = read_queued_run(self.state, entry) is None
+        held.leave()
+        if is_broken:
+            _end_entry(self.state, entry, FAILED, "refused", "its entry in the queue was broken")
+
+    def _reap(self) -> None:
+        for pid in list(self._children):
+            try:
+                ended, status = os.waitpid(pid, os.WNOHANG)
+            except ChildProcessError:
+                ended, status = pid, 0
+            if ended:
+                waiting, begun = self._children.pop(pid)
+                # It may wait on, for something else than its entry said.
+                self._waiting.pop(waiting.name, None)
+                self._soon_until = time.monotonic() + ENDING
+                code = os.waitstatus_to_exitcode(status)
+                how = f"status {code}" if code >= 0 else f"killed by signal {-code}"
+                self._say(f"ended {_named(waiting)}: {how} after {self._now() - begun:.1f} s")
+
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        """On SIGTERM start nothing more; on another one have those end that were started."""
+        if number != signal.SIGTERM:
+            return
         if self.is_stopped:
             for pid in self._children:
                 os.kill(pid, signal.SIGTERM)
         self.is_stopped = True
 
-    def _come_due(self, waiting: list[QueueEntry]) -> list[QueueEntry]:
-        """Those that may start, once the ones whose second has come were answered by the `overlap` of their task."""
-        now = time.time()
-        due = [ticket for ticket in waiting if ticket.at <= now]
-        ended: set[str] = set()
-        for ticket in due:
-            what = self._known.get(ticket.name)
-            if what is None or ticket.name in self._met or not overlap.is_untried(ticket, what):
-                continue
-            try:
-                task, settings = task_of(self.state, ticket.task)
-            except ScflowsError:
-                continue  # Its run says so.
-            before = overlap.earlier(ticket, self._known, due)
-            recorder = Recorder(settings)
-            answer = overlap.meet(self.state, ticket, what, before, task.overlap, recorder)
-            recorder.close()
-            if answer == overlap.STAYS:
-                self._met.add(ticket.name)
-            else:
-                ended.add(ticket.name)
-        return [ticket for ticket in waiting if ticket.name not in ended]
-
-    def _start_some(self, waiting: list[QueueEntry], pipe: int) -> float:
-        """Start those whose turn it is; the seconds until it is to be looked again."""
-        now = time.time()
-        pause = LOOK_EVERY
-        full = 0  # so many places are taken, or for others: who may have more of them may start all the same
-        # Locks that one of those before could not have, or is about to take: who comes after it must not be quicker.
-        behind: set[tuple[str, str]] = set()
-        for ticket in waiting:
-            if ticket.at > now:
-                pause = min(pause, ticket.at - now)
-                continue
-            known = self._known.get(ticket.name)
-            if known is None or 0 < known.most <= full:
-                continue
-            needed = backlog.required_locks(known)
-            missing = [each for each in needed if each in behind or holder(*each) is not None]
-            is_at_rest = backlog.is_suspended(self.state, ticket)
-            behind.update(needed if now - known.since > backlog.FAIR and not is_at_rest else missing)
-            if missing or is_at_rest:
-                continue
-            if ticket.is_own:
-                # A place is for it, and its locks with that; it looks by itself.
-                pause = min(pause, SOON)
-                if has_free_permit(self.state, known.most, full):
-                    behind.update(needed)
-                full = max(full, known.most)
-                continue
-            held = backlog.claim(self.state, ticket)
-            what = backlog.read_queued_run(self.state, ticket) if held is not None else None
-            if held is None or what is None:
-                behind.update(needed)
-                if ticket.name not in self._children.values() and now - known.since < backlog.SILENT:
-                    # Whoever came with it is about to let go of it: nobody after it must be quicker.
-                    pause = min(pause, SOON)
-                    full = max(full, known.most)
-                continue
-            turn = Grant(ticket.run, held, what.since, what.why)
-            if not turn.take_mutexes(backlog.mutex_folder(what.lock_path), what.mutexes):
-                turn.give_up()
-            elif what.most and not turn.take_place(self.state, what.most, full):
-                turn.give_up()
-                full = max(full, what.most)
-                continue
-            else:
-                # Only now: who gives up a place has ended before, by the record too.
-                turn.given = time.time()
-                self._fork(ticket, what, turn, pipe)
-            behind.update(needed)
-        return pause
-
-    def _fork(self, ticket: QueueEntry, what: QueuedRun, turn: Grant, pipe: int) -> None:
-        """Run it in a child, which has what was taken for it; this process keeps nothing of it."""
-        try:
-            pid = os.fork()
-        except OSError:
-            turn.give_up()  # There are too many processes: it waits on.
-            return
-        if pid == 0:
-            status = 70
-            try:
-                signal.signal(signal.SIGTERM, signal.SIG_DFL)
-                # Else a run that outlives this process would hold its lock, and no other could take over.
-                self._lock.disown()
-                if pipe >= 0:
-                    os.close(pipe)
-                for mutex in turn.mutexes:
-                    mutex.name_holder(turn.run)
-                status = run_queued(self.state, ticket, what, turn, self._tell)
-                # Whoever handed out this turn may have been killed meanwhile.
-                start_worker(self.state, self._tell, self._warn)
-            except BaseException:
-                sys.excepthook(*sys.exc_info())
-                self._give_up(ticket, turn)
-            finally:
-                sys.stderr.flush()
-                os._exit(status)
-        self._children[pid] = ticket.name
-        turn.held.leave()
-        for mutex in turn.mutexes:
-            mutex.disown()
-        if turn.place is not None:
-            turn.place.release()
-
-    def _give_up(self, ticket: QueueEntry, turn: Grant) -> None:
-        """End a run whose start is a bug of ours: it would be one again at each look. The log has it."""
-        from traceback import format_exc
-
-        warn_in_scheduler_log(
-            bare_settings(self.state), f"a bug of scflows, as {ticket.task} had its turn: {format_exc()}"
-        )
-        turn.held.leave()
-        told = f"a bug of scflows: {sys.exc_info()[1]!r}; see scheduler.log"
-        dequeue(self.state, ticket, recorder_for(self.state, ticket.task), CRASHED, "bug", told)
-
-    def _expire(self, waiting: list[QueueEntry]) -> None:
-        """Give up those that have waited for too long."""
-        now = time.time()
-        names = {ticket.name for ticket in waiting}
-        self._known = {name: what for name, what in self._known.items() if name in names}
-        self._met &= names
-        for ticket in waiting:
-            what = self._known.get(ticket.name)
-            if what is None:
-                what = backlog.read_queued_run(self.state, ticket)
-                if what is None:
-                    self._set_aside(ticket)
-                    continue
-                self._known[ticket.name] = what
-            if now >= what.until and not ticket.is_own:
-                recorder = recorder_for(self.state, ticket.task)
-                dequeue(self.state, ticket, recorder, SKIPPED, "queue_timeout", timed_out(what))
-                recorder.close()
-
-    def _set_aside(self, ticket: QueueEntry) -> None:
-        """End a run whose file is broken, as a power cut leaves it: else it would wait for ever, its task with it."""
-        held = None if ticket.is_own else backlog.claim(self.state, ticket)
-        if held is None:
-            return
-        is_broken = backlog.read_queued_run(self.state, ticket) is None
-        held.leave()
-        if is_broken:
-            recorder = recorder_for(self.state, ticket.task)
-            dequeue(self.state, ticket, recorder, FAILED, "refused", "its file in the backlog was broken")
-            recorder.close()
-
-    def _reap(self) -> None:
-        for pid in list(self._children):
-            try:
-                ended, _ = os.waitpid(pid, os.WNOHANG)
-            except ChildProcessError:
-                ended = pid
-            if ended:
-                del self._children[pid]
+    def _report(self, error: OSError) -> None:
+        """Report once what goes wrong again and again."""
+        if str(error) != self._complaint:
+            self._complaint = str(error)
+            warn_in_scheduler_log(bare_settings(self.state), f"the queue cannot be read: {error}; trying again")
 
     def _open_pipe(self) -> int:
-        """Where others tell that something has changed; -1 where there is none, and it is looked now and then."""
+        """Open the pipe that wakes the worker; -1 where there is none, and it looks now and then."""
         path = os.path.join(self.state, PIPE)
         try:
             try:
                 os.mkfifo(path, 0o600)
             except FileExistsError:
                 pass
-            # For writing too: else it would end each time that nobody writes.
+            # For writing too: otherwise it would end each time that no process writes.
             return os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:
             return -1
 
 
-def _taken(lock: Lock, warn: Callable[[str], None]) -> bool:
+def run_queued(state: str, entry: QueueEntry, grant: Grant, tell: Tell) -> None:
+    """Run what an entry asks for in this process, or end the run where it must not start."""
+    from dataclasses import replace
+
+    from scflows.execution.launch import launch
+    from scflows.scheduler.housekeeping import run_housekeeping
+
+    queued = read_queued_run(state, entry)
+    if queued is None:
+        grant.held.leave()
+        return
+    ending = None
+    try:
+        request, settings = request_of(state, entry, queued)
+        if request.task is not None and not request.task.enabled and request.slot is not None:
+            ending = (SKIPPED, "paused", "the task was paused while it waited")
+    except NotFound:
+        ending = (SKIPPED, "removed", "the task was removed while it waited")
+    except ScflowsError as error:
+        ending = (FAILED, "refused", str(error))
+    if ending is not None:
+        grant.held.leave()
+        _end_entry(state, entry, *ending)
+        return
+    try:
+        outcome = launch(replace(request, waits=ENQUEUE, grant=grant), settings)
+    finally:
+        grant.held.leave()
+    if outcome.run.status not in (QUEUED, SKIPPED):
+        tell(entry.task, outcome)
+        run_housekeeping(settings)
+
+
+def _end_entry(state: str, entry: QueueEntry, status: str, reason: str, message: str) -> bool:
+    recorder = recorder_for(state, entry, read_queued_run(state, entry))
+    try:
+        return dequeue(state, entry, recorder, status, reason, message)
+    finally:
+        recorder.close()
+
+
+def _why(waiting: _Waiting) -> str:
+    """Return what a run waited for: what was seen when it was enqueued, otherwise at the last look."""
+    why = waiting.queued.why
+    return waiting.why or why if why in ("", TURN) else why
+
+
+def _named(waiting: _Waiting) -> str:
+    slot = waiting.queued.slot
+    return waiting.entry.task + (f" (slot {timestamp(slot)})" if slot is not None else "")
+
+
+def _acquire(lock: Lock, warn: Callable[[str], None]) -> bool:
     try:
         return lock.acquire("")
     except OSError as error:
-        _complain(lock.folder, error, "nobody can hand out turns, and what waits is not started", warn)
+        _complain(lock.folder, error, "there can be no queue worker, and what waits is not started", warn)
         return False
 
 
-def _complain(state: str, error: OSError, told: str, warn: Callable[[str], None]) -> None:
-    text = f"{error.filename or state}: {error.strerror}; {told}; what to do: flows check"
+def _complain(state: str, error: OSError, consequence: str, warn: Callable[[str], None]) -> None:
+    text = f"{error.filename or state}: {error.strerror}; {consequence}; what to do: flows check"
     warn(text)
     warn_in_scheduler_log(bare_settings(state), text)

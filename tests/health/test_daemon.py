@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from datetime import datetime
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -12,6 +13,8 @@ from scflows.cron.scheduler_lock import Heartbeat, acquire_scheduler_lock, write
 from scflows.cron.task import TaskStore
 from scflows.health import FAIL, OK, SKIP, WARN, daemon, entries, examine
 from scflows.health.installation import Account
+from scflows.locks import Lock
+from scflows.queue.entries import QueueEntry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -126,11 +129,18 @@ def test_a_pid_file_that_was_left_behind_is_no_daemon(machine) -> None:
 def test_our_own_scheduler_is_told_with_its_age(machine, one) -> None:
     lock = acquire_scheduler_lock(machine.settings)
     try:
-        write_heartbeat(machine.settings, Heartbeat(os.getpid(), machine.now - 12, machine.now - 12, ("report",), 2))
+        write_heartbeat(machine.settings, Heartbeat(os.getpid(), machine.now - 12, machine.now - 12))
+        run = Lock(machine.settings.lock_path, "report")
+        assert run.acquire("")
+        folder = Path(machine.settings.state_path, "queue")
+        folder.mkdir()
+        for number in range(2):
+            (folder / QueueEntry(0, machine.now, "report", f"0{number}").name).touch()
         finding = one(daemon.schedulers)
         status = daemon.status(machine.installation())
     finally:
         lock.release()
+        run.release()
     assert finding.level == OK
     assert "12 s ago; 1 task running, 2 waiting" in finding.text
     assert (status.driver, status.scheduler) == ("flows cron run", os.getpid())
@@ -139,7 +149,7 @@ def test_our_own_scheduler_is_told_with_its_age(machine, one) -> None:
 def test_a_scheduler_that_hangs_is_a_failure(machine, one) -> None:
     lock = acquire_scheduler_lock(machine.settings)
     try:
-        write_heartbeat(machine.settings, Heartbeat(os.getpid(), machine.now - 600, machine.now - 600, (), 0))
+        write_heartbeat(machine.settings, Heartbeat(os.getpid(), machine.now - 600, machine.now - 600))
         finding = one(daemon.schedulers)
     finally:
         lock.release()

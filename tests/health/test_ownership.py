@@ -23,17 +23,17 @@ def without(monkeypatch: pytest.MonkeyPatch, *paths: Path) -> None:
 
 def test_files_that_sudo_left_behind_are_named_with_the_command_that_mends_it(machine, one, monkeypatch) -> None:
     state = Path(machine.settings.state_path)
-    (state / "places").mkdir(parents=True)
-    (state / "places" / "1").touch()
-    (state / "turn.lock").touch()
-    without(monkeypatch, state / "turn.lock")
+    (state / "permits").mkdir(parents=True)
+    (state / "permits" / "1").touch()
+    (state / "worker.lock").touch()
+    without(monkeypatch, state / "worker.lock")
     finding = one(ownership.files)
     owner = ownership._name(os.getuid())
     assert finding.level == FAIL
-    assert finding.text == f"{state}/turn.lock belongs to {owner}, so {SOMEBODY} cannot use it"
-    assert finding.help == f"sudo chown {SOMEBODY} {state}/turn.lock"
-    without(monkeypatch, state / "places")
-    assert one(ownership.files).help == f"sudo chown -R {SOMEBODY} {state}/places"
+    assert finding.text == f"{state}/worker.lock belongs to {owner}, so {SOMEBODY} cannot use it"
+    assert finding.help == f"sudo chown {SOMEBODY} {state}/worker.lock"
+    without(monkeypatch, state / "permits")
+    assert one(ownership.files).help == f"sudo chown -R {SOMEBODY} {state}/permits"
 
 
 def test_many_of_them_are_mended_by_one_command(machine, monkeypatch) -> None:
@@ -50,7 +50,7 @@ def test_many_of_them_are_mended_by_one_command(machine, monkeypatch) -> None:
 
 
 def test_a_file_whose_mode_is_in_the_way_is_opened(machine, one, monkeypatch) -> None:
-    path = Path(machine.settings.state_path) / "turn.lock"
+    path = Path(machine.settings.state_path) / "worker.lock"
     path.parent.mkdir(parents=True)
     path.touch()
     user = os.stat(path).st_uid
@@ -68,7 +68,7 @@ def test_a_file_whose_mode_is_in_the_way_is_opened(machine, one, monkeypatch) ->
 def test_root_is_told_what_it_left_behind_among_the_files_of_another(machine, one) -> None:
     state = Path(machine.settings.state_path)
     state.mkdir(parents=True)
-    (state / "turn.lock").touch()
+    (state / "worker.lock").touch()
     os.chown(state, SOMEBODY, -1)
     # Only the folder is another's, as one that a container was given.
     assert list(ownership.files(machine.installation())) == []
@@ -76,7 +76,7 @@ def test_root_is_told_what_it_left_behind_among_the_files_of_another(machine, on
     os.chown(state / "history.sqlite", SOMEBODY, -1)
     finding = one(ownership.files)
     assert finding.level == WARN
-    assert finding.help == f"sudo chown {SOMEBODY} {state}/turn.lock"
+    assert finding.help == f"sudo chown {SOMEBODY} {state}/worker.lock"
 
 
 def test_health_tells_of_them_in_one_line(machine, monkeypatch) -> None:

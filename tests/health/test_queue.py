@@ -10,9 +10,10 @@ import pytest
 from scflows.health import FAIL, OK, queue
 from scflows.health.tasks import condition
 from scflows.history.store import open_store
-from scflows.queue import files as backlog
-from scflows.queue.entries import QueuedRun, QueueEntry
+from scflows.locks import Lock
+from scflows.queue.entries import QueuedRun, QueueEntry, mutex_folder, write_entry
 from scflows.queue.permits import acquire_permit
+from scflows.queue.worker_process import worker_lock
 
 SLOT = 1790000000.0
 LATER = 600.0
@@ -25,19 +26,19 @@ def waits(machine) -> Iterator[QueueEntry]:
     ticket = QueueEntry(0, SLOT, "report", "0" * 16)
     waiting = QueuedRun(
         "cron", SLOT, SLOT, SLOT * 2, most=1, lock_path=settings.lock_path, lock="report", mutexes=["db"],
-        patient=False, why="a place",
+        overlap="skip", why="a place", request={},
     )  # fmt: skip
     os.makedirs(settings.state_path, exist_ok=True)
-    lock = backlog.worker_lock(settings.state_path)
+    lock = worker_lock(settings.state_path)
     assert lock.acquire("")
-    backlog.enqueue(settings.state_path, ticket, waiting).leave()
+    write_entry(settings.state_path, ticket, waiting).leave()
     yield ticket
     lock.release()
 
 
 def test_a_queue_worker_that_does_not_respond_is_named(machine, waits, one) -> None:
     assert one(queue.queue).level == OK
-    silent = os.stat(os.path.join(machine.settings.state_path, "turn.lock")).st_mtime
+    silent = os.stat(os.path.join(machine.settings.state_path, "worker.lock")).st_mtime
     machine.now = silent + LATER
     finding = one(queue.queue)
     assert finding.level == FAIL
@@ -61,9 +62,9 @@ def test_it_is_no_standstill_where_nothing_could_be_started(machine, waits, one)
     assert place is not None
     assert one(queue.queue).level == OK
     place.release()
-    mutex = backlog.Lock(backlog.mutex_folder(machine.settings.lock_path), "db")
+    mutex = Lock(mutex_folder(machine.settings.lock_path), "db")
     assert mutex.acquire("other")
     assert one(queue.queue).level == OK
     mutex.release()
-    os.unlink(os.path.join(state, "backlog", waits.name))
+    os.unlink(os.path.join(state, "queue", waits.name))
     assert list(queue.queue(machine.installation())) == []

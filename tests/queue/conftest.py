@@ -18,7 +18,7 @@ from scflows.cron.task import Task, TaskStore
 from scflows.history.contract import Query
 from scflows.history.run import FINAL, Run
 from scflows.history.store import open_store
-from scflows.queue import files as backlog
+from scflows.queue import entries as queue
 from scflows.settings import Settings
 
 #: Goes on until the file `go` is there, or for a minute.
@@ -104,7 +104,7 @@ class Machine:
                 return value
             time.sleep(0.02)
         told = [(run.task, run.status, run.reason, run.message) for run in self.runs()]
-        raise AssertionError(f"it did not happen in time: {told} {backlog.entries(self.settings.state_path)}")
+        raise AssertionError(f"it did not happen in time: {told} {queue.entries(self.settings.state_path)}")
 
     def statuses(self) -> dict[str, str]:
         return {run.task: run.status for run in self.runs()}
@@ -124,10 +124,10 @@ class Machine:
         self.until(lambda: sum(run.status in FINAL for run in self.runs()) == count == len(self.runs()))
         return self.runs()
 
-    def server(self) -> int:
-        """The process that hands out turns; 0 when there is none."""
+    def worker(self) -> int:
+        """The queue worker; 0 when there is none."""
         try:
-            lines = Path(self.settings.state_path, "turn.lock").read_text().splitlines()
+            lines = Path(self.settings.state_path, "worker.lock").read_text().splitlines()
             return int(lines[1].split(":")[2])
         except (OSError, IndexError, ValueError):
             return 0
@@ -141,7 +141,7 @@ def machine(settings: Settings, workspace: Path, environment: dict[str, str]) ->
     machine.let_go()
     for process in machine.started:
         process.wait(60)
-    machine.until(lambda: not backlog.entries(settings.state_path) and not machine.server())
+    machine.until(lambda: not queue.entries(settings.state_path) and not machine.worker())
 
 
 def most_at_once(runs: list[Run]) -> int:

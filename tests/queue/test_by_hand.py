@@ -53,7 +53,7 @@ def test_by_hand_a_flow_goes_by_its_overlap_too(machine: Machine) -> None:
     assert second.started >= (first.ended or 0)
 
 
-def test_a_process_that_waits_has_its_turn_among_those_that_left(machine: Machine) -> None:
+def test_a_process_that_waits_passes_no_earlier_run_of_the_queue(machine: Machine) -> None:
     machine.hold("first")
     machine.task("a", "priority: 10\n" + QUICK)
     machine.task("z", "priority: -10\n" + QUICK)
@@ -65,7 +65,9 @@ def test_a_process_that_waits_has_its_turn_among_those_that_left(machine: Machin
     machine.let_go()
     assert hand.wait(60) == 0
     runs = machine.ended(4)
-    assert [run.task for run in runs] == ["first", "a", "hand", "z"]
+    # It waits outside of the queue, so a later run may be quicker.
+    assert [run.task for run in runs][:2] == ["first", "a"]
+    assert {run.task for run in runs[2:]} == {"hand", "z"}
     assert most_at_once(runs) == 1
 
 

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from pathlib import Path
 
 import pytest
 
 from scflows.cron.schedule.schedule import Schedule
-from scflows.cron.scheduler_lock import Heartbeat, try_scheduler_lock, write_heartbeat
-from scflows.locks import holder
-from scflows.queue import files as backlog
-from scflows.scheduler.missed.catch_up import catch_up, start_arguments
+from scflows.queue import entries as queue
 from scflows.scheduler.missed.detection import CatchUpSlot
-from scflows.scheduler.process_host import ProcessHost
+from scflows.scheduler.slot_queue import SlotQueue, enqueue_catch_up
 from tests.queue.conftest import HOLD, SLOT, Machine, most_at_once
 
 
@@ -27,12 +23,9 @@ def test_what_makes_up_for_slots_keeps_no_other_run_waiting(machine: Machine) ->
     for name in ("a", "b"):
         machine.task(name, schedule=hourly, created=made, catch_up="all")
     account = {"until": now - 4 * 3600, "open": {}, "behind": {}, "again": 0}
-    Path(machine.settings.state_path, "slots").write_text(json.dumps(account))
+    Path(machine.settings.state_path, "watermark").write_text(json.dumps(account))
     catching_up = machine.flows("cron", "catch-up")
-    machine.until(lambda: holder(machine.settings.state_path, "catch-up"))
-    # It looks for a place at least once more.
-    time.sleep(2)
-    assert backlog.entries(machine.settings.state_path) == []
+    machine.until(lambda: len(queue.entries(machine.settings.state_path)) == 6)
     # Both come now, and not after what is hours old; nor is one skipped since an older slot of it waits.
     for name in ("b", "late"):
         machine.task(name, **({"schedule": hourly, "created": made, "catch_up": "all"} if name == "b" else {}))
@@ -53,20 +46,20 @@ def test_what_makes_up_for_slots_keeps_no_other_run_waiting(machine: Machine) ->
         assert slots == sorted(slots)
 
 
-def test_what_waits_with_a_tick_comes_before_what_is_made_up(machine: Machine) -> None:
+def test_what_is_owed_is_enqueued_once_and_after_everything_else(machine: Machine) -> None:
     settings = machine.settings
-    machine.task("a")
-    owed = [CatchUpSlot(SLOT, "a")]
-    lock = try_scheduler_lock(settings)
-    assert lock is not None
-    write_heartbeat(settings, Heartbeat(os.getpid(), time.time(), time.time(), (), 1))
-    problems: list[str] = []
-    with ProcessHost() as world:
-        assert catch_up(settings, lambda: owed, world, 2, problems.append, problems.append) == 0
-        lock.release()
-        done = iter([owed])
-        assert catch_up(settings, lambda: next(done, []), world, 2, lambda text: None, problems.append) == 1
-    assert (machine.statuses(), problems) == ({"a": "success"}, [])
+    task = machine.task("a", "priority: -100\n" + HOLD)
+    owed = [CatchUpSlot(SLOT - number * 60, "a") for number in range(3)]
+    now = time.time()
+    runs = enqueue_catch_up(settings, owed, [task], now)
+    assert (len(runs), enqueue_catch_up(settings, owed, [task], now)) == (3, [])
+    with SlotQueue(settings) as slots:
+        regular = slots.add(task, SLOT + 60, "scheduler", now, now)
+    assert [entry.run for entry in queue.entries(settings.state_path)] == [regular, *runs]
+    assert {run.status for run in machine.runs()} == {"queued"}
+    machine.let_go()
+    machine.flows("run", "--waiting", "--state", settings.state_path)
+    assert [run.slot for run in machine.ended(4)] == [SLOT + 60, SLOT - 120, SLOT - 60, SLOT]
 
 
 @pytest.mark.parametrize("overlap", ["skip", "cancel"])
@@ -76,8 +69,9 @@ def test_what_makes_up_for_a_slot_waits_for_a_run_that_began_in_the_same_moment(
     machine.start("often", SLOT)
     machine.until(lambda: machine.statuses().get("often") == "running")
     for number in (2, 1):
-        making_up = start_arguments(task, SLOT - number * 60, machine.settings.state_path)
-        assert machine.flows(*making_up).wait(60) == 0
+        enqueue_catch_up(machine.settings, [CatchUpSlot(SLOT - number * 60, "often")], [task], time.time())
+    machine.flows("run", "--waiting", "--state", machine.settings.state_path)
+    time.sleep(0.5)  # some looks of the worker
     assert sorted(run.status for run in machine.runs()) == ["queued", "queued", "running"]
     machine.let_go()
     runs = machine.ended(3)

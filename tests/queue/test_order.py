@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import random
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -14,10 +16,13 @@ import hypothesis
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scflows.cron.crontab.line import line
 from scflows.cron.schedule.schedule import Schedule
-from scflows.queue import files as backlog
+from scflows.queue import entries as queue
 from scflows.queue.entries import QueueEntry
 from scflows.queue.permits import acquire_permit
+from scflows.queue.worker_process import worker_lock
+from scflows.scheduler.slot_queue import SlotQueue
 from tests.queue.conftest import QUICK, SLOT, Machine, most_at_once
 
 
@@ -45,16 +50,31 @@ def test_late_starters_leave_and_are_started_in_the_order_of_priority_slot_and_n
     assert (runs[0].waited_for, runs[0].waited) == ("", 0.0)
 
 
-def test_a_run_starts_at_its_second_and_its_starter_leaves(machine: Machine) -> None:
-    slot = int(time.time()) - 56
-    for second in (59, 58, 57):
-        machine.task(f"at{second}", schedule=Schedule("* * * * *", second=second))
-    starters = [machine.start(f"at{second}", slot) for second in (59, 58, 57)]
-    assert [process.wait(60) for process in starters] == [0, 0, 0]
-    runs = machine.ended(3)
-    assert {run.status for run in runs} == {"success"}
-    assert all(run.started >= slot + int(run.task.removeprefix("at")) for run in runs)
-    assert {run.slot for run in runs} == {slot}
+def test_an_enqueued_run_starts_at_its_second_and_nobody_waits_with_it(machine: Machine) -> None:
+    now = time.time()
+    tasks = [machine.task(name, schedule=Schedule("* * * * *", second=second)) for name, second in (("b", 2), ("a", 3))]
+    with SlotQueue(machine.settings, most=4) as slots:
+        for task in tasks:
+            slots.add(task, now, "scheduler", now + task.schedule.second, now)
+    assert {run.message for run in machine.runs()} == {f"waits for second {int((now + n) % 60)}" for n in (2, 3)}
+    machine.flows("run", "--waiting", "--state", machine.settings.state_path)
+    runs = machine.ended(2)
+    assert [(run.task, run.status) for run in runs] == [("b", "success"), ("a", "success")]
+    assert all(run.started >= round(now + task.schedule.second, 3) for run, task in zip(runs, tasks, strict=True))
+    assert {(run.waited_for, run.waited) for run in runs} == {("", 0.0)}
+
+
+def test_a_line_sleeps_until_its_second_and_runs_for_its_minute(machine: Machine) -> None:
+    schedule = Schedule("* * * * *", second=int(time.time()) % 60 and 1)
+    task = machine.task("late", schedule=schedule)
+    command = line(task, sys.executable, machine.settings.state_path).split(" ", 5)[5]
+    assert command.startswith(f"sleep {schedule.second}; exec " if schedule.second else sys.executable)
+    slot = time.time() // 60 * 60
+    subprocess.run(["/bin/sh", "-c", command], env=machine.environment, cwd="/", timeout=60, check=True)
+    (run,) = machine.ended(1)
+    # The minute may have come to its end meanwhile.
+    assert run.slot in (slot, slot + 60)
+    assert (run.status, run.trigger) == ("success", "cron")
 
 
 def test_a_starter_that_is_about_to_leave_its_file_is_not_passed(machine: Machine) -> None:
@@ -64,38 +84,38 @@ def test_a_starter_that_is_about_to_leave_its_file_is_not_passed(machine: Machin
         assert machine.start(name).wait(60) == 0
     state = machine.settings.state_path
     # As whoever just came has it until its claim is written.
-    held = backlog.claim(state, backlog.entries_of_task(state, "a")[0])
+    held = queue.claim_entry(state, queue.entries(state)[0])
     assert held is not None
     machine.let_go()
     machine.until(lambda: machine.statuses()["first"] == "success")
-    time.sleep(0.6)  # two looks of whoever hands out turns
+    time.sleep(0.6)  # some looks of the worker
     assert machine.statuses()["b"] == "queued"
     held.leave()
     assert [run.task for run in machine.ended(3)] == ["first", "a", "b"]
 
 
-#: Hands out turns; the only place comes free while it is asked for.
-PLACE_COMES_FREE = """
+#: A worker; the only permit comes free while it asks for it.
+PERMIT_COMES_FREE = """
 import sys, time
 from pathlib import Path
-from scflows.execution import resources as admission
-from scflows.scheduler import worker as turn
+from scflows.execution import resources
+from scflows.scheduler import worker
 state, told = sys.argv[1:]
-taken = admission.acquire_permit
-place = taken(state, 1)
+taken = resources.acquire_permit
+permit = taken(state, 1)
 def take(*asked):
-    if place.descriptor >= 0:
+    if permit.descriptor >= 0:
         time.sleep(0.01)
         Path(told).write_text(repr(time.time()))
-        place.release()
+        permit.release()
     return taken(*asked)
-admission.acquire_permit = take
-turn.run_worker(state, lambda task, outcome: None, print)
+resources.acquire_permit = take
+worker.run_worker(state, lambda task, outcome: None, print)
 """
 
 
 def test_a_run_that_waited_is_recorded_from_when_it_has_its_place(machine: Machine, tmp_path: Path) -> None:
-    turns = backlog.worker_lock(machine.settings.state_path)
+    turns = worker_lock(machine.settings.state_path)
     assert turns.acquire("")
     place = acquire_permit(machine.settings.state_path, 1)
     assert place is not None
@@ -103,7 +123,7 @@ def test_a_run_that_waited_is_recorded_from_when_it_has_its_place(machine: Machi
     assert machine.start("next").wait(60) == 0
     place.release()
     turns.release()
-    assert machine.python(PLACE_COMES_FREE, machine.settings.state_path, str(tmp_path / "told")).wait(60) == 0
+    assert machine.python(PERMIT_COMES_FREE, machine.settings.state_path, str(tmp_path / "told")).wait(60) == 0
     assert machine.ended(1)[0].started >= float((tmp_path / "told").read_text())
 
 
@@ -112,7 +132,7 @@ def test_a_start_while_an_earlier_one_waits_is_skipped(machine: Machine) -> None
     machine.task("often")
     for number in range(2):
         assert machine.start("often", SLOT + number * 60).wait(60) == 0
-    skipped = machine.runs(task="often", statuses=("skipped",))
+    skipped = machine.until(lambda: machine.runs(task="often", statuses=("skipped",)))
     assert [(run.slot, run.reason) for run in skipped] == [(SLOT + 60, "locked")]
     assert machine.runs(task="often", statuses=("queued",))[0].id in skipped[0].message
 
@@ -170,7 +190,6 @@ TICKETS = st.builds(
     at=st.integers(0, 10**13).map(lambda milliseconds: milliseconds / 1000),
     task=NAMES,
     run=st.just("01ARZ3NDEKTSV4RR"),
-    is_own=st.booleans(),
 )
 
 
@@ -178,9 +197,9 @@ TICKETS = st.builds(
 @hypothesis.settings(max_examples=60, deadline=None)
 def test_files_say_whose_turn_comes_first(given: list[QueueEntry]) -> None:
     with tempfile.TemporaryDirectory() as state:
-        os.mkdir(os.path.join(state, "backlog"))
+        os.mkdir(os.path.join(state, "queue"))
         for ticket in given:
-            Path(state, "backlog", ticket.name).touch()
-        found = backlog.entries(state)
+            Path(state, "queue", ticket.name).touch()
+        found = queue.entries(state)
     assert sorted(found, key=lambda ticket: ticket.name) == sorted(given, key=lambda ticket: ticket.name)
     assert [ticket.key[:3] for ticket in found] == sorted(ticket.key[:3] for ticket in given)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import replace
-from pathlib import Path
 
+from scflows.cron.task import TaskStore
 from scflows.history.run import FINAL
-from scflows.queue import files as backlog
+from scflows.queue.worker_process import worker_lock
+from scflows.scheduler.slot_queue import SlotQueue
 from tests.queue.conftest import HOLD, QUICK, RARELY, SLOT, Machine
 
 
@@ -19,7 +19,7 @@ def test_with_overlap_wait_one_start_waits_for_the_run_that_goes_on(machine: Mac
     machine.until(lambda: machine.statuses().get("often") == "running")
     for number in (1, 2):
         assert machine.start("often", SLOT + number * 60).wait(60) == 0
-    assert [run.status for run in machine.runs()] == ["running", "queued", "skipped"]
+    machine.until(lambda: [run.status for run in machine.runs()] == ["running", "queued", "skipped"])
     machine.let_go()
     runs = {run.slot: run for run in machine.ended(3)}
     first, second, third = (runs[SLOT + number * 60] for number in range(3))
@@ -42,32 +42,29 @@ def test_with_overlap_cancel_the_run_that_goes_on_gives_way(machine: Machine) ->
     assert second.started >= (first.ended or 0)
 
 
+def enqueue_at_their_second(machine: Machine, *names: str, slot: float = SLOT + 60) -> None:
+    """Have a slot of each in the queue whose second has come once a worker looks."""
+    with SlotQueue(machine.settings) as slots:
+        for name in names:
+            task = TaskStore(machine.settings).read(name)
+            slots.add(task, slot, "scheduler", slot + task.schedule.second, time.time())
+
+
 LATE_SECOND = replace(RARELY, second=59)
-
-
-def start_early(machine: Machine, *names: str) -> None:
-    """Have a slot of each queue up before its second, which has come once turns are handed out."""
-    state = machine.settings.state_path
-    starters = [machine.start(name, int(time.time()) - 1) for name in names]
-    assert [process.wait(60) for process in starters] == [0] * len(names)
-    for ticket in backlog.entries(state):
-        if ticket.at > time.time():
-            came = replace(ticket, at=SLOT + 120.0)
-            os.rename(Path(state, "backlog", ticket.name), Path(state, "backlog", came.name))
 
 
 def test_a_slot_whose_second_comes_while_an_earlier_one_waits_goes_by_the_overlap(machine: Machine) -> None:
     machine.hold("first")
-    turns = backlog.worker_lock(machine.settings.state_path)
-    assert turns.acquire("")
+    lock = worker_lock(machine.settings.state_path)
+    assert lock.acquire("")
     names = ("skip", "wait", "cancel")
     for name in names:
         machine.task(name, overlap=name, schedule=LATE_SECOND)
     starters = [machine.start(name) for name in names]
     assert [process.wait(60) for process in starters] == [0] * 3
-    start_early(machine, *names)
+    enqueue_at_their_second(machine, *names)
     assert [run.status for run in machine.runs(task="skip")] == ["queued", "queued"]
-    turns.release()
+    lock.release()
     machine.flows("run", "--waiting", "--state", machine.settings.state_path)
     machine.until(lambda: sum(run.status in FINAL for run in machine.runs()) == 3)
     machine.let_go()
@@ -88,10 +85,10 @@ def test_a_slot_whose_second_comes_while_its_task_runs_goes_by_the_overlap(machi
         machine.task(name, HOLD, overlap=name, schedule=LATE_SECOND)
         machine.start(name)
     machine.until(lambda: [machine.statuses().get(name) for name in names] == ["running"] * 3)
-    turns = backlog.worker_lock(machine.settings.state_path)
-    assert turns.acquire("")
-    start_early(machine, *names)
-    turns.release()
+    lock = worker_lock(machine.settings.state_path)
+    assert lock.acquire("")
+    enqueue_at_their_second(machine, *names)
+    lock.release()
     machine.flows("run", "--waiting", "--state", machine.settings.state_path)
     machine.until(lambda: sum(run.status in FINAL for run in machine.runs()) == 2)
     machine.let_go()

@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from scflows.queue import files as backlog
 from scflows.queue.permits import acquire_permit, has_free_permit
+from scflows.queue.worker_process import needs_worker
 from scflows.scheduler.worker import run_worker
 from tests.queue.conftest import HOLD, QUICK, SLOT, Machine
 
@@ -56,9 +56,9 @@ def test_the_place_of_a_killed_run_is_taken_by_the_next(machine: Machine) -> Non
     assert machine.statuses()["first"] == "crashed"
 
 
-@pytest.mark.parametrize("spoilt", ["places", "backlog"])
+@pytest.mark.parametrize("spoilt", ["permits", "queue"])
 def test_a_state_that_cannot_be_written_stops_no_run_and_is_told(machine: Machine, flows: Any, spoilt: str) -> None:
-    if spoilt == "backlog":
+    if spoilt == "queue":
         machine.hold("first")
     (Path(machine.settings.state_path) / spoilt).parent.mkdir(parents=True, exist_ok=True)
     (Path(machine.settings.state_path) / spoilt).write_text("a file, where a folder should be")
@@ -70,7 +70,7 @@ def test_a_state_that_cannot_be_written_stops_no_run_and_is_told(machine: Machin
     assert machine.statuses()["next"] == "success"
 
 
-@pytest.mark.parametrize(("spoilt", "told"), [("places/1", "beside whatever else"), ("mutexes/m.lock", "without it")])
+@pytest.mark.parametrize(("spoilt", "told"), [("permits/1", "beside whatever else"), ("mutexes/m.lock", "without it")])
 def test_a_place_or_mutex_that_cannot_be_used_keeps_nobody_waiting(machine: Machine, spoilt: str, told: str) -> None:
     machine.hold("first", text="mutex: m\n" + HOLD)
     machine.task("next", "mutex: m\n" + QUICK)
@@ -90,7 +90,7 @@ def test_where_its_holder_cannot_be_named_the_worker_is_locked_all_the_same(
 ) -> None:
     state = machine.settings.state_path
     os.makedirs(state, exist_ok=True)
-    Path(state, "turn.lock").mkdir()  # As on a full disk, nothing can be written there.
+    Path(state, "worker.lock").mkdir()  # As on a full disk, nothing can be written there.
     # Whoever looks after the house would have turns handed out by a process that nobody hears.
     Path(state, "housekeeping").write_text(f"{time.time():<20.3f} {0.0:<20.3f}\n")
     place = acquire_permit(state, 1)
@@ -100,7 +100,7 @@ def test_where_its_holder_cannot_be_named_the_worker_is_locked_all_the_same(
     starter = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
     assert starter.wait(60) == 0
     # Somebody does it, so that nobody else does.
-    assert not backlog.needs_worker(state)
+    assert not needs_worker(state)
     second = subprocess.run(
         [*command[:5], "--waiting", "--state", state], env=environment, capture_output=True, timeout=60, check=True
     )
@@ -111,30 +111,30 @@ def test_where_its_holder_cannot_be_named_the_worker_is_locked_all_the_same(
     assert starter.stderr is not None
     assert starter.stderr.read() == ""  # The worker had it open.
     starter.stderr.close()
-    Path(state, "turn.lock").rmdir()
+    Path(state, "worker.lock").rmdir()
 
 
 def test_a_queue_that_cannot_be_locked_is_reported(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*given: object, **named: object) -> int:
-        raise OSError(errno.ENOLCK, "No locks available", "backlog")
+        raise OSError(errno.ENOLCK, "No locks available", "queue")
 
     monkeypatch.setattr("scflows.locks.open_locked", fail)
     said: list[str] = []
     run_worker(machine.settings.state_path, lambda *given: None, said.append)
     assert len(said) == 1
-    assert "backlog: No locks available; nobody can hand out turns" in said[0]
+    assert "queue: No locks available; there can be no queue worker" in said[0]
 
 
 def test_users_whose_places_are_one_folder_share_the_cap() -> None:
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
         os.chmod(folder, 0o755)
-        shared = Path(folder, "places")
+        shared = Path(folder, "permits")
         shared.mkdir()
         shared.chmod(0o1777)
         mine, theirs = Path(folder, "mine"), Path(folder, "theirs")
         for state in (mine, theirs):
             state.mkdir()
-            state.joinpath("places").symlink_to(shared)
+            state.joinpath("permits").symlink_to(shared)
         first = acquire_permit(str(mine), 2)
         assert first is not None
         with another_user():
@@ -154,7 +154,7 @@ def test_users_whose_places_are_one_folder_share_the_cap() -> None:
 def test_what_is_no_place_holds_up_nobody(kind: str) -> None:
     with tempfile.TemporaryDirectory(dir="/tmp") as state:
         os.chmod(state, 0o755)
-        place = Path(state, "places", "1")
+        place = Path(state, "permits", "1")
         place.parent.mkdir()
         if kind == "link":
             place.symlink_to("nowhere")
@@ -164,7 +164,7 @@ def test_what_is_no_place_holds_up_nobody(kind: str) -> None:
             place.mkdir()
         signal.alarm(10)  # The kernel may wait for ever for the other end of a pipe.
         try:
-            with another_user(), pytest.raises(OSError, match="places"):
+            with another_user(), pytest.raises(OSError, match="permits"):
                 acquire_permit(state, 2)
             assert has_free_permit(state, 1)
         finally:

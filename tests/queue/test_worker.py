@@ -1,4 +1,4 @@
-"""Whoever hands out turns is killed, stopped or gone; what waits is stopped, paused or broken."""
+"""The queue worker is killed, stopped or gone; what waits is stopped, paused or broken."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ from typing import Any
 import pytest
 
 from scflows.cron.task import TaskStore
-from scflows.queue import files as backlog
+from scflows.queue import entries as queue
 from scflows.queue.permits import acquire_permit
+from scflows.queue.worker_process import ASLEEP, worker_lock
 from tests.queue.conftest import HOLD, QUICK, SLOT, Machine, most_at_once
 
 
-def test_what_waits_is_started_though_whoever_handed_out_turns_was_killed(machine: Machine) -> None:
+def test_what_waits_is_started_though_the_worker_was_killed(machine: Machine) -> None:
     machine.hold("first")
     for name in ("a", "b"):
         machine.task(name)
         assert machine.start(name).wait(60) == 0
-    server = machine.until(machine.server)
+    server = machine.until(machine.worker)
     os.kill(server, signal.SIGKILL)
     machine.let_go()
     machine.until(lambda: machine.statuses()["first"] == "success")
@@ -42,7 +43,7 @@ def test_the_end_of_a_run_that_waited_sees_to_the_next_where_its_starter_was_kil
         assert machine.start(name).wait(60) == 0
     machine.let_go()
     machine.until(lambda: machine.statuses().get("a") == "running")
-    os.kill(machine.server(), signal.SIGKILL)
+    os.kill(machine.worker(), signal.SIGKILL)
     (machine.workspace / "data" / "on").touch()
     assert [run.status for run in machine.ended(3)] == ["success"] * 3
 
@@ -56,11 +57,11 @@ def test_a_run_whose_file_is_broken_is_ended_and_holds_up_nobody(machine: Machin
     for name in ("a", "b"):
         machine.task(name)
         assert machine.start(name).wait(60) == 0
-    os.kill(machine.until(machine.server), signal.SIGKILL)
-    folder = Path(machine.settings.state_path, "backlog")
+    os.kill(machine.until(machine.worker), signal.SIGKILL)
+    folder = Path(machine.settings.state_path, "queue")
     (path,) = folder.glob("*_a_*")
     path.write_text(json.dumps({**json.loads(path.read_text()), **broken}) if broken else "")
-    (folder / "stray.left").touch()
+    (folder / "stray.run").touch()
     machine.let_go()
     machine.until(lambda: machine.statuses()["first"] == "success")
     assert machine.flows("history").wait(60) == 0
@@ -71,23 +72,23 @@ def test_a_run_whose_file_is_broken_is_ended_and_holds_up_nobody(machine: Machin
         "b": ("success", ""),
     }
     assert "broken" in machine.runs(task="a")[0].message
-    machine.until(lambda: not machine.server() or not os.path.exists(f"/proc/{machine.server()}"))
+    machine.until(lambda: not machine.worker() or not os.path.exists(f"/proc/{machine.worker()}"))
     assert machine.start("a", SLOT + 60).wait(60) == 0
     assert machine.runs(task="a")[-1].status == "success"
 
 
-def test_whoever_hands_out_turns_and_was_stopped_is_woken_by_who_comes_next(machine: Machine) -> None:
+def test_a_worker_that_was_stopped_is_woken_by_the_next_command(machine: Machine) -> None:
     machine.hold("first")
     machine.task("next")
     assert machine.start("next").wait(60) == 0
-    server = machine.until(machine.server)
+    server = machine.until(machine.worker)
     os.kill(server, signal.SIGSTOP)
     try:
         machine.until(lambda: Path(f"/proc/{server}/stat").read_text().rpartition(")")[2].split()[0] == "T")
         machine.let_go()
         machine.until(lambda: machine.statuses()["first"] == "success")
-        lock = Path(machine.settings.state_path, "turn.lock")
-        a_while_ago = time.time() - 2 * backlog.ASLEEP
+        lock = Path(machine.settings.state_path, "worker.lock")
+        a_while_ago = time.time() - 2 * ASLEEP
         os.utime(lock, (a_while_ago, a_while_ago))
         assert machine.flows("history").wait(60) == 0
         machine.until(lambda: machine.statuses()["next"] == "success")
@@ -103,7 +104,7 @@ def test_a_run_that_waits_is_taken_out_of_the_line_by_stop(machine: Machine) -> 
     run = machine.runs(task="next")[0]
     assert machine.flows("runs", "stop", run.id).wait(60) == 0
     assert machine.statuses()["next"] == "cancelled"
-    assert backlog.entries(machine.settings.state_path) == []
+    assert queue.entries(machine.settings.state_path) == []
 
 
 def test_a_task_that_is_paused_or_removed_while_it_waits_does_not_start(machine: Machine) -> None:
@@ -127,27 +128,27 @@ def test_a_hook_goes_on_in_the_place_of_its_run(machine: Machine) -> None:
     assert machine.statuses() == {"told": "success", "hook": "success"}
 
 
-#: Hands out turns; the start of a run is a bug.
+#: A worker; the start of a run is a bug.
 BUG = """
 import sys
-from scflows.scheduler import worker as turn
+from scflows.scheduler import worker
 def run(*given):
     raise RuntimeError("that cannot be")
-turn.run_queued = run
-turn.run_worker(sys.argv[1], lambda task, outcome: None, print)
+worker.run_queued = run
+worker.run_worker(sys.argv[1], lambda task, outcome: None, print)
 """
 
 
 def test_a_bug_at_the_start_of_a_run_ends_it_and_is_in_the_log(machine: Machine) -> None:
     state = machine.settings.state_path
-    turns = backlog.worker_lock(state)
+    lock = worker_lock(state)
     place = acquire_permit(state, 1)
-    assert turns.acquire("")
+    assert lock.acquire("")
     assert place is not None
     machine.task("next")
     assert machine.start("next").wait(60) == 0
     place.release()
-    turns.release()
+    lock.release()
     assert machine.python(BUG, state).wait(60) == 0
     (run,) = machine.ended(1)
     assert (run.status, run.reason) == ("crashed", "bug")

@@ -28,9 +28,13 @@ from scflows.cron.crontab.line import line
 from scflows.cron.crontab.tabfile import Tabfile
 from scflows.cron.schedule.schedule import OVERDUE, Schedule
 from scflows.cron.task import Task, TaskStore
+from scflows.execution.resources import Grant
 from scflows.history.contract import Query
 from scflows.history.store import open_store
 from scflows.notifications.problems import late
+from scflows.queue.permits import is_queue_empty
+from scflows.queue.worker_process import worker_lock
+from scflows.scheduler import worker
 from scflows.scheduler.cron_entry import run_task_from_cron
 from scflows.scheduler.loop import Scheduler
 from scflows.scheduler.missed.detection import record_missed
@@ -136,7 +140,7 @@ def put(settings: Settings, workspace: Path, own_environment: None, no_housekeep
     (workspace / "tasks" / "nothing.yml").write_text("steps: []\n")
 
     def put(window: Any) -> None:
-        (Path(settings.state_path) / "slots").write_text(
+        (Path(settings.state_path) / "watermark").write_text(
             json.dumps({"until": window.start, "open": {}, "behind": {}, "again": 0})
         )
         created = datetime.fromtimestamp(window.start - 5, ZoneInfo("UTC")).isoformat()
@@ -174,11 +178,13 @@ def test_what_cron_starts_is_one_run_per_slot(name, put, settings, system_zone) 
     put(window)
     clock = Clock()
     store = open_store(settings)
+    worker = Worker(settings.state_path, clock)
     for minute, started in recorded["starts"]:
         for task, fields in recorded["lines"].items():
             if fields == started and any(a <= minute <= b for a, b in shown(window, task, recorded["starts"])):
                 clock.time = minute + 1.2
                 run_task_from_cron(task, now=clock.now, wait=clock.wait)
+        worker.drain()
     last = recorded["starts"][-1][0]
     record_missed(store, settings, last + 59 + OVERDUE, at_once=True)
     for task, given in window.tasks.items():
@@ -199,7 +205,7 @@ def test_what_cron_starts_is_one_run_per_slot(name, put, settings, system_zone) 
             assert late <= asleep, task
             if not task.endswith("seconds"):
                 # An interval of days or hours has its newest slot started late, by the next look of its line.
-                to_come = set(json.loads((Path(settings.state_path) / "slots").read_text())["open"].get(task, ()))
+                to_come = set(json.loads((Path(settings.state_path) / "watermark").read_text())["open"].get(task, ()))
                 assert to_come == set() or Schedule.from_dict(given).gated
                 assert asleep - set(ran) - vague == (missed | to_come) - vague, task
         else:
@@ -214,19 +220,36 @@ def near(slot: float, window: Any, edge: int) -> bool:
     return abs(slot - window.moment - edge * window.step * MINUTE) <= 2 * MINUTE
 
 
+class Worker(worker.Worker):
+    """The queue worker on a clock of the test's own; what it starts is run here, and takes no time."""
+
+    def __init__(self, state: str, clock: Clock) -> None:
+        super().__init__(state, worker_lock(state), lambda *ended: None, print, now=clock.now)
+        self.clock = clock
+
+    def start(self, waiting: Any, grant: Grant) -> bool:
+        worker.run_queued(self.state, waiting.entry, grant, lambda *ended: None)
+        return True
+
+    def drain(self) -> None:
+        """Start all that waits, each at its second."""
+        while not is_queue_empty(self.state):
+            self.clock.wait(self.look())
+
+
 class Embedded(Clock):
-    """The clock of the scheduler in the foreground; what it starts is run at once, here."""
+    """The clock of the scheduler in the foreground, which starts a worker here."""
 
     def __init__(self, window: Any, state: str) -> None:
         super().__init__()
         self.window = window
-        self.state = state
+        self.worker = Worker(state, self)
         self.time = window.moment - 35 * MINUTE
         self.is_stepped = not window.step
         self.over: list[tuple[int, int]] = []
 
     def wait(self, seconds: float) -> None:
-        self.time += max(0.01, seconds)
+        self.time += max(0.01, min(seconds, self.worker.look()))
         if not self.is_stepped and self.time >= self.window.moment:
             self.time += self.window.step * MINUTE
             self.is_stepped = True
@@ -235,17 +258,15 @@ class Embedded(Clock):
         end = self.window.moment + (self.window.step + 35) * MINUTE
         return [signal.SIGTERM] if self.is_stepped and self.time > end else []
 
-    def start(self, arguments: list[str], place: object = None) -> int:
-        name, slot = (arguments[arguments.index(option) + 1] for option in ("--task", "--slot"))
-        own = Clock()
-        own.time = self.time
-        run_task_from_cron(name, self.state, float(slot), now=own.now, wait=own.wait)
-        self.over.append((1000 + len(self.over), 0))
-        return self.over[-1][0]
+    def start(self, arguments: list[str]) -> int:
+        assert arguments[:2] == ["run", "--waiting"]
+        return 1000
+
+    def stop(self, pid: int) -> None:
+        pass
 
     def ended(self) -> list[tuple[int, int]]:
-        over, self.over = self.over, []
-        return over
+        return []
 
 
 @pytest.mark.parametrize("name", FOREGROUND)
@@ -263,7 +284,8 @@ def test_the_scheduler_in_the_foreground_starts_one_run_per_slot(name, put, sett
             TaskStore(settings).write(found)
         tabfile.put(task, line(found, sys.executable, settings.state_path))
     tabfile.write(settings.tabfile)
-    (Path(settings.state_path) / "slots").write_text(json.dumps({"until": begin, "open": {}, "behind": {}, "again": 0}))
+    account = {"until": begin, "open": {}, "behind": {}, "again": 0}
+    (Path(settings.state_path) / "watermark").write_text(json.dumps(account))
     world = Embedded(window, settings.state_path)
     said: list[str] = []
     store = open_store(settings)

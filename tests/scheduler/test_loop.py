@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
-from textwrap import dedent
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -25,16 +25,19 @@ from scflows.cron.schedule.schedule import Schedule
 from scflows.cron.scheduler_lock import Heartbeat, acquire_scheduler_lock, last_heartbeat, scheduler, write_heartbeat
 from scflows.cron.task import Task, TaskStore
 from scflows.errors import Busy
+from scflows.execution.resources import Grant
 from scflows.history.contract import Query
-from scflows.history.run import Run, new_run_id
+from scflows.history.run import Run
 from scflows.history.store import open_store
 from scflows.locks import Lock
-from scflows.queue.entries import QueueEntry
-from scflows.queue.files import worker_lock
-from scflows.queue.permits import Permit, acquire_permit
+from scflows.queue.entries import entries
+from scflows.queue.permits import acquire_permit
+from scflows.queue.worker_process import worker_lock
 from scflows.scheduler.loop import Scheduler
 from scflows.scheduler.process_host import ProcessHost
+from scflows.scheduler.slot_queue import SlotQueue
 from scflows.scheduler.tick import serve as serve_in_foreground
+from scflows.scheduler.worker import Worker
 from scflows.settings import Settings
 
 MINUTE = 60
@@ -46,21 +49,23 @@ EVERY_MINUTE = Schedule("* * * * *")
 
 @dataclass
 class World:
-    """A clock that goes when it is waited for, and processes that take as long as they are told."""
+    """A clock that goes when it is waited for, a queue worker in this process, and runs that take as long as told."""
 
     clock: float = NOON
-    takes: dict[str, float] = field(default_factory=dict)  #: seconds that a task runs; else a moment
+    takes: dict[str, float] = field(default_factory=dict)  #: seconds that a task runs; otherwise a moment
     begun: list[tuple[str, int]] = field(default_factory=list)  #: (task, slot) in the order of the starts
     times: list[float] = field(default_factory=list)  #: when each was started
-    arguments: list[list[str]] = field(default_factory=list)
+    direct: list[list[str]] = field(default_factory=list)  #: what was started without the queue
     stopped: list[str] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
     plan: list[tuple[float, Callable[[], None]]] = field(default_factory=list)
-    ends: dict[int, float] = field(default_factory=dict)
+    runs: dict[int, SimulatedRun] = field(default_factory=dict)
     heard: list[int] = field(default_factory=list)
-    waited: list[float] = field(default_factory=list)  #: how long each waited for its place
+    waited: list[float] = field(default_factory=list)  #: how long each waited for its permit
     fails: int = 0  #: how many starts go wrong
     most: int = 0  #: the most that ran side by side
     settings: Settings | None = None  #: whose history has the runs
+    worker: SimulatedWorker | None = None
 
     def at(self, moment: float, action: Callable[[], None]) -> None:
         self.plan.append((moment, action))
@@ -79,56 +84,118 @@ class World:
         return self.clock
 
     def wait(self, seconds: float) -> None:
-        until = min([self.clock + seconds, *self.ends.values()])
+        pause = self.work()
+        until = min([self.clock + seconds, self.clock + pause, *(run.ends for run in self.runs.values())])
         while self.plan and self.plan[0][0] <= until:
             moment, action = self.plan.pop(0)
             self.clock = max(self.clock, moment)
             action()
             return
         self.clock = max(self.clock, until)
+        self.work()
+
+    def advance(self, until: float) -> None:
+        """Let runs start and end up to a time."""
+        while self.clock < until:
+            self.wait(until - self.clock)
+        self.clock = until
+
+    def drain(self) -> None:
+        """Start what waits, if there is a worker or one can be had."""
+        if self.worker is None and entries(self._state):
+            self.start(["run", "--waiting"])
+        self.work()
 
     def signals(self) -> list[int]:
         heard, self.heard = self.heard, []
         return heard
 
-    def start(self, arguments: list[str], place: Permit | None = None) -> int:
+    def start(self, arguments: list[str]) -> int:
         if self.fails:
             self.fails -= 1
             raise BlockingIOError(11, "Resource temporarily unavailable")
-        name = arguments[arguments.index("--task") + 1]
-        pid = 1000 + len(self.begun)
-        self.waited.append(0.0 if place is None else place.waited)
-        self.begun.append((name, int(arguments[arguments.index("--slot") + 1])))
-        self.times.append(self.clock)
-        self.arguments.append(arguments)
-        self.ends[pid] = self.clock + self.takes.get(name, 0.5)
-        self.most = max(self.most, len(self.ends))
-        self.answer(name, self.begun[-1][1])
-        return pid
+        if arguments[:2] == ["run", "--waiting"]:
+            self.worker = SimulatedWorker(self)
+        else:
+            self.direct.append(arguments)
+        return 999
 
-    def answer(self, name: str, slot: int) -> None:
-        """Record the run, as its process would."""
-        assert self.settings is not None
-        store = open_store(self.settings)
-        try:
-            run = Run(new_run_id(self.clock), "f.yml", name, "scheduler", float(slot), "success", started=self.clock)
-            store.claim(run)
-        finally:
-            store.close()
+    def work(self) -> float:
+        """End the runs that are over, and have the worker look; the seconds until it looks again."""
+        for pid, run in list(self.runs.items()):
+            if run.ends <= self.clock:
+                del self.runs[pid]
+                run.end(self.clock)
+        if self.worker is None:
+            return 60.0
+        pause = self.worker.look()
+        if not self.runs and (self.worker.is_stopped or not entries(self._state)):
+            self.worker.lock.release()
+            self.worker = None
+        return pause
 
     def ended(self) -> list[tuple[int, int]]:
-        over = [pid for pid, end in self.ends.items() if end <= self.clock]
-        for pid in over:
-            del self.ends[pid]
         # A child that is ours only because we are the first process.
-        return [*((pid, 0) for pid in over), (1, 0)]
+        return [(1, 0)]
 
     def stop(self, pid: int) -> None:
-        self.stopped.append(self.begun[pid - 1000][0])
-        self.ends[pid] = self.clock + 1
+        """Stop the worker; the second time also what it started."""
+        assert self.worker is not None
+        if self.worker.is_stopped:
+            for run in self.runs.values():
+                self.stopped.append(run.name)
+                run.ends = self.clock + 1
+        self.worker.is_stopped = True
 
     def slots(self, name: str) -> list[int]:
         return [slot for each, slot in self.begun if each == name]
+
+    @property
+    def _state(self) -> str:
+        assert self.settings is not None
+        return self.settings.state_path
+
+
+class SimulatedWorker(Worker):
+    """The queue worker on the clock of the test; what it starts ends when the clock says so."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.lock = worker_lock(world._state)
+        assert self.lock.acquire("")
+        super().__init__(world._state, self.lock, lambda *ended: None, print, world.said.append, world.now)
+
+    def start(self, waiting: Any, grant: Grant) -> bool:
+        self.world.begun.append((waiting.entry.task, int(waiting.queued.slot or 0)))
+        self.world.times.append(self.world.clock)
+        self.world.waited.append(grant.given - grant.since)
+        takes = self.world.takes.get(waiting.entry.task, 0.5)
+        assert self.world.settings is not None
+        run = SimulatedRun(waiting, grant, self.world.settings, self.world.clock, takes)
+        self.world.runs[len(self.world.begun)] = run
+        self.world.most = max(self.world.most, len(self.world.runs))
+        return True
+
+
+class SimulatedRun:
+    def __init__(self, waiting: Any, grant: Grant, settings: Settings, now: float, takes: float) -> None:
+        self.name = waiting.entry.task
+        self.ends = now + takes
+        self.settings = settings
+        self.resources = grant.resources
+        assert self.resources.lock.acquire(waiting.entry.run)
+        self.run = Run(waiting.entry.run, "f.yml", self.name, waiting.queued.trigger, waiting.queued.slot, started=now)
+        with open_store(settings) as store:
+            if store.begin(self.run) is None:
+                store.claim(self.run)
+        grant.held.remove()
+
+    def end(self, now: float) -> None:
+        self.run.status, self.run.ended = "success", now
+        with open_store(self.settings) as store:
+            store.finish(self.run)
+        self.resources.release_locks()
+        self.resources.leave()
 
 
 @pytest.fixture
@@ -138,7 +205,7 @@ def world(settings: Settings) -> World:
 
 def accounted(settings: Settings, until: float) -> None:
     """All slots up to a time are accounted for."""
-    path = Path(settings.state_path) / "slots"
+    path = Path(settings.state_path) / "watermark"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"until": until, "open": {}, "behind": {}, "again": 0.0}))
 
@@ -177,18 +244,19 @@ def put(settings: Settings, workspace: Path) -> Callable[..., Task]:
 
 
 @pytest.fixture
-def serve(settings: Settings, world: World) -> Callable[..., list[str]]:
+def serve(settings: Settings, world: World) -> Iterator[Callable[..., list[str]]]:
     """Run the scheduler until a time of its clock; what it said."""
 
     def serve(until: float, places: int | None = 10, grace: float = 60.0) -> list[str]:
         world.send(until)
-        if not (Path(settings.state_path) / "slots").exists():
+        if not (Path(settings.state_path) / "watermark").exists():
             accounted(settings, world.clock)
-        said: list[str] = []
+        said = world.said
         Scheduler(settings, world, said.append, places, grace).run()
         return said
 
-    return serve
+    yield serve
+    world.advance(world.clock + 1_000_000 if world.runs else world.clock)
 
 
 def history(settings: Settings, **wanted: object) -> list[Run]:
@@ -201,19 +269,16 @@ def history(settings: Settings, **wanted: object) -> list[Run]:
 
 @pytest.mark.language("§7 Schedule")
 def test_each_slot_is_started_once_at_its_minute(world, put, serve, settings) -> None:
-    task = put("often")
+    put("often")
     put("hourly", Schedule("30 * * * *", every=HOUR))
     world.clock = NOON + 20.0
     said = serve(NOON + 2 * HOUR + 1)
     assert world.slots("often") == list(range(NOON + MINUTE, NOON + 2 * HOUR + 1, MINUTE))
     assert world.slots("hourly") == [NOON + 30 * MINUTE, NOON + 90 * MINUTE]
     assert all(0 <= at - slot < 1 for at, (_, slot) in zip(world.times, world.begun, strict=True))
-    assert world.arguments[0] == [
-        *("run", task.flow, "--task", "often", "--state", settings.state_path),
-        *("--slot", str(NOON + MINUTE)),
-    ]
+    assert world.direct == []
+    assert {(run.status, run.trigger) for run in history(settings)} == {("success", "scheduler")}
     assert "started often (slot 2026-06-01T12:01:00+00:00)" in "\n".join(said)
-    assert "ended often (slot 2026-06-01T12:01:00+00:00): status 0 after 0.5 s" in "\n".join(said)
 
 
 def test_a_stall_of_minutes_is_made_up_one_after_another(world, put, serve) -> None:
@@ -301,11 +366,14 @@ def test_what_waits_for_a_place_is_started_in_the_order_of_the_slots(world, put,
     assert world.times == [NOON, NOON + 100, NOON + 130, NOON + 160]
 
 
-def test_a_slot_that_meets_a_run_of_its_task_is_left_to_the_lock(world, put, serve) -> None:
+def test_a_slot_that_meets_a_run_of_its_task_is_skipped(world, put, serve, settings) -> None:
     put("slow")
     world.takes["slow"] = 90.0
     serve(NOON + 3 * MINUTE + 1)
-    assert world.times == [NOON + MINUTE, NOON + 2 * MINUTE, NOON + 3 * MINUTE]
+    assert world.times == [NOON + MINUTE, NOON + 3 * MINUTE]
+    (skipped,) = history(settings, statuses=("skipped",))
+    assert (skipped.slot, skipped.reason) == (NOON + 2 * MINUTE, "locked")
+    assert skipped.message.startswith("it is already running (run 0")
 
 
 @pytest.mark.parametrize("overlap", ["skip", "wait", "cancel"])
@@ -318,21 +386,26 @@ def test_a_slot_that_comes_while_an_earlier_one_waits_goes_by_the_overlap(world,
     minutes = {run.slot: (run.status, run.reason) for run in history(settings, task="often")}
     answers = [minutes[NOON + number * MINUTE] for number in range(6)]
     ran, skipped, cancelled = ("success", ""), ("skipped", "locked"), ("cancelled", "overlap")
-    # Under cron who waits is a run in the backlog, and the next start finds it there.
+    # With `skip` and `wait` one run of a task waits at a time.
     first = [cancelled, cancelled, cancelled, ran] if overlap == "cancel" else [ran, skipped, skipped, skipped]
     assert answers == [*first, ran, ran]
     assert world.times[1] == pytest.approx(NOON + 3.5 * MINUTE)
 
 
-def test_a_slot_whose_task_runs_is_left_to_the_lock_though_there_is_no_place(world, put, serve) -> None:
+def test_a_slot_whose_task_runs_is_skipped_though_there_is_no_permit(world, put, serve, settings) -> None:
     put("slow")
     put("other", Schedule("2 12 * * *"))
     world.takes = {"slow": 150.0, "other": 1.0}
     serve(NOON + 3 * MINUTE + 1, places=1)
-    assert world.begun == [("slow", NOON + MINUTE), ("slow", NOON + 2 * MINUTE), ("slow", NOON + 3 * MINUTE)]
+    assert world.begun == [("slow", NOON + MINUTE)]
+    skipped = history(settings, statuses=("skipped",))
+    assert [(run.task, run.slot, run.reason) for run in skipped] == [
+        ("slow", NOON + 3 * MINUTE, "locked"),
+        ("slow", NOON + 2 * MINUTE, "locked"),
+    ]
 
 
-def test_a_slot_whose_task_runs_in_a_process_of_others_is_left_to_the_lock_too(world, put, serve, settings) -> None:
+def test_a_slot_whose_task_runs_in_a_process_of_others_is_skipped_too(world, put, serve, settings) -> None:
     put("long", Schedule("1 12 * * *"))
     put("often", Schedule("2-3 12 * * *"))
     world.takes = {"long": 1000.0}
@@ -340,7 +413,9 @@ def test_a_slot_whose_task_runs_in_a_process_of_others_is_left_to_the_lock_too(w
     assert lock.acquire("another")
     world.at(NOON + 2.5 * MINUTE, lock.release)
     serve(NOON + 4 * MINUTE, places=1)
-    assert world.begun == [("long", NOON + MINUTE), ("often", NOON + 2 * MINUTE)]
+    assert world.begun == [("long", NOON + MINUTE)]
+    answers = {run.slot: (run.status, run.reason) for run in history(settings, task="often")}
+    assert answers == {NOON + 2 * MINUTE: ("skipped", "locked"), NOON + 3 * MINUTE: ("queued", "")}
 
 
 def test_slots_that_wait_together_wait_for_a_run_of_others(world, put, serve, settings) -> None:
@@ -351,7 +426,7 @@ def test_slots_that_wait_together_wait_for_a_run_of_others(world, put, serve, se
     world.at(NOON + 3 * MINUTE + 30, lock.release)
     serve(NOON + 3 * MINUTE + 50)
     assert world.slots("often") == [NOON + MINUTE, NOON + 2 * MINUTE, NOON + 3 * MINUTE]
-    assert [moment - NOON - 3 * MINUTE for moment in world.times] == pytest.approx([5.0, 30.0, 30.5], abs=0.5)
+    assert [moment - NOON - 3 * MINUTE for moment in world.times] == pytest.approx([30.0, 30.5, 31.0], abs=0.5)
 
 
 def test_a_start_that_fails_is_tried_again(world, put, serve) -> None:
@@ -359,7 +434,10 @@ def test_a_start_that_fails_is_tried_again(world, put, serve) -> None:
     world.fails = 2
     said = serve(NOON + 3 * MINUTE)
     assert world.slots("often") == [NOON + MINUTE]
-    assert sum("cannot start often: Resource temporarily unavailable" in each for each in said) == 2
+    assert (
+        sum("cannot start the queue worker: Resource temporarily unavailable; trying again" in each for each in said)
+        == 2
+    )
 
 
 @pytest.mark.parametrize("told", [False, True], ids=["at the next minute", "on SIGHUP"])
@@ -402,17 +480,20 @@ def test_a_task_file_that_cannot_be_read_is_told_and_stops_no_other(world, put, 
 
 def test_it_starts_nothing_more_when_told_to_stop_and_waits(world, put, serve, settings) -> None:
     put("often", Schedule("3 * * * *"))
-    put("hog", Schedule("1,2 * * * *"))
-    world.takes = {"hog": 150.0}
+    put("hog", Schedule("1 * * * *"))
+    put("hog-2", Schedule("2 * * * *"))
+    world.takes = {"hog": 150.0, "hog-2": 150.0}
     said = serve(NOON + 3 * MINUTE + 5, places=2, grace=200.0)
-    assert world.slots("often") == []
-    assert world.slots("hog") == [NOON + MINUTE, NOON + 2 * MINUTE]
+    assert world.begun == [("hog", NOON + MINUTE), ("hog-2", NOON + 2 * MINUTE)]
     assert world.stopped == []
-    assert world.ends == {}
-    waited = history(settings, statuses=("skipped",))
-    assert [(run.slot, run.reason) for run in waited] == [(NOON + 3 * MINUTE, "missed")]
-    assert "2 tasks at work may go on for 200 s" in said[-4]
+    assert world.runs == {}
+    # What waits is started by the next scheduler.
+    assert [(entry.task, entry.at) for entry in entries(settings.state_path)] == [("often", NOON + 3 * MINUTE)]
+    assert [run.status for run in history(settings, task="often")] == ["queued"]
+    assert "told to stop; what runs may go on for 200 s, what waits stays in the queue" in "\n".join(said)
     assert "ended" in said[-1]
+    serve(world.clock + 30)
+    assert world.slots("often") == [NOON + 3 * MINUTE]
 
 
 def test_the_minutes_of_the_grace_are_those_of_the_next_scheduler(world, put, serve) -> None:
@@ -447,7 +528,7 @@ def test_a_task_that_does_not_stop_is_left_behind_in_the_end(world, put, serve, 
     world.takes["deaf"] = 10_000.0
     monkeypatch.setattr(world, "stop", lambda pid: None)
     said = serve(NOON + MINUTE + 5, grace=30.0)
-    assert "1 task still at work" in said[-1]
+    assert "some runs still go on" in said[-1]
 
 
 def test_minutes_between_two_schedulers_are_made_up(world, put, serve) -> None:
@@ -478,7 +559,7 @@ def test_slots_of_a_sleep_are_made_up_as_the_task_says(world, put, serve, settin
     # The oldest first, one after another.
     assert world.slots("hourly") == [slots[hour] for hour in made_up]
     assert all(late - early >= 100 for early, late in pairwise(world.times))
-    assert all(arguments[-2:] == ["--trigger", "catch_up"] for arguments in world.arguments)
+    assert {run.trigger for run in history(settings, statuses=("success",))} == {"catch_up"}
     answers = {run.slot: run.status for run in history(settings)}
     assert answers == {slot: "success" if hour in made_up else "skipped" for hour, slot in enumerate(slots)}
 
@@ -490,40 +571,40 @@ def test_what_was_missed_before_it_began_is_made_up_too(world, put, serve, setti
     assert world.slots("hourly") == [NOON - 90 * MINUTE, NOON - 30 * MINUTE]
 
 
-def test_nothing_is_made_up_while_a_run_of_the_task_waits_for_its_turn(
-    world, put, serve, settings, monkeypatch
-) -> None:
-    for name in ("hourly", "other", "third"):
-        put(name, Schedule("30 * * * *", every=HOUR), catch_up="all")
+def test_what_is_made_up_comes_after_all_else_that_waits(world, put, serve, settings) -> None:
+    put("hourly", Schedule("30 * * * *", every=HOUR), catch_up="all")
+    put("unimportant", Schedule("0 12 * * *"), priority=-100)
     accounted(settings, NOON - 2 * HOUR)
-    folder = Path(settings.state_path) / "backlog"
-    folder.mkdir(parents=True, exist_ok=True)
-    left, dead = (
-        QueueEntry(0, NOON + 24 * HOUR, name, "01WAITS", is_own=is_own)
-        for name, is_own in (("hourly", False), ("third", True))
-    )
-    for ticket in (left, dead):
-        (folder / ticket.name).write_text("{}")
-    # Somebody hands out turns.
-    lock = worker_lock(settings.state_path)
-    assert lock.acquire("")
-    monkeypatch.setattr(world, "stop", lambda pid: None)
-    serve(NOON + 5 * MINUTE)
-    lock.release()
-    assert world.slots("hourly") == []
-    assert world.slots("other") == world.slots("third") == [NOON - 90 * MINUTE, NOON - 30 * MINUTE]
+    world.clock = NOON - 30.0
+    world.takes["hourly"] = 100.0
+    serve(NOON + 5 * MINUTE, places=1)
+    assert world.begun == [
+        ("hourly", NOON - 90 * MINUTE),
+        ("unimportant", NOON),
+        ("hourly", NOON - 30 * MINUTE),
+    ]
 
 
-def test_slots_within_a_minute_have_one_start_a_minute_and_take_no_place(world, put, serve) -> None:
+def test_slots_within_a_minute_start_at_their_seconds(world, put, serve) -> None:
     put("fine", Schedule("* * * * *", every=20, anchor=13))
     put("ninety", Schedule("* * * * *", every=90, anchor=0))
     put("plain")
-    world.takes = {"fine": 54.0, "ninety": 31.0}
-    serve(NOON + 6 * MINUTE + 1, places=1)
-    minutes = [NOON + number * MINUTE for number in range(1, 7)]
-    assert world.slots("fine") == world.slots("plain") == minutes
-    assert [minute // MINUTE % 3 for minute in world.slots("ninety")] == [1, 0, 1, 0]
-    assert world.times == sorted(world.begun[place][1] for place in range(len(world.begun)))
+    serve(NOON + 6 * MINUTE + 1)
+    span = range(NOON + MINUTE, NOON + 6 * MINUTE + 1)
+    assert world.slots("fine") == [slot for slot in span if (slot - 13) % 20 == 0]
+    assert world.slots("ninety") == [slot for slot in span if slot % 90 == 0]
+    assert world.slots("plain") == [slot for slot in span if slot % MINUTE == 0]
+    assert all(0 <= at - slot < 0.6 for at, (_, slot) in zip(world.times, world.begun, strict=True))
+
+
+def test_a_slot_within_a_minute_that_meets_a_run_of_its_task_is_skipped(world, put, serve, settings) -> None:
+    put("fine", Schedule("* * * * *", every=20, anchor=NOON))
+    world.takes["fine"] = 50.0
+    serve(NOON + 2 * MINUTE + 59)
+    assert [slot - NOON for slot in world.slots("fine")] == [60, 120]
+    skipped = history(settings, statuses=("skipped",))
+    assert sorted(run.slot - NOON for run in skipped) == [80, 100, 140, 160]
+    assert {run.reason for run in skipped} == {"locked"}
 
 
 @pytest.mark.language("§7 Schedule")
@@ -553,24 +634,28 @@ def test_a_change_of_the_clocks_brings_one_start_a_slot(world, put, serve, day, 
         assert f"{local:%H:%M}" == ("03:00" if day == "2026-03-29" else "02:30")
 
 
-def test_the_heartbeat_does_not_keep_what_has_ended(world, put, serve, settings) -> None:
-    put("short", Schedule("1 * * * *"))
-    world.takes["short"] = 10.0
-    seen: list[tuple[str, ...]] = []
-    for second in (5, 45):
-        world.at(NOON + MINUTE + second, lambda: seen.append(last_heartbeat(settings).running))
-    serve(NOON + MINUTE + 50)
-    assert seen == [("short",), ()]
-
-
-def test_the_heartbeat_says_what_goes_on(world, put, serve, settings) -> None:
-    for name in ("a", "b", "c"):
-        put(name, Schedule("1 12 * * *"))
-        world.takes[name] = 1000.0
+def test_the_heartbeat_says_when_the_clock_was_looked_at(world, put, serve, settings) -> None:
+    put("a", Schedule("1 12 * * *"))
     seen: list[Heartbeat | None] = []
     world.at(NOON + MINUTE + 0.1, lambda: seen.append(last_heartbeat(settings)))
-    serve(NOON + MINUTE + 10, places=2, grace=1)
-    assert seen == [Heartbeat(os.getpid(), NOON + MINUTE, NOON + MINUTE, ("a", "b"), 1)]
+    serve(NOON + MINUTE + 10, grace=1)
+    assert seen == [Heartbeat(os.getpid(), NOON + MINUTE, NOON + MINUTE)]
+
+
+def test_the_status_says_what_runs_and_what_waits(flows, put, settings) -> None:
+    tasks = [put(name, Schedule("0 0 29 2 *")) for name in ("a", "b", "c")]
+    scheduler_lock = acquire_scheduler_lock(settings)
+    locks = [Lock(settings.lock_path, name) for name in ("a", "b")]
+    assert all(lock.acquire("another") for lock in locks)
+    now = time.time()
+    with SlotQueue(settings) as slots:
+        slots.add(tasks[2], now, "scheduler", now, now)
+    write_heartbeat(settings, Heartbeat(os.getpid(), now, now))
+    status = json.loads(flows("cron", "status", "--json").out)["scheduler"]
+    assert (status["pid"], status["running"], status["waiting"]) == (os.getpid(), ["a", "b"], 1)
+    assert "2 running, 1 waiting (a, b)" in flows("cron", "status").out
+    for lock in (*locks, scheduler_lock):
+        lock.release()
 
 
 def test_a_state_that_cannot_be_written_stops_no_task(world, put, serve, settings, monkeypatch) -> None:
@@ -584,53 +669,7 @@ def test_a_state_that_cannot_be_written_stops_no_task(world, put, serve, setting
     assert sum("cannot write the heartbeat: No space left" in each for each in said) == 1
 
 
-class FastClock(ProcessHost):
-    """Real processes on a clock that is set to the next minute whenever it is waited for."""
-
-    def __init__(self, until: float) -> None:
-        self.until = until
-        self.ahead = 0.0
-
-    def now(self) -> float:
-        return time.time() + self.ahead
-
-    def wait(self, seconds: float) -> None:
-        super().wait(0.02)
-        if not self.children:
-            self.ahead += seconds
-
-    def signals(self) -> list[int]:
-        return [*super().signals(), *([signal.SIGTERM] if self.now() >= self.until else [])]
-
-    children = 0
-
-    def start(self, arguments: list[str], place: Permit | None = None) -> int:
-        self.children += 1
-        return super().start(arguments, place)
-
-    def ended(self) -> list[tuple[int, int]]:
-        ended = super().ended()
-        self.children -= len(ended)
-        return ended
-
-
-def test_a_real_run_answers_for_its_slot(put, settings, workspace) -> None:
-    (workspace / "tasks" / "real.yml").write_text(
-        "steps: [{name: at, type: file, file: {path: at.json, mode: write, type: json, data_key: __slot__}}]\n"
-    )
-    put("real")
-    said: list[str] = []
-    now = time.time()
-    accounted(settings, now)
-    with FastClock(until=now // 60 * 60 + 125) as world:
-        Scheduler(settings, world, said.append, 2).run()
-    runs = history(settings, task="real")
-    first = int(now // 60 * 60) + 60
-    assert [(run.slot, run.status, run.trigger) for run in runs] == [
-        (first + 60, "success", "scheduler"),
-        (first, "success", "scheduler"),
-    ], "\n".join([*said, *(run.message for run in runs)])
-    assert (workspace / "data" / "at.json").exists()
+NAP = "steps: [{name: nap, type: sleep, sleep: {seconds: 3}}]\n"
 
 
 @pytest.fixture
@@ -640,17 +679,12 @@ def foreground(
     """`flows cron run` with a task that naps, of which a slot is to be made up at once."""
     processes: list[subprocess.Popen[str]] = []
 
-    def start(*arguments: str) -> subprocess.Popen[str]:
-        (workspace / "tasks" / "nap.yml").write_text(
-            dedent("""
-                steps:
-                  - {name: nap, type: sleep, sleep: {seconds: 3}}
-                """)
-        )
+    def start(*arguments: str, text: str = NAP) -> subprocess.Popen[str]:
+        (workspace / "tasks" / "nap.yml").write_text(text)
         put("nap")
         minute = time.time() // 60 * 60
         accounted(settings, minute - 60)
-        write_heartbeat(settings, Heartbeat(0, minute - 20, minute - 60, (), 0))
+        write_heartbeat(settings, Heartbeat(0, minute - 20, minute - 60))
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "scflows", "cron", "run", *arguments],
             cwd=workspace,
@@ -661,7 +695,8 @@ def foreground(
         )
         processes.append(process)
         read_until(process, "started nap")
-        wait_for(lambda: any(run.steps for run in running(settings)))
+        if text == NAP:
+            wait_for(lambda: any(run.steps for run in running(settings)))
         return process
 
     yield start
@@ -695,12 +730,26 @@ def wait_for(holds: Callable[[], object]) -> None:
         time.sleep(0.02)
 
 
+def test_a_real_run_answers_for_its_slot(foreground, settings, workspace) -> None:
+    text = "steps: [{name: at, type: file, file: {path: at.json, mode: write, type: json, data_key: __slot__}}]\n"
+    before = time.time() // 60 * 60
+    process = foreground(text=text)
+    read_until(process, "ended nap (slot ")
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    run = history(settings, task="nap")[-1]
+    assert (run.status, run.trigger) == ("success", "scheduler")
+    assert run.slot in (before, before + 60)
+    moment = datetime.fromisoformat(json.loads((workspace / "data" / "at.json").read_text()))
+    assert moment.timestamp() >= before
+
+
 def test_sigterm_waits_for_the_run_and_ends_well(foreground, settings) -> None:
     process = foreground()
     process.send_signal(signal.SIGTERM)
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 0, said
-    assert [run.status for run in history(settings, task="nap")][-1] == "success"
+    assert [run.status for run in history(settings, task="nap") if run.status != "queued"][-1] == "success"
     assert scheduler(settings) is None
 
 
@@ -711,7 +760,7 @@ def test_the_second_sigterm_cancels_the_run(foreground, settings) -> None:
     process.send_signal(signal.SIGTERM)
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 0, said
-    assert [run.status for run in history(settings, task="nap")][-1] == "cancelled"
+    assert [run.status for run in history(settings, task="nap") if run.status != "queued"][-1] == "cancelled"
 
 
 def test_a_run_gets_no_more_than_the_grace(foreground, settings) -> None:
@@ -719,7 +768,7 @@ def test_a_run_gets_no_more_than_the_grace(foreground, settings) -> None:
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
     assert process.returncode == 0
-    assert [run.status for run in history(settings, task="nap")][-1] == "cancelled"
+    assert [run.status for run in history(settings, task="nap") if run.status != "queued"][-1] == "cancelled"
 
 
 def test_only_one_scheduler_runs(flows, settings) -> None:

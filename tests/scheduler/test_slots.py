@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from scflows.cron.schedule.fields import normalised
 from scflows.cron.schedule.schedule import Schedule
 from scflows.cron.task import Task, TaskStore
 from scflows.history.crashes import record_crashes
@@ -22,8 +23,9 @@ from scflows.history.recorder import LOST_AFTER, Recorder, claim_path, import_cl
 from scflows.history.run import Run, new_run_id
 from scflows.history.store import open_store
 from scflows.locks import Lock, current_process, holder
-from scflows.queue.files import entries, mutex_folder
-from scflows.scheduler.cron_entry import run_task_from_cron
+from scflows.queue.entries import entries, mutex_folder
+from scflows.queue.permits import wake_worker
+from scflows.scheduler.cron_entry import due_slot, run_task_from_cron
 from scflows.settings import Settings
 
 HOUR = 3600
@@ -137,13 +139,12 @@ def test_missed_slots_are_made_up_one_after_another_though_they_wait_for_a_mutex
         with ThreadPoolExecutor(1) as pool:
             catching_up = pool.submit(flows, "cron", "catch-up")
             deadline = time.monotonic() + 60
-            while not entries(settings.state_path):
+            while len(entries(settings.state_path)) < len(slots):
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
-            # It looks at what it has to do at least once more.
-            time.sleep(2.5)
-            assert [ticket.task for ticket in entries(settings.state_path)] == ["one"]
+            assert {entry.task for entry in entries(settings.state_path)} == {"one"}
             mutex.release()
+            wake_worker(settings.state_path)
             assert catching_up.result().code == 0
     finally:
         mutex.release()
@@ -164,7 +165,7 @@ def test_whoever_ends_a_run_has_missed_slots_made_up(flows, task, settings, work
     while not path.exists() or len(path.read_text().split()) <= len(slots):
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    while holder(settings.state_path, "catch-up") is not None:
+    while holder(settings.state_path, "worker") is not None:
         assert time.monotonic() < deadline
         time.sleep(0.05)
     assert [epoch(run) for run in history(flows) if run["trigger"] == "catch_up"] == slots
@@ -333,50 +334,55 @@ def test_a_finer_line_does_not_come_to_a_slot_that_was_claimed_by_a_file(flows, 
     assert (workspace / "data/slots.csv").exists()
 
 
-class Clock:
-    def __init__(self, time: float) -> None:
-        self.time = time
-        self.waited: list[float] = []
+@pytest.mark.parametrize(
+    ("cron", "second", "late", "slot"),
+    [
+        ("17 * * * *", 0, 0.3, 0),
+        ("17 * * * *", 35, 35.3, 0),
+        ("17 * * * *", 35, 34.2, 0),  # the sleep ended a little early, as where the clock is adjusted
+        ("17 * * * *", 35, 34.2 - 35, 0),  # without its sleep, in the minute before: the hour before
+        ("17 * * * *", 35, 0.3, 0),  # without its sleep
+        ("17 * * * *", 55, 55 + 58.0, 0),  # cron was a minute late
+        ("17 * * * *", 55, 55 + 130.0, 0),
+        ("* * * * *", 0, 0.3, 0),
+        ("* * * * *", 55, 55.3, 0),
+        ("* * * * *", 55, 54.1, 0),
+        ("* * * * *", 55, 55 + 40.0, 0),
+        ("*/5 * * * *", 30, 30 + 61.0, 0),
+    ],
+)
+def test_a_start_is_for_the_slot_that_its_line_slept_for(task, cron, second, late, slot) -> None:
+    one = task(schedule=Schedule(normalised(cron), second=second))
+    minute = datetime(2026, 6, 1, 12, 17 if cron.startswith("17") else 15).timestamp()
+    expected = minute + slot if late > 0 else minute - HOUR
+    assert due_slot(one, minute + late) == expected
 
-    def now(self) -> float:
-        return self.time
 
-    def wait(self, seconds: float) -> None:
-        self.waited.append(seconds)
-        self.time += seconds
+def test_a_line_runs_the_slots_of_its_minute_at_their_seconds(flows, task, settings) -> None:
+    task(schedule=Schedule("* * * * *", 20, 13))
+    minute = time.time() // 60 * 60
+    run_task_from_cron("one", now=lambda: minute + 1.2)
+    expected = [slot for slot in range(int(minute), int(minute) + 60) if (slot - 13) % 20 == 0]
+    assert [entry.at for entry in entries(settings.state_path)] == expected
+    assert [epoch(run) for run in history(flows)] == expected
+    assert {run["trigger"] for run in history(flows)} == {"cron"}
 
 
-def test_a_process_runs_the_slots_of_its_minute_at_their_seconds(flows, task, settings) -> None:
+def test_where_the_queue_cannot_be_written_a_line_runs_its_slots_itself(flows, task, settings) -> None:
     task(schedule=Schedule("* * * * *", 20, 13))
     minute = time.time() // 60 * 60 - 600
-    clock = Clock(minute + 1.2)
-    run_task_from_cron("one", now=clock.now, wait=clock.wait)
+    Path(settings.state_path, "queue").write_text("a file, where a folder should be")
+    moment, waited = [minute + 1.2], []
+
+    def wait(seconds: float) -> None:
+        waited.append(seconds)
+        moment[0] += seconds
+
+    run_task_from_cron("one", now=lambda: moment[0], wait=wait)
     runs = [run for run in history(flows) if run["status"] == "success"]
     expected = [slot for slot in range(int(minute), int(minute) + 60) if (slot - 13) % 20 == 0]
     assert [epoch(run) for run in runs] == expected
-    assert {run["trigger"] for run in runs} == {"cron"}
-    assert clock.time == expected[-1]
-
-
-def test_a_run_longer_than_its_interval_has_the_next_slots_skipped(flows, task, settings, monkeypatch) -> None:
-    task(schedule=Schedule("* * * * *", 10, 0))
-    minute = time.time() // 60 * 60 - 600
-    clock = Clock(minute + 1.2)
-    from scflows.scheduler import subminute as minutes
-
-    launch = minutes.launch
-
-    def slow(*given: Any, **named: Any) -> Any:
-        outcome = launch(*given, **named)
-        clock.time += 25
-        return outcome
-
-    monkeypatch.setattr(minutes, "launch", slow)
-    run_task_from_cron("one", now=clock.now, wait=clock.wait)
-    runs = [run for run in history(flows) if minute <= epoch(run) < minute + 60]
-    assert [run["status"] for run in runs] == ["success", "skipped", "skipped", "success", "skipped", "skipped"]
-    assert {run["reason"] for run in runs if run["status"] == "skipped"} == {"locked"}
-    assert "longer than the interval of 10 s" in runs[1]["why"]
+    assert moment[0] == expected[-1]
 
 
 def test_scheduling_tells_what_the_clocks_will_do(flows, workspace) -> None:

@@ -19,13 +19,14 @@ from scflows.cron.schedule.schedule import Schedule
 from scflows.cron.scheduler_lock import heartbeat_file, last_heartbeat, try_scheduler_lock
 from scflows.cron.task import Task, TaskStore
 from scflows.cron.task_index import TaskIndex
+from scflows.queue.entries import entries
 from scflows.scheduler.housekeeping import run_housekeeping
 from scflows.scheduler.indexed_due_slots import IndexedDueSlots
 from scflows.scheduler.loop import Scheduler
 from scflows.scheduler.tick import tick
 from scflows.settings import Settings
 from tests.conftest import Answer
-from tests.scheduler.test_loop import HOUR, MINUTE, NOON, World, history
+from tests.scheduler.test_loop import HOUR, MINUTE, NOON, World, history, wait_for
 
 Flows = Callable[..., Answer]
 Put = Callable[..., Task]
@@ -69,10 +70,12 @@ def look(settings: Settings, world: World) -> Callable[[float], list[str]]:
     """What the line does at a time; what it warned of."""
 
     def look(at: float) -> list[str]:
-        world.clock = at
+        world.clock = min(world.clock, at)  # What runs goes on meanwhile.
+        world.advance(at)
         said: list[str] = []
         with IndexedDueSlots(settings, at, said.append) as agenda:
-            Scheduler(settings, world, lambda text: None, 10, warn=said.append, agenda=agenda).run()
+            Scheduler(settings, world, lambda text: None, 10, warn=said.append, agenda=agenda).tick()
+        world.drain()
         return said
 
     return look
@@ -95,15 +98,33 @@ def test_two_looks_in_one_minute_start_a_slot_once(world, put, look) -> None:
     assert world.slots("often") == [NOON]
 
 
-def test_a_long_task_keeps_the_line_and_what_is_due_meanwhile_starts_all_the_same(world, put, look) -> None:
+def test_a_long_task_keeps_no_other_from_its_slots(world, put, look) -> None:
     put("often")
     put("long", "0 * * * *")
     world.takes["long"] = 10 * MINUTE + 5
+    for minute in range(12):
+        look(NOON + minute * MINUTE + 1)
+    assert world.slots("often") == list(range(NOON, NOON + 11 * MINUTE + 1, MINUTE))
+    assert world.slots("long") == [NOON]
+
+
+def test_a_look_that_was_killed_before_it_kept_what_it_took_costs_no_slot_and_doubles_none(
+    world, put, look, settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put("often")
     look(NOON + 1)
-    assert world.slots("often") == list(range(NOON, NOON + 10 * MINUTE + 1, MINUTE))
-    look(NOON + 11 * MINUTE + 1)
-    assert world.slots("often")[-1] == NOON + 11 * MINUTE
-    assert len(world.slots("often")) == 12
+
+    def killed(*given: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(IndexedDueSlots, "keep", killed)
+    with pytest.raises(KeyboardInterrupt):
+        look(NOON + MINUTE + 1)
+    monkeypatch.undo()
+    look(NOON + MINUTE + 30)
+    look(NOON + 2 * MINUTE + 1)
+    assert world.slots("often") == [NOON + minute * MINUTE for minute in range(3)]
+    assert {run.status for run in history(settings)} == {"success", "running"}
 
 
 def test_what_was_missed_within_minutes_is_made_up_and_older_is_on_record(world, put, look, settings) -> None:
@@ -113,7 +134,9 @@ def test_what_was_missed_within_minutes_is_made_up_and_older_is_on_record(world,
     # Whoever ends a run keeps house; here nobody does but the test.
     run_housekeeping(settings, NOON + 1)
     look(NOON + 3 * HOUR + 1)
-    run_housekeeping(settings, NOON + 3 * HOUR + 1)
+    # One after another.
+    world.advance(NOON + 3 * HOUR + 10)
+    run_housekeeping(settings, NOON + 3 * HOUR + 10)
     assert world.slots("often") == [NOON, *range(NOON + 3 * HOUR - 5 * MINUTE, NOON + 3 * HOUR + 1, MINUTE)]
     assert world.slots("hourly") == []
     missed = history(settings, task="hourly")
@@ -143,6 +166,7 @@ def test_a_clock_set_back_starts_nothing_again_and_one_days_ahead_stops_nothing(
     for minute in range(5, 13):
         look(NOON + minute * MINUTE + 2)
     assert world.slots("often") == list(range(NOON, NOON + 13 * MINUTE, MINUTE))
+    world.advance(NOON + 13 * MINUTE)
     before = NOON - 3 * 86400
     look(before + 1)
     look(before + MINUTE + 1)
@@ -157,6 +181,7 @@ def test_a_task_with_a_line_of_its_own_is_left_to_that(world, look, flows: Flows
     assert world.begun == []
     assert flows("repair", "--one-line").code == 0
     look(minute + 121)
+    world.advance(minute + 179)  # It has a second of its own.
     assert [name for name, _ in world.begun] == ["one"]
 
 
@@ -186,10 +211,10 @@ def test_without_an_index_it_goes_by_the_task_files_each_slot_once(world, put, l
     index = Path(settings.state_path, "tasks.index")
     index.unlink()
     index.mkdir()  # As on a full disk, it can be neither used nor made.
-    world.takes["hourly"] = MINUTE + 5
     said = look(NOON + 30 * MINUTE + 1)
     assert len(said) == 1
     assert "going by the task files" in said[0]
+    look(NOON + 31 * MINUTE + 1)
     look(NOON + 32 * MINUTE + 1)
     assert world.slots("often") == [NOON + minute * MINUTE for minute in (29, 30, 31, 32)]
     assert world.slots("hourly") == [NOON + 30 * MINUTE]
@@ -222,7 +247,8 @@ def test_a_state_that_cannot_be_written_stops_no_task_of_the_line(flows: Flows, 
     assert answer.code == 0
     assert "tasks.index: cannot be used" in answer.err
     assert len(answer.err.splitlines()) == 1  # The folder is locked, where no file can be.
-    assert [run.status for run in history(settings, task="often")] == ["success"]
+    # A process that the tick leaves behind has started it.
+    wait_for(lambda: [run.status for run in history(settings, task="often")] == ["success"])
 
 
 def test_a_state_folder_that_is_not_there_is_told_and_not_made(flows: Flows, tmp_path: Path) -> None:
@@ -234,11 +260,10 @@ def test_a_state_folder_that_is_not_there_is_told_and_not_made(flows: Flows, tmp
 
 def test_without_the_lock_a_look_leaves_the_next_minute_to_the_next(world, put, settings) -> None:
     put("often")
-    put("long", "0 * * * *")
-    world.takes["long"] = 2 * MINUTE
+    world.clock = NOON + MINUTE + 1.0
     with IndexedDueSlots(settings, NOON + 1, only_now=True) as agenda:
-        Scheduler(settings, world, lambda text: None, 10, agenda=agenda).run()
-    assert world.slots("often") == [NOON]
+        Scheduler(settings, world, lambda text: None, 10, agenda=agenda).tick()
+    assert entries(settings.state_path) == []
 
 
 @pytest.fixture
@@ -249,7 +274,7 @@ def tick_at(settings: Settings, world: World, monkeypatch: pytest.MonkeyPatch) -
         world.clock = at
         said: list[str] = []
         monkeypatch.setattr("scflows.scheduler.tick.ProcessHost", lambda: nullcontext(world))
-        tick(settings, lambda text: None, said.append)
+        tick(settings, lambda text: None, said.append, world.drain)
         return said
 
     return tick_at
@@ -305,23 +330,22 @@ def test_a_look_that_finds_another_at_work_leaves_its_minute_to_that(flows: Flow
     lock.release()
 
 
-def test_killed_at_work_its_tasks_go_on_and_no_slot_is_started_twice(
+def test_it_is_gone_while_its_tasks_go_on_and_no_slot_is_started_twice(
     flows: Flows, put, settings, workspace, environment
 ) -> None:
     (workspace / "often.yml").write_text("steps: [{name: n, type: sleep, sleep: {seconds: 60}}]\n")
     put("often")
     command = [sys.executable, "-P", "-m", "scflows", "tick", "--state", settings.state_path]
-    first = subprocess.Popen(command, env=environment)
-    deadline = time.monotonic() + 60
-    while not (runs := history(settings, task="often")) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    first.send_signal(signal.SIGKILL)
-    first.wait()
-    assert history(settings, task="often")[0].status == "running"
-    second = subprocess.Popen(command, env=environment)
-    assert flows("runs", "stop", runs[0].id).code == 0
+    subprocess.run(command, env=environment, check=True, timeout=60)
+    wait_for(lambda: [run.status for run in history(settings, task="often")] == ["running"])
+    # The worker goes with it, too; its runs do not.
+    worker = int(Path(settings.state_path, "worker.lock").read_text().splitlines()[1].split(":")[2])
+    os.kill(worker, signal.SIGKILL)
+    subprocess.run(command, env=environment, check=True, timeout=60)
+    (run,) = history(settings, task="often", statuses=("running",))
+    assert flows("runs", "stop", run.id).code == 0
     assert flows("disable", "often").code == 0
-    second.wait(120)
+    wait_for(lambda: not history(settings, task="often", statuses=("running", "queued")))
     slots = [run.slot for run in history(settings, task="often") if run.reason != "locked"]
     assert len(slots) == len(set(slots))
 
@@ -360,14 +384,13 @@ def test_all_commands_know_the_tasks_of_the_one_line(flows: Flows, workspace: Pa
         {"tick": "x"},
         {"pid": float("inf")},
         {"pid": 1.5},
-        {"running": [5]},
-        {"waiting": -1},
-        {"waiting": "0"},
+        {"pid": "0"},
+        {"pid": -1},
     ],
 )
 def test_a_broken_heartbeat_is_none_and_stops_no_start(settings: Settings, put: Put, broken: dict[str, object]) -> None:
     put("each")
-    whole = {"pid": 1, "tick": NOON, "until": NOON - MINUTE, "running": ["each"], "waiting": 0}
+    whole = {"pid": 1, "tick": NOON, "until": NOON - MINUTE}
     path = Path(heartbeat_file(settings))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(whole))

@@ -38,6 +38,7 @@ class CrontabEntry:
     python: str
     state: str | None
     text: str  #: the line itself
+    second: int = 0  #: for how many seconds it sleeps before
 
     @property
     def is_task(self) -> bool:
@@ -56,7 +57,9 @@ def line(task: Task, python: str, state_path: str | None = None) -> str:
     fields = task.schedule.line
     _check_agreement(fields)
     ending = f"--task {name}" + (f" --state {state_path}" if state_path else "") + f" # {name}"
-    beginning = f"{python} -P -m scflows run "
+    second = task.schedule.second
+    # Readers of the crontab see when it starts; the process exists only from then on.
+    beginning = f"sleep {second}; exec {python} -P -m scflows run " if second else f"{python} -P -m scflows run "
     is_plain = not task.command and os.path.isabs(task.flow) and SAFE.issuperset(task.flow)
     flow = f"{task.flow} " if is_plain else ""
     if len(beginning + flow + ending) > MAX_COMMAND_BYTES:
@@ -99,8 +102,8 @@ def _checked(command: str, name: str) -> str:
 def parse_line(text: str) -> CrontabEntry | None:
     """Return the entry of one of our active lines; None for any other line.
 
-    Our lines run `-m scflows run --task NAME` and end with ` # NAME`, or they are those of `tick_line` and
-    `boot_line`, whose entries have the names TICK and BOOT.
+    Our lines run `-m scflows run --task NAME`, perhaps after `sleep N; exec`, and end with ` # NAME`, or they are those
+    of `tick_line` and `boot_line`, whose entries have the names TICK and BOOT.
     """
     words = text.split()
     if len(words) < 8 or "scflows" not in text or text.lstrip()[0] not in "0123456789*@":
@@ -110,7 +113,9 @@ def parse_line(text: str) -> CrontabEntry | None:
     name = command[-1]
     if command[-2] != "#" or not text.rstrip().endswith(f" # {name}"):
         return None
-    command = command[:-2]
+    command, second = _slept(command[:-2])
+    if not command:
+        return None
     runs = ALL.get(name, RUN)
     position = next((at for at in range(len(command)) if tuple(command[at : at + len(runs)]) == runs), None)
     if position is None:
@@ -125,7 +130,15 @@ def parse_line(text: str) -> CrontabEntry | None:
     except UsageError:
         return None
     flow = rest[0] if not rest[0].startswith("-") else ""
-    return CrontabEntry(name, fields, flow, command[0], _option(rest, "--state"), text)
+    return CrontabEntry(name, fields, flow, command[0], _option(rest, "--state"), text, second)
+
+
+def _slept(command: list[str]) -> tuple[list[str], int]:
+    """Return the command after `sleep N; exec`, and N; as it is, and 0, where it does not begin so."""
+    if command[:1] != ["sleep"] or len(command) < 4 or command[2] != "exec":
+        return command, 0
+    seconds = command[1].removesuffix(";")
+    return (command[3:], int(seconds)) if seconds.isascii() and seconds.isdigit() else (command, 0)
 
 
 def _option(words: list[str], name: str) -> str | None:

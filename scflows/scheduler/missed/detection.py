@@ -22,7 +22,7 @@ from scflows.scheduler.missed.watermark import Watermark, read_watermark, write_
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Iterable
 
     from scflows.cron.task import Task
     from scflows.history.contract import RunStore
@@ -67,15 +67,14 @@ def record_missed(
     store: RunStore,
     settings: Settings,
     now: float | None = None,
-    pending: Collection[tuple[str, float]] = (),
     is_scheduler: bool = False,
     at_once: bool = False,
     tasks: Iterable[Task] | None = None,
 ) -> MissedSlots:
     """Record the slots of all enabled tasks that were missed; tell which are to be made up.
 
-    `store` is the history that `settings` name; tasks of other workspaces have theirs. `pending` are (task, slot)
-    that the caller is about to start; `tasks` are all there are, for who has read them. While `flows cron run` is at
+    `store` is the history that `settings` name; tasks of other workspaces have theirs. `tasks` are all there are, for
+    callers that have read them. While `flows cron run` is at
     work, only it may look. With very many tasks a look that comes soon after another is none, unless `at_once`.
     Raises what the store raises; other tasks' histories that cannot be used are told.
     """
@@ -84,13 +83,13 @@ def record_missed(
         return MissedSlots()
     if not at_once and moment < read_watermark(settings, moment, store).again:
         return MissedSlots()
-    lock = Lock(settings.state_path, "slots")
+    lock = Lock(settings.state_path, "watermark")
     if not lock.acquire(""):
         return MissedSlots()
     try:
         with gc_paused():
             known = read_tasks(settings)[0] if tasks is None else tasks
-            return _Look(settings, store, moment, pending, is_scheduler).run(known)
+            return _Look(settings, store, moment, is_scheduler).run(known)
     finally:
         lock.release()
 
@@ -103,13 +102,11 @@ class _Look:
         settings: Settings,
         store: RunStore,
         now: float,
-        pending: Collection[tuple[str, float]],
         is_scheduler: bool,
     ) -> None:
         self.settings = settings
         self.store = store
         self.now = now
-        self.pending = pending
         self.is_scheduler = is_scheduler
         # Read anew, now that nobody else writes it.
         self.before = read_watermark(settings, now, store)
@@ -174,8 +171,7 @@ class _Look:
         if not earlier and (following is None or following > until):
             return
         left, rest = self._unanswered(task, after, until, earlier, history)
-        coming = [slot for slot in left if (task.name, slot) in self.pending]
-        left = [slot for slot in left if slot not in coming]
+        coming = []
         if left and not self.is_scheduler and _is_asked_again(task.schedule, left[-1], self.now):
             coming.append(left.pop())
         owed = _owed(task, left)
@@ -198,11 +194,9 @@ class _Look:
         answered = history.slots(task.name, min([after, *earlier]) - 1, until)
         found = {slot for slot in earlier if slot <= after and slot not in answered}
         slot = task.schedule.latest_epoch(until)
-        at_hand = 0
-        while slot is not None and slot > after and len(found) - at_hand < self.most:
+        while slot is not None and slot > after and len(found) < self.most:
             if slot not in answered and not self._is_claimed(task.name, slot):
                 found.add(float(slot))
-                at_hand += (task.name, slot) in self.pending
             slot = task.schedule.latest_epoch(slot - 1)
         while slot is not None and slot > after and slot in answered:
             slot = task.schedule.latest_epoch(slot - 1)

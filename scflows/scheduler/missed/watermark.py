@@ -52,7 +52,7 @@ class Watermark:
 
 
 def _path(settings: Settings) -> str:
-    return os.path.join(settings.state_path, "slots")
+    return os.path.join(settings.state_path, "watermark")
 
 
 def read_watermark(settings: Settings, now: float, store: RunStore) -> Watermark:

@@ -7,7 +7,16 @@ from crontab import CronItem
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scflows.cron.crontab.line import BOOT, TICK, CrontabEntry, boot_line, line, parse_line, tick_line
+from scflows.cron.crontab.line import (
+    BOOT,
+    MAX_COMMAND_BYTES,
+    TICK,
+    CrontabEntry,
+    boot_line,
+    line,
+    parse_line,
+    tick_line,
+)
 from scflows.cron.schedule.schedule import Schedule
 from scflows.cron.schedule.spec import ScheduleSpec
 from scflows.cron.task import Task
@@ -28,6 +37,35 @@ def test_a_line_names_the_flow_and_the_task() -> None:
     assert parse_line(text) == CrontabEntry(
         "weather-report", "17 * * * *", "/srv/flows/weather/report.yml", PYTHON, None, text
     )
+
+
+def test_a_line_sleeps_until_the_second_of_its_minute() -> None:
+    text = line(dataclasses.replace(TASK, schedule=dataclasses.replace(TASK.schedule, second=35)), PYTHON)
+    assert text == (
+        "17 * * * * sleep 35; exec /opt/venv/bin/python -P -m scflows run /srv/flows/weather/report.yml"
+        " --task weather-report # weather-report"
+    )
+    assert parse_line(text) == CrontabEntry(
+        "weather-report", "17 * * * *", "/srv/flows/weather/report.yml", PYTHON, None, text, 35
+    )
+
+
+def test_the_sleep_counts_for_the_longest_command_that_cron_takes() -> None:
+    room = MAX_COMMAND_BYTES - len(line(TASK, PYTHON).split(" ", 5)[5])
+    task = dataclasses.replace(TASK, flow=TASK.flow + "f" * room)
+    plain = line(task, PYTHON)
+    assert f" run {task.flow} " in plain
+    slept = line(dataclasses.replace(task, schedule=dataclasses.replace(TASK.schedule, second=35)), PYTHON)
+    # Where the line would be too long it names the task alone.
+    assert slept == f"17 * * * * sleep 35; exec {PYTHON} -P -m scflows run --task weather-report # weather-report"
+    assert len(plain.split(" ", 5)[5]) == MAX_COMMAND_BYTES
+
+
+@pytest.mark.parametrize("begin", ["sleep x; exec", "sleep 5 && exec", "sleep 5; nice"])
+def test_a_line_that_sleeps_in_another_way_is_known_and_names_no_second(begin: str) -> None:
+    entry = parse_line(f"17 * * * * {begin} /p -P -m scflows run --task a # a")
+    assert entry is not None
+    assert (entry.name, entry.second) == ("a", 0)
 
 
 def test_a_line_names_the_state_where_cron_would_miss_it() -> None:

@@ -17,6 +17,7 @@ from scflows.history.recorder import claim_path
 from scflows.history.run import SUCCESS, Run, new_run_id
 from scflows.history.store import open_store
 from scflows.scheduler.missed.detection import MOST_OF_A_TASK, CatchUpSlot, MissedSlots, record_missed
+from scflows.scheduler.slot_queue import SlotQueue
 from scflows.settings import Settings
 
 TYPE_CHECKING = False
@@ -56,7 +57,7 @@ def look(store: RunStore, settings: Settings) -> Callable[..., MissedSlots]:
     """Look at all tasks; every look counts, however soon."""
 
     def look(now: float, **given: object) -> MissedSlots:
-        account = Path(settings.state_path) / "slots"
+        account = Path(settings.state_path) / "watermark"
         if account.exists():
             account.write_text(json.dumps({**json.loads(account.read_text()), "again": 0}))
         return record_missed(store, settings, now, **given)  # type: ignore[arg-type]
@@ -229,11 +230,13 @@ def test_while_a_scheduler_is_at_work_only_it_looks(put, look, store, settings) 
         lock.release()
 
 
-def test_a_slot_that_the_caller_is_about_to_start_is_left_to_it(put, look, store) -> None:
-    put("hourly")
+def test_a_slot_that_waits_in_the_queue_is_answered(put, look, store, settings) -> None:
+    task = put("hourly")
     look(NOON)
-    assert look(NOON + HOUR, pending={("hourly", float(SLOT))}, is_scheduler=True).missed == []
-    assert [run.slot for run in look(NOON + HOUR).missed] == [SLOT]
+    with SlotQueue(settings) as slots:
+        slots.add(task, SLOT, "scheduler", SLOT, SLOT)
+    assert look(NOON + HOUR, is_scheduler=True).missed == []
+    assert look(NOON + HOUR).missed == []
 
 
 @pytest.mark.parametrize(
@@ -350,7 +353,7 @@ def test_a_clock_that_is_set_back_a_little_misses_nothing_again(put, look, store
 def test_a_broken_account_is_as_none(put, store, settings, broken) -> None:
     put("hourly")
     ran(store, "hourly", SLOT)
-    account = Path(settings.state_path) / "slots"
+    account = Path(settings.state_path) / "watermark"
     account.write_text(json.dumps({"until": SLOT + OVERDUE, "open": {}, "behind": {}, "again": 0, **broken}))
     # Older slots may have been answered and pruned, and none of them is told.
     assert record_missed(store, settings, SLOT + 3 * HOUR) == MissedSlots()
