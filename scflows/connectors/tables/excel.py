@@ -109,7 +109,7 @@ def _json(value: Any) -> Any:
 
 def _check_row(names: Sequence[str], row: Row) -> None:
     if all(row.get(name) in (None, "") for name in names):
-        raise StepError("a row has no value at all; in Excel that is no row")
+        raise StepError("a row has no values; Excel cannot store an empty row")
 
 
 def _cell(sheet: Any, name: str, value: Any, kind: str | None) -> Any:

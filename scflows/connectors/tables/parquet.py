@@ -127,7 +127,7 @@ def _type(arrow: Any, kind: str | None, values: list[Any]) -> Any:
 
 
 def _check_exact(values: list[Any], array: Any, name: str) -> None:
-    """Raise StepError if an array does not hold exactly these values."""
+    """Raise StepError unless an array has exactly these values."""
     for number, (value, held) in enumerate(zip(values, array.to_pylist(), strict=True), 1):
         if value != held:
             raise StepError(f"column {name!r}: row {number}: {str(value)[:80]} would become {str(held)[:80]}")

@@ -25,7 +25,7 @@ WRONG = {
     "sensor-gap": ("gap", 87, "no readings for 3 h"),
     "silent": ("silent", 87, "has sent nothing for 2 days"),
     "missing": ("missing", 55, "TEMP (55) is missing"),
-    "never": ("stale", None, "has never published"),
+    "never": ("stale", None, "never published"),
 }
 
 
