@@ -42,7 +42,7 @@ def moment(text: str) -> Moment | None:
     from datetime import datetime
 
     parts = re.fullmatch(
-        r"(\d{4}-\d\d-\d\d).(\d\d:\d\d(?::\d\d)?)(?:[.,](\d+))? ?([Zz]|[+-]\d\d(?::?\d\d)?)?", text, re.A
+        r"(\d{4}-\d\d-\d\d).(\d\d:\d\d(?::\d\d)?)(?:[.,](\d+))? ?([Zz]|[+-]\d\d(?::?\d\d){0,2})?", text, re.A
     )
     if parts is None:
         return None
