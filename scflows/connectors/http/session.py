@@ -180,7 +180,10 @@ def _session() -> Session:
 def _new_session() -> Session:
     import requests
 
-    session = requests.Session()
+    class OwnSession(requests.Session):
+        """A session that is not for libraries: in a device's process it does not go through their gate."""
+
+    session = OwnSession()
     # What `read` can unpack; the library would also ask for what other installed packages can.
     session.headers["Accept-Encoding"] = "gzip, deflate"
     for scheme in ("https://", "http://"):
