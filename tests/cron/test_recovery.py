@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -106,33 +107,29 @@ def start(environment: dict[str, str], workspace: Path, *words: str) -> subproce
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        # A shell starts what runs in the background with this signal ignored, and so are all of its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
-@pytest.mark.parametrize("moment", ["started", "reading", "read", "installed"])
 @pytest.mark.parametrize("sent", ["KILL", "TERM", "HUP", "INT", "STOP"])
 def test_a_signal_at_any_moment_of_the_write_loses_nothing(
-    tab: Tab,
-    flows: Callable[..., Answer],
-    environment: dict[str, str],
-    workspace: Path,
-    tmp_path: Path,
-    sent: str,
-    moment: str,
+    tab: Tab, flows: Callable[..., Answer], environment: dict[str, str], workspace: Path, tmp_path: Path, sent: str
 ) -> None:
-    tab.strikes(f"{moment} {sent}")
-    code = start(environment, workspace, "disable", "one").wait(60)
-    tab.wait()
-    assert code == 0 if sent == "STOP" else code != 0
-    assert tab.foreign == FOREIGN
-    # Complete, although the command was killed: the program had a whole file.
-    assert [line.rpartition("# ")[2] for line in split(tab.path.read_bytes()).lines or []] == ["two"]
-    answer = flows("disable", "one")
-    assert answer.code == 0, answer.err
-    assert "restored" not in answer.err
-    assert tab.foreign == FOREIGN
-    tabfile = Tabfile.parse((tmp_path / "cache/scdata/tasks/tabfile.tab").read_text())
-    assert split(tab.path.read_bytes()).lines == tabfile.lines
+    for moment in ("started", "reading", "read", "installed"):
+        tab.strikes(f"{moment} {sent}")
+        code = start(environment, workspace, "disable", "one").wait(60)
+        tab.wait()
+        assert code == 0 if sent == "STOP" else code != 0, moment
+        assert tab.foreign == FOREIGN, moment
+        # Complete, although the command was killed: the program had a whole file.
+        assert [line.rpartition("# ")[2] for line in split(tab.path.read_bytes()).lines or []] == ["two"], moment
+        answer = flows("enable", "one")
+        assert answer.code == 0, answer.err
+        assert "restored" not in answer.err
+        assert tab.foreign == FOREIGN, moment
+        tabfile = Tabfile.parse((tmp_path / "cache/scdata/tasks/tabfile.tab").read_text())
+        assert split(tab.path.read_bytes()).lines == tabfile.lines, moment
 
 
 def test_the_next_command_waits_for_a_program_that_outlived_the_killed_one(
