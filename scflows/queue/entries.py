@@ -11,13 +11,13 @@ import json
 import os
 from dataclasses import dataclass, replace
 
+from scflows.queue.permits import ENTRY_ENDING as ENDING
 from scflows.queue.permits import QUEUE_FOLDER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-ENDING = ".run"
 #: Added to ranks in file names, so that names sort like numbers.
 BIAS = 5000
 #: The rank of catch-up runs: after every priority.

@@ -16,6 +16,8 @@ from scflows.locks import is_locked
 FOLDER = "permits"
 #: The folder of the runs that wait, see `entries`.
 QUEUE_FOLDER = "queue"
+#: How the names of its entries end; other files there mean nothing.
+ENTRY_ENDING = ".run"
 #: The pipe through which the queue worker hears that something has changed.
 PIPE = "worker.pipe"
 
@@ -73,7 +75,7 @@ def is_queue_empty(state: str) -> bool:
     """Return whether no run waits to start: asked at every start, so that most of them need not know more."""
     try:
         with os.scandir(os.path.join(state, QUEUE_FOLDER)) as found:
-            return all(each.name[0] == "." for each in found)
+            return not any(each.name.endswith(ENTRY_ENDING) and each.name[0] != "." for each in found)
     except OSError:
         return True
 

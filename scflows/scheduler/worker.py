@@ -109,7 +109,7 @@ def _work(
         worker.serve()
         lock.release()
         # A run that was enqueued in between found the lock held, and its process left.
-        if worker.is_stopped or is_queue_empty(state) or not _acquire(lock, warn):
+        if worker.is_stopped or worker.ignored.issuperset(entry_names(state)) or not _acquire(lock, warn):
             return
 
 
@@ -136,6 +136,7 @@ class Worker:
     ) -> None:
         self.state = state
         self.is_stopped = False
+        self.ignored: set[str] = set()  #: files of the queue that are not entries, cannot be read, or are done
         self._lock = lock
         self._tell = tell
         self._warn = warn
@@ -218,7 +219,7 @@ class Worker:
 
     def _refresh(self) -> None:
         """Take in new entries, and forget those that are gone."""
-        names = set(entry_names(self.state))
+        names = set(entry_names(self.state)) - self.ignored
         gone, come = self._waiting.keys() - names, names - self._waiting.keys()
         if not gone and not come and len(self._order) == len(self._waiting):
             return
@@ -226,13 +227,14 @@ class Worker:
             del self._waiting[name]
         for name in come:
             entry = parse_entry_name(name)
-            if entry is None:
-                continue
-            queued = read_queued_run(self.state, entry)
-            if queued is None:
-                self._discard(entry)
-            else:
+            queued = None if entry is None else read_queued_run(self.state, entry)
+            if entry is not None and queued is not None:
                 self._waiting[name] = _Waiting(entry, without_request(queued))
+                continue
+            if entry is not None:
+                self._discard(entry)
+            # Otherwise the worker would come back to it again and again.
+            self.ignored.add(name)
         self._order = sorted(self._waiting.values(), key=lambda each: each.entry.key)
 
     def _expire(self, now: float) -> None:
@@ -386,6 +388,7 @@ class Worker:
         if not _end_entry(self.state, waiting.entry, status, reason, message):
             return False
         self._waiting.pop(waiting.name, None)
+        self.ignored.add(waiting.name)
         return True
 
     def _discard(self, entry: QueueEntry) -> None:

@@ -154,3 +154,23 @@ def test_a_bug_at_the_start_of_a_run_ends_it_and_is_in_the_log(machine: Machine)
     assert (run.status, run.reason) == ("crashed", "bug")
     log = Path(machine.settings.tasks_path, "scheduler.log").read_text()
     assert log.count("RuntimeError: that cannot be") == 1
+
+
+@pytest.mark.parametrize("name", ["README", "stray.run", "5000_01796081280000_next_01M8QCMG4RZGEDQ0.run"])
+def test_a_file_in_the_queue_that_is_not_an_entry_keeps_no_worker_busy(machine: Machine, name: str) -> None:
+    machine.hold("first")
+    machine.task("next")
+    stray = Path(machine.settings.state_path, "queue", name)
+    stray.parent.mkdir(exist_ok=True)
+    if name.startswith("5000"):
+        stray.mkdir()  # As a file of another user, it can be neither read nor removed.
+    else:
+        stray.touch()
+    assert machine.start("next").wait(60) == 0
+    machine.let_go()
+    machine.until(lambda: machine.statuses() == {"first": "success", "next": "success"})
+    worker = machine.worker()
+    machine.until(lambda: not worker or not os.path.exists(f"/proc/{worker}"))
+    # One that is started for it ends as well.
+    assert machine.flows("run", "--waiting", "--state", machine.settings.state_path).wait(60) == 0
+    stray.rmdir() if stray.is_dir() else stray.unlink()
