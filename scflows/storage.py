@@ -61,6 +61,27 @@ def open_regular(path: str) -> int:
     return descriptor
 
 
+def names_in(folder: str, ending: str = "") -> list[str]:
+    """Return the names in a folder that end with `ending`, sorted; none if the folder cannot be read."""
+    try:
+        return sorted(name for name in os.listdir(folder) if name.endswith(ending))
+    except OSError:
+        return []
+
+
+def json_names(folder: str) -> list[str]:
+    """Return the names of the JSON files in a folder, sorted, without `.json`; temporary files do not count."""
+    return [name.removesuffix(".json") for name in names_in(folder, ".json") if not name.startswith(".")]
+
+
+def discard(path: str) -> None:
+    """Remove a file if that is possible."""
+    try:
+        os.unlink(path)
+    except OSError:
+        pass
+
+
 def replace(path: str, content: bytes, mode: int | None = None, durable: bool = True) -> None:
     """Write `content` to `path` atomically: a reader sees the old file or the new one, never a part.
 
@@ -71,7 +92,7 @@ def replace(path: str, content: bytes, mode: int | None = None, durable: bool = 
     try:
         os.replace(temporary, path)
     except BaseException:
-        _discard(temporary)
+        discard(temporary)
         raise
 
 
@@ -94,7 +115,7 @@ def replace_all(files: Iterable[tuple[str, bytes]], mode: int) -> None:
                 renames.pop()
         except BaseException:
             for temporary, _ in renames:
-                _discard(temporary)
+                discard(temporary)
             raise
 
 
@@ -121,16 +142,9 @@ def _write_temporary(path: str, content: bytes, mode: int | None, durable: bool)
             if durable:
                 os.fsync(file.fileno())
     except BaseException:
-        _discard(temporary)
+        discard(temporary)
         raise
     return temporary
-
-
-def _discard(temporary: str) -> None:
-    try:
-        os.unlink(temporary)
-    except OSError:
-        pass
 
 
 def _sync_file_system(folder: str) -> None:

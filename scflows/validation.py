@@ -68,12 +68,18 @@ def texts(value: Any) -> Iterable[str]:
             yield from texts(item)
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Return `; did you mean 'x'?` with the most similar known name, or an empty text."""
+def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """Return `did you mean 'x'?` with the most similar known name, or an empty text."""
     from difflib import get_close_matches
 
-    near = get_close_matches(name, list(known), 1)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    near = get_close_matches(name, list(known), 1, cutoff)
+    return f"did you mean {near[0]!r}?" if near else ""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return `; did you mean 'x'?` with the most similar known name, or an empty text."""
+    near = did_you_mean(name, known)
+    return f"; {near}" if near else ""
 
 
 #: Limits of a flow file: bytes, nodes after its aliases are expanded, levels of nesting.

@@ -22,7 +22,7 @@ from typing import Any
 import hypothesis
 import pytest
 
-from scflows.cron.crontab.install import Crontab, find_crontab
+from scflows.cron.crontab.program import Crontab, find_crontab
 from scflows.execution.launch import RunOutcome, RunRequest, launch
 from scflows.integrations.smartcitizen.demo.kinds import OPERATOR
 from scflows.integrations.smartcitizen.demo.platform import Platform

@@ -61,8 +61,9 @@ def _matching(find: object, incomplete: str) -> list[str]:
 def _tasks(settings: Settings) -> Iterable[str]:
     import os
 
-    names = sorted(os.listdir(os.path.join(settings.state_path, "tasks")))
-    return [name.removesuffix(".json") for name in names if name.endswith(".json") and name[0] != "."]
+    from scflows.storage import json_names
+
+    return json_names(os.path.join(settings.state_path, "tasks"))
 
 
 def _logs(settings: Settings) -> Iterable[str]:

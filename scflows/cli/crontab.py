@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 def show(ctx: typer.Context) -> None:
     """Print the complete crontab: the scflows block and all other lines."""
-    from scflows.cron.crontab.install import find_crontab, split_or_advise
+    from scflows.cron.crontab.install import split_or_advise
+    from scflows.cron.crontab.program import find_crontab
     from scflows.cron.crontab.recovery import lost_lines
 
     out: Output = ctx.obj

@@ -203,7 +203,8 @@ def _item(path: FlowPath, settings: Settings) -> dict[str, Any]:
 def _words(schedule: dict[str, Any]) -> str:
     """Describe a schedule that has no slot yet."""
     from scflows.cron.schedule.describe import duration
-    from scflows.cron.schedule.schedule import Schedule, parse_schedule
+    from scflows.cron.schedule.schedule import Schedule
+    from scflows.cron.schedule.spec import parse_schedule
 
     try:
         spec = parse_schedule(schedule)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 
 from scflows.errors import NotFound, Refused, Unreachable
+from scflows.validation import did_you_mean
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
     from scflows.history.contract import RunStore
     from scflows.history.run import Run
     from scflows.settings import Settings
+
+
+#: How many of the newest runs are searched for a name.
+NEWEST = 500
 
 
 class Ambiguous(NotFound):
@@ -44,11 +49,12 @@ def find_run(store: RunStore, id: str) -> Run:
     if run is None:
         from scflows.history.contract import Query
 
-        matches = [each.id for each in store.find(Query(limit=500)) if each.id.startswith(id.upper())]
+        known = [each.id for each in store.find(Query(limit=NEWEST))]
+        matches = [each for each in known if each.startswith(id.upper())]
         if len(matches) > 1 and id:
             raise Ambiguous(f"more than one run starts with {id!r}", f"for example {', '.join(matches[:3])}")
-        known = [each.id for each in store.find(Query(limit=500))]
-        raise NotFound(f"run {id!r} not found", nearest(id.upper(), known) or "list runs with: flows history")
+        near = nearest(id.upper(), known)
+        raise NotFound(f"run {id!r} not found", near or "list runs with: flows history")
     return run
 
 
@@ -64,16 +70,13 @@ def known_tasks(settings: Settings, store: RunStore | None = None) -> list[str]:
     if store is not None:
         from scflows.history.contract import Query
 
-        names.update(run.task for run in store.find(Query(limit=500)))
+        names.update(run.task for run in store.find(Query(limit=NEWEST)))
     return sorted(names)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return `did you mean …?`, or an empty text."""
-    from difflib import get_close_matches
-
-    near = get_close_matches(name, list(known), 1, 0.5)
-    return f"did you mean {near[0]!r}?" if near else ""
+    return did_you_mean(name, known, 0.5)
 
 
 def _path(settings: Settings) -> str:

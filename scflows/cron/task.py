@@ -25,17 +25,12 @@ MAX_NAME_LENGTH = 100
 
 #: The types of the values in a task file.
 KINDS: dict[str, type | tuple[type, ...]] = {
-    **dict.fromkeys(
-        ("name", "flow", "workspace", "source", "kind", "created", "since", "catch_up", "overlap"),
-        str,
-    ),
+    **dict.fromkeys(("name", "flow", "workspace", "source", "kind", "created", "since", "catch_up", "overlap"), str),
     **dict.fromkeys(("params", "settings", "schedule"), dict),
     **dict.fromkeys(("dry", "enabled"), bool),
-    "command": list,
+    **dict.fromkeys(("command", "mutex"), list),
     **dict.fromkeys(("timeout", "start_within", "end_within"), (int, float, type(None))),
-    "catch_up_cap": int,
-    "priority": int,
-    "mutex": list,
+    **dict.fromkeys(("catch_up_cap", "priority"), int),
 }
 
 
@@ -77,12 +72,8 @@ class Task:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the task as JSON values."""
-        return {
-            **self.__dict__,
-            "schedule": self.schedule.to_dict(),
-            "command": list(self.command),
-            "mutex": list(self.mutex),
-        }
+        lists = {"command": list(self.command), "mutex": list(self.mutex)}
+        return {**self.__dict__, "schedule": self.schedule.to_dict(), **lists}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Task:
@@ -233,13 +224,9 @@ def task_name(flow_path: str, flows_path: str) -> str:
 
 def no_such_task(name: str, known: Iterable[str]) -> NotFound:
     """Return the error for an unknown task name."""
-    from difflib import get_close_matches
+    from scflows.validation import did_you_mean
 
-    near = get_close_matches(name, list(known), 1)
-    return NotFound(
-        f"task {name!r} not found",
-        f"did you mean {near[0]!r}?" if near else "list the tasks: flows list-tasks",
-    )
+    return NotFound(f"task {name!r} not found", did_you_mean(name, known) or "list the tasks: flows list-tasks")
 
 
 def _valid(text: str) -> str:

@@ -11,6 +11,7 @@ import os
 
 from scflows.errors import StepError
 from scflows.locks import lock_name
+from scflows.storage import discard
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -73,10 +74,7 @@ class Targets:
     def remove_marks(self) -> None:
         """Remove the markers, once the end of the step is recorded."""
         for mark in self._marks:
-            try:
-                os.unlink(mark)
-            except OSError:
-                pass  # The step then runs once more than necessary.
+            discard(mark)  # The step then runs once more than necessary.
 
 
 def _modified(path: str) -> int | None:

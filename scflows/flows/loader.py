@@ -139,11 +139,10 @@ def _as_written(named: str, file: str, top: str) -> str:
 
 
 def _hint(path: str, settings: Settings) -> str:
-    from difflib import get_close_matches
+    from scflows.validation import did_you_mean
 
-    known = [each.written for each in flow_files(settings)]
-    near = get_close_matches(path, known, 1, 0.5)
-    return f"did you mean {near[0]!r}?" if near else "list the flows with: flows list-flows"
+    known = (each.written for each in flow_files(settings))
+    return did_you_mean(path, known, 0.5) or "list the flows with: flows list-flows"
 
 
 def _cache_path(file: str, settings: Settings) -> str:

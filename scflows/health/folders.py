@@ -9,7 +9,7 @@ import stat
 
 from scflows.errors import ScflowsError, UsageError
 from scflows.health import FAIL, OK, SKIP, WARN, Finding, counted, some
-from scflows.storage import open_regular
+from scflows.storage import names_in, open_regular
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -224,7 +224,7 @@ def pending(installation: Installation) -> Iterator[Finding]:
     from scflows.history.recorder import claims_folder
 
     folder = claims_folder(installation.settings)
-    names = [name for name in _listed(folder) if not name.startswith(".")]
+    names = [name for name in names_in(folder) if not name.startswith(".")]
     waiting = [name for name in names if name.endswith(".json")]
     broken = [name for name in names if name.endswith(".broken")]
     if waiting:
@@ -240,13 +240,6 @@ def _existing(path: str) -> str:
     while not os.path.lexists(path) and os.path.dirname(path) != path:
         path = os.path.dirname(path)
     return path
-
-
-def _listed(folder: str) -> list[str]:
-    try:
-        return os.listdir(folder)
-    except OSError:
-        return []
 
 
 def _size(number: float) -> str:

@@ -7,18 +7,22 @@ import time
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from scflows.cron.crontab.install import Crontab, Parts, find_crontab, split_or_advise
+from scflows.cron.crontab.install import split_or_advise
 from scflows.cron.crontab.line import CrontabEntry
 from scflows.cron.crontab.owner import check_user, lines_of_others, of_others
+from scflows.cron.crontab.program import find_crontab
 from scflows.cron.crontab.tabfile import Tabfile
 from scflows.cron.scheduler_lock import scheduler
 from scflows.cron.task_index import read_tasks
 from scflows.errors import ScflowsError
+from scflows.storage import names_in
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from scflows.cron.crontab.block import Parts
+    from scflows.cron.crontab.program import Crontab
     from scflows.cron.task import Task
     from scflows.locks import Holder
     from scflows.settings import Settings
@@ -152,7 +156,7 @@ class Installation:
     @cached_property
     def daemon(self) -> Daemon | None:
         """The system's cron, if it is running."""
-        pids = (int(name) for name in _names(self.proc) if name.isdigit())
+        pids = (int(name) for name in names_in(self.proc) if name.isdigit())
         for pid in sorted(pids):
             name = _daemon_name(os.path.join(self.proc, str(pid)))
             if name:
@@ -193,13 +197,6 @@ def _daemon_name(folder: str) -> str:
         return name
     words = _text(os.path.join(folder, "cmdline")).split("\0")
     return "crond" if name == "busybox" and words[1:2] == ["crond"] else ""
-
-
-def _names(folder: str) -> list[str]:
-    try:
-        return os.listdir(folder)
-    except OSError:
-        return []
 
 
 def _number(path: str) -> int:

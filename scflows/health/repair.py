@@ -8,6 +8,7 @@ import stat
 from scflows.errors import ScflowsError
 from scflows.health import WARN, Finding, counted
 from scflows.history.store import FAULTS
+from scflows.storage import names_in
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,7 +54,8 @@ def _modes(installation: Installation, dry_run: bool) -> Iterator[Finding]:
     settings = installation.settings
     paths = [settings.env_file, settings.secrets_path]
     for name in PRIVATE:
-        paths += [os.path.join(settings.state_path, name, each) for each in _listed(settings.state_path, name)]
+        folder = os.path.join(settings.state_path, name)
+        paths += [os.path.join(folder, each) for each in names_in(folder)]
     for path in paths:
         try:
             state = os.stat(path)
@@ -72,7 +74,7 @@ def _left_behind(installation: Installation, dry_run: bool) -> Iterator[Finding]
     paths = [
         os.path.join(folder, name)
         for folder in (settings.tasks_path, settings.state_path, *(f"{settings.state_path}/{each}" for each in PRIVATE))
-        for name in _listed(folder)
+        for name in names_in(folder)
         if _is_left_behind(folder, name, installation.now)
     ]
     if paths:
@@ -137,7 +139,7 @@ def _pending(installation: Installation, dry_run: bool) -> Iterator[Finding]:
     from scflows.history.recorder import claims_folder
     from scflows.scheduler.reconcile import open_reconciled_history
 
-    waiting = [name for name in _listed(claims_folder(installation.settings)) if name.endswith(".json")]
+    waiting = names_in(claims_folder(installation.settings), ".json")
     if waiting:
         action = f"add {counted(len(waiting), 'record')} of runs to the history"
         yield _done("history", action, dry_run, lambda: open_reconciled_history(installation.settings).close())
@@ -148,10 +150,3 @@ def _done(topic: str, action: str, dry_run: bool, apply: Callable[[], object]) -
         return Finding(WOULD, topic, action)
     apply()
     return Finding(FIXED, topic, action)
-
-
-def _listed(*folder: str) -> list[str]:
-    try:
-        return sorted(os.listdir(os.path.join(*folder)))
-    except OSError:
-        return []

@@ -76,20 +76,18 @@ def effective(settings: Settings, environment: Mapping[str, str]) -> list[Settin
 def find_setting(settings: Settings, environment: Mapping[str, str], name: str) -> Setting:
     """Return the setting of that name. Raise NotFound with the nearest name."""
     found = effective(settings, environment)
-    for setting in found:
-        if setting.name == name.upper():
-            return setting
     variable = name.upper()
+    for setting in found:
+        if setting.name == variable:
+            return setting
     if variable in UNLISTED:
         value = settings.environment.get(variable, "")
         source = ENVIRONMENT if environment.get(variable) else ENV_FILE if value else DEFAULT
         return Setting(variable, masked(variable, value), source)
-    from difflib import get_close_matches
+    from scflows.validation import did_you_mean
 
-    near = get_close_matches(name.upper(), [setting.name for setting in found], 1)
-    raise NotFound(
-        f"setting {name!r} not found", f"did you mean {near[0]!r}?" if near else "list settings with: flows config"
-    )
+    near = did_you_mean(variable, [setting.name for setting in found])
+    raise NotFound(f"setting {name!r} not found", near or "list settings with: flows config")
 
 
 def masked(name: str, value: str) -> str:
@@ -107,16 +105,9 @@ def masked(name: str, value: str) -> str:
 
 
 def _values(settings: Settings) -> dict[str, str]:
+    paths = ("DATA_PATH", "FLOWS_PATH", "TEMPLATES_PATH", "SECRETS_PATH", "CONFIG_FILE", "TASKS_PATH", "TABFILE")
     return {
-        "DATA_PATH": settings.data_path,
-        "FLOWS_PATH": settings.flows_path,
-        "TEMPLATES_PATH": settings.templates_path,
-        "SECRETS_PATH": settings.secrets_path,
-        "CONFIG_FILE": settings.config_file,
-        "TASKS_PATH": settings.tasks_path,
-        "TABFILE": settings.tabfile,
-        "STATE_PATH": settings.state_path,
-        "LOCK_PATH": settings.lock_path,
+        **{name: getattr(settings, name.lower()) for name in (*paths, "STATE_PATH", "LOCK_PATH")},
         "SCFLOWS_DATABASE_URL": settings.database_url,
         "TIMEZONE": settings.timezone,
         "FLOW_TIMEOUT_SECONDS": f"{settings.timeout_seconds:g}",

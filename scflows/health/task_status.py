@@ -17,6 +17,7 @@ from scflows.history.task_log import log_path, scheduler_log, timestamp
 from scflows.notifications.incidents import TOO_LONG, incidents
 from scflows.notifications.problems import late
 from scflows.scheduler.reconcile import open_reconciled_history
+from scflows.storage import json_names
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def list_task_status(
     tasks, broken = read_tasks(settings)
     found = TaskList(total=len(tasks) + len(broken), problems=[str(problem) for problem in broken])
     if broken and device is None and state in (None, "broken"):
-        unreadable = _names(TaskStore(settings).folder) - {task.name for task in tasks}
+        unreadable = set(json_names(TaskStore(settings).folder)) - {task.name for task in tasks}
         found.broken = sorted(name for name in unreadable if pattern is None or fnmatchcase(name, pattern))
     selected = [
         task
@@ -94,15 +95,6 @@ def list_task_status(
         known = views(None)
     found.views = _sorted([view for view in known if state is None or _is_in(view, state)], order)
     return found
-
-
-def _names(folder: str) -> set[str]:
-    import os
-
-    try:
-        return {name[:-5] for name in os.listdir(folder) if name.endswith(".json") and name[0] != "."}
-    except OSError:
-        return set()
 
 
 def _tasks_with_open_incidents(settings: Settings) -> set[str]:

@@ -8,6 +8,7 @@ from contextlib import suppress
 
 from scflows.history.run import CRASHED, QUEUED, Run
 from scflows.locks import EXISTING, holders, is_alive, locked
+from scflows.storage import names_in
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,11 +59,7 @@ def runs_with_pending_hooks(settings: Settings) -> Iterator[str]:
     is killed in between, another process gets the id.
     """
     folder = _folder(settings)
-    try:
-        names = sorted(os.listdir(folder))
-    except OSError:
-        return
-    for name in names:
+    for name in names_in(folder):
         path = os.path.join(folder, name)
         with suppress(OSError), locked(path, wait=False, how=EXISTING):
             yield name
@@ -71,10 +68,7 @@ def runs_with_pending_hooks(settings: Settings) -> Iterator[str]:
 
 def has_pending_hooks(settings: Settings) -> bool:
     """Return whether there are crashed runs whose hooks have not been called yet."""
-    try:
-        return bool(os.listdir(_folder(settings)))
-    except OSError:
-        return False
+    return bool(names_in(_folder(settings)))
 
 
 def _add_pending_hooks(run: Run, settings: Settings) -> None:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from scflows.history.run import FINAL, QUEUED, RUNNING, SKIPPED, Run, StepRecord, new_run_id
 from scflows.history.store import FAULTS, history_location, open_store, problem_of
 from scflows.locks import FOLDER, locked
-from scflows.storage import BROKEN, checked_number, checked_seconds, checked_text, replace
+from scflows.storage import BROKEN, checked_number, checked_seconds, checked_text, json_names, replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -245,10 +245,4 @@ def run_from_dict(values: dict[str, Any]) -> Run:
 
 def _files(settings: Settings) -> Iterator[str]:
     folder = claims_folder(settings)
-    try:
-        names = sorted(os.listdir(folder))
-    except OSError:
-        return
-    for name in names:
-        if name.endswith(".json") and not name.startswith("."):
-            yield os.path.join(folder, name)
+    return (os.path.join(folder, f"{name}.json") for name in json_names(folder))

@@ -9,6 +9,7 @@ from scflows.config import Config, Retention, read_config
 from scflows.errors import ScflowsError
 from scflows.history.log_trim import trim_log
 from scflows.history.task_log import log_files, scheduler_log
+from scflows.storage import names_in
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -108,10 +109,7 @@ def _prune_logs(limits: RetentionLimits, settings: Settings, before: float | Non
 def _prune_folders(store: RunStore, settings: Settings, total: int) -> None:
     """Remove the folders of removed runs, then the oldest folders until their total size is within the limit."""
     top = os.path.join(settings.state_path, "runs")
-    try:
-        names = sorted(name for name in os.listdir(top) if os.path.isdir(os.path.join(top, name)))
-    except OSError:
-        return
+    names = [name for name in names_in(top) if os.path.isdir(os.path.join(top, name))]
     known = store.known(names)
     unfinished = {run.id for run in store.unfinished()}
     folders: list[tuple[str, int]] = []

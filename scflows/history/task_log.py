@@ -9,6 +9,7 @@ import time
 
 from scflows.secrets.masking import Mask
 from scflows.settings import Settings
+from scflows.storage import names_in
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -146,11 +147,7 @@ def log_path(tasks_path: str, task: str) -> str:
 
 def log_files(tasks_path: str) -> Iterator[str]:
     """Yield the paths of all task logs, by name."""
-    try:
-        names = sorted(os.listdir(tasks_path))
-    except OSError:
-        return
-    for name in names:
+    for name in names_in(tasks_path):
         path = log_path(tasks_path, name)
         if os.path.isfile(path):
             yield path

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from scflows.history.run import GOOD
 from scflows.locks import locked
-from scflows.storage import BROKEN, checked_number, checked_seconds, checked_text
+from scflows.storage import BROKEN, checked_number, checked_seconds, checked_text, json_names
 from scflows.storage import replace as replace_file
 
 TYPE_CHECKING = False
@@ -97,11 +97,7 @@ def _checked(found: Incident) -> Incident:
 
 def incidents(settings: Settings) -> list[Incident]:
     """Return all open incidents and those closed recently."""
-    try:
-        names = sorted(os.listdir(_folder(settings)))
-    except OSError:
-        return []
-    found = (incident_of(settings, name[:-5]) for name in names if name.endswith(".json") and name[0] != ".")
+    found = (incident_of(settings, name) for name in json_names(_folder(settings)))
     return [each for each in found if each is not None]
 
 

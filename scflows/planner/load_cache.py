@@ -16,7 +16,7 @@ from scflows import __version__
 from scflows.cron.schedule.zones import offsets
 from scflows.planner.load.durations import Durations
 from scflows.planner.load.load import CYCLE, RUN, Load
-from scflows.storage import open_regular, replace
+from scflows.storage import discard, open_regular, replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -83,10 +83,7 @@ def write_cached_load(settings: Settings, cached: CachedLoad) -> None:
 
 def drop_cached_load(settings: Settings) -> None:
     """Remove the cache, so that the next command counts all tasks."""
-    try:
-        os.unlink(load_file(settings))
-    except OSError:
-        pass
+    discard(load_file(settings))
 
 
 def read_cached_load(settings: Settings) -> CachedLoad | None:

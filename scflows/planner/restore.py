@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 
 from scflows.cron.crontab.block import difference, plan, split
-from scflows.cron.crontab.install import backups
+from scflows.cron.crontab.copies import backups
 from scflows.cron.crontab.line import parse_line
 from scflows.cron.crontab.owner import of_others
 from scflows.errors import NotFound, Refused

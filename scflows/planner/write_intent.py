@@ -6,7 +6,7 @@ import json
 import os
 from dataclasses import dataclass
 
-from scflows.storage import BROKEN, open_regular, replace
+from scflows.storage import BROKEN, discard, open_regular, replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,10 +42,7 @@ def unfinished_write(settings: Settings) -> WriteIntent:
 
 def remove_intent(settings: Settings) -> None:
     """Remove the intent, since the write is complete or undone."""
-    try:
-        os.unlink(intent_file(settings))
-    except OSError:
-        pass  # If it remains, the write is repeated with the same result.
+    discard(intent_file(settings))  # If it remains, the write is repeated with the same result.
 
 
 def intent_file(settings: Settings) -> str:

@@ -93,14 +93,13 @@ class Secrets:
         self._masked.add(values)
 
     def _hint(self, name: str) -> str:
-        from difflib import get_close_matches
-
         from scflows.secrets.env import variable_of
+        from scflows.validation import nearest
 
         known = sorted({each for store in self._stores for each in store.names()})
-        near = get_close_matches(name, known, 1)
+        near = nearest(name, known)
         if near:
-            return f"; did you mean {near[0]!r}?"
+            return near
         if known:
             return f"; defined are {', '.join(known)}"
         return f" (none are defined); add it to data/secrets.yml or set {variable_of(name)}__…"

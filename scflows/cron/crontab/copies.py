@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from scflows.errors import Refused
-from scflows.storage import open_regular, replace
+from scflows.storage import discard, names_in, open_regular, replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,11 +18,7 @@ MAX_BACKUPS = 20
 def backups(settings: Settings) -> list[str]:
     """Return the paths of the backups, the newest first."""
     folder = backup_folder(settings)
-    try:
-        names = os.listdir(folder)
-    except OSError:
-        return []
-    return [os.path.join(folder, name) for name in sorted(names, reverse=True) if name.endswith(".tab")]
+    return [os.path.join(folder, name) for name in reversed(names_in(folder, ".tab"))]
 
 
 def back_up(raw: bytes, settings: Settings) -> str:
@@ -39,10 +35,7 @@ def back_up(raw: bytes, settings: Settings) -> str:
             f"free disk space, or check the owner of {folder}",
         ) from error
     for old in backups(settings)[MAX_BACKUPS:]:
-        try:
-            os.unlink(old)
-        except OSError:
-            pass  # An additional backup does no harm.
+        discard(old)  # An additional backup does no harm.
     return path
 
 

@@ -9,21 +9,13 @@ import time
 from dataclasses import replace as replaced
 
 import scflows
-from scflows.cron.crontab.block import live_lines
-from scflows.cron.crontab.install import (
-    Parts,
-    difference,
-    drift,
-    find_crontab,
-    install,
-    plan,
-    read_and_recover,
-    reinstall,
-    split_or_advise,
-)
+from scflows.cron.crontab.block import Parts, difference, drift, live_lines, plan
+from scflows.cron.crontab.install import install, reinstall, split_or_advise
 from scflows.cron.crontab.limits import check_limits, takes_boot_line
 from scflows.cron.crontab.line import ALL, BOOT, TICK, boot_line, line, tick_line
 from scflows.cron.crontab.owner import check_user, lines_of_others, not_ours, of_others, usual_state
+from scflows.cron.crontab.program import find_crontab
+from scflows.cron.crontab.recovery import read_and_recover
 from scflows.cron.crontab.tabfile import Tabfile
 from scflows.errors import Busy, Refused, ScflowsError
 from scflows.storage import BROKEN, open_regular, replace
@@ -32,7 +24,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
-    from scflows.cron.crontab.install import Crontab, Installed
+    from scflows.cron.crontab.install import Installed
+    from scflows.cron.crontab.program import Crontab
     from scflows.cron.lazy_tasks import TaskChanges
     from scflows.settings import Settings
 
@@ -78,7 +71,7 @@ class CrontabEditor:
             self.tabfile.found = False
             self.is_ours = True
         else:
-            self.is_ours = block is not None and block in self._last_written()
+            self.is_ours = block is not None and block in _written_blocks(settings)
 
     @property
     def _current_lines(self) -> list[str]:
@@ -240,16 +233,13 @@ class CrontabEditor:
 
         return self.settings.environment.get("CRONTAB_PROGRAM") != "none" and scheduler(self.settings) is None
 
-    def _last_written(self) -> list[list[str]]:
-        """Return the blocks that may be ours: the last written one, and during a write also the one before."""
-        return _blocks(self._block_file)
-
     def _note_written(self, *blocks: list[str]) -> None:
+        path = _block_file(self.settings)
         try:
-            replace(self._block_file, json.dumps(blocks).encode(), mode=0o600)
+            replace(path, json.dumps(blocks).encode(), mode=0o600)
         except OSError as error:
             raise Refused(
-                f"{self._block_file}: cannot be written: {error.strerror}",
+                f"{path}: cannot be written: {error.strerror}",
                 f"free disk space, or check the owner of {self.settings.state_path}",
             ) from error
 
@@ -273,17 +263,13 @@ class CrontabEditor:
     def _form_file(self) -> str:
         return os.path.join(self.settings.state_path, "one-line")
 
-    @property
-    def _block_file(self) -> str:
-        return _block_file(self.settings)
-
 
 def abandoned_block(settings: Settings) -> Refused | None:
     """Return the error if the crontab has our block although `CRONTAB_PROGRAM=none` says not to use it.
 
     Cron would continue to start the tasks in it, even if they change.
     """
-    if settings.environment.get("CRONTAB_PROGRAM") != "none" or not any(_blocks(_block_file(settings))):
+    if settings.environment.get("CRONTAB_PROGRAM") != "none" or not any(_written_blocks(settings)):
         return None
     return Refused(
         "CRONTAB_PROGRAM=none, but the crontab still has our block, so cron continues to start its lines",
@@ -296,9 +282,10 @@ def _block_file(settings: Settings) -> str:
     return os.path.join(settings.state_path, "block")
 
 
-def _blocks(path: str) -> list[list[str]]:
+def _written_blocks(settings: Settings) -> list[list[str]]:
+    """Return the blocks that may be ours: the last written one, and during a write also the one before."""
     try:
-        with open(open_regular(path), encoding="utf-8") as file:
+        with open(open_regular(_block_file(settings)), encoding="utf-8") as file:
             blocks = json.load(file)
     except BROKEN:
         return []

@@ -2,39 +2,24 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
-from scflows.cron.crontab.block import Parts, difference, drift, plan, split
-from scflows.cron.crontab.copies import back_up, backups, restore_advice
+from scflows.cron.crontab.block import plan, split
+from scflows.cron.crontab.copies import back_up, backups, content, restore_advice
 from scflows.cron.crontab.limits import check_limits
-from scflows.cron.crontab.program import MAKE_ROOM, Crontab, find_crontab
-from scflows.cron.crontab.recovery import Unchanged, lost_lines, read_and_recover, write_noted
+from scflows.cron.crontab.program import MAKE_ROOM
+from scflows.cron.crontab.recovery import Unchanged, write_noted
 from scflows.errors import Busy, Refused, Unreachable
-from scflows.storage import open_regular
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
+    from scflows.cron.crontab.block import Parts
+    from scflows.cron.crontab.program import Crontab
     from scflows.errors import ScflowsError
     from scflows.settings import Settings
-
-__all__ = [
-    "Crontab",
-    "Installed",
-    "Parts",
-    "backups",
-    "difference",
-    "drift",
-    "find_crontab",
-    "install",
-    "lost_lines",
-    "plan",
-    "read_and_recover",
-    "reinstall",
-    "split",
-    "split_or_advise",
-]
 
 #: How often the crontab may change meanwhile before the write is given up.
 TRIES = 5
@@ -95,18 +80,14 @@ def reinstall(crontab: Crontab, raw: bytes, new: bytes, settings: Settings) -> I
 
 def _put(crontab: Crontab, raw: bytes, new: bytes, backup: str, settings: Settings) -> Installed:
     with write_noted(settings, backup, new) as descriptor:
-        return _put_with_newline(crontab, raw, new, backup, descriptor)
-
-
-def _put_with_newline(crontab: Crontab, raw: bytes, new: bytes, backup: str, descriptor: int) -> Installed:
-    try:
-        return _put_once(crontab, raw, new, backup, descriptor)
-    except Unchanged:
-        if not new or new.endswith(b"\n"):
-            raise
-        # Most crons require a newline at the end.
-        done = _put_once(crontab, raw, new + b"\n", backup, descriptor)
-        return Installed(True, backup, True, done.problem)
+        try:
+            return _put_once(crontab, raw, new, backup, descriptor)
+        except Unchanged:
+            if not new or new.endswith(b"\n"):
+                raise
+            # Most crons require a newline at the end.
+            done = _put_once(crontab, raw, new + b"\n", backup, descriptor)
+            return Installed(True, backup, True, done.problem)
 
 
 def _put_once(crontab: Crontab, raw: bytes, new: bytes, backup: str, descriptor: int) -> Installed:
@@ -168,12 +149,10 @@ def split_or_advise(raw: bytes, settings: Settings) -> Parts:
 def _newest_sound(settings: Settings) -> int:
     """Return the number of the newest backup whose marks match, counted from 1; 0 if there is none."""
     for number, path in enumerate(backups(settings), 1):
-        try:
-            with open(open_regular(path), "rb") as file:
-                split(file.read())
-        except (OSError, Refused):
-            continue
-        return number
+        copy = content(path)
+        with suppress(Refused):
+            if copy is not None and split(copy):
+                return number
     return 0
 
 
@@ -193,7 +172,4 @@ def _compare(crontab: Crontab, old: bytes, new: bytes, backup: str) -> None:
     pairs = zip(new.split(b"\n"), found.split(b"\n"), strict=False)
     first = next((number for number, (written, actual) in enumerate(pairs, 1) if written != actual), 0)
     where = f"from line {first}" if first else "at its end"
-    raise Refused(
-        f"the crontab differs from what was written {where}",
-        restore_advice(backup),
-    )
+    raise Refused(f"the crontab differs from what was written {where}", restore_advice(backup))

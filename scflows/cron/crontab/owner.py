@@ -6,6 +6,7 @@ import os
 
 from scflows.cron.crontab.line import parse_line
 from scflows.errors import Refused
+from scflows.storage import is_below, names_in
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,8 +62,6 @@ def check_user(crontab: Crontab, state_path: str) -> None:
         return
     import pwd
 
-    from scflows.storage import is_below
-
     try:
         caller = pwd.getpwnam(crontab.by)
     except KeyError:
@@ -99,7 +98,4 @@ def _is_there(state: str, entry: CrontabEntry) -> bool:
     folder = os.path.join(state, "tasks")
     if entry.is_task:
         return os.path.exists(os.path.join(folder, f"{entry.name}.json"))
-    try:
-        return any(each.endswith(".json") for each in os.listdir(folder))
-    except OSError:
-        return False
+    return bool(names_in(folder, ".json"))

@@ -12,7 +12,7 @@ from scflows.cron.crontab.block import split
 from scflows.cron.crontab.copies import backup_folder, backup_name, backups, content, restore_advice
 from scflows.cron.crontab.program import LIMIT
 from scflows.errors import Busy, Refused
-from scflows.storage import open_regular, replace
+from scflows.storage import discard, open_regular, replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,9 +62,9 @@ def write_noted(settings: Settings, backup: str, new: bytes) -> Iterator[int]:
         try:
             yield descriptor
         except Unchanged:
-            _forget_write(settings)
+            discard(_note_path(settings))
             raise
-        _forget_write(settings)
+        discard(_note_path(settings))
     finally:
         os.close(descriptor)
 
@@ -80,13 +80,6 @@ def _noted_write(settings: Settings) -> _Write | None:
     except OSError:
         return None
     return _Write(os.path.join(backup_folder(settings), os.fsdecode(name)), new) if newline else None
-
-
-def _forget_write(settings: Settings) -> None:
-    try:
-        os.unlink(_note_path(settings))
-    except OSError:
-        pass  # If it remains, the next command compares it with the crontab again.
 
 
 def _wait_for_writer(settings: Settings) -> None:
@@ -148,7 +141,7 @@ def read_and_recover(crontab: Crontab, settings: Settings, dry_run: bool = False
             f" {restore_advice(write.backup)}"
         )
     if not dry_run:
-        _forget_write(settings)
+        discard(_note_path(settings))
     return raw, notes
 
 

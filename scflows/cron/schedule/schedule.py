@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from datetime import datetime
     from typing import Any
 
-    from scflows.cron.schedule.spec import ScheduleSpec
-
 MINUTE = 60
 HOUR = 3600
 DAY = 86400
@@ -123,21 +121,15 @@ class Schedule:
             yield slot
             slot = self.next_epoch(slot)
 
-    def latest(self, at: datetime) -> datetime | None:
-        """Return the newest slot up to `at`, in UTC."""
-        return _moment(self.latest_epoch(at.timestamp()))
-
-    def next(self, after: datetime) -> datetime | None:
-        """Return the first slot later than `after`, in UTC."""
-        return _moment(self.next_epoch(after.timestamp()))
-
     def slots(self, after: datetime, until: datetime) -> Iterator[datetime]:
         """Yield the slots later than `after` up to and including `until`, in UTC, in order."""
         if self.is_counted:
-            moment = self.next(after)
-            while moment is not None and moment <= until:
-                yield moment
-                moment = self.next(moment)
+            from datetime import UTC, datetime
+
+            slot, last = self.next_epoch(after.timestamp()), until.timestamp()
+            while slot is not None and slot <= last:
+                yield datetime.fromtimestamp(slot, UTC)
+                slot = self.next_epoch(slot)
             return
         from scflows.cron.schedule.slots import forward
 
@@ -244,21 +236,6 @@ def _steady(now: float, direction: int, zone: str | None) -> time.struct_time | 
     return here
 
 
-def parse_schedule(given: dict[str, Any]) -> ScheduleSpec:
-    """Parse a flow's `schedule`, or its top-level `cron` or `every_seconds`. Raises UsageError."""
-    # In a separate module, because starts by cron do not need it.
-    from scflows.cron.schedule.spec import parse_schedule as read
-
-    return read(given)
-
-
-def parse_every(text: str) -> int:
-    """Return the seconds of an interval such as `15m`, `3h`, `1d`, `2w`, `@daily`. Raises UsageError."""
-    from scflows.cron.schedule.spec import parse_every as read
-
-    return read(text)
-
-
 def is_exact(every: int) -> bool:
     """Return whether a crontab line can express the interval: it divides the hour or the day, or is a week."""
     if every < HOUR:
@@ -280,11 +257,3 @@ def _minutes_to(minutes: list[int], hours: list[int], hour: int, minute: int, di
         return -((hour * 60 + minute - before * 60 - max(minutes)) % 1440)
     after = min([each for each in hours if each > hour] or hours)
     return (after * 60 + min(minutes) - hour * 60 - minute) % 1440 or 1440
-
-
-def _moment(epoch: int | None) -> datetime | None:
-    if epoch is None:
-        return None
-    from datetime import UTC, datetime
-
-    return datetime.fromtimestamp(epoch, UTC)

@@ -9,7 +9,7 @@ from scflows.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection
     from typing import Any
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
@@ -165,18 +165,16 @@ def parse_within(key: str, text: str) -> float:
     return float(seconds)
 
 
-def _one_of(key: str, value: Any, known: Iterable[str]) -> str:
-    if not isinstance(value, str) or value not in tuple(known):
+def _one_of(key: str, value: Any, known: Collection[str]) -> str:
+    if not isinstance(value, str) or value not in known:
         raise UsageError(f"{key}: {value!r} is unknown", _nearest(str(value), known))
     return value
 
 
-def _nearest(text: str, known: Iterable[str]) -> str:
-    import difflib
+def _nearest(text: str, known: Collection[str]) -> str:
+    from scflows.validation import did_you_mean
 
-    words = tuple(known)
-    near = difflib.get_close_matches(text, words, 1)
-    return f"did you mean {near[0]!r}?" if near else f"use one of {', '.join(words)}"
+    return did_you_mean(text, known) or f"use one of {', '.join(known)}"
 
 
 def _interval_help(number: str, unit: str) -> str:

@@ -8,7 +8,7 @@ import time
 
 from scflows.integrations.forward.route import UNKNOWN
 from scflows.locks import is_alive
-from scflows.storage import replace
+from scflows.storage import names_in, replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -104,12 +104,8 @@ def read_all(settings: Settings) -> list[dict[str, Any]]:
 
     If the file is damaged, there are only `name` and `unreadable`, its path.
     """
-    try:
-        names = sorted(name for name in os.listdir(folder(settings)) if name.endswith(".json"))
-    except OSError:
-        return []
     found = []
-    for name in names:
+    for name in names_in(folder(settings), ".json"):
         path = os.path.join(folder(settings), name)
         status: Any = None
         try:

@@ -13,7 +13,7 @@ from scflows.cron.crontab.line import parse_line
 from scflows.cron.schedule.fields import normalised, values
 from scflows.cron.schedule.notes import coming_changes
 from scflows.errors import UsageError
-from scflows.storage import open_regular
+from scflows.storage import names_in, open_regular
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -89,12 +89,9 @@ def foreign_starts(table: bytes) -> Counter[int]:
 def _system_tables(folder: str) -> Iterator[bytes]:
     paths = [os.path.join(folder, "crontab")]
     drops = os.path.join(folder, "cron.d")
-    try:
-        # Like Debian's cron: files with other names are backups or left over from packages.
-        names = sorted(name for name in os.listdir(drops) if name.replace("-", "").replace("_", "").isalnum())
-        paths += [os.path.join(drops, name) for name in names[:MAX_FILES]]
-    except OSError:
-        pass
+    # Like Debian's cron: files with other names are backups or left over from packages.
+    names = [name for name in names_in(drops) if name.replace("-", "").replace("_", "").isalnum()]
+    paths += [os.path.join(drops, name) for name in names[:MAX_FILES]]
     for path in paths:
         try:
             with open(open_regular(path), "rb") as file:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from scflows.cron.schedule.schedule import parse_schedule
+from scflows.cron.schedule.spec import parse_schedule
 from scflows.cron.task import check_name, task_name
 from scflows.errors import FlowError, ScflowsError, Unreachable
 from scflows.flows.loader import flow_files, load_flow

@@ -19,6 +19,7 @@ from scflows.integrations.smartcitizen.search import PROCESSING, devices_of_rese
 from scflows.integrations.smartcitizen.task_kinds import KINDS, SEARCHED, find_kind
 from scflows.planner.sources.base import Decision, SourceResult, TaskRequest
 from scflows.settings import read_env_file
+from scflows.storage import json_names
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -80,10 +81,7 @@ class SmartCitizenSource:
     def _misses(self, settings: Settings, listing: Listing) -> bool:
         """Return whether a task of an earlier search is for a device that this search has not found."""
         store = TaskStore(settings)
-        try:
-            names = {name.removesuffix(".json") for name in os.listdir(store.folder)}
-        except OSError:
-            return False
+        names = set(json_names(store.folder))
         # The names suffice to select candidates, so that thousands of files need not be read.
         for name in names - {self.kind.task(number) for number in listing.devices}:
             number = name.removeprefix(self.kind.prefix)

@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 from scflows.cron.crontab import program
-from scflows.cron.crontab.install import Crontab, backups, find_crontab, install, plan, split
+from scflows.cron.crontab.block import plan, split
+from scflows.cron.crontab.copies import backups
+from scflows.cron.crontab.install import install
+from scflows.cron.crontab.program import Crontab, find_crontab
 from scflows.cron.crontab.tabfile import Tabfile
 from scflows.errors import Busy, Refused, Unreachable
 from scflows.settings import Settings
@@ -210,7 +213,8 @@ def test_under_sudo_it_is_said_whose_crontab_it_is(fake: FakeCrontab, monkeypatc
 def test_twenty_who_add_at_once_lose_nothing(fake: FakeCrontab, settings: Settings) -> None:
     code = """
 import sys
-from scflows.cron.crontab.install import find_crontab, install
+from scflows.cron.crontab.install import install
+from scflows.cron.crontab.program import find_crontab
 from scflows.cron.crontab.tabfile import Tabfile, file_lock
 from scflows.settings import Settings
 home, state, cache, path, name = sys.argv[1:]

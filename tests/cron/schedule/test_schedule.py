@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scflows.cron.schedule.fields import normalised, values
-from scflows.cron.schedule.schedule import Schedule, parse_every, parse_schedule
-from scflows.cron.schedule.spec import ScheduleSpec
+from scflows.cron.schedule.schedule import Schedule
+from scflows.cron.schedule.spec import ScheduleSpec, parse_every, parse_schedule
 from scflows.errors import UsageError
 
 pytestmark = pytest.mark.language("§7 Schedule")
@@ -236,10 +236,10 @@ def test_the_newest_and_the_next_slot_are_those_of_the_list(
     assert slots == list(named.slots(centre - timedelta(days=9), centre + timedelta(days=9)))
     for minutes in range(-60 * 60, 60 * 60, 97):
         at = centre + timedelta(minutes=minutes, seconds=minutes % 7)
-        assert schedule.latest(at) == max(slot for slot in slots if slot <= at)
-        assert schedule.next(at) == min(slot for slot in slots if slot > at)
+        assert schedule.latest_epoch(at.timestamp()) == max(slot for slot in slots if slot <= at).timestamp()
+        assert schedule.next_epoch(at.timestamp()) == min(slot for slot in slots if slot > at).timestamp()
     due = slots[len(slots) // 2]
-    assert schedule.latest(due) == due
+    assert schedule.latest_epoch(due.timestamp()) == due.timestamp()
     assert schedule.latest_epoch(due.timestamp() - 0.001) != due.timestamp()
 
 
@@ -263,8 +263,8 @@ def test_an_odd_interval_is_counted_through_days_and_changes() -> None:
     slots = list(schedule.slots(utc("2026-03-28"), utc("2026-03-31")))
     assert {later - sooner for sooner, later in itertools.pairwise(slots)} == {timedelta(hours=7)}
     assert all(slot.minute == 17 for slot in slots)
-    assert schedule.latest(slots[3]) == slots[3]
-    assert schedule.next(slots[3]) == slots[4]
+    assert schedule.latest_epoch(slots[3].timestamp()) == slots[3].timestamp()
+    assert schedule.next_epoch(slots[3].timestamp()) == slots[4].timestamp()
     assert schedule.gated
     assert schedule.line == "17 * * * *"
 
@@ -291,8 +291,8 @@ def test_every_other_day_is_every_other_day_across_months() -> None:
     assert {later - sooner for sooner, later in itertools.pairwise(slots)} == {timedelta(days=2)}
     assert schedule.gated
     assert schedule.line == "41 4 * * *"
-    assert schedule.latest(slots[2] + timedelta(hours=30)) == slots[2]
-    assert schedule.next(slots[2]) == slots[3]
+    assert schedule.latest_epoch(slots[2].timestamp() + 30 * 3600) == slots[2].timestamp()
+    assert schedule.next_epoch(slots[2].timestamp()) == slots[3].timestamp()
 
 
 def test_the_same_zone_needs_no_other_line(system_zone: Callable[[str], None]) -> None:
