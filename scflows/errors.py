@@ -88,6 +88,7 @@ class StepError(ScflowsError):
 
     code = "step"
     retry_after: float | None = None  #: seconds to wait, as requested by the server that refused the call
+    is_temporary = False  #: whether a later attempt may succeed; `retry` also recognises connection errors by class
     is_tried = False  #: whether all attempts of the step have been made
     reason = "error"  #: the reason in the record of a run that fails because of this
     output = ""  #: the last lines that a program of the step printed, for the record of the step

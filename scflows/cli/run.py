@@ -115,6 +115,11 @@ def run(
 
 def finish(request: RunRequest, settings: Settings, out: Output, follow: bool) -> int:
     """Carry out a run request and report the outcome; return the exit code."""
+    if request.resume:
+        from scflows.execution.resume import steps_to_repeat
+
+        for sentence in steps_to_repeat(settings, request.resume):
+            out.warn(sentence)
     outcome = _launched(request, settings, out, follow)
     for problem in outcome.problems:
         out.warn(problem)

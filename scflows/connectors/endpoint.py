@@ -85,6 +85,35 @@ def endpoint(
     )
 
 
+def login_in(uri: str) -> tuple[str, str]:
+    """Return user and password in a URI, as written and whatever characters they have; two empty texts without a login.
+
+    A password that is not percent-encoded may contain `/`, `?`, `#` or `@`. Then what precedes the first of these is
+    not a host.
+    """
+    _, separator, rest = uri.strip().partition("://")
+    if not separator or "@" not in rest:
+        return "", ""
+    end = min((place for sign in "/?#" if (place := rest.find(sign)) >= 0), default=len(rest))
+    login, at, host = rest[:end].rpartition("@")
+    if "@" in rest[end:] and not _is_host(host, is_after_login=bool(at)):
+        login = rest.rpartition("@")[0]
+    user, _, password = login.partition(":")
+    return user, password
+
+
+def _is_host(text: str, is_after_login: bool) -> bool:
+    """Return True if a text can be a host with a port, rather than a part of a login."""
+    host, colon, port = (text, "", "") if text.endswith("]") else text.rpartition(":")
+    if not colon:
+        host = text
+    elif not port.isdecimal() or int(port[:9]) > 65535:
+        return False
+    if not colon and not is_after_login:
+        return True
+    return "." in host or host.startswith("[") or host == "localhost"
+
+
 def _fields(secret: Fields | None) -> dict[str, str]:
     return {} if secret is None else {name: secret[name] for name in secret}
 

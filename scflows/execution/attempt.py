@@ -117,7 +117,10 @@ def run_step(
     message = ""
     try:
         step = classes.create(ctx, kind, options)
-        if ctx.dry_run and step.writes():
+        writes = step.writes()
+        if writes and not ctx.dry_run:
+            ctx.note_start()
+        if ctx.dry_run and writes:
             message = f"would {step.intention()}"
             ctx.log.info(message)
             value = step.dry_result()
@@ -195,6 +198,7 @@ def _retry(retry: dict[str, Any] | None, ctx: Context, result: StepResult, call:
                 raise
             ctx.log.warning(f"{error}; attempt {attempt} failed, the next follows in {wait:.3g} s")
         ctx.errors.clear()
+        ctx.note_attempt()
         ctx.release_messages()
         ctx.sleep(wait)
 

@@ -71,7 +71,7 @@ class FlowRunner(StepRunner):
             self.shared.report_final()
         before = self.scope.start_final()
         record = self.start_step(self.final)
-        result = self.perform_step(self.final, self.ctx, evaluate=False)
+        result = self.perform_step(self.final, len(self.sequence), self.ctx, evaluate=False)
         _, message = self.finish_step(self.final, len(self.sequence), record, result)
         self.scope.end_final(before)
         if result.interrupted == CANCELLED and outcome.status == SUCCESS:
@@ -99,7 +99,7 @@ class FlowRunner(StepRunner):
                 self.ctx.log.error(message)
                 return FlowResult(FAILED, "error", message)
             record = self.start_step(spec)
-            result = self.perform_step(spec, self.ctx)
+            result = self.perform_step(spec, index, self.ctx)
             jump, message = self.finish_step(spec, index, record, result)
             if result.interrupted is not None:
                 return _interrupted(result.interrupted, message)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from scflows.execution.journal import Notes, Place
     from scflows.settings import Settings
 
 #: The maximum depth of nested flows.
@@ -45,6 +46,7 @@ class FlowSession:
         self._load = load
         self._lock = allocate_lock()
         self._flows: dict[str, Flow] = {}
+        self._contents: dict[str, int] = {}  #: checksums of the files of child flows
         self._expressions: dict[tuple[str, bool], Expressions] = {}
 
     def expressions(self, flow: Flow) -> Expressions:
@@ -74,9 +76,16 @@ class FlowSession:
         return found
 
     def run_flow(
-        self, ctx: Context, path: str, payload: Any, loop_index: int | None, scope: CancelScope
+        self,
+        ctx: Context,
+        path: str,
+        payload: Any,
+        loop_index: int | None,
+        scope: CancelScope,
+        notes: Notes | None = None,
+        place: Place | None = None,
     ) -> ChildResult:
-        """See `Context.run_flow`."""
+        """See `Context.run_flow`. `notes` are those of the calling flow, `place` is where in it the child runs."""
         scope.check()
         flow = self.child(path)
         if ctx.depth >= MAX_DEPTH:
@@ -103,7 +112,10 @@ class FlowSession:
         was_blocked, scope.blocked = scope.blocked, True
         limit = scope.add_limit(flow.timeout, "flow", flow.path)
         try:
-            outcome = FlowRunner(flow, child, self).run()
+            child_notes = None
+            if notes is not None and place is not None:
+                child_notes = notes.child(place, path, payload, self._content(flow), self.force)
+            outcome = FlowRunner(flow, child, self, None, child_notes).run()
         finally:
             scope.remove_limit(limit)
             scope.blocked = was_blocked
@@ -115,6 +127,20 @@ class FlowSession:
         return ChildResult(
             outcome.status, outcome.message, data, _with_origin(data["__errors__"], flow.path, loop_index)
         )
+
+    def _content(self, flow: Flow) -> int:
+        """Return a checksum of a flow's file, computed once per run."""
+        found = self._contents.get(flow.file)
+        if found is None:
+            from binascii import crc32
+
+            try:
+                with open(flow.file, "rb") as file:
+                    found = crc32(file.read())
+            except OSError:
+                found = -1
+            self._contents[flow.file] = found
+        return found
 
 
 def _refused(message: str, data: dict[str, Any], path: str, loop_index: int) -> ChildResult:

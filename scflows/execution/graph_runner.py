@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from scflows.execution.resume import Checkpoint
     from scflows.execution.step_runner import StepRunner
-    from scflows.flows.model import StepSpec
     from scflows.history.run import StepRecord
     from scflows.steps import Context
 
@@ -104,11 +103,11 @@ class _Walk:
             # A copy, so that results stored by other steps do not change the data while this step runs.
             data = self.runner.ctx.data
             snapshot = {**data, "__errors__": list(data["__errors__"])}
-            pool.submit(index, partial(self._run_step, spec, snapshot))
+            pool.submit(index, partial(self._run_step, index, snapshot))
 
-    def _run_step(self, spec: StepSpec, snapshot: dict[str, Any], scope: CancelScope) -> StepResult:
+    def _run_step(self, index: int, snapshot: dict[str, Any], scope: CancelScope) -> StepResult:
         ctx: Context = self.runner.ctx.branch(snapshot, scope)
-        return self.runner.perform_step(spec, ctx)
+        return self.runner.perform_step(self.runner.sequence[index], index, ctx)
 
     def _finish(self, index: int, result: StepResult | BaseException) -> None:
         runner, spec = self.runner, self.runner.sequence[index]

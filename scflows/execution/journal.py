@@ -1,7 +1,9 @@
 """The journal of a run, from which another run can resume it.
 
 `<state>/runs/<run id>/journal.jsonl`, mode 0600, one JSON value per line: first the run's input, then a note for each
-step when it ends, at last the result of the flow. A line cut short by a kill or a full disk is ignored.
+step when it ends (and when it starts, if it changes something outside the run), at last the result of the flow. Notes
+of child flows have `in`: the steps and loop items that lead to the child. A line cut short by a kill or a full disk is
+ignored.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ import json
 import os
 from _thread import allocate_lock
 
-from scflows.errors import NotFound
+from scflows.errors import NotFound, StepError
 from scflows.history.run import EXIT, SUCCESS
 from scflows.secrets.masking import Mask
 
@@ -21,22 +23,39 @@ if TYPE_CHECKING:
 
     from scflows.settings import Settings
 
+    #: Where a child flow runs: position and name of the step, loop index or None, number of the call.
+    Place = tuple[int, str, int | None, int]
+
 NAME = "journal.jsonl"
 #: The keys that stay in the note of a step whose result contained a secret.
-SAFE_KEYS = ("at", "step", "done", "next", "to", "final")
+SAFE_KEYS = ("at", "step", "done", "next", "to", "final", "in")
 
 
-class Journal:
-    """One run's journal, open for appending. An error never fails the run: `problem` says why nothing more is noted."""
+class Notes:
+    """The notes of one flow of a run."""
 
-    def __init__(self, descriptor: int) -> None:
-        self.problem = ""
-        #: Masks secrets. A result that contains one is withheld, and resuming the run repeats the step.
-        self.mask = Mask()
-        self.is_resumed = False  #: whether it begins with the notes of an earlier run
-        self._descriptor = descriptor
-        # One step may fetch a secret while a parallel one ends.
-        self._lock = allocate_lock()
+    def __init__(self) -> None:
+        self.past: Past | None = None  #: the earlier notes of this flow, from which it continues
+        self.is_resumed = False  #: whether there are notes of an earlier run
+
+    def add(self, note: dict[str, Any]) -> None:
+        raise NotImplementedError
+
+    def child(self, place: Place, path: str, payload: Any, content: int, is_forced: bool) -> Notes | None:
+        """Return the notes of a child flow, with its earlier notes if it had the same input; None if none are kept.
+
+        `content` is a checksum of its file. Raises StepError if it has changed since the earlier notes, unless the run
+        `is_forced`.
+        """
+        raise NotImplementedError
+
+    def note_start(self, at: int, name: str) -> None:
+        """Note that a step starts to change something outside the run."""
+        self.add({"at": at, "start": name})
+
+    def note_attempt(self, at: int) -> None:
+        """Note that a step is tried again, so that its child flows run again from their first step."""
+        self.add({"at": at, "again": True})
 
     def note_step(
         self,
@@ -63,9 +82,32 @@ class Journal:
         """Note the end of the flow."""
         self.add({"ended": status, "message": message})
 
+
+class Journal(Notes):
+    """One run's journal, open for appending. An error never fails the run: `problem` says why nothing more is noted."""
+
+    def __init__(self, descriptor: int, is_kept: bool = True) -> None:
+        super().__init__()
+        self.problem = ""
+        #: Masks secrets. A result that contains one is withheld, and resuming the run repeats the step.
+        self.mask = Mask()
+        self.is_kept = is_kept
+        self._descriptor = descriptor
+        # One step may fetch a secret while a parallel one ends.
+        self._lock = allocate_lock()
+
     def note_successor(self, run: str) -> None:
         """Note that another run has resumed this one."""
         self.add({"successor": run})
+
+    def child(self, place: Place, path: str, payload: Any, content: int, is_forced: bool) -> Notes | None:
+        if not self.is_kept:
+            return None
+        return _child(self, self, [place], path, payload, content, is_forced)
+
+    def read_past(self) -> None:
+        """Read the notes so far, to continue from them."""
+        self.past = Past.of(self._lines())
 
     def add(self, note: dict[str, Any]) -> None:
         with self._lock:
@@ -97,15 +139,26 @@ class Journal:
     def copy_from(self, path: str) -> None:
         """Copy the completed steps of another journal; all its notes if the flow succeeded."""
         self.is_resumed = True
+        started: dict[int, dict[str, Any]] = {}
         with open(path, "rb") as file:
-            has_ended = any(note.get("ended") in (SUCCESS, EXIT) for note in _whole_lines(file))
+            has_ended = any(note.get("ended") in (SUCCESS, EXIT) and "in" not in note for note in _whole_lines(file))
             file.seek(0)
             file.readline()
             for note in _whole_lines(file):
-                if note.get("done") or (has_ended and "successor" not in note):
+                if "in" not in note and "at" in note:
+                    started.pop(note["at"], None)
+                    if "start" in note:
+                        started[note["at"]] = note
+                if note.get("done") or "in" in note or (has_ended and "successor" not in note):
                     self.add(note)
+        for note in started.values():
+            self.add(note)
 
     def notes(self) -> list[dict[str, Any]]:
+        """Return the notes so far of steps of the main flow, and of its end."""
+        return [note for note in self._lines() if ("step" in note or "ended" in note) and "in" not in note]
+
+    def _lines(self) -> list[dict[str, Any]]:
         """Return all notes so far, without the first line."""
         try:
             # A second descriptor, with its own position in the file.
@@ -121,6 +174,96 @@ class Journal:
             self._descriptor = -1
 
 
+class ChildNotes(Notes):
+    """The notes of a child flow."""
+
+    def __init__(self, journal: Journal, place: list[Place]) -> None:
+        super().__init__()
+        self._journal = journal
+        self._place = place
+
+    def add(self, note: dict[str, Any]) -> None:
+        note["in"] = self._place
+        self._journal.add(note)
+
+    def child(self, place: Place, path: str, payload: Any, content: int, is_forced: bool) -> Notes | None:
+        return _child(self, self._journal, [*self._place, place], path, payload, content, is_forced)
+
+
+class Past:
+    """The earlier notes of one flow."""
+
+    def __init__(self) -> None:
+        self.notes: list[dict[str, Any]] = []  #: of its completed steps, and of its end
+        self.started: dict[int, str] = {}  #: steps that have started to change something, and not ended
+        self.failed: dict[int, str] = {}
+        self.children: dict[Place, Past] = {}  #: of its steps that have not completed
+        self.header: tuple[str, list[int]] | None = None  #: path and checksums of a child flow
+
+    @classmethod
+    def of(cls, lines: Iterable[dict[str, Any]]) -> Past:
+        """Return the notes of the main flow, which contain those of its child flows."""
+        root = cls()
+        for note in lines:
+            past = root
+            for place in note.get("in", ()):
+                past = past.children.setdefault(tuple(place), cls())
+            past._read(note)
+        return root
+
+    def take_child(self, place: Place) -> Past | None:
+        """Return the notes of a child flow, once; also if the step is at another position now."""
+        found = self.children.pop(place, None)
+        if found is None:
+            moved = next((each for each in self.children if each[1:] == place[1:]), None)
+            found = None if moved is None else self.children.pop(moved)
+        return found
+
+    def _read(self, note: dict[str, Any]) -> None:
+        at = note.get("at", -1)
+        if "child" in note:
+            header = note["child"], note["sums"]
+            if self.header != header:
+                self.__init__()  # type: ignore[misc]  # It was started anew.
+            self.header = header
+        elif "start" in note:
+            self.started[at] = note["start"]
+        elif "again" in note:
+            self._drop_children(at)
+        elif "step" in note:
+            self.started.pop(at, None)
+            self.failed.pop(at, None)
+            if not note["done"]:
+                self.failed[at] = note["step"]
+                return
+            self.notes.append(note)
+            # If the result was withheld, the step runs again, and its completed child flows do not.
+            if not note.get("withheld"):
+                self._drop_children(at)
+        elif note.get("ended") in (SUCCESS, EXIT):
+            self.notes.append(note)
+
+    def _drop_children(self, at: int) -> None:
+        self.children = {place: past for place, past in self.children.items() if place[0] != at}
+
+
+def _child(
+    parent: Notes, journal: Journal, place: list[Place], path: str, payload: Any, content: int, is_forced: bool
+) -> Notes:
+    from binascii import crc32
+
+    notes = ChildNotes(journal, place)
+    sums = [crc32(json.dumps(payload).encode()), content]
+    past = None if parent.past is None else parent.past.take_child(place[-1])
+    if past is not None and past.header is not None and past.header[0] == path and past.header[1][0] == sums[0]:
+        if past.header[1][1] != content and past.notes and not is_forced:
+            raise StepError(f"flow {path!r} has changed since the run that is resumed; use --force to resume anyway")
+        notes.past, notes.is_resumed = past, True
+        return notes
+    notes.add({"child": path, "sums": sums})
+    return notes
+
+
 def open_journal(settings: Settings, run: str, run_input: dict[str, Any], is_kept: bool) -> Journal:
     """Return a new journal; in memory, for this run only, if `is_kept` is false or the file cannot be created."""
     descriptor = -1
@@ -134,7 +277,8 @@ def open_journal(settings: Settings, run: str, run_input: dict[str, Any], is_kep
             pass
     if descriptor < 0:
         descriptor = os.memfd_create("journal", os.MFD_CLOEXEC)
-    journal = Journal(descriptor)
+        is_kept = False
+    journal = Journal(descriptor, is_kept)
     journal.add(run_input)
     return journal
 
@@ -152,6 +296,16 @@ def read_header(settings: Settings, run: str) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise NotFound(f"run {run} has no journal to resume from", "see: flows history") from error
     return values
+
+
+def read_past(settings: Settings, run: str) -> Past:
+    """Return the notes of a run. Raises NotFound if it has no journal."""
+    try:
+        with open(journal_path(settings, run), "rb") as file:
+            file.readline()
+            return Past.of(_whole_lines(file))
+    except OSError as error:
+        raise NotFound(f"run {run} has no journal to resume from", "see: flows history") from error
 
 
 def latest_successor(settings: Settings, run: str) -> str:

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from scflows.history.run import SUCCESS
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
+    from scflows.execution.journal import Notes, Past
     from scflows.execution.step_runner import StepRunner
     from scflows.history.run import StepRecord
+    from scflows.settings import Settings
+
+
+#: How many steps that run again are listed before a run is resumed.
+MAX_SENTENCES = 50
 
 
 @dataclass
@@ -31,11 +40,13 @@ def restore(runner: StepRunner, killed: StepRecord | None = None) -> Checkpoint:
     With `killed` the journal is of the same run, whose process was killed for that step. A step whose result was
     withheld because it contained a secret is run again.
     """
-    assert runner.journal is not None
+    journal = runner.journal
+    assert journal is not None
     checkpoint = Checkpoint()
     data = runner.ctx.data
     count = 0
-    for note in runner.journal.notes():
+    is_finished = False
+    for note in _notes(journal):
         if "ended" in note:
             checkpoint.ended = note["ended"], note["message"]
             continue
@@ -52,6 +63,7 @@ def restore(runner: StepRunner, killed: StepRecord | None = None) -> Checkpoint:
                 return checkpoint
         elif "key" in note:
             data[note["key"]] = note["value"]
+        is_finished = is_final and note["done"]
         if killed is not None and not is_final and not note["done"]:
             _restore_undone(checkpoint, note, index)
         elif not is_final:
@@ -60,9 +72,73 @@ def restore(runner: StepRunner, killed: StepRecord | None = None) -> Checkpoint:
             following = note["next"]
             checkpoint.is_over = checkpoint.is_over or following is None
             checkpoint.following = following if following is None else _following(runner, following, note.get("to"))
+    if is_finished and killed is None and _is_complete(runner, checkpoint):
+        # The final step has ended after a successful flow, so nothing is left.
+        checkpoint.ended = checkpoint.ended or (SUCCESS, "")
     if killed is None:
-        runner.ctx.log.info(f"{count} steps were completed before and are not run again")
+        _report(runner, checkpoint, count)
     return checkpoint
+
+
+def _notes(journal: Notes) -> list[dict[str, Any]]:
+    from scflows.execution.journal import Journal
+
+    if isinstance(journal, Journal):
+        journal.read_past()
+        return journal.notes()
+    return journal.past.notes if journal.past is not None else []
+
+
+def _is_complete(runner: StepRunner, checkpoint: Checkpoint) -> bool:
+    """Return True if all steps before the final step have completed."""
+    if runner.flow.is_graph:
+        return len(checkpoint.done) == len(runner.sequence)
+    return checkpoint.following is None or checkpoint.following >= len(runner.sequence)
+
+
+def _report(runner: StepRunner, checkpoint: Checkpoint, count: int) -> None:
+    """Log what is not run again, and which steps may have their effect twice."""
+    log, past = runner.ctx.log, runner.journal.past if runner.journal is not None else None
+    if runner.ctx.depth == 0 or (count and checkpoint.ended is None):
+        log.info(f"{count} steps were completed before and are not run again")
+    for name in past.started.values() if past is not None and checkpoint.ended is None else ():
+        log.warning(
+            f"step {name!r} was running when the earlier run stopped; it is run again and may take effect twice"
+        )
+
+
+def steps_to_repeat(settings: Settings, run: str) -> list[str]:
+    """Return a sentence for each step that has started, failed or lost its result and that resuming will run again."""
+    from scflows.errors import NotFound
+    from scflows.execution.journal import latest_successor, read_past
+
+    try:
+        past = read_past(settings, latest_successor(settings, run))
+    except NotFound:
+        return []  # Resuming will say so.
+    if any("ended" in note for note in past.notes):
+        return []
+    sentences = list(_to_repeat(past, ""))
+    surplus = len(sentences) - MAX_SENTENCES
+    return sentences if surplus <= 0 else [*sentences[:MAX_SENTENCES], f"{surplus} more steps run again, see the log"]
+
+
+def _to_repeat(past: Past, origin: str) -> Iterator[str]:
+    for note in past.notes:
+        if note.get("withheld"):
+            yield f"step {note['step']!r}{origin} runs again: its result contained a secret and was not saved"
+    for name in past.started.values():
+        yield f"step {name!r}{origin} runs again: it was running when the run stopped, so it may take effect twice"
+    with_children = {place[0] for place in past.children}
+    for at, name in past.failed.items():
+        if at not in with_children:
+            yield f"step {name!r}{origin} runs again: it failed"
+    for (_, name, loop_index, _), child in sorted(
+        past.children.items(), key=lambda item: (item[0][0], item[0][2] or 0)
+    ):
+        if not any("ended" in note for note in child.notes):
+            item = "" if loop_index is None else f", item {loop_index}"
+            yield from _to_repeat(child, f" of {name!r}{item}{origin}")
 
 
 def _restore_undone(checkpoint: Checkpoint, note: dict[str, Any], index: int) -> None:
@@ -98,6 +174,6 @@ def _run_again(runner: StepRunner, index: int) -> str:
         return ""
     runner.ctx.log.info(f"step {spec.name!r} is run again: its result contained a secret and was not saved")
     record = runner.start_step(spec)
-    result = runner.perform_step(spec, runner.ctx, evaluate=False)
+    result = runner.perform_step(spec, index, runner.ctx, evaluate=False)
     _, message = runner.finish_step(spec, index, record, result)
     return f"{spec.name}: {message}" if message else ""

@@ -16,7 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Protocol
 
-    from scflows.execution.journal import Journal
+    from scflows.execution.journal import Notes, Place
     from scflows.history.run import Listener
     from scflows.steps import Acknowledgement, ChildResult, Context
 
@@ -31,7 +31,14 @@ if TYPE_CHECKING:
         def child(self, path: str) -> Flow: ...
 
         def run_flow(
-            self, ctx: Context, path: str, payload: Any, loop_index: int | None, scope: CancelScope
+            self,
+            ctx: Context,
+            path: str,
+            payload: Any,
+            loop_index: int | None,
+            scope: CancelScope,
+            notes: Notes | None,
+            place: Place | None,
         ) -> ChildResult: ...
 
 
@@ -44,7 +51,7 @@ class StepRunner:
         ctx: Context,
         shared: Shared,
         listener: Listener | None = None,
-        journal: Journal | None = None,
+        journal: Notes | None = None,
     ) -> None:
         assert ctx.scope is not None
         self.flow = flow
@@ -69,7 +76,21 @@ class StepRunner:
         self, ctx: Context, path: str, payload: Any, loop_index: int | None, scope: CancelScope
     ) -> ChildResult:
         """See `Context.run_flow`."""
-        return self.shared.run_flow(ctx, path, payload, loop_index, scope)
+        place = None
+        if self.journal is not None:
+            call = ctx.calls[path, loop_index] = ctx.calls.get((path, loop_index), 0) + 1
+            place = (ctx.step_index, ctx.step_name, loop_index, call)
+        return self.shared.run_flow(ctx, path, payload, loop_index, scope, self.journal, place)
+
+    def note_start(self, ctx: Context) -> None:
+        """See `Context.note_start`."""
+        if self.journal is not None:
+            self.journal.note_start(ctx.step_index, ctx.step_name)
+
+    def note_attempt(self, ctx: Context) -> None:
+        """See `Context.note_attempt`."""
+        if self.journal is not None:
+            self.journal.note_attempt(ctx.step_index)
 
     def check_flow(self, path: str) -> None:
         """See `Context.check_flow`."""
@@ -91,9 +112,10 @@ class StepRunner:
             self.listener.step_started(record)
         return record
 
-    def perform_step(self, spec: StepSpec, ctx: Context, evaluate: bool = True) -> StepResult:
-        """Run a step; in any thread."""
+    def perform_step(self, spec: StepSpec, at: int, ctx: Context, evaluate: bool = True) -> StepResult:
+        """Run the step at a position; in any thread."""
         start = time.time()
+        ctx.start_step(spec.name, at)
         ctx.log.set_step(spec.name)
         if ctx.depth == 0 and ctx.scope is not None:
             ctx.scope.step = spec.name
@@ -194,13 +216,9 @@ class StepRunner:
         return None, message
 
 
-def _ignored_by(patterns: list[str], message: str, details: dict[str, Any]) -> str | None:
+def _ignored_by(patterns: list[Any], message: str, details: dict[str, Any]) -> str | None:
     if not patterns:
         return None
-    import re
+    from scflows.flows.error_patterns import matching
 
-    texts = error_texts(message, details)
-    for pattern in patterns:
-        if any(re.search(pattern, text) for text in texts):
-            return pattern
-    return None
+    return matching(patterns, error_texts(message, details), details)

@@ -74,8 +74,8 @@ class FlowWorkload:
             self.settings, self.data, expressions, log, self.flow.file, dry_run, watchdog.main_scope.remaining
         )
         ctx.scope = watchdog.main_scope
-        self.journal.mask = log.mask
-        log.mask.listeners.append(lambda texts: self.journal.mask_notes())
+        self.journal.mask = log.mask.private
+        self.journal.mask.listeners.append(lambda texts: self.journal.mask_notes())
         runner = FlowRunner(self.flow, ctx, session, _StepReporter(send), self.journal)
         watchdog.start()
         if self._final_only:

@@ -76,8 +76,18 @@ SHAPES: dict[tuple[str, str], Schema] = {
         {
             "by": {"enum": ["link", "page", "offset", "cursor"]},
             "param": {"description": "the query parameter for the page", "type": "string"},
-            "next": {"description": "a jq program that returns the next cursor or uri", "type": "string"},
+            "next": {
+                "description": "a jq program that returns the next value of `param`, or the address of the next page",
+                "type": "string",
+            },
             "items": {"description": "a jq program that returns the items of a page", "type": "string"},
+            "end_status": {
+                "description": "HTTP statuses that mean, after the first page, that there are no more pages",
+                "type": ["integer", "array"],
+                "minimum": 400,
+                "maximum": 599,
+                "items": {"type": "integer", "minimum": 400, "maximum": 599},
+            },
             "max_pages": {"type": "integer", "minimum": 1},
         },
         "by",

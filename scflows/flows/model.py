@@ -27,7 +27,7 @@ class StepSpec:
     result_key: str = ""  #: the key in the data (default: the name)
     jq_expression: str | None = None
     jq_output: str | None = None  #: `list`, `first` or `auto`
-    ignore_errors: list[str] = field(default_factory=list)  #: patterns
+    ignore_errors: list[Any] = field(default_factory=list)  #: patterns
     on_error_goto: str | None = None
     timeout: float | None = None  #: seconds, for all attempts together
     retry: dict[str, Any] | None = None  #: as written, see `retry`

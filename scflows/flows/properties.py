@@ -31,7 +31,19 @@ def _by_name(*properties: Property) -> dict[str, Property]:
 #: The smallest time limit, since zero is not allowed.
 LEAST_SECONDS = 0.001
 TEXTS = {"items": {"type": "string"}}
-PATTERNS = {"items": {"type": ["string", "integer"]}}
+STATUS = {
+    "anyOf": [
+        {"type": "integer", "minimum": 100, "maximum": 599},
+        {"type": "string", "pattern": "^[1-5][xX][xX]$"},
+    ]
+}
+#: The form {status: 404} of a pattern.
+STATUS_PATTERN = {
+    "properties": {"status": {"anyOf": [*STATUS["anyOf"], {"type": "array", "items": STATUS, "minItems": 1}]}},
+    "required": ["status"],
+    "additionalProperties": False,
+}
+PATTERNS = {**STATUS_PATTERN, "items": {"type": ["string", "integer", "object"], **STATUS_PATTERN}}
 #: The names of mutexes, which are also file names.
 MUTEX = "^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 CONDITIONS = {"items": {"type": ["string", "boolean", "number", "null"]}}
@@ -99,8 +111,9 @@ RETRY_PROPERTIES = _by_name(
     ),
     Property(
         "on",
-        ("text", "integer", "list"),
-        "regular expressions searched in the error (default: connection errors, timeouts, 408, 425, 429 and 5xx)",
+        ("text", "integer", "mapping", "list"),
+        "regular expressions searched in the error, or {status: 503}"
+        " (default: connection errors, timeouts, 408, 425, 429 and 5xx)",
         shape=PATTERNS,
     ),
 )
@@ -135,8 +148,8 @@ STEP_PROPERTIES = _by_name(
     ),
     Property(
         "ignore_errors",
-        ("text", "integer", "list"),
-        "regular expressions searched in the error; matching errors are ignored",
+        ("text", "integer", "mapping", "list"),
+        "regular expressions searched in the error, or {status: 404}; matching errors are ignored",
         shape=PATTERNS,
     ),
     Property("on_error_goto", ("text",), "where to continue after an error: a step, __start__, __end__ or __exit__"),

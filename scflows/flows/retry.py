@@ -60,17 +60,14 @@ def wait_before(
     return max(0.0, min(longest, wait) * (1 + variation))
 
 
-def patterns(given: Any) -> list[str]:
-    """Return the patterns of `on`; an unquoted 404 is treated as text."""
-    return [str(each) for each in (given if isinstance(given, list) else [given])]
-
-
 def _is_temporary(written: Mapping[str, Any], error: StepError, texts: list[str]) -> bool:
     given = written.get("on")
     if given is not None:
-        import re
+        from scflows.flows.error_patterns import matching
 
-        return any(re.search(pattern, text) for pattern in patterns(given) for text in texts)
+        return matching(given, texts, error.details) is not None
+    if error.is_temporary:
+        return True
     status = error.details.get("status_code")
     if isinstance(status, int):
         return status in TEMPORARY_STATUSES or 500 <= status <= 599
@@ -84,13 +81,7 @@ def _is_temporary(written: Mapping[str, Any], error: StepError, texts: list[str]
 
 
 def _pattern_mistakes(given: Any) -> Iterator[tuple[str, str]]:
-    import re
+    from scflows.flows.error_patterns import pattern_mistakes
 
-    for pattern in given if isinstance(given, list) else [given]:
-        if isinstance(pattern, bool) or not isinstance(pattern, str | int):
-            yield "on", f"retry: on must be patterns, not {described(pattern)}"
-            continue
-        try:
-            re.compile(str(pattern))
-        except (re.error, RecursionError, OverflowError) as error:
-            yield "on", f"retry: on: {str(pattern)!r} is not a valid regular expression: {error}"
+    for problem in pattern_mistakes(given):
+        yield "on", f"retry: on {problem}" if problem.startswith("must") else f"retry: on: {problem}"

@@ -200,26 +200,17 @@ class StepReader:
             self._compiles(self.expressions.check_filter, expression, label, (*at, "jq_expression"))
         return expression
 
-    def _patterns(self, written: dict[Any, Any], key: str, title: str, at: At) -> list[str]:
-        import re
+    def _patterns(self, written: dict[Any, Any], key: str, title: str, at: At) -> list[Any]:
+        from scflows.flows.error_patterns import pattern_mistakes
 
         given = written.get(key)
         if given is None:
             return []
-        patterns = given if isinstance(given, list) else [given]
-        texts_found = []
-        for pattern in patterns:
-            # An unquoted 404 is treated as text.
-            text = str(pattern) if isinstance(pattern, int) and not isinstance(pattern, bool) else pattern
-            if not isinstance(text, str):
-                self.wrong(f"{title}: {key} must be patterns, not {described(pattern)}", *at, key)
-                continue
-            try:
-                re.compile(text)
-            except (re.error, RecursionError, OverflowError) as error:
-                self.wrong(f"{title}: {key}: {text!r} is not a valid regular expression: {error}", *at, key)
-            texts_found.append(text)
-        return texts_found
+        for problem in pattern_mistakes(given):
+            self.wrong(
+                f"{title}: {key} {problem}" if problem.startswith("must") else f"{title}: {key}: {problem}", *at, key
+            )
+        return given if isinstance(given, list) else [given]
 
     def _retry(self, written: dict[Any, Any], title: str, at: At) -> dict[str, Any] | None:
         from scflows.flows.retry import retry_mistakes

@@ -22,18 +22,23 @@ LONGEST_LINE = 64 * 1024
 class Mask:
     """The texts that one run must not reveal; empty at first."""
 
-    def __init__(self) -> None:
+    def __init__(self, is_private: bool = False) -> None:
         self._lock = allocate_lock()
         self._texts: tuple[str, ...] = ()
+        #: The same without texts that are shown as `***` but are no secrets, for example user names and hosts.
+        self.private = self if is_private else Mask(is_private=True)
         self.listeners: list[Callable[[list[str]], None]] = []  #: called with new texts before a step can use them
 
     def __bool__(self) -> bool:
         return bool(self._texts)
 
-    def add(self, texts: Iterable[str]) -> None:
+    def add(self, texts: Iterable[str], is_private: bool = True) -> None:
         """Mask these texts from now on."""
+        texts = set(texts)
+        if is_private and self.private is not self:
+            self.private.add(texts)
         with self._lock:
-            new = set(texts).difference(self._texts)
+            new = texts.difference(self._texts)
             if new:
                 # The longest first: after replacing a part of it, the rest would no longer be recognised.
                 self._texts = tuple(sorted({*self._texts, *new}, key=lambda text: (-len(text), text)))

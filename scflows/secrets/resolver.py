@@ -13,8 +13,12 @@ if TYPE_CHECKING:
     from scflows.secrets.secret import Filter, SecretStore
     from scflows.settings import Settings
 
-#: Fields that are not secret: the name of a header, a port.
+#: Fields that are shown: the name of a header, a port.
 SHOWN = {API_KEY: ("key", "port")}
+#: Fields that are masked but not secret, also inside structured secrets: a run keeps results that contain them.
+PUBLIC = ("username", "user", "login", "host", "hostname", "from", "sender", "email", "security", "mechanism", "type")
+#: Fields with an address, which is not secret if it names a server and nothing more.
+ADDRESSES = ("url", "uri", "endpoint")
 
 
 class Secrets:
@@ -64,32 +68,51 @@ class Secrets:
                 self._remember_entry(entry)
 
     def remember(self, text: str) -> None:
-        """Mask a text in all its encodings."""
+        """Mask a text, and the values in it if it is structured, in all their encodings."""
         from scflows.secrets.encodings import encodings_of
+        from scflows.secrets.structure import values_in
 
         if (text,) not in self._masked:
             self._mask.add(encodings_of(text))
+            for name, value in values_in(text):
+                self._mask.add(encodings_of(value), name not in PUBLIC)
             self._masked.add((text,))
+
+    def remember_login(self, uri: str) -> None:
+        """Mask the login in a uri, if there is one."""
+        from scflows.secrets.encodings import encodings_of
+        from scflows.secrets.structure import logins_in
+
+        for name, value in logins_in(uri):
+            self._mask.add(encodings_of(value), name not in PUBLIC)
 
     def _remember_entry(self, entry: SecretEntry) -> None:
         from scflows.secrets.encodings import basic, encodings_of
+        from scflows.secrets.structure import values_in
 
         values = (entry.name, *entry.fields.values())
         if values in self._masked:
             return
-        found: set[str] = set()
+        private: set[str] = set()
+        public: set[str] = set()
         for field, value in entry.fields.items():
             if field in SHOWN.get(entry.type, ("port",)):
                 continue
+            parts = list(values_in(value))
+            is_public = field in PUBLIC or (field in ADDRESSES and not parts and _is_server(value))
             encoded = encodings_of(value)
-            found.update(encoded)
+            (public if is_public else private).update(encoded)
+            for name, part in parts:
+                (public if name in PUBLIC else private).update(encodings_of(part))
             title = f"{entry.name}.{field}"
             if not encoded and value.strip() and title not in self._warned:
                 self._warned.add(title)
                 self._warn(f"field {field!r} of secret {entry.name!r} is too short to be masked")
         if "username" in entry.fields and "password" in entry.fields:
-            found.update(basic(entry.fields["username"], entry.fields["password"]))
-        self._mask.add(found)
+            private.update(basic(entry.fields["username"], entry.fields["password"]))
+        self._mask.add(private)
+        # A text that is also a secret, for example a password like the user name, stays one.
+        self._mask.add(public - private, is_private=False)
         self._masked.add(values)
 
     def _hint(self, name: str) -> str:
@@ -103,3 +126,10 @@ class Secrets:
         if known:
             return f"; defined are {', '.join(known)}"
         return f" (none are defined); add it to data/secrets.yml or set {variable_of(name)}__…"
+
+
+def _is_server(address: str) -> bool:
+    """Return True if an address has nothing after its host and port, or just a number, such as that of a database."""
+    _, separator, rest = address.partition("://")
+    host, _, path = rest.partition("/")
+    return bool(separator and host) and not any(sign in host for sign in "@?#") and (not path or path.isdecimal())

@@ -1,4 +1,4 @@
-"""Secrets in HashiCorp Vault (key-value engine, version 2), fetched when needed and cached for a while."""
+"""Secrets in HashiCorp Vault (key-value engines), fetched when needed and cached for a while."""
 
 from __future__ import annotations
 
@@ -12,14 +12,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from requests import Response
+
     from scflows.secrets.secret import Filter
     from scflows.settings import Settings
 
 VARIABLE = "HASHICORP_VAULT_TOKEN"
+NAMESPACE = "HASHICORP_VAULT_NAMESPACE"
 TTL = "HASHICORP_VAULT_CACHE_TTL"
 CACHE_SECONDS = 60.0
 #: Seconds to wait for the connection and for each part of the response.
 WAIT = 15.0
+#: The statuses with which a standby server leads to the active one.
+REDIRECTS = (301, 302, 307, 308)
 #: Maximum size of a response, in bytes.
 LARGEST = 1024 * 1024
 
@@ -50,11 +55,10 @@ class Vault:
 
     def _fields(self, entry: SecretEntry) -> dict[str, str]:
         title = f"secret {entry.name!r}"
-        response = self._request(entry.fields["uri"], title)
-        inner = response.get("data") if isinstance(response, dict) else None
-        value = inner.get("data") if isinstance(inner, dict) else None
+        response = self._request(entry.fields["uri"].strip(), entry.fields.get("namespace"), title)
+        value = _data(response)
         if not isinstance(value, dict):
-            raise StepError(f"{title}: the response of the vault has no data.data")
+            raise StepError(f"{title}: the response of the vault contains no secret")
         expression = entry.fields.get("jq_expression")
         if expression:
             # Mask also what the expression drops, because a jq error could show it.
@@ -65,17 +69,26 @@ class Vault:
             raise StepError(f"{title}: jq_expression must return a mapping of fields")
         return {str(key): text for key, item in value.items() if (text := _text(item)) is not None}
 
-    def _request(self, uri: str, title: str) -> Any:
+    def _request(self, uri: str, namespace: str | None, title: str) -> Any:
         from scflows.connectors.http import session
         from scflows.connectors.http.response import HttpError
 
         headers = {"X-Vault-Token": self._token().encode("utf-8", "surrogatepass")}
+        namespace = namespace or self._settings.environment.get(NAMESPACE)
+        if namespace:
+            headers["X-Vault-Namespace"] = namespace.encode("utf-8", "surrogatepass")
         try:
-            with session.call("GET", uri, headers, secret_headers=tuple(headers), timeout=WAIT) as response:
+            response = session.call("GET", uri, headers, timeout=WAIT, may_follow=lambda target: False)
+            active = _active_server(response)
+            if active:
+                # A standby server names the active one. The token is meant for all servers of the cluster.
+                response.close()
+                response = session.call("GET", active, headers, timeout=WAIT, may_follow=lambda target: False)
+            with response:
                 content, is_whole = session.read(response, LARGEST, WAIT)
         except (HttpError, ValueError) as error:
             is_timeout = isinstance(error, HttpError) and error.is_timeout
-            reason = "no response in time" if is_timeout else "the vault cannot be reached"
+            reason = "no answer in time" if is_timeout else "the vault cannot be reached"
             raise StepError(f"{title}: {reason}") from error
         if not is_whole:
             raise StepError(f"{title}: the response of the vault is larger than {LARGEST} bytes")
@@ -105,6 +118,28 @@ class Vault:
         if not 0 <= seconds < 1e9:
             raise StepError(f"{TTL} must be a number of seconds, not {text!r}")
         return seconds
+
+
+def _data(response: Any) -> Any:
+    """Return the fields in a response: of version 1 of the key-value engine `data`, of version 2 `data.data`."""
+    data = response.get("data") if isinstance(response, dict) else None
+    if not isinstance(data, dict) or "data" not in data:
+        return data
+    # A secret of version 1 may have a field `data`, too. Version 2 adds metadata, even without data if it is deleted.
+    inner = data["data"]
+    is_second = isinstance(inner, dict) and ("metadata" in data or len(data) == 1)
+    return inner if is_second or (inner is None and "metadata" in data) else data
+
+
+def _active_server(response: Response) -> str:
+    """Return the address to which a standby server redirects; not one without encryption instead of with it."""
+    from urllib.parse import urljoin
+
+    target = response.headers.get("location") if response.status_code in REDIRECTS else None
+    if not target:
+        return ""
+    address, before = urljoin(str(response.url), target), str(response.url)
+    return address if address.startswith("https://") or before.startswith("http://") else ""
 
 
 def _text(value: Any) -> str | None:

@@ -33,6 +33,10 @@ if TYPE_CHECKING:
 
         def check_flow(self, path: str) -> None: ...
 
+        def note_start(self, ctx: Context) -> None: ...
+
+        def note_attempt(self, ctx: Context) -> None: ...
+
 
 #: The prefix of paths that are read from the folder of the flow file.
 BESIDE_FLOW = "flow:"
@@ -89,6 +93,10 @@ class Context:
         self.shared: dict[str, Any] = {}  #: shared by all contexts of a run
         #: Calls a function with the step's `retry` settings, for a part of the work that can be repeated alone.
         self.with_retry: Callable[[Callable[[], Any]], Any] = once
+        self.step_name = ""
+        self.step_index = -1  #: the position of the step in its flow
+        self.calls: dict[tuple[str, int | None], int] = {}  #: how often the step has run each child flow for each item
+        self._has_started = False
         self.errors: list[dict[str, Any]] = []  #: of child flows; they are listed before the step's own
         self.acknowledgements: list[Acknowledgement] = []  #: pending until the step's result is stored
 
@@ -113,6 +121,23 @@ class Context:
         scope = scope or self.scope
         assert scope is not None
         return self.host.run_flow(self, path, payload, loop_index, scope)
+
+    def start_step(self, name: str, index: int) -> None:
+        """Set the step that runs from now on."""
+        self.step_name, self.step_index, self._has_started = name, index, False
+        self.calls = {}
+
+    def note_start(self) -> None:
+        """Note in the journal, once, that the step starts to change something outside the run."""
+        if self.host is not None and not self._has_started:
+            self._has_started = True
+            self.host.note_start(self)
+
+    def note_attempt(self) -> None:
+        """Note in the journal that the step is tried again, with the child flows that it runs."""
+        if self.host is not None and self.calls:
+            self.calls = {}
+            self.host.note_attempt(self)
 
     def check_flow(self, path: str) -> None:
         """Raise StepError for a flow that is missing or invalid."""

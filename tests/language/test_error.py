@@ -250,3 +250,41 @@ def test_errors_of_rest_have_status_and_content(run_flow, server):
     assert run.status == "success", run.message
     found = [(entry["error"]["status_code"], entry["error"]["response_content"]) for entry in run.errors]
     assert found == [(500, {"why": "broken"}), (418, "I am a teapot"), (404, None), (None, None)]
+
+
+@pytest.mark.language("§3 Errors")
+@pytest.mark.parametrize(
+    ("pattern", "path", "ignored"),
+    [
+        ("404", "/x/14045", "404"),
+        ("404", "/echo-500?n=4041", None),
+        ("{status: 404}", "/echo-500?n=4041", None),
+        ("{status: 500}", "/error", "status: 500"),
+        ("{status: [404, 5xx]}", "/error", "status: 500"),
+        ("[{status: 4XX}, nothing]", "/error-text", "status: 418"),
+        ("[500, {status: 404}]", "/nowhere", "status: 404"),
+        # A text is searched everywhere, as it always was.
+        ("'404'", "/echo-500?n=4041", "404"),
+    ],
+)
+def test_a_number_in_an_address_is_no_status(run_flow, server, pattern, path, ignored):
+    run = run_flow(f"steps: [{{name: s, type: rest, rest: {{uri: '{server}{path}'}}, ignore_errors: {pattern}}}]")
+    assert run.errors[0].get("ignored") == ignored
+    assert run.status == ("success" if ignored else "failed")
+
+
+@pytest.mark.language("§3 Errors")
+def test_an_error_without_a_status_is_ignored_by_a_number_in_its_text(run_flow):
+    run = run_flow("steps: [{name: s, type: shell, shell: {command: 'exit 77'}, ignore_errors: 77}]")
+    assert (run.status, run.errors[0]["ignored"]) == ("success", "77")
+    run = run_flow("steps: [{name: s, type: shell, shell: {command: 'exit 77'}, ignore_errors: {status: 177}}]")
+    assert run.status == "failed"
+
+
+@pytest.mark.language("§3 Errors")
+@pytest.mark.parametrize("pattern", ["{status: 99}", "{status: []}", "{status: 404, more: 1}", "{}", "{status: '4x'}"])
+def test_a_status_that_cannot_be_is_a_mistake(run_flow, pattern):
+    for place in (f"ignore_errors: [{pattern}]", f"retry: {{on: {pattern}}}"):
+        run = run_flow(f"steps: [{{name: s, type: sleep, sleep: {{seconds: 0}}, {place}}}]")
+        assert (run.status, run.reason) == ("failed", "refused")
+        assert "a mapping must be {status: 404}" in run.message

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import pytest
 
@@ -15,16 +16,20 @@ pytestmark = pytest.mark.language("§5 Where secrets come from")
 
 class Vault(BaseHTTPRequestHandler):
     asked = 0
+    seen: list[Any]
     answers: list[tuple[int, object]]
 
     def do_GET(self) -> None:
         Vault.asked += 1
+        Vault.seen.append({name.lower(): value for name, value in self.headers.items()})
         if self.headers["x-vault-token"] != "v4ult-token":
             status, value = 403, {"errors": ["permission denied"]}
         else:
             status, value = Vault.answers[min(Vault.asked, len(Vault.answers)) - 1]
         content = json.dumps(value).encode()
         self.send_response(status)
+        if isinstance(value, str):
+            self.send_header("location", value.replace("PORT", str(self.server.server_port)))
         self.send_header("content-length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
@@ -42,10 +47,10 @@ def vault(opened, secrets_file, monkeypatch):
     thread.start()
     Vault.asked = 0
 
-    def open_them(*answers, expression=None, **variables):
-        Vault.answers = list(answers)
+    def open_them(*answers, expression=None, more="", **variables):
+        Vault.answers, Vault.asked, Vault.seen = list(answers), 0, []
         uri = f"http://127.0.0.1:{server.server_port}/v1/secret/data/portal"
-        more = f", jq_expression: '{expression}'" if expression else ""
+        more += f", jq_expression: '{expression}'" if expression else ""
         secrets_file(f"- {{name: portal, type: hashicorp-vault, uri: '{uri}'{more}}}")
         return opened(**{"HASHICORP_VAULT_TOKEN": "v4ult-token", **variables})
 
@@ -104,10 +109,52 @@ def test_threads_ask_once(vault):
 
 
 @pytest.mark.parametrize(
+    "fields", [{"token": "fr0m-v1"}, {"token": "fr0m-v1", "data": "more"}, {"token": "fr0m-v1", "metadata": "more"}]
+)
+def test_version_1_of_the_engine_has_the_fields_in_data(vault, fields):
+    secrets = vault((200, {"data": fields, "lease_duration": 3600}))
+    assert {name: secrets.find("portal")[name] for name in fields} == fields
+    assert secrets.mask.text("fr0m-v1") == "***"
+
+
+def test_a_namespace_is_sent(vault, secrets_file):
+    secrets = vault(answer(token="fr0m-vault"), HASHICORP_VAULT_NAMESPACE="teams/one")
+    assert secrets.find("portal").token == "fr0m-vault"
+    assert Vault.seen[-1]["x-vault-namespace"] == "teams/one"
+    secrets = vault(answer(token="fr0m-vault"), more=", namespace: teams/two", HASHICORP_VAULT_NAMESPACE="teams/one")
+    assert secrets.find("portal").token == "fr0m-vault"
+    assert Vault.seen[-1]["x-vault-namespace"] == "teams/two"
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_a_standby_server_leads_to_the_active_one_with_the_token(vault, status):
+    """The servers of a cluster have different addresses, and all of them are meant to get the token."""
+    secrets = vault((status, "http://localhost:PORT/v1/secret/data/active"), answer(token="fr0m-active"))
+    assert secrets.find("portal").token == "fr0m-active"
+    assert Vault.seen[-1]["host"].startswith("localhost:")
+
+
+def test_a_redirect_that_gives_up_encryption_gets_no_token():
+    from types import SimpleNamespace
+
+    from scflows.secrets.vault import _active_server
+
+    def leads(before: str, target: str, status: int = 307) -> str:
+        response: Any = SimpleNamespace(status_code=status, headers={"location": target}, url=before)
+        return _active_server(response)
+
+    assert leads("https://a.example.org/v1/x", "https://b.example.org/v1/x") == "https://b.example.org/v1/x"
+    assert leads("https://a.example.org/v1/x", "/v1/y") == "https://a.example.org/v1/y"
+    assert leads("https://a.example.org/v1/x", "http://b.example.org/v1/x") == ""
+    assert leads("https://a.example.org/v1/x", "https://b.example.org/v1/x", 200) == ""
+
+
+@pytest.mark.parametrize(
     ("given", "told"),
     [
-        ((200, {"data": {"token": "x"}}), "has no data.data"),
-        ((200, []), "has no data.data"),
+        ((200, {"data": None}), "the response of the vault contains no secret"),
+        ((200, {"data": {"data": None, "metadata": {"deletion_time": "x"}}}), "contains no secret"),
+        ((200, []), "the response of the vault contains no secret"),
         ((404, {}), "the vault responded with 404"),
     ],
 )

@@ -299,3 +299,77 @@ def test_a_dry_run_says_what_it_would_send(run_flow):
     assert run.status == "success"
     assert "would send 'Hi 2' to a@example.org" in run.log
     assert run.result["m"] == {"message_id": None, "refused": []}
+
+
+SMTP_SERVER = """
+import itertools, socketserver, sys
+calls = itertools.count()
+class Handler(socketserver.StreamRequestHandler):
+    def say(self, text):
+        self.wfile.write(text.encode() + b"\\r\\n")
+    def handle(self):
+        manner = sys.argv[1:][next(calls)]
+        if manner == "closed":
+            return
+        if manner == "421":
+            return self.say("421 4.3.2 busy")
+        self.say("220 here")
+        while line := self.rfile.readline():
+            word = line.strip().upper()[:4].decode()
+            if word == manner.partition(":")[0]:
+                if not manner.partition(":")[2]:
+                    return
+                self.say(manner.partition(":")[2] + " not now")
+            elif word == "DATA":
+                self.say("354 go")
+                while self.rfile.readline() != b".\\r\\n":
+                    pass
+                self.say("250 taken")
+            elif word == "QUIT":
+                return self.say("221 bye")
+            else:
+                self.say("250 fine")
+server = socketserver.TCPServer(("127.0.0.1", 0), Handler)
+print(server.server_address[1], flush=True)
+server.serve_forever()
+"""
+
+
+@pytest.mark.parametrize(
+    ("manners", "attempts"),
+    [
+        (["closed", "421", "EHLO", "MAIL:451", "RCPT:450", "DATA:452", "DATA", "taken"], 8),
+        (["closed", "MAIL:550", "taken"], 2),
+        (["RCPT:550", "taken"], 1),
+    ],
+    ids=["temporary", "then for good", "for good"],
+)
+def test_a_mail_is_tried_again_after_a_dropped_connection_or_a_temporary_refusal(
+    run_flow, workspace, manners, attempts
+):
+    import subprocess
+    import sys
+
+    server = subprocess.Popen([sys.executable, "-c", SMTP_SERVER, *manners], stdout=subprocess.PIPE, text=True)
+    try:
+        assert server.stdout is not None
+        (workspace / "data").mkdir()
+        secrets = workspace / "data" / "secrets.yml"
+        port = server.stdout.readline().strip()
+        secrets.write_text(f"- {{name: smtp, host: 127.0.0.1, port: {port}, security: none, from: a@example.org}}")
+        secrets.chmod(0o600)
+        run = run_flow("""
+            steps:
+              - name: mail
+                type: email
+                retry: {attempts: 9, delay: 0}
+                email: {secret: smtp, to: ops@example.org, subject: x, body: y}
+        """)
+        if manners[attempts - 1] == "taken":
+            assert run.status == "success", run.message
+            assert run.log.count("the next follows in") == attempts - 1
+        else:
+            assert run.errors[0]["error"]["attempts"] == attempts
+    finally:
+        server.kill()
+        server.communicate()

@@ -85,3 +85,71 @@ steps:
 def test_a_wrong_option_is_told(run_flow: Callable[..., Any], options: str, told: str) -> None:
     run = run_flow(f"steps: [{{name: r, type: redis, redis: {{secret: cache, {options}}}}}]")
     assert told in run.message
+
+
+def put(key: str, *items: str) -> Any:
+    import redis
+
+    server = redis.Redis(decode_responses=True)
+    server.rpush(key, *items)
+    return server
+
+
+def test_an_item_that_cannot_be_stored_stays_in_the_list(run_flow: Callable[..., Any], key: str) -> None:
+    server = put(key, '{"order": 81}', "order 82", '{"order": 83}')
+    run = run_flow(f"""
+steps:
+  - {{name: unfit, type: redis, ignore_errors: unfit, redis: {{secret: cache, command: pop, key: "{key}"}},
+      jq_expression: 'error("unfit")'}}
+  - {{name: tried, type: redis, retry: {{attempts: 3, delay: 0, on: unfit}}, ignore_errors: unfit,
+      redis: {{secret: cache, command: pop, key: "{key}"}}, jq_expression: 'error("unfit")'}}
+  - {{name: first, type: redis, redis: {{secret: cache, command: pop, key: "{key}"}}}}
+  - {{name: text, type: redis, ignore_errors: ., redis: {{secret: cache, command: pop, key: "{key}"}}}}
+""")
+    assert run.result["first"] == {"order": 81}
+    assert len(run.errors) == 3
+    assert server.lrange(key, 0, -1) == ["order 82", '{"order": 83}']
+    assert not server.exists(f"{key}:taken")
+
+
+def test_what_a_killed_run_took_is_in_the_list_again(run_flow: Callable[..., Any], key: str) -> None:
+    server = put(key, "3")
+    # As two killed runs leave them: a long time ago, and just now.
+    server.zadd(f"{key}:taken", {"a" * 32 + "1": 1, "b" * 32 + "2": 2, "c" * 32 + "4": 4e9})
+    run = run_flow(f"""
+steps:
+  - {{name: one, type: redis, redis: {{secret: cache, command: pop, key: "{key}"}}}}
+  - {{name: two, type: redis, redis: {{secret: cache, command: pop, key: "{key}"}}}}
+  - {{name: three, type: redis, redis: {{secret: cache, command: pop, key: "{key}"}}}}
+  - {{name: none, type: redis, redis: {{secret: cache, command: pop, key: "{key}"}}}}
+""")
+    assert [run.result[name] for name in ("one", "two", "three", "none")] == [1, 2, 3, None]
+    assert server.zrange(f"{key}:taken", 0, -1) == ["c" * 32 + "4"]
+    server.delete(f"{key}:taken")
+
+
+def test_an_item_is_removed_after_its_result_is_in_the_journal(
+    run_flow: Callable[..., Any], key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from scflows.execution.journal import Notes
+
+    server = put(key, "7")
+    order: list[int] = []
+    note_step = Notes.note_step
+
+    def note(self: Notes, *arguments: Any) -> None:
+        order.append(server.zcard(f"{key}:taken"))
+        note_step(self, *arguments)
+
+    monkeypatch.setattr(Notes, "note_step", note)
+    # The steps run in a forked process, so what was seen is told by a key.
+    monkeypatch.setattr(Notes, "note_end", lambda self, *_: server.set(f"{key}:seen", str(order)))
+    child = f"steps: [{{name: pop, type: redis, redis: {{secret: cache, command: pop, key: '{key}'}}}}]"
+    run_flow(child, name="child.yml")
+    assert server.get(f"{key}:seen") == "[1]"
+    server.rpush(key, "8")
+    run_flow("steps: [{name: child, type: flow, flow: {path: child.yml}}]")
+    # Of the child's own step; then of the step that ran the child.
+    assert server.get(f"{key}:seen") == "[1, 0]"
+    assert not server.exists(f"{key}:taken")
+    server.delete(f"{key}:seen")

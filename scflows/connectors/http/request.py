@@ -98,6 +98,12 @@ class HttpRequest:
             raise StepError(f"{self.shown(uri)}: not a valid uri: {error}") from error
         if any(sign in uri for sign in "\r\n\t"):
             raise StepError(f"{self.shown(' '.join(uri.split()))}: a uri must not contain line breaks or tabs")
+        from scflows.connectors.endpoint import login_in
+
+        login = ":".join(login_in(uri))
+        if any(sign in login for sign in "/?#"):
+            # The library would take its beginning for a host, and show it in its error.
+            raise StepError(f"{self.shown(uri)}: the login in the uri must be percent-encoded, for example %2F for a /")
         if parts.scheme not in ("http", "https") or not parts.netloc:
             raise StepError(f"{self.shown(uri)}: only http:// and https:// can be called")
 
@@ -182,11 +188,14 @@ class HttpRequest:
 
 
 def shown(uri: str) -> str:
-    """A uri without what may be secret in it: login and query."""
-    before, _, rest = uri.partition("://")
-    place = rest.partition("?")[0].partition("#")[0]
-    host, slash, path = place.partition("/")
-    return f"{before}://{host.rpartition('@')[2]}{slash}{path}"
+    """Return a uri without the parts that may be secret: login and query."""
+    from scflows.connectors.endpoint import login_in
+
+    scheme, separator, rest = uri.strip().partition("://")
+    user, password = login_in(uri)
+    if user or password:
+        rest = rest[len(user) + 1 :] if rest.startswith(f"{user}@") else rest[len(user) + len(password) + 2 :]
+    return scheme + separator + rest.partition("?")[0].partition("#")[0]
 
 
 def _over(headers: dict[str, str], given: dict[str, str]) -> dict[str, str]:

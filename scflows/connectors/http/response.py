@@ -58,6 +58,8 @@ class CodingError(HttpError):
 
 def http_error(error: Exception, wait: float, masked: Callable[[str], str] = str) -> HttpError:
     """Return our error for one of requests, in a few words; `masked` takes secrets out of a text."""
+    import re
+
     import requests
 
     if isinstance(error, requests.exceptions.ConnectTimeout):
@@ -66,6 +68,9 @@ def http_error(error: Exception, wait: float, masked: Callable[[str], str] = str
         return HttpError(f"no answer within {wait:g} s", is_timeout=True)
     if isinstance(error, requests.exceptions.TooManyRedirects):
         return HttpError("too many redirects")
+    if isinstance(error, requests.exceptions.InvalidURL):
+        # The library's message shows parts of the address, which may be a login.
+        return HttpError("not a valid address")
     if isinstance(error, OSError) and not isinstance(error, requests.RequestException):
         return HttpError("the certificates to trust cannot be read")
     found: BaseException | None = error
@@ -74,7 +79,8 @@ def http_error(error: Exception, wait: float, masked: Callable[[str], str] = str
             return HttpError(found.strerror)
         last, found = found, found.__context__
     # Masked before it is cut: half of a secret would not be found any more.
-    return HttpError(masked(" ".join(str(last).split()))[:200] or type(last).__name__)
+    text = re.sub(r"://\S*@", "://", masked(" ".join(str(last).split())))
+    return HttpError(text[:200] or type(last).__name__)
 
 
 def retry_after(response: Response, now: float) -> float | None:

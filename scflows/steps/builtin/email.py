@@ -140,14 +140,26 @@ def _send(message: EmailMessage, sender: str, recipients: list[str], secret: Any
             refused = server.send_message(message, sender, recipients)
     except smtplib.SMTPRecipientsRefused as error:
         refusals = "; ".join(f"{address}: {_reply(*answer)}" for address, answer in error.recipients.items())
-        raise StepError(
-            f"{server_name}: every recipient was refused: {refusals}", refused=sorted(error.recipients)
-        ) from error
+        failure = StepError(f"{server_name}: every recipient was refused: {refusals}", refused=sorted(error.recipients))
+        failure.is_temporary = any(_is_temporary(code) for code, _ in error.recipients.values())
+        raise failure from error
     except smtplib.SMTPResponseException as error:
-        raise StepError(f"{server_name}: {_reply(error.smtp_code, error.smtp_error)}") from error
+        failure = StepError(f"{server_name}: {_reply(error.smtp_code, error.smtp_error)}")
+        # A connection that is dropped instead of a greeting has the code -1.
+        failure.is_temporary = _is_temporary(error.smtp_code) or error.smtp_code == -1
+        raise failure from error
+    except smtplib.SMTPServerDisconnected as error:
+        failure = StepError(f"{server_name}: {str(error) or 'the connection was dropped'}")
+        failure.is_temporary = True
+        raise failure from error
     except (smtplib.SMTPException, OSError, UnicodeError) as error:
         raise StepError(f"{server_name}: {str(error) or type(error).__name__}") from error
     return sorted(refused)
+
+
+def _is_temporary(code: int) -> bool:
+    """Return True for a reply that asks to try again later (RFC 5321, 4.2.1)."""
+    return 400 <= code <= 499
 
 
 def _log_in(server: Any, username: str, password: str) -> None:

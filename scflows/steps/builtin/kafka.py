@@ -122,7 +122,9 @@ class KafkaStep(Step):
             raise StepError(f"{self.intention()}: {error}") from error
         if problems or refused:
             producer.purge()
-            raise StepError(f"{self.intention()}: {(problems or refused)[0]}")
+            failure = StepError(f"{self.intention()}: {(problems or refused)[0]}")
+            failure.is_temporary = bool(problems)
+            raise failure
         return {"sent": len(records)}
 
     def _key(self, ctx: Context, item: Any) -> bytes | None:
@@ -154,7 +156,9 @@ class KafkaStep(Step):
                 if records:
                     since = time.monotonic()
                 if problems:
-                    raise StepError(f"{self.intention()}: {problems[0]}")
+                    failure = StepError(f"{self.intention()}: {problems[0]}")
+                    failure.is_temporary = True
+                    raise failure
                 received += records
                 ctx.sleep(0)
             value = [_values(record) for record in received]

@@ -126,10 +126,11 @@ class MqttStep(Step):
         taken = received[: self.max_messages]
 
         def acknowledge() -> None:
-            for message in taken:
-                if message.qos:
-                    client.ack(message.mid, message.qos)
+            codes = [client.ack(message.mid, message.qos) for message in taken if message.qos]
+            is_connected = client.is_connected()
             _close(client)
+            if any(codes) or (codes and not is_connected):
+                raise StepError(f"{self.intention()}: the connection was lost before the messages were acknowledged")
 
         ctx.acknowledgements.append(Acknowledgement(acknowledge, lambda: _close(client)))
         return [{"topic": message.topic, "payload": _value(message.payload)} for message in taken]
@@ -138,7 +139,9 @@ class MqttStep(Step):
         ends = time.monotonic() + TIMEOUT
         while not condition():
             if time.monotonic() > ends:
-                raise StepError(f"{problem} within {TIMEOUT:g} s")
+                failure = StepError(f"{problem} within {TIMEOUT:g} s")
+                failure.is_temporary = True
+                raise failure
             ctx.sleep(0.005)
 
 

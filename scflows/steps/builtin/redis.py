@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from scflows.errors import StepError, UsageError
-from scflows.steps import Context, Step, option
+from scflows.steps import Acknowledgement, Context, Step, option
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,6 +15,27 @@ if TYPE_CHECKING:
 #: Seconds to wait for each response of the server.
 TIMEOUT = 30.0
 READING = ("get",)
+#: Seconds after which an item that was taken and not stored, because its run was killed, is in the list again.
+LEASE = 60
+#: The key with the items that were taken from a list and are not stored yet: a sorted set, by the end of their lease.
+TAKEN = "{key}:taken"
+# Scripts run as a whole, so another run or a kill cannot come in between.
+TAKE = """
+local now = tonumber(redis.call('TIME')[1])
+local lost = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now)
+for i = #lost, 1, -1 do
+  redis.call('LPUSH', KEYS[1], string.sub(lost[i], string.len(ARGV[1]) + 1))
+  redis.call('ZREM', KEYS[2], lost[i])
+end
+local item = redis.call('LPOP', KEYS[1])
+if item then redis.call('ZADD', KEYS[2], now + ARGV[2], ARGV[1] .. item) end
+return item
+"""
+REMOVE = "return redis.call('ZREM', KEYS[2], ARGV[1])"
+PUT_BACK = """
+if redis.call('ZREM', KEYS[2], ARGV[1]) == 1 then redis.call('LPUSH', KEYS[1], ARGV[2]) end
+return 1
+"""
 WITH_VALUE = ("set", "push", "publish")
 
 
@@ -25,7 +46,8 @@ class RedisStep(Step):
     The secret has `url` (for example `redis://host:6379/0`), or `host` and `port`; optionally `username` and
     `password`. The result depends on the command: `get` and `pop` return the value or null, `delete` whether the key
     existed, `incr` the new number, `push` the new length of the list, `publish` the number of subscribers, `set` true.
-    `push` appends to a list and `pop` takes the first item.
+    `push` appends to a list and `pop` takes the first item, which is removed once it is stored. If the step fails, it
+    is put back; if the run is killed, it is in the list again a minute later.
 
     - name: keep the last
       type: redis
@@ -70,11 +92,35 @@ class RedisStep(Step):
         from redis import RedisError
 
         try:
-            return self._run_command(server, content)
+            return self._take(ctx, server) if self.command == "pop" else self._run_command(server, content)
         except RedisError as error:
             raise StepError(f"{self.intention()}: {' '.join(str(error).split())}") from error
         finally:
-            server.close()
+            if not ctx.acknowledgements:
+                server.close()
+
+    def _take(self, ctx: Context, server: Any) -> Any:
+        """Take the first item of the list, which stays in a second one until it is stored."""
+        from uuid import uuid4
+
+        owner = uuid4().hex
+        keys = (self.key, TAKEN.format(key=self.key))
+        item = server.eval(TAKE, 2, *keys, owner, LEASE)
+        if item is None:
+            return None
+        member = owner.encode() + item
+
+        def remove() -> None:
+            with server:
+                if not server.eval(REMOVE, 2, *keys, member):
+                    raise StepError(f"{self.intention()}: it took longer than {LEASE} s to store the item")
+
+        def put_back() -> None:
+            with server:
+                server.eval(PUT_BACK, 2, *keys, member, item)
+
+        ctx.acknowledgements.append(Acknowledgement(remove, put_back))
+        return self._value(item)
 
     def _content(self, ctx: Context) -> bytes:
         from scflows.documents import json_bytes
@@ -93,7 +139,7 @@ class RedisStep(Step):
             return server.delete(self.key) > 0
         if self.command == "incr":
             return server.incrby(self.key, self.by)
-        found = server.get(self.key) if self.command == "get" else server.lpop(self.key)
+        found = server.get(self.key)
         return None if found is None else self._value(found)
 
     def _value(self, content: bytes) -> Any:

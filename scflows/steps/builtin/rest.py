@@ -113,6 +113,9 @@ class RestStep(Step):
     def _request(self, ctx: Context) -> HttpRequest:
         from scflows.connectors.http.request import HttpRequest
 
+        if "@" in self.uri:
+            ctx.secrets.remember_login(self.uri)
+
         login = None
         if self.authentication is not None:
             from scflows.secrets.http_auth import header
