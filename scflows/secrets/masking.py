@@ -25,7 +25,7 @@ class Mask:
     def __init__(self, is_private: bool = False) -> None:
         self._lock = allocate_lock()
         self._texts: tuple[str, ...] = ()
-        #: The same without texts that are shown as `***` but are no secrets, for example user names and hosts.
+        #: The same without texts that are shown as `***` but are not secret, for example user names and hosts.
         self.private = self if is_private else Mask(is_private=True)
         self.listeners: list[Callable[[list[str]], None]] = []  #: called with new texts before a step can use them
 

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 #: How deep a structure is searched.
 MAX_DEPTH = 20
-#: Values that are no secrets, and that would be masked everywhere.
+#: Values that are not secret, and that would be masked everywhere.
 ORDINARY = ("true", "false", "null", "none")
 
 
