@@ -15,6 +15,8 @@ MAX_DEPTH = 200
 MAX_ALIASED = 200_000
 #: The most digits of an integer that Python converts from or to text by default.
 MAX_DIGITS = 4300
+#: The largest exponent of an integer, such as 1e30.
+MAX_EXPONENT = 400
 
 
 def parse_json(text: str, where: str) -> Any:
@@ -251,6 +253,32 @@ def parse_finite(text: str) -> float:
     if (len(text) > 16 or -1e-290 < number < 1e-290) and repr(number) != text and not _is_held(text, number):
         raise NumberError(text, "has more digits than a number can hold; put it into quotes")
     return number
+
+
+def parse_number(text: str) -> int | float:
+    """Return the number that a person or a table wrote. Raises ValueError, NumberError if a float cannot hold it."""
+    # Python also accepts 1_000, the digits of other scripts, and words such as nan.
+    if text.strip("+-.0123456789eE"):
+        raise ValueError(text)
+    return int(text) if text.lstrip("+-").isdigit() else parse_finite(text)
+
+
+def parse_integer(text: str) -> int:
+    """Return an integer, also of a text such as 1e3 or 5.0. Raises ValueError."""
+    if text.strip("+-.0123456789eE"):
+        raise ValueError(text)
+    if text.lstrip("+-").isdigit():
+        return int(text)
+    from decimal import Decimal, InvalidOperation
+
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        raise ValueError(text) from None
+    # Not as a float, which would round 12345678901234567.0.
+    if number.adjusted() > MAX_EXPONENT or number != number.to_integral_value():
+        raise ValueError(text)
+    return int(number)
 
 
 class InexactNumber(StepError):

@@ -155,15 +155,19 @@ def _convert(kind: str, value: Any) -> Any:
     if isinstance(value, bool | list | dict):
         raise ValueError(value)
     if kind == "integer":
-        number = float(value)
-        if number != int(number):
+        if isinstance(value, str):
+            return int(value)
+        if value != int(value):
             raise ValueError(value)
-        return int(value) if isinstance(value, str) else int(number)
+        return int(value)
     if kind == "number":
-        number = float(value)
-        if number != number or number in (float("inf"), float("-inf")):
+        from scflows.documents import parse_number
+
+        if isinstance(value, str):
+            return parse_number(value.strip())
+        if value - value != 0:
             raise ValueError(value)
-        return int(value) if isinstance(value, int) else number
+        return value
     if kind in ("date", "datetime"):
         from datetime import date, datetime
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from scflows.documents import NumberError, parse_finite
+from scflows.documents import NumberError, parse_integer, parse_number
 from scflows.errors import StepError
 
 TYPE_CHECKING = False
@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
 KINDS = ("text", "integer", "number", "boolean", "date", "datetime")
 TRUE_WORDS = ("true", "yes", "1")
-#: The most digits of an integer that is written with an exponent, such as 1e30.
-MAX_EXPONENT = 400
 FALSE_WORDS = ("false", "no", "0")
 
 
@@ -90,18 +88,8 @@ def _text(value: Any) -> str:
 
 
 def _integer(value: Any) -> int:
-    if isinstance(value, str) and not value.lstrip("+-").isdigit():
-        from decimal import Decimal, InvalidOperation
-
-        _check_digits(value)
-        try:
-            decimal = Decimal(value)
-        except InvalidOperation:
-            raise ValueError(value) from None
-        # Exactly: a float would round 12345678901234567.0.
-        if decimal.adjusted() > MAX_EXPONENT or decimal != decimal.to_integral_value():
-            raise ValueError(value)
-        return int(decimal)
+    if isinstance(value, str):
+        return parse_integer(value)
     number = _number(value)
     if number != int(number):
         raise ValueError(value)
@@ -109,22 +97,11 @@ def _integer(value: Any) -> int:
 
 
 def _number(value: Any) -> int | float:
-    if isinstance(value, bool):
-        raise ValueError(value)
     if isinstance(value, str):
-        _check_digits(value)
-        if value.lstrip("+-").isdigit():
-            return int(value)
-        return parse_finite(value)
-    if not isinstance(value, int | float) or value - value != 0:
+        return parse_number(value)
+    if isinstance(value, bool) or not isinstance(value, int | float) or value - value != 0:
         raise ValueError(value)
     return value
-
-
-def _check_digits(text: str) -> None:
-    # Python also accepts 1_000, the digits of other scripts, and words such as nan.
-    if text.strip("+-.0123456789eE"):
-        raise ValueError(text)
 
 
 def _boolean(value: Any) -> bool:

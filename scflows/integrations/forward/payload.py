@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 
 from scflows.errors import StepError
@@ -92,6 +91,8 @@ DECODERS: dict[str, Callable[[bytes], Any]] = {"json": from_json, "text": from_t
 
 
 def _reading(text: str) -> dict[str, Any]:
+    from scflows.documents import NumberError, parse_finite
+
     moment, sensors = "", []
     for pair in text.split(","):
         name, colon, value = pair.partition(":")
@@ -99,8 +100,11 @@ def _reading(text: str) -> dict[str, Any]:
         if name == "t" and colon:
             moment = value
         elif value.lower() not in ("null", "nan", ""):
-            number = float(value) if NUMBER.fullmatch(value) else math.inf
-            if not SENSOR.fullmatch(name) or math.isinf(number):
+            try:
+                number = parse_finite(value) if NUMBER.fullmatch(value) and SENSOR.fullmatch(name) else None
+            except NumberError as error:
+                raise StepError(f"payload: {pair!r} is not a pair of a sensor and its value: {error}") from None
+            if number is None:
                 raise StepError(f"payload: {pair!r} is not a pair of a sensor and its value")
             sensors.append({"id": int(name), "value": number})
         elif not colon or not SENSOR.fullmatch(name):
