@@ -12,7 +12,7 @@ import os
 from dataclasses import dataclass, replace
 
 from scflows.queue.permits import ENTRY_ENDING as ENDING
-from scflows.queue.permits import QUEUE_FOLDER
+from scflows.queue.permits import QUEUE_FOLDER, is_entry, is_entry_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -104,10 +104,10 @@ class HeldEntry:
 def entry_names(state: str) -> list[str]:
     """Return the file names of all entries, in no order."""
     try:
-        names = os.listdir(os.path.join(state, QUEUE_FOLDER))
+        with os.scandir(os.path.join(state, QUEUE_FOLDER)) as found:
+            return [each.name for each in found if is_entry(each)]
     except OSError:
         return []
-    return [name for name in names if name.endswith(ENDING) and name[0] != "."]
 
 
 def entries(state: str) -> list[QueueEntry]:
@@ -118,14 +118,11 @@ def entries(state: str) -> list[QueueEntry]:
 
 def parse_entry_name(name: str) -> QueueEntry | None:
     """Return the entry of a file name; None for other names."""
-    if name.startswith(".") or not name.endswith(ENDING):
+    if not is_entry_name(name):
         return None
-    try:
-        rank, at, rest = name.removesuffix(ENDING).split("_", 2)
-        task, run = rest.rsplit("_", 1)
-        return QueueEntry(int(rank) - BIAS, int(at) / 1000, task, run)
-    except ValueError:
-        return None
+    rank, at, rest = name.removesuffix(ENDING).split("_", 2)
+    task, run = rest.rsplit("_", 1)
+    return QueueEntry(int(rank) - BIAS, int(at) / 1000, task, run)
 
 
 def read_queued_run(state: str, entry: QueueEntry) -> QueuedRun | None:

@@ -75,9 +75,21 @@ def is_queue_empty(state: str) -> bool:
     """Return whether no run waits to start: asked at every start, so that most of them need not know more."""
     try:
         with os.scandir(os.path.join(state, QUEUE_FOLDER)) as found:
-            return not any(each.name.endswith(ENTRY_ENDING) and each.name[0] != "." for each in found)
+            return not any(is_entry(each) for each in found)
     except OSError:
         return True
+
+
+def is_entry(found: os.DirEntry[str]) -> bool:
+    """Return whether a file in the folder of the queue is an entry: to open a pipe would wait for ever."""
+    return is_entry_name(found.name) and found.is_file(follow_symlinks=False)
+
+
+def is_entry_name(name: str) -> bool:
+    """Return whether it is `RANK_TIME_TASK_RUN.run`; RANK has 4 digits, TIME has 14, or 15 in the far future."""
+    numbers = [part if part.isdecimal() and part.isascii() else "" for part in name.split("_", 2)[:2]]
+    lengths = [len(number) for number in numbers]
+    return name.endswith(ENTRY_ENDING) and name.count("_") > 2 and lengths in ([4, 14], [4, 15])
 
 
 def wake_worker(state: str) -> None:

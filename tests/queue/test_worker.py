@@ -14,7 +14,7 @@ import pytest
 
 from scflows.cron.task import TaskStore
 from scflows.queue import entries as queue
-from scflows.queue.permits import acquire_permit
+from scflows.queue.permits import acquire_permit, is_queue_empty
 from scflows.queue.worker_process import ASLEEP, worker_lock
 from tests.queue.conftest import HOLD, QUICK, SLOT, Machine, most_at_once
 
@@ -75,6 +75,40 @@ def test_a_run_whose_file_is_broken_is_ended_and_holds_up_nobody(machine: Machin
     machine.until(lambda: not machine.worker() or not os.path.exists(f"/proc/{machine.worker()}"))
     assert machine.start("a", SLOT + 60).wait(60) == 0
     assert machine.runs(task="a")[-1].status == "success"
+
+
+def _stray(folder: Path) -> None:
+    """Put into the queue's folder whatever does not belong there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "README").write_text("notes")
+    (folder / "stray.run").touch()
+    name = "5000_01790000000000_a_01M8QCMGMJVA3AA{}.run"
+    os.mkfifo(folder / name.format("A"))
+    (folder / name.format("B")).mkdir()
+    (folder / name.format("C")).symlink_to("nowhere")
+
+
+def test_a_pipe_in_the_queue_holds_up_nobody(machine: Machine) -> None:
+    machine.hold("first")
+    machine.task("a")
+    _stray(Path(machine.settings.state_path, "queue"))
+    assert machine.start("a").wait(60) == 0
+    assert machine.flows("history").wait(60) == 0
+    machine.let_go()
+    runs = machine.ended(2)
+    assert [(run.task, run.status) for run in runs] == [("first", "success"), ("a", "success")]
+    assert is_queue_empty(machine.settings.state_path)
+
+
+def test_a_folder_with_foreign_files_alone_is_an_empty_queue(machine: Machine) -> None:
+    folder = Path(machine.settings.state_path, "queue")
+    _stray(folder)
+    assert queue.entries(machine.settings.state_path) == []
+    assert is_queue_empty(machine.settings.state_path)
+    machine.task("a")
+    assert machine.start("a").wait(60) == 0
+    assert machine.statuses() == {"a": "success"}
+    assert not machine.worker()
 
 
 def test_a_worker_that_was_stopped_is_woken_by_the_next_command(machine: Machine) -> None:
