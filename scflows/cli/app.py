@@ -114,7 +114,9 @@ PANELS: dict[str, dict[str, Command | Group]] = {
     },
     "SETUP": {
         "init": workspace.init,
-        "demo": Group("Try features of external services, against a local mock.", {"smartcitizen": demo.smartcitizen}),
+        "demo": Group(
+            "Try the features that use external services, with a local mock.", {"smartcitizen": demo.smartcitizen}
+        ),
         "check": check.check,
         "health": health.health,
         "config": workspace.config,

@@ -36,7 +36,10 @@ def disable(
     dry_run: DryRun = False,
     exit_code: ExitCode = False,
 ) -> int:
-    """Pause tasks until `flows enable`. Scheduling does not resume them."""
+    """Pause tasks until `flows enable`.
+
+    `auto-schedule` and `manual-schedule` do not resume them.
+    """
     return _switch(ctx.obj, task, False, overwrite, dry_run, exit_code)
 
 

@@ -23,7 +23,7 @@ def check(
     as_cron: Annotated[
         bool,
         typer.Option(
-            "--as-cron", help="Run FLOW or TASK as cron would; without one, check whether all tasks could start."
+            "--as-cron", help="Run FLOW or TASK as cron would. Without a name, check whether all tasks could start."
         ),
     ] = False,
     fix: Annotated[bool, typer.Option("--fix", help="Apply the safe fixes and list them.")] = False,
@@ -38,8 +38,8 @@ def check(
     pending records to the history. A backup of the crontab is kept: flows crontab restore.
 
     --as-cron with a name really runs that task or flow, as cron does: with /bin/sh, cron's few variables, the home
-    directory as the current one, and no input. Without a name nothing is run: each Python named in the crontab
-    loads its tasks and their flows in that environment.
+    directory as the current one, and no input. Without a name, no task is run: for each Python
+    in the crontab, check in cron's environment that it can load its tasks and their flows.
     """
     out: Output = ctx.obj
     if name and not as_cron:

@@ -37,8 +37,9 @@ def check_devices(
 ) -> int:
     """Check whether devices publish as expected.
 
-    Reports silent devices, gaps, low batteries, impossible or stuck values, clocks that run ahead, and sensors that
-    the blueprint has but the device lacks. Exits with 1 if a device has a problem.
+    Reports silent devices, gaps, low batteries, impossible or stuck values, clocks that run ahead, and missing
+    sensors that the device's blueprint (its processing instructions) or hardware file needs. Exits with 1 if a
+    device has a problem.
     """
     import os
     import time
@@ -78,7 +79,7 @@ def check_devices(
 
 
 def _default(settings: Settings) -> str:
-    """Return the workspace's file of thresholds, or the shipped one."""
+    """Return the workspace's file of thresholds, or that of the example flows."""
     import os
 
     from scflows.flows.workspace import shipped_flows

@@ -76,8 +76,8 @@ def boot(
 ) -> None:
     """Catch up after the machine was off; run by the @reboot line.
 
-    The crontab has this line while any task has `catch_up`. Missed slots are recorded and reported, and run as far
-    as `catch_up` says. Errors are logged in scheduler.log.
+    The crontab has this line while any task has `catch_up`. Missed slots are recorded and reported, and run if
+    `catch_up` says so. Errors are logged in scheduler.log.
     """
     from scflows.cli.times import parse_duration
     from scflows.scheduler.boot import catch_up_after_boot
@@ -97,8 +97,8 @@ def tick(
     """Start everything that is due, wait for it, exit.
 
     Run every minute by the crontab line of one-line mode (--one-line). Tasks with their own crontab line are not
-    started. The concurrency limit is that of `flows cron run`. If a previous tick is still running, the new one exits
-    and the old one also handles its minute. Errors are logged in scheduler.log.
+    started. At most MAX_RUNS runs are active. If the previous tick is still running, the new one exits and the
+    previous one also handles the new minute. Errors are logged in scheduler.log.
     """
     from scflows.scheduler.tick import tick_here
 
@@ -107,7 +107,10 @@ def tick(
 
 
 def status(ctx: typer.Context) -> int:
-    """Show what starts the tasks: `flows cron run` or the system's cron. Exits with 1 if neither is running."""
+    """Show what starts tasks: `flows cron run` or the system's cron.
+
+    Exits with 1 if neither is running.
+    """
     from scflows.health.daemon import second_scheduler, status
     from scflows.health.installation import Installation
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def show(ctx: typer.Context) -> None:
-    """Print the complete crontab: the scflows block and all other lines."""
+    """Print the complete crontab: scflows block and other lines."""
     from scflows.cron.crontab.install import split_or_advise
     from scflows.cron.crontab.program import find_crontab
     from scflows.cron.crontab.recovery import lost_lines

@@ -18,14 +18,14 @@ def search(
     ctx: typer.Context,
     text: Annotated[
         list[str] | None,
-        typer.Argument(metavar="TEXT", help="Part of the name (default: all devices with processing)."),
+        typer.Argument(metavar="TEXT", help="Part of the name (default: all devices that have processing set up)."),
     ] = None,
     state: Annotated[
         str | None, typer.Option(help="Only devices in this state, e.g. has_published or never_published.")
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Show only the first N.")] = None,
 ) -> int:
-    """List devices: their state, last reading, last processing and tasks."""
+    """List devices with state, last reading, last processing, tasks."""
     from scflows.cron.task import TaskStore
     from scflows.integrations.smartcitizen.access import read_access
     from scflows.integrations.smartcitizen.client import Client

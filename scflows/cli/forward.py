@@ -24,7 +24,7 @@ def mqtt(ctx: typer.Context, schema_file: SchemaFile, dry_run: DryRun = False, c
     """Forward messages from one broker to another, in the foreground.
 
     A message is acknowledged to the source once the destination has accepted it or, if the destination is down, once
-    it is stored on disk. FILE says how topics are rewritten, names mapped by a table, and payloads transformed. Either
+    it is stored on disk. FILE defines how to rewrite topics, map names with a table, and transform payloads. Either
     end may also be Kafka. On SIGTERM or Ctrl-C it receives no further messages, delivers those in flight and exits
     with 0.
     """

@@ -29,7 +29,9 @@ def locks(ctx: typer.Context) -> None:
 
 def clear(
     ctx: typer.Context,
-    lock: Annotated[str, typer.Argument(metavar="LOCK", autocompletion=completion.locks)],
+    lock: Annotated[
+        str, typer.Argument(metavar="LOCK", help="A lock, as `flows locks` lists it.", autocompletion=completion.locks)
+    ],
     yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")] = False,
 ) -> None:
     """Release a lock.

@@ -32,13 +32,17 @@ def logs(
     ],
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Print new lines as they are written.")] = False,
     lines: Annotated[
-        int | None, typer.Option("-n", "--lines", min=0, help="Show the last N lines; 0 = none, for --follow.")
+        int | None,
+        typer.Option("-n", "--lines", min=0, help="Show the last N lines; 0 = no old lines, for use with --follow."),
     ] = None,
     since: Annotated[
-        str | None, typer.Option("--since", metavar="TIME", help="Show lines written since then: 2h, 2026-11-20.")
+        str | None,
+        typer.Option(
+            "--since", metavar="TIME", help="Only lines written at or after this time: 2h (2 hours ago), 2026-11-20."
+        ),
     ] = None,
     grep: Annotated[
-        str | None, typer.Option("--grep", metavar="PATTERN", help="Show lines that match a regular expression.")
+        str | None, typer.Option("--grep", metavar="PATTERN", help="Only lines that match a regular expression.")
     ] = None,
     path: Annotated[bool, typer.Option("--path", help="Print the path of the log and exit.")] = False,
 ) -> int:

@@ -52,7 +52,9 @@ def run(
         typer.Option("--dry-run", help="Run without posting, sending or writing anything; show what would be done."),
     ] = False,
     follow: Annotated[bool, typer.Option("--follow", help="Print each step as it ends, and the log.")] = False,
-    wait: Annotated[bool, typer.Option("--wait", help="Wait for a permit, a mutex, or an earlier run of it.")] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait for a permit, a mutex, or an earlier run of the same flow.")
+    ] = False,
     force: Annotated[
         bool,
         typer.Option(

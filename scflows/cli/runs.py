@@ -23,15 +23,24 @@ RunId = Annotated[
 
 def history(
     ctx: typer.Context,
-    task: Annotated[str | None, typer.Argument(metavar="[TASK]", autocompletion=completion.tasks)] = None,
+    task: Annotated[
+        str | None, typer.Argument(metavar="TASK", help="Only runs of this task.", autocompletion=completion.tasks)
+    ] = None,
     status: Annotated[
         list[str] | None, typer.Option("--status", help="Only runs with this status; may be repeated.")
     ] = None,
     since: Annotated[
-        str | None, typer.Option("--since", metavar="TIME", help="Started since then: 7d, 2026-11-20.")
+        str | None,
+        typer.Option(
+            "--since", metavar="TIME", help="Only runs that started at or after this time: 7d (7 days ago), 2026-11-20."
+        ),
     ] = None,
-    until: Annotated[str | None, typer.Option("--until", metavar="TIME", help="Started before then.")] = None,
-    slot: Annotated[str | None, typer.Option("--slot", metavar="TIME", help="For this slot (due time).")] = None,
+    until: Annotated[
+        str | None, typer.Option("--until", metavar="TIME", help="Only runs that started before this time.")
+    ] = None,
+    slot: Annotated[
+        str | None, typer.Option("--slot", metavar="TIME", help="Only runs for this slot (due time).")
+    ] = None,
     limit: Annotated[
         int, typer.Option("--limit", min=0, max=10**9, help="Show at most N runs, newest first; 0 = all.")
     ] = 50,
@@ -153,10 +162,13 @@ def prune(
             help="Remove runs older than this, e.g. 90d (default: the limits in config.yml).",
         ),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print how many.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print how many runs would be removed.")] = False,
     yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Remove old and surplus runs with their folders, and trim large logs."""
+    """Remove runs beyond the limits in config.yml; trim large logs.
+
+    Also removes the folders of these runs.
+    """
     from scflows.cli.open_history import opened_history
     from scflows.cli.times import iso, parse_duration
     from scflows.history.retention import excess

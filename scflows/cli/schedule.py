@@ -121,8 +121,8 @@ def manual_schedule(
 
     Options take precedence over the flow's own schedule; the default is daily.
 
-    With --device and no FLOW, the shipped flow that processes, backs up or checks devices is scheduled, even if
-    `auto-schedule` would skip the device; by default every 3, 6 or 3 hours.
+    With --device and no FLOW, the example flow for its KIND is scheduled, even if `auto-schedule` would skip the
+    device; by default every 3 hours (process), 6 (backup) or 3 (check).
     """
     from scflows.cli.times import parse_duration
     from scflows.planner.manual_schedule import Order, manual_schedule, resolve_devices

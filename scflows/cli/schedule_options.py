@@ -8,10 +8,12 @@ import typer
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan as a diff; change nothing.")]
 ExitCode = Annotated[bool, typer.Option("--exit-code", help="With --dry-run: exit with 10 if there are changes.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing tasks; they keep their slots.")]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace existing tasks; a task whose schedule is the same keeps its slots.")
+]
 ForceFirstRun = Annotated[
     bool,
-    typer.Option("--force-first-run", help="Run each new task once, now; with --dry-run as a dry run of its flow."),
+    typer.Option("--force-first-run", help="Run each new task once, now. With --dry-run, only dry-run its flow."),
 ]
 DryTasks = Annotated[
     bool, typer.Option("--dry-tasks", help="Create tasks whose runs are dry runs (--dry-run creates none).")
@@ -39,7 +41,9 @@ Overlap = Annotated[
 ]
 StartWithin = Annotated[
     str | None,
-    typer.Option(help="Alert if a run starts later than this after its slot, e.g. 10m (default: based on past runs)."),
+    typer.Option(
+        help="Alert if a run starts more than this long after its slot, e.g. 10m (default: based on past runs)."
+    ),
 ]
 EndWithin = Annotated[
     str | None, typer.Option(help="Alert if a run takes longer than this, e.g. 2h (default: based on past runs).")

@@ -59,7 +59,7 @@ def list_tasks(
 
 def show(
     ctx: typer.Context,
-    task: Annotated[str, typer.Argument(metavar="TASK", help="Its name.", autocompletion=completion.tasks)],
+    task: Annotated[str, typer.Argument(metavar="TASK", help="The task's name.", autocompletion=completion.tasks)],
 ) -> None:
     """Show a task: schedule, next slots, last runs, log."""
     from scflows.health.task_status import expected, one_task
@@ -150,8 +150,8 @@ def load(
 ) -> None:
     """Show concurrent runs, planned and actual (last 24 h).
 
-    The plan is based on past durations. Each row shows the busiest such minute of the hour, or hour of the day, in a
-    week.
+    The plan is based on past durations. Each row is a minute of the hour (or an hour of the day) and shows its highest
+    load in the week.
     """
     from scflows.errors import UsageError
     from scflows.planner.load_report import load_view
@@ -186,7 +186,7 @@ def load(
         bar = _bar(runs, measured_runs[index], peak)
         cells = f"{mark}{index:02} {round(runs, 1):6g} {round(starts, 1):6g} {measured_runs[index]:6} {bar}"
         out.line(cells.rstrip())
-    text = f"Concurrent runs in the busiest such {by} of the week. Planned: peak {found.peak:.3g},"
+    text = f"Concurrent runs; each {by} shows its highest load in the week. Planned: peak {found.peak:.3g},"
     text += f" mean {found.mean:.3g}."
     if found.measured_mean is not None:
         text += f" Last 24 h (│): peak {max(measured_runs)}, mean {found.measured_mean:.3g}."

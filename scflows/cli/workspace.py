@@ -18,7 +18,7 @@ def init(
     folder: Annotated[str, typer.Argument(metavar="DIR", help="The folder; created if it does not exist.")],
     force: Annotated[bool, typer.Option("--force", help="Replace existing files; keep each as .bak.")] = False,
 ) -> None:
-    """Create a workspace with the shipped flows.
+    """Create a workspace with the example flows.
 
     Also creates a data folder, and settings with random keys. Existing files are not changed.
     """

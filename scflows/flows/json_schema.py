@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     Schema = dict[str, Any]
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-#: The name of the schema file in a flows folder; the first line of each shipped flow refers to it.
+#: The name of the schema file in a flows folder; the first line of each example flow refers to it.
 SCHEMA_FILE = "flow.schema.json"
 WORDS = {
     "text": "string",

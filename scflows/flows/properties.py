@@ -80,7 +80,7 @@ SCHEDULE_PROPERTIES = _by_name(
     Property(
         "start_within",
         ("text",),
-        "alert if a run starts later than this after its slot, for example 10m (default: based on past runs)",
+        "alert if a run starts more than this long after its slot, for example 10m (default: based on past runs)",
     ),
     Property(
         "end_within", ("text",), "alert if a run takes longer than this, for example 2h (default: based on past runs)"

@@ -1,4 +1,4 @@
-"""Create a workspace: a folder with settings, flows and data, filled with the shipped flows."""
+"""Create a workspace: a folder with settings, flows and data, filled with the example flows."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Placed:
 
 
 def make_workspace(folder: str, force: bool = False) -> list[Placed]:
-    """Fill a folder with the shipped flows, `data/`, `.env` and `data/config.yml`; return the results in order.
+    """Fill a folder with the example flows, `data/`, `.env` and `data/config.yml`; return the results in order.
 
     Existing files are kept; with `force` they are renamed to `.bak` and replaced. Raises UsageError if the path is not
     a folder, Refused if it is not writable.
@@ -77,12 +77,12 @@ def make_workspace(folder: str, force: bool = False) -> list[Placed]:
 
 
 def shipped_flows() -> str:
-    """Return the folder of the shipped flows: in the installed package, otherwise in the checkout. Raises NotFound."""
+    """Return the folder of the example flows: in the installed package, otherwise in the checkout. Raises NotFound."""
     package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     for path in (os.path.join(package, "shipped"), os.path.join(os.path.dirname(package), "tasks")):
         if os.path.isdir(path):
             return path
-    raise NotFound("this installation has no shipped flows", "install scflows from its wheel or a checkout")
+    raise NotFound("this installation has no example flows", "install scflows from its wheel or a checkout")
 
 
 def _create_files(top: str, force: bool) -> Iterator[Placed]:

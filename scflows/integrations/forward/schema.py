@@ -78,7 +78,9 @@ def read_schema(path: str) -> Schema:
         with os.fdopen(open_regular(file), "rb") as opened:
             document = Located(opened.read(), path)
     except FileNotFoundError as error:
-        raise NotFound(f"{path}: file not found", "examples are in the folder forward of the shipped flows") from error
+        raise NotFound(
+            f"{path}: file not found", "examples are in the folder `forward` of the example flows"
+        ) from error
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
     schema = _schema(document, file)

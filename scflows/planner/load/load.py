@@ -54,7 +54,7 @@ class Load:
         self.busy_minutes = busy_minutes or BusyMinutes()  #: breaks ties between equally good starts
         self.runs: Numbers = numpy.zeros(CYCLE, numpy.int64)  #: the concurrent runs in each bin of the week
         self.starts: Numbers = numpy.zeros(CYCLE // MINUTE_BINS, numpy.int64)  #: the starts in each minute of the week
-        #: For intervals that do not divide a week: the seconds that their runs take, by the minute of their own period.
+        #: For intervals that cron cannot express: the seconds that their runs take, by the minute of their own period.
         self.turns: dict[int, dict[int, float]] = {}
         self._folded: dict[int, tuple[Numbers, Numbers]] = {}
 
@@ -111,7 +111,7 @@ class Load:
     def count_extra(self, schedule: Schedule, seconds: float, times: int = 1) -> None:
         """Count what a rhythm cannot express.
 
-        That is at which of its times an interval starts that does not divide a week, and how often in a minute an
+        That is at which of its times an interval that cron cannot express starts, and how often in a minute an
         interval of seconds starts.
         """
         if schedule.is_fine:
@@ -219,7 +219,10 @@ def bins(seconds: float) -> int:
 
 
 def first_minute(schedule: Schedule) -> int | None:
-    """Return at which minute of its own period an interval starts; None for intervals that divide a week."""
+    """Return at which minute of its own period an interval that cron cannot express starts.
+
+    None for other schedules, and for intervals of seconds.
+    """
     if schedule.is_counted and not schedule.is_fine:
         return schedule.anchor // 60
     if schedule.every_days:

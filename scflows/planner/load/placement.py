@@ -63,7 +63,7 @@ def _place_interval(every: int, load: Load, name: str, seconds: float) -> Schedu
 
 
 def _turn(every: int, check: int, minute: int, load: Load, name: str, seconds: float) -> int:
-    """Return at which of its possible starts an interval that does not divide a week meets the fewest others."""
+    """Return at which of its possible starts an interval that cron cannot express meets the fewest others."""
     own = load.turns.get(every, {})
     count = every // 60 // check
     ahead = 0 if every % DAY == 0 else max(offsets())

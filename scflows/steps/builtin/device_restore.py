@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 class DeviceRestoreStep(Step):
     """Restore a period of a Smart Citizen device from its backup, as a CSV or Parquet file.
 
-    The file is written only if its checksum, rows and values match the manifest. The result is
+    The file is written only if its checksum, rows and values match the backup's manifest. The result is
     `{device, period, rows, sensors, is_whole, path, store}`. Without `path` the backup is only verified.
 
-    - name: bring back
+    - name: restore
       type: device_restore
       device_restore: {id: "{{ params.device }}", period: 2026-03, path: restored/march.csv}
     """

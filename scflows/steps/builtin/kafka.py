@@ -24,14 +24,14 @@ class KafkaStep(Step):
     """Produce or consume Kafka records.
 
     The secret has `url` (for example `kafka://one:9092,two:9092`), or `host` and `port`; optionally `username`,
-    `password`, `mechanism` and `ca`. `produce` sends each item of a list as JSON, any other value as one record, and
-    waits for all acknowledgements; the result is `{sent: N}`. `consume` returns a list of `{topic, key, value}`, parsed
-    if the value is JSON; the group's offsets are committed once the list is stored.
+    `password`, `mechanism` (of SASL, default: `PLAIN`) and `ca`. `produce` sends each item of a list as JSON, any other
+    value as one record, and waits for all acknowledgements; the result is `{sent: N}`. `consume` returns a list of
+    `{topic, key, value}`, parsed if the value is JSON; the group's offsets are committed once the list is stored.
 
-    - name: tell
+    - name: send readings
       type: kafka
       kafka: {secret: bus, mode: produce, topic: readings, key: .station, data_key: readings}
-    - name: take
+    - name: receive orders
       type: kafka
       kafka: {secret: bus, mode: consume, topic: orders, group: flows, max_messages: 100, wait: 10}
     """

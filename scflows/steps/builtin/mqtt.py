@@ -27,10 +27,10 @@ class MqttStep(Step):
     `{topic, payload}`, parsed if the payload is JSON; messages are acknowledged once the list is stored. With a
     `session` the broker keeps messages that arrive between runs.
 
-    - name: tell the floor
+    - name: send state
       type: mqtt
       mqtt: {secret: bus, mode: publish, topic: "floor/{{ params.floor }}/state", data_key: state, retain: true}
-    - name: orders
+    - name: receive orders
       type: mqtt
       mqtt: {secret: bus, mode: take, topic: orders/#, session: flows, max_messages: 100, wait: 5}
     """

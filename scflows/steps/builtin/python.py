@@ -22,7 +22,7 @@ class PythonStep(Step):
     """Call a function of a Python file with the data as its argument; the result is its return value.
 
     The function runs in DATA_PATH in a process of its own, with the Python that runs the flow. Its output goes to the
-    log; an exception fails the step. Processes it has started are killed when it ends.
+    log; an exception fails the step. Processes that the function started are killed when it ends.
 
     - name: fit
       type: python

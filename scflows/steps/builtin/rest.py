@@ -30,7 +30,7 @@ class RestStep(Step):
       rest:
         uri: "https://api.example.org/readings?tag={{ __input__.tag }}"
         query: {limit: 100, fields: [temp, hum]}
-    - name: tell
+    - name: send readings
       type: rest
       rest:
         uri: "https://api.example.org/reports"

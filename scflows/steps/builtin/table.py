@@ -55,7 +55,9 @@ class TableStep(Step):
     format: str | None = option(
         None, choices=("csv", "tsv", "jsonl", "parquet", "excel"), help="if the file extension does not tell"
     )
-    delimiter: str | None = option(None, help="between the cells of a CSV file; default: as in its header, or a comma")
+    delimiter: str | None = option(
+        None, help="between the cells; default for CSV: as in its header, or a comma; for TSV: tab"
+    )
     data_key: str | None = option(None, help="the key of the list of mappings")
     columns: dict[str, Any] | list[Any] | None = option(
         None,
