@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Iterator
 
 
 @dataclass(frozen=True)
@@ -220,16 +220,6 @@ def holders(folder: str) -> list[Holder]:
 def holder(folder: str, name: str) -> Holder | None:
     """Return the holder of a lock that is a file; None if no process holds it."""
     return Lock(folder, name).holder()
-
-
-def held(folder: str, names: Collection[str]) -> set[str]:
-    """Return those of some locks that are held."""
-    try:
-        files = os.listdir(folder)
-    except OSError:
-        return set()
-    existing = {file.removesuffix(SUFFIX) for file in files if file.endswith(SUFFIX)}
-    return {name for name in names if name in existing and holder(folder, name) is not None}
 
 
 def clear(folder: str, name: str) -> bool:

@@ -140,13 +140,6 @@ class TaskIndex:
         rows = self._connection.execute("SELECT problem, help FROM task WHERE problem IS NOT NULL ORDER BY name")
         return [UsageError(problem, help) for problem, help in rows]
 
-    def find(self, names: Iterable[str]) -> dict[str, Task]:
-        """Return the enabled tasks of these names."""
-        query = "SELECT body FROM task WHERE name = ? AND enabled"
-        found = (self._connection.execute(query, (name,)).fetchone() for name in names)
-        tasks = (Task.from_checked(json.loads(row[0])) for row in found if row is not None)
-        return {task.name: task for task in tasks}
-
     def undated(self) -> list[Task]:
         """Return the enabled tasks whose next due time is unknown."""
         rows = self._connection.execute("SELECT body FROM task WHERE enabled AND due IS NULL")

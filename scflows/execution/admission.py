@@ -29,7 +29,7 @@ NOTICED = 0.1
 #: After this many seconds all mutexes of a waiting run are reserved for it, and not only those that are held: a run
 #: that needs two would wait for ever while others alternate.
 FAIR = 300.0
-#: What a run waits for where nobody looked closer.
+#: What a run waits for if that was not looked at.
 TURN = "its turn"
 
 

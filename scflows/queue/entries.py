@@ -135,7 +135,7 @@ def read_queued_run(state: str, entry: QueueEntry) -> QueuedRun | None:
 
 
 def write_entry(state: str, entry: QueueEntry, queued: QueuedRun) -> HeldEntry:
-    """Add an entry to the queue; nobody starts it before it is let go of. Raises OSError."""
+    """Add an entry to the queue; the run cannot start before the entry is let go of. Raises OSError."""
     path = _path(state, entry)
     return HeldEntry(path, _written(path, queued))
 

@@ -52,10 +52,10 @@ def run_task_from_cron(
     try:
         task = TaskStore(settings).read(name)
         run.flow = task.flow or " ".join(task.command)
-        # Enough to leave a record, should `.env` or the workspace be unusable.
+        # Enough to leave a record if `.env` or the workspace cannot be used.
         settings = Settings(task.workspace, {**os.environ, **task.settings})
         if not task.enabled:
-            return None  # A line that was left over; `flows check` tells of it.
+            return None  # An old line; `flows check` reports it.
         outcome: RunOutcome | None
         settings = task_settings(task)
         if trigger == CHECK:
@@ -111,7 +111,7 @@ def _run_minute(
     for slot in task.schedule.within(minute):
         if slot < task.begins <= now() or now() - slot > STARTABLE:
             continue
-        # Should the clock be set back meanwhile, no minute lasts longer than one.
+        # Even if the clock is set back meanwhile, a minute does not last longer.
         wait(min(60.0, max(0.0, slot - now())))
         request = RunRequest(task=task, trigger=trigger, slot=float(slot), begins=float(slot), waits=ENQUEUE)
         outcome = launch(request, settings)
@@ -119,7 +119,7 @@ def _run_minute(
 
 
 def state_path(state: str) -> str:
-    """The state folder, where `state` is empty the usual one."""
+    """Return the state folder; if `state` is empty, the usual one."""
     return bare_settings(state).state_path
 
 
@@ -145,13 +145,12 @@ def _leave_trace(run: Run, error: Exception, settings: Settings) -> None:
         recorder.close()
         log.close()
     except (*FAULTS, ValueError):
-        pass  # Whoever started it is told on stderr.
+        pass  # It is reported on stderr.
 
 
 def _is_due(task: Task, slot: float, settings: Settings, now: float) -> bool:
-    """Whether the slot of a schedule that is looked at more often than it is due has no answer yet."""
-    # A new task waits for its next slot, and does not make up one from before its time; but a clock that was set
-    # back behind that does not stop it.
+    """Return whether a slot of a schedule whose line starts more often than it is due has no run yet."""
+    # A new task waits for its next slot and ignores older ones, but a clock that was set back does not stop it.
     if slot < task.begins <= now:
         return False
     if os.path.exists(claim_path(settings, task.name, slot)):

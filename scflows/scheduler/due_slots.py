@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from scflows.cron.task import Task
     from scflows.settings import Settings
 
-#: A clock set back by more than this many seconds was wrong before; by less, it is waited for.
+#: A clock that is set back by more than this many seconds was wrong before; otherwise it is waited for.
 SET_BACK = 3 * 3600
 
 
@@ -32,7 +32,7 @@ class Slot:
 
 @dataclass(frozen=True)
 class Loaded:
-    """What a look at tabfile and task files brought."""
+    """The result of a look at the tabfile and the task files."""
 
     tasks: int
     problems: tuple[str, ...] = ()  #: tasks that cannot be scheduled, and why
@@ -45,14 +45,14 @@ class DueSlots:
         self.tasks: dict[str, Task] = {}
         self._tabfile = settings.tabfile
         self._store = TaskStore(settings)
-        self.until = int(after) // 60 * 60  #: slots up to this time have been handed out
+        self.until = int(after) // 60 * 60  #: slots up to this time have been returned
         self._next: dict[str, int] = {}
         self._heap: list[Slot] = []
         self._read: tuple[int, ...] | None = None  #: the state of the tabfile when it was read
         self._files: dict[str, tuple[int, ...]] = {}  #: the same of each task file
 
     def reload(self, always: bool = False) -> Loaded | None:
-        """Read again what was changed since the last time; None when nothing was."""
+        """Read what changed since the last time; return None if nothing did."""
         tabfile, files = _state(self._tabfile), dict(_states(self._store.folder))
         if (tabfile, files) == (self._read, self._files) and not always:
             return None
@@ -86,7 +86,7 @@ class DueSlots:
         return Loaded(len(self.tasks), tuple(problems))
 
     def take(self, now: float) -> tuple[list[Slot], list[Slot]]:
-        """The slots that became due up to `now`, in order; and of each task that missed some the oldest."""
+        """Return the slots that became due up to `now`, in order, and the oldest missed one of each task."""
         minute = int(now) // 60 * 60
         if minute < self.until - SET_BACK:
             self._begin_at(minute)
@@ -120,7 +120,7 @@ class DueSlots:
 
     def _set_next(self, task: Task, after: int | None = None) -> None:
         begin = self.until if after is None else after
-        # A task made on a clock that was far ahead is not waited for.
+        # The creation time of a task may come from a clock that was far ahead.
         begins = task.begins if task.begins < begin + SET_BACK else 0
         following = task.schedule.next_start(max(begin, int(begins) - 1))
         if following is not None:

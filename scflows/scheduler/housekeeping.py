@@ -1,7 +1,7 @@
-"""What is done now and then by whoever comes by, since nobody is there all the time: no daemon, no service.
+"""Recurring work that is done by runs and commands, since there is no daemon.
 
-Whoever ends a run does it, and any other command after it has printed: at most once a minute, behind a lock that
-nobody waits for. What it needs is imported once it is its turn: most starts by cron come in between.
+Each run does it when it ends, and each command after it has printed: at most once a minute, behind a lock that no
+process waits for. Its imports come late, because most starts by cron do not need them.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ if TYPE_CHECKING:
 #: Seconds between two times, and between two prunings.
 EVERY = 60.0
 PRUNING_EVERY = 24 * 3600.0
-#: After so many seconds without one it is put off for a day: a clock that leapt ahead would have all of it too old.
+#: After this many seconds without pruning it is postponed for a day: after a clock leapt ahead, all seems too old.
 LEAP = 7 * 24 * 3600.0
-#: It takes at most one part in so many of a machine's time: with very many tasks it is done less often.
+#: It takes at most one twentieth of a machine's time: with very many tasks it is done less often.
 SHARE = 20
-#: But within so many seconds: who was stopped in the midst of it, as with the machine, only seemed to be at work.
+#: The longest pause for that, in seconds: a process that was suspended meanwhile seems to have been slow.
 LONGEST_PAUSE = 900.0
-#: A command leaves it to a process aside when it took longer than so many seconds the last time.
+#: A command leaves it to a background process if it took longer than this many seconds the last time.
 PATIENCE = 0.2
 
 
 def run_housekeeping(settings: Settings, now: float | None = None, aside: bool = False, every: float = EVERY) -> None:
-    """Do what is to be done, if nobody did within the last minute. It never raises and never waits for others.
+    """Do the work, unless it was done within the last minute. It never raises and never waits for other processes.
 
     `every` is a longer time than that minute, in seconds; `aside` is for a person who waits: what takes long is left to
     a process of its own.
@@ -149,11 +149,11 @@ def _start_aside(action: Callable[[], object]) -> None:
     try:
         run_detached(action)
     except OSError:
-        pass  # No room for another process: whoever comes next does it.
+        pass  # Too many processes: the next run or command does it.
 
 
 def _read_stamp(path: str) -> tuple[float, float]:
-    """When it was done last, and how many seconds that took."""
+    """Return when it was done last, and how many seconds that took."""
     try:
         with open(path, encoding="ascii") as file:
             at, took = file.read(64).split()

@@ -1,4 +1,4 @@
-"""The agenda of a scheduler that looks at the clock once and is gone: kept from one look to the next."""
+"""Due slots for a scheduler that looks at the clock once and exits: kept in the index from one look to the next."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class IndexedDueSlots(DueSlots):
     def __init__(
         self, settings: Settings, now: float, warn: Callable[[str], None] = lambda text: None, only_now: bool = False
     ) -> None:
-        """`warn` is told that the index cannot be used; `only_now` hands out no later minute than that of `now`."""
+        """`warn` is called if the index cannot be used; `only_now`: return no later minute than that of `now`."""
         before = last_heartbeat(settings)
         # Without a look before, this minute is the first to be looked at.
         super().__init__(settings, now - 60 if before is None else before.until)
@@ -41,7 +41,7 @@ class IndexedDueSlots(DueSlots):
         self._lined: frozenset[str] = frozenset()
         self._minute = int(now) // 60 * 60  #: the last one that was looked at
         self._last = self._minute if only_now else self._never
-        #: Of a task that is new here no slot is asked for that is older.
+        #: Older slots of a task that is new here are ignored.
         self._oldest = self._minute - STARTABLE
         self._path = index_path(settings)
         self._index: TaskIndex | None = None
@@ -89,19 +89,18 @@ class IndexedDueSlots(DueSlots):
         return super().take(now)
 
     def _refresh(self, index: TaskIndex) -> list[str]:
-        """Take in what was changed; what is wrong with it."""
+        """Read what changed, and return what is wrong with it."""
         changed = index.refresh(quick=True)
         problems = [str(problem) for problem in index.problems()] if changed else []
         self._date_all(index)
-        # Of those that wait for a place, some may have been changed, paused or removed.
-        self.tasks = index.find(self.tasks)
+        self.tasks = {}
         return problems
 
     def _take_kept(self, index: TaskIndex, now: float) -> tuple[list[Slot], list[Slot]]:
         minute = self._minute
         found = index.due(minute)
         for task, due in found:
-            # An older one was handed out while its date could not be written.
+            # An older one was returned while its date could not be written.
             slot = due if due > self.until else task.schedule.next_start(self.until)
             if slot is not None and task.name not in self._lined:
                 self.tasks[task.name] = task
@@ -124,7 +123,7 @@ class IndexedDueSlots(DueSlots):
                 self._warn(f"{self._path}: cannot be written: {error}")
 
     def _do_without(self, error: Exception) -> None:
-        """Go by the task files from now on. What was handed out before cannot be known: no older minute is."""
+        """Use the task files from now on. What was returned before is unknown, so older minutes are ignored."""
         if self._index is not None:
             self._index.__exit__()
             self._index = None
@@ -133,7 +132,7 @@ class IndexedDueSlots(DueSlots):
         self._warn(f"{self._path}: cannot be used: {error}; going by the task files (if it stays so: rm {self._path})")
 
     def _read_files(self) -> list[str]:
-        """All tasks and their next slots, by their files; what is wrong with these."""
+        """Read all tasks and their next slots from their files, and return what is wrong with these."""
         tasks, wrong = self._store.read_all()
         problems = [str(error) for error in wrong]
         self.tasks = {}
@@ -171,7 +170,7 @@ class IndexedDueSlots(DueSlots):
 
 
 def _clock() -> str:
-    """What the slots of tasks without a zone hang on."""
+    """Return what the slots of tasks without a zone depend on."""
     path = os.path.realpath("/etc/localtime")
     try:
         changed = os.stat(path).st_mtime_ns

@@ -32,7 +32,7 @@ STOPPING = 15.0
 NAP = 10.0
 #: The same while the worker ends.
 LOOK_EVERY = 0.25
-#: Seconds after a full minute at which all slots are looked through for those that nobody started.
+#: Seconds after a full minute at which missed slots are looked for.
 LOOK = 20
 #: A look that is further ahead than this was planned on another clock.
 LONGEST_LOOK = 120
@@ -62,7 +62,7 @@ class Scheduler:
         self._began = world.now()
         self.minute = int(self._began) // 60  #: the last one that was looked at
         self._agenda = agenda or DueSlots(settings, self._after())
-        self._next_look = self._began  #: when to look for slots that nobody started
+        self._next_look = self._began  #: when to look for missed slots
         self._until: float | None = None  #: when the runs are asked to stop, once we are to stop
         self._is_asked = False
         self._is_mute = False
@@ -156,7 +156,7 @@ class Scheduler:
                 self.warn(f"cannot schedule {problem}")
 
     def _look_back(self) -> None:
-        """Look for slots that nobody started, once a minute; enqueue those that are caught up."""
+        """Look for missed slots, once a minute; enqueue those that are caught up."""
         now = self.world.now()
         if self._next_look - LONGEST_LOOK < now < self._next_look:
             return
@@ -176,7 +176,7 @@ class Scheduler:
         if found.owed:
             from scflows.scheduler.slot_queue import enqueue_catch_up
 
-            self.say(f"slots to make up: {len(found.owed)}, the first {timestamp(found.owed[0].slot)}")
+            self.say(f"slots to catch up: {len(found.owed)}, the first {timestamp(found.owed[0].slot)}")
             enqueue_catch_up(self.settings, found.owed, self._agenda.tasks.values(), now)
             self.ensure_worker()
 

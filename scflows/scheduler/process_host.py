@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from typing import Any, Protocol, Self
 
     class Host(Protocol):
-        """The clock, the signals and the processes; see `Processes`."""
+        """The clock, the signals and the processes; see `ProcessHost`."""
 
         def now(self) -> float: ...
         def wait(self, seconds: float) -> None: ...
@@ -34,7 +34,7 @@ class ProcessHost:
 
     def __enter__(self) -> Self:
         self._heard: list[int] = []
-        self.is_told_to_stop = False  #: whether a signal ever said so
+        self.is_told_to_stop = False  #: whether a signal asked for it
         self._wake, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._poll = select.poll()
         self._poll.register(self._wake, select.POLLIN)
@@ -56,7 +56,7 @@ class ProcessHost:
         return time.time()
 
     def wait(self, seconds: float) -> None:
-        """Return after so many seconds, or as soon as a signal came or a child ended."""
+        """Return after this many seconds, or as soon as a signal arrives or a child ends."""
         if self._poll.poll(max(0, int(seconds * 1000) + 1)):
             try:
                 while os.read(self._wake, 4096):
@@ -65,7 +65,7 @@ class ProcessHost:
                 pass
 
     def signals(self) -> list[int]:
-        """The signals that came since the last time."""
+        """Return the signals that arrived since the last call."""
         heard, self._heard = self._heard, []
         return heard
 
@@ -76,13 +76,13 @@ class ProcessHost:
             command_line(*arguments),
             os.environ,
             file_actions=[(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)],
-            # So that an interruption typed at our terminal reaches us alone.
+            # So that Ctrl-C reaches only this process.
             setsid=True,
             setsigdef=[*HEARD, signal.SIGPIPE],
         )
 
     def ended(self) -> list[tuple[int, int]]:
-        """The children that ended, each with its exit status, or minus the signal that killed it.
+        """Return the children that ended, each with its exit status, or minus the signal that killed it.
 
         Also those that are ours only because we are PID 1.
         """

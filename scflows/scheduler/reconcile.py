@@ -1,4 +1,4 @@
-"""What is done to runs that happened or go on: find out who crashed, stop."""
+"""Open the history after bringing it up to date: crashed runs and missed slots are recorded."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 def open_reconciled_history(settings: Settings, looks_at_slots: bool = True) -> RunStore:
-    """The history, true as of now: records that waited are taken in, runs whose process died are `crashed`, slots
-    that nobody answered are `missed`.
+    """Open the history, up to date: pending records are imported, runs whose process died are `crashed`, and slots that
+    were not started are `missed`.
 
-    One that cannot be written is read as it is. With very many tasks their slots are left to the housekeeping, which
-    is done aside: nobody waits for it.
+    If it cannot be written, it is opened as it is. With very many tasks, missed slots are left to the housekeeping in
+    the background.
     """
     import sqlite3
 
@@ -49,7 +49,7 @@ def open_reconciled_history(settings: Settings, looks_at_slots: bool = True) -> 
 
 
 def catch_up_slots(settings: Settings) -> list[CatchUpSlot]:
-    """The slots that are to be made up, the oldest first; those that were missed are recorded on the way."""
+    """Record missed slots, and return those that are to be caught up, the oldest first."""
     from scflows.scheduler.missed.detection import record_missed
 
     with open_reconciled_history(settings, looks_at_slots=False) as store:

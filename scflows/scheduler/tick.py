@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 #: Seconds between two times that a tick does the housekeeping, if no other process did.
 QUIET = 900.0
-#: A tick that stays for its minute goes so many seconds before its end: the next one is to find the lock free.
+#: A tick that stays for its minute exits this many seconds before its end, so that the next one finds the lock free.
 LEAVES = 1.0
 
 
@@ -52,9 +52,9 @@ def tick(
     warn: Callable[[str], None],
     work: Callable[[], None] = lambda: None,
 ) -> None:
-    """Enqueue what is due, and call `work` to have it started; `tell` is told only what goes wrong.
+    """Enqueue what is due, and call `work` to have it started; `tell` is called only with what goes wrong.
 
-    Does nothing while another scheduler or tick is at work: that one enqueues what is due. `warn` is told what cannot
+    Does nothing while another scheduler or tick is running: that one enqueues what is due. `warn` is told what cannot
     be written, as on a full disk; the tasks start all the same.
     """
     with ProcessHost() as world:

@@ -221,7 +221,7 @@ def test_without_an_index_it_goes_by_the_task_files_each_slot_once(world, put, l
     assert world.slots("paused") == []
 
 
-@pytest.mark.parametrize("when", ["_differences", "due", "date", "find"])
+@pytest.mark.parametrize("when", ["_differences", "due", "date", "undated"])
 def test_an_index_that_fails_at_any_moment_costs_no_slot_and_doubles_none(
     world, put, look, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:

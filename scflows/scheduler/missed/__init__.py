@@ -1,1 +1,1 @@
-"""Slots that nobody started: found, recorded, made up."""
+"""Slots that were not started: found, recorded, caught up."""

@@ -1,4 +1,4 @@
-"""Slots that nobody answered for: they are recorded as missed, or are owed to tasks that catch up.
+"""Slots that were not started: they are recorded as missed, or are owed to tasks that catch up.
 
 A slot is answered when the history has a run for it, whatever became of that.
 """
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from scflows.history.task_groups import TaskGroup
     from scflows.settings import Settings
 
-#: How many missed slots of a task get a record of their own, the newest; one more record tells of all others.
+#: How many missed slots of a task get a record of their own, the newest; one more record counts all others.
 MOST_OF_A_TASK = 100
 #: The same for all tasks together.
 MOST = 10_000
@@ -37,16 +37,16 @@ MOST = 10_000
 AT_ONCE = 500
 #: How far back slots are looked for, in seconds.
 LONGEST = 366 * 86400.0
-#: Of a cron expression, so many of the others are counted.
+#: How many of the others are counted, for a cron expression.
 MOST_COUNTED = 5000
-#: A look is followed by a pause of so many times the seconds that it took: with very many tasks it is a long one.
+#: The pause after a look, as a multiple of the time that it took: with very many tasks it is a long one.
 PAUSE = 50.0
-NOBODY = "nobody started it in time: the scheduler was not at work, or the machine was off or asleep"
+NOT_STARTED = "not started in time: the scheduler was not running, or the machine was off or asleep"
 
 
 @dataclass(frozen=True, order=True)
 class CatchUpSlot:
-    """A slot that is to be made up."""
+    """A slot that is to be caught up."""
 
     slot: float  #: seconds since the epoch
     task: str
@@ -54,12 +54,12 @@ class CatchUpSlot:
 
 @dataclass
 class MissedSlots:
-    """What a look brought."""
+    """The result of a look."""
 
     missed: list[Run] = field(default_factory=list)  #: as recorded just now
     owed: list[CatchUpSlot] = field(
         default_factory=list
-    )  #: slots to be made up, the oldest first; also those of earlier looks
+    )  #: slots to be caught up, the oldest first; also those of earlier looks
     problems: list[str] = field(default_factory=list)  #: histories and settings that cannot be used
 
 
@@ -71,7 +71,7 @@ def record_missed(
     at_once: bool = False,
     tasks: Iterable[Task] | None = None,
 ) -> MissedSlots:
-    """Record the slots of all enabled tasks that were missed; tell which are to be made up.
+    """Record the slots of all enabled tasks that were missed; return them and those to be caught up.
 
     `store` is the history that `settings` name; tasks of other workspaces have theirs. `tasks` are all there are, for
     callers that have read them. While `flows cron run` is at
@@ -108,7 +108,7 @@ class _Look:
         self.store = store
         self.now = now
         self.is_scheduler = is_scheduler
-        # Read anew, now that nobody else writes it.
+        # Read again, now that no other process writes it.
         self.before = read_watermark(settings, now, store)
         self.after = Watermark(max(now - OVERDUE, self.before.until), former=self.before.former)
         self.most = MOST_OF_A_TASK
@@ -146,10 +146,10 @@ class _Look:
                 self.after.open[task.name] = self.before.open[task.name]
 
     def _since(self, task: Task) -> float:
-        """Up to when the task's slots are accounted for, or are none of its."""
+        """Return the time up to which the task's slots are accounted for, or are not its own."""
         known = self.before.behind.get(task.name, self.before.until)
         if not known and not task.begins:
-            return self.now - OVERDUE  # Nobody knows how long it has been there.
+            return self.now - OVERDUE  # It is unknown how long it has been there.
         return max(known, _first(task), self.now - LONGEST)
 
     def _account_all(self, group: TaskGroup) -> None:
@@ -176,7 +176,7 @@ class _Look:
             coming.append(left.pop())
         owed = _owed(task, left)
         self.found.owed += (CatchUpSlot(slot, task.name) for slot in owed)
-        runs = [missed_run(task, slot, NOBODY, self.now, self.trigger) for slot in left if slot not in owed]
+        runs = [missed_run(task, slot, NOT_STARTED, self.now, self.trigger) for slot in left if slot not in owed]
         if rest is not None:
             runs.insert(0, missed_run(task, *rest, self.now, self.trigger))
         for run in runs:
@@ -190,7 +190,7 @@ class _Look:
     def _unanswered(
         self, task: Task, after: float, until: float, earlier: list[float], history: RunStore
     ) -> tuple[list[float], tuple[float, str] | None]:
-        """The newest slots without an answer, in order; and, of too many, what to tell of the older ones."""
+        """Return the newest slots without a run, in order, and, if there are too many, a record of the older ones."""
         answered = history.slots(task.name, min([after, *earlier]) - 1, until)
         found = {slot for slot in earlier if slot <= after and slot not in answered}
         slot = task.schedule.latest_epoch(until)
@@ -206,7 +206,7 @@ class _Look:
             while first < slot and first in answered:
                 first = task.schedule.next_epoch(first) or slot
             number = _count(task.schedule, first, slot, sum(first <= each <= slot for each in answered))
-            rest = float(slot), f"{number} from {timestamp(first)} on, this one the last of them: {NOBODY}"
+            rest = float(slot), f"{number} from {timestamp(first)} on, this one the last of them: {NOT_STARTED}"
         return sorted(found), rest
 
     def _is_claimed(self, task: str, slot: float) -> bool:
@@ -215,15 +215,15 @@ class _Look:
 
 
 def _first(task: Task) -> float:
-    """Later than this are the slots that somebody can start."""
+    """Return the time after which the slots of a task can be started."""
     # Cron may not have read a line that was written in the second before the slot.
     begins = task.begins + 2
-    # The slots within a minute are those of a process that is started with it.
+    # The slots within a minute belong to the process that starts with it.
     return begins // 60 * 60 + 59 if task.schedule.is_fine else begins
 
 
 def _count(schedule: Schedule, first: float, last: float, answered: int) -> str:
-    """How many slots there are between two, with both, without those that were answered."""
+    """Count the slots between two, including both, without those that have a run."""
     if schedule.every:
         number = round((last - first) / schedule.every) + 1
     else:
@@ -238,7 +238,7 @@ def _count(schedule: Schedule, first: float, last: float, answered: int) -> str:
 
 
 def _is_asked_again(schedule: Schedule, slot: float, now: float) -> bool:
-    """Whether a line that looks more often than the task is due will come to this slot yet."""
+    """Return whether a line that starts more often than the task is due will still start this slot."""
     if not schedule.gated or schedule.latest_epoch(now) != slot:
         return False
     asks, following = Schedule(schedule.line).next_epoch(now), schedule.next_epoch(now)
@@ -246,14 +246,14 @@ def _is_asked_again(schedule: Schedule, slot: float, now: float) -> bool:
 
 
 def _owed(task: Task, slots: list[float]) -> list[float]:
-    """Those slots that the task is to make up."""
+    """Return those slots that the task catches up."""
     if task.catch_up == "last":
         return slots[-1:]
     return slots[-task.catch_up_cap :] if task.catch_up == "all" else []
 
 
 def missed_run(task: Task, slot: float, why: str, now: float, trigger: str) -> Run:
-    """A slot that was missed as it stands in the history."""
+    """Return the record of a missed slot."""
     return Run(
         id=new_run_id(now),
         flow=task.flow or " ".join(task.command),

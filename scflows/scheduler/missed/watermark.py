@@ -1,4 +1,4 @@
-"""Up to when all slots are accounted for, and which older ones somebody is still to answer: a file of the state."""
+"""The watermark, a file of the state: all slots up to a time are accounted for, except some older open ones."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
     from scflows.history.contract import RunStore
     from scflows.settings import Settings
 
-#: A clock that was ahead by more than so many seconds was wrong: what was accounted for then counts no more, unless it
+#: A clock that was ahead by more than this many seconds was wrong: a watermark from then is ignored, unless the clock
 #: leaps there again.
 SET_BACK = 3 * 3600.0
-#: So many accounts from before such a clock are kept.
+#: How many watermarks from before such a clock are kept.
 FORMER = 5
 
 
 @dataclass
 class Watermark:
-    """What the file of the state says."""
+    """The content of the file."""
 
     until: float = 0.0
     open: dict[str, list[float]] = field(default_factory=dict)
     behind: dict[str, float] = field(default_factory=dict)  #: the tasks for which `until` is another one
-    again: float = 0.0  #: before this time a further look is not worth its while
-    #: What it said when the clock was set back, the newest last: should that have been wrong, it holds again.
+    again: float = 0.0  #: before this time another look is not worth its cost
+    #: Watermarks from before the clock was set back, the newest last: if that was wrong, they are valid again.
     former: list[Watermark] = field(default_factory=list)
 
     @classmethod
@@ -56,13 +56,13 @@ def _path(settings: Settings) -> str:
 
 
 def read_watermark(settings: Settings, now: float, store: RunStore) -> Watermark:
-    """What holds now. Where there is no account, or none that can be read, it begins by what `store` knows of runs."""
+    """Return the watermark that is valid now. If there is none that can be read, it starts from the runs of `store`."""
     try:
         with open(_path(settings), encoding="utf-8") as file:
             values = json.load(file)
         account = Watermark.stated(values)
     except (*BROKEN, AttributeError):
-        # Where runs were started before anybody kept account, older slots may have been answered and pruned.
+        # If there were runs before the first watermark, older slots may have had runs that were pruned.
         known = any(run.trigger in ("cron", "scheduler") for run in store.find(Query(limit=50)))
         return Watermark(until=now - OVERDUE if known else 0.0)
     if account.until > now + SET_BACK:
@@ -74,8 +74,10 @@ def read_watermark(settings: Settings, now: float, store: RunStore) -> Watermark
 
 
 def _by_now(account: Watermark, now: float) -> Watermark:
-    """The account that holds by this clock: one from before it was set back, where it has gone forward over that in one
-    leap. Then it was wrong in between, as that of a machine that starts with an empty battery."""
+    """Return the watermark for this clock: one from before it was set back, if it leapt forward past that time again.
+
+    Then the clock was wrong in between, as that of a machine that starts with an empty battery.
+    """
     passed = [each for each in account.former if each.until <= now]
     if not passed:
         return account
@@ -90,5 +92,5 @@ def _by_now(account: Watermark, now: float) -> Watermark:
 
 
 def write_watermark(settings: Settings, account: Watermark) -> None:
-    """Keep an account. Raises OSError."""
+    """Write the watermark. Raises OSError."""
     replace(_path(settings), json.dumps(account.to_dict()).encode() + b"\n", durable=False)
