@@ -46,8 +46,7 @@ def check_devices(
 
     from scflows.errors import Unreachable
     from scflows.integrations.smartcitizen.access import read_access
-    from scflows.integrations.smartcitizen.checks.check_round import UNKNOWN, run_checks
-    from scflows.integrations.smartcitizen.checks.fetch import scheduled_devices
+    from scflows.integrations.smartcitizen.checks.check_round import UNKNOWN, run_checks, scheduled_devices
     from scflows.integrations.smartcitizen.checks.thresholds import read_thresholds
     from scflows.integrations.smartcitizen.client import Client
     from scflows.integrations.smartcitizen.search import find_device

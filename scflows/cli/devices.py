@@ -57,8 +57,7 @@ def show(
     from scflows.errors import UsageError
     from scflows.integrations.smartcitizen.access import read_access
     from scflows.integrations.smartcitizen.client import Client
-    from scflows.integrations.smartcitizen.decision import decide_processing
-    from scflows.integrations.smartcitizen.device import device_of
+    from scflows.integrations.smartcitizen.device import decide_processing, device_of
     from scflows.integrations.smartcitizen.hardware import hardware_problems
     from scflows.integrations.smartcitizen.search import find_device
 

@@ -5,6 +5,8 @@ Each message is acknowledged to its source, in order, once the sink has accepted
 
 from __future__ import annotations
 
+import math
+import time
 from dataclasses import dataclass
 
 TYPE_CHECKING = False
@@ -68,15 +70,9 @@ if TYPE_CHECKING:
             """Publish the state of the forwarding, if the sink supports that."""
 
 
-@dataclass(slots=True)
-class Message:
-    """A message from a source."""
-
-    topic: str
-    payload: bytes
-    retain: bool = False
-    properties: dict[str, Any] | None = None  #: the MQTT 5 properties to pass on
-    mark: Any = None  #: identifies it to the source
+#: The expiry of a message: in MQTT 5 a number of seconds, from which each broker subtracts the time it kept it.
+#: Our property in place of `MessageExpiryInterval`: the time of expiry (since the epoch) and the original seconds.
+EXPIRES = "Expires"
 
 
 @dataclass(slots=True)
@@ -86,7 +82,14 @@ class Outgoing:
     topic: str
     payload: bytes
     retain: bool = False
-    properties: dict[str, Any] | None = None
+    properties: dict[str, Any] | None = None  #: the MQTT 5 properties to pass on
+
+
+@dataclass(slots=True)
+class Message(Outgoing):
+    """A message from a source."""
+
+    mark: Any = None  #: identifies it to the source
 
 
 @dataclass(slots=True)
@@ -102,3 +105,19 @@ class Refused:
     """The reason why a message cannot be forwarded."""
 
     reason: str
+
+
+def expiry(seconds: int) -> list[float]:
+    """Return the value of EXPIRES for a message that arrives now."""
+    return [time.time() + seconds, seconds]
+
+
+def seconds_left(properties: dict[str, Any] | None) -> int | None:
+    """Return the seconds until a message expires, 0 if it has; None if it does not expire."""
+    if not properties or EXPIRES not in properties:
+        return None
+    moment: float
+    seconds: float
+    moment, seconds = properties[EXPIRES]
+    # If the clock is set back, the message must not live longer than originally allowed.
+    return max(0, min(int(seconds), math.ceil(moment - time.time())))

@@ -9,8 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from select import select
 
-from scflows.integrations.forward.base import Dropped, Outgoing, Refused
-from scflows.integrations.forward.expiry import seconds_left
+from scflows.integrations.forward.base import Dropped, Outgoing, Refused, seconds_left
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 
-from scflows.integrations.forward.base import Message, Outgoing
-from scflows.integrations.forward.expiry import EXPIRES, expiry, seconds_left
+from scflows.integrations.forward.base import EXPIRES, Message, Outgoing, expiry, seconds_left
 from scflows.integrations.forward.mqtt_connection import WINDOW, Link, MqttEnd
 
 TYPE_CHECKING = False
@@ -30,7 +29,25 @@ OVERHEAD = 1000
 BUFFER_FULL = "QoS 0 and no room"
 
 
-class MqttSource:
+class _MqttEnd:
+    """The common part of both ends."""
+
+    name: str
+    longest_wait = 1.0
+    _link: Link
+
+    @property
+    def is_up(self) -> bool:
+        return self._link.is_up
+
+    def sockets(self) -> tuple[list[Any], list[Any]]:
+        return self._link.sockets()
+
+    def close(self) -> None:
+        self._link.close()
+
+
+class MqttSource(_MqttEnd):
     """A source with a persistent session: the broker keeps messages while it is disconnected."""
 
     def __init__(
@@ -38,7 +55,6 @@ class MqttSource:
     ) -> None:
         """Without `persistent` nothing is stored or acknowledged: for a preview."""
         self.name = f"mqtt {end.broker.address}"
-        self.longest_wait = 1.0
         self.refused = ""  #: why the broker refuses the topics
         self.repeated = 0  #: messages delivered again that were already known
         self.dropped: dict[str, int] = {}  #: the number of dropped messages, by reason
@@ -64,7 +80,7 @@ class MqttSource:
         return self.refused or self._link.problem
 
     def sockets(self) -> tuple[list[Any], list[Any]]:
-        readable, writable = self._link.sockets()
+        readable, writable = super().sockets()
         return (readable if self._buffered < MAX_BUFFERED else []), writable
 
     def serve(self, readable: set[Any], writable: set[Any]) -> None:
@@ -88,9 +104,6 @@ class MqttSource:
         if client is not None and client is self._link.client and self._persistent and packet:
             self._unacknowledged.pop(packet, None)
             client.ack(packet, 1)
-
-    def close(self) -> None:
-        self._link.close()
 
     def _prepare(self, client: Any) -> None:
         client.on_message = self._message
@@ -161,12 +174,11 @@ class MqttSource:
                 message.mark = (message.mark[0], None)
 
 
-class MqttSink:
+class MqttSink(_MqttEnd):
     """A sink that publishes with QoS 1."""
 
     def __init__(self, end: MqttEnd, log: Callable[[str], None], will: bytes = b"", qos: int = 1) -> None:
         self.name = f"mqtt {end.broker.address}"
-        self.longest_wait = 1.0
         self.losses = 0
         self._qos = qos
         self._numbers: dict[int, int] = {}  #: of messages, by packet number
@@ -176,19 +188,12 @@ class MqttSink:
         self._link = Link(end, log, self._prepare, self._disconnected, will=will)
 
     @property
-    def is_up(self) -> bool:
-        return self._link.is_up
-
-    @property
     def problem(self) -> str:
         return self._link.problem or self._stuck
 
     @property
     def window(self) -> int:
         return min(WINDOW, self._link.receive_maximum)
-
-    def sockets(self) -> tuple[list[Any], list[Any]]:
-        return self._link.sockets()
 
     def serve(self, readable: set[Any], writable: set[Any]) -> None:
         self._link.serve(readable, writable, lambda: len(self._answers))
@@ -227,9 +232,6 @@ class MqttSink:
     def publish_status(self, status: bytes) -> None:
         if self._link.end.status_topic and self.is_up:
             self._link.client.publish(self._link.end.status_topic, status, qos=0, retain=True)
-
-    def close(self) -> None:
-        self._link.close()
 
     def _prepare(self, client: Any) -> None:
         client.on_publish = self._published

@@ -79,13 +79,9 @@ class Link:
         self._misc = 0.0
         self._was_tried = self._was_written = False
 
-    @property
-    def socket(self) -> Any:
-        """Return the socket to wait for; None without a connection."""
-        return None if self.client is None or self._thread is not None else self.client.socket()
-
     def sockets(self) -> tuple[list[Any], list[Any]]:
-        socket = self.socket
+        """Return the sockets to wait for, as (for reading, for writing); none without a connection."""
+        socket = None if self.client is None or self._thread is not None else self.client.socket()
         if socket is None:
             return [], []
         return [socket], [socket] if self.client.want_write() else []
@@ -192,13 +188,8 @@ class Link:
         try:
             if self.end.protocol == "5":
                 properties = _connect_properties(self._persistent)
-                client.connect(
-                    broker.host,
-                    broker.port,
-                    self.end.keepalive,
-                    clean_start=not self._persistent,
-                    properties=properties,
-                )
+                options = {"clean_start": not self._persistent, "properties": properties}
+                client.connect(broker.host, broker.port, self.end.keepalive, **options)
             else:
                 client.connect(broker.host, broker.port, self.end.keepalive)
         except Exception as error:  # Name resolution, sockets and TLS raise different errors.

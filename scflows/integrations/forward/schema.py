@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 
 from scflows.config import parse_size
 from scflows.errors import FlowError, NotFound, ScflowsError, UsageError
-from scflows.integrations.forward.end_spec import FROM, TO, EndSpec, check_ends, check_loop, end_of, topic_at
-from scflows.integrations.forward.section import section
+from scflows.integrations.forward.end_spec import FROM, TO, EndSpec, check_ends, check_loop, end_of, section, topic_at
 from scflows.validation import described
 
 TYPE_CHECKING = False

@@ -6,6 +6,8 @@ import os
 import signal
 import sqlite3
 import time
+from contextlib import closing, contextmanager
+from select import select
 
 from scflows.errors import Busy, Refused, UsageError
 from scflows.history.task_log import TaskLog, log_path
@@ -17,7 +19,7 @@ from scflows.locks import Lock, current_process, holder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from scflows.integrations.forward.base import Message
     from scflows.integrations.forward.lookup_table import NameTable
@@ -52,7 +54,6 @@ class _Service:
         self._schema = schema
         self._settings = settings
         self._log = log
-        self._stopped = False
         opener = Opener(schema, settings, log.mask, log.info)
         try:
             path = os.path.join(status.folder(settings), f"{schema.name}.spool")
@@ -70,11 +71,10 @@ class _Service:
         )
 
     def run(self) -> None:
-        before = {each: signal.signal(each, self._stop) for each in (signal.SIGTERM, signal.SIGINT)}
         started, process, reported, previous = time.time(), current_process(), 0.0, None
         self._log.info(f"forwarding {self._schema.name}: {self._bridge.source.name} to {self._bridge.sink.name}")
-        try:
-            while not self._stopped:
+        with _stop_signals() as stopped:
+            while not stopped:
                 if self._table is not None:
                     self._table.keep_fresh()
                     if not self._table.is_ready:
@@ -85,9 +85,6 @@ class _Service:
                 if now - reported >= status.INTERVAL or state != previous:
                     reported, previous = now, state
                     self._report(process, started)
-        finally:
-            for each, action in before.items():
-                signal.signal(each, action)
         self._bridge.finish(GRACE)
         shown = self._report(process, started, ended=True)
         self._bridge.sink.publish_status(status.message("offline", self._schema.name, shown))
@@ -108,8 +105,18 @@ class _Service:
             self._bridge.sink.publish_status(status.message("online", self._schema.name, values))
         return values
 
-    def _stop(self, number: int, frame: object) -> None:
-        self._stopped = True
+
+@contextmanager
+def _stop_signals() -> Iterator[list[int]]:
+    """Collect the signals that ask the process to stop, SIGTERM and SIGINT, until the end of the block."""
+    stopped: list[int] = []
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = {each: signal.signal(each, lambda number, _: stopped.append(number)) for each in numbers}
+    try:
+        yield stopped
+    finally:
+        for each, action in before.items():
+            signal.signal(each, action)
 
 
 def preview(
@@ -130,22 +137,12 @@ def preview(
             raise UsageError(f"names: {table.problem}")
     source, route = opener.source(persistent=False), opener.route(table)
     opener.sink(b"")  # To report its mistakes.
-    stopped: list[int] = []
-    before = {
-        each: signal.signal(each, lambda number, _: stopped.append(number)) for each in (signal.SIGTERM, signal.SIGINT)
-    }
     shown = 0
-    try:
+    with closing(source), _stop_signals() as stopped:
         while not stopped and (not count or shown < count):
-            from select import select
-
             readable, writable = source.sockets()
             can_read, can_write, _ = select(readable, writable, [], 0.1)
             source.serve(set(can_read), set(can_write))
             for message in source.take(count - shown if count else 100, MAX_BYTES):
                 show(message, route.outgoing(message))
                 shown += 1
-    finally:
-        for each, action in before.items():
-            signal.signal(each, action)
-        source.close()

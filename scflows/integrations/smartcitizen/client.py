@@ -6,16 +6,18 @@ import time
 from dataclasses import dataclass
 
 from scflows.connectors.http.response import HttpError
-from scflows.errors import NotFound, Refused, Unreachable
+from scflows.errors import NotFound, Refused, ScflowsError, Unreachable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from typing import Any
+    from typing import Any, TypeVar
 
     from requests import Response
 
     from scflows.integrations.smartcitizen.access import Access
+
+    Answer = TypeVar("Answer")
 
 #: Seconds to wait for a connection and for each part of the response. The platform gives up after 20.
 WAIT = 30.0
@@ -79,10 +81,7 @@ class Client:
 
         Raises Unreachable, NotFound, and Refused, also for a file that is not JSON.
         """
-        try:
-            return self._ask(url, [], "", is_patient=is_patient)[0]
-        except _NotJson as error:
-            raise Refused(f"{_shown(url)}: {error}") from None
+        return self._ask(url, [], "", is_patient=is_patient)[0]
 
     def _ask(
         self,
@@ -92,23 +91,15 @@ class Client:
         wanted: type | None = None,
         is_patient: bool = True,
     ) -> tuple[Any, Response]:
-        waited, pause, begun = 0.0, FIRST_PAUSE, self.clock()
-        while True:
-            try:
-                return self._ask_once(url, query, token, wanted)
-            except HttpError as error:
-                if isinstance(error, _NotJson) and not url.startswith(self.access.api_url):
-                    raise
-                # There is always a pause, even if the server says to retry immediately.
-                wait = max(pause, error.retry_after or 0.0)
-                spent = max(waited, self.clock() - begun)
-                if not is_patient or spent + wait > self.access.retry_seconds:
-                    asked = "" if error.retry_after is None else f"; it asked to wait {wait:g} s"
-                    raise Unreachable(f"{_shown(url)}: {error}{asked}", error.help) from error
-                self.report(f"{_shown(url)}: {error}; again in {wait:g} s", 0, 0)
-                self.sleep(wait)
-                waited += wait
-                pause = min(LONGEST_PAUSE, pause * 2)
+        def wait(seconds: float, error: HttpError) -> None:
+            self.report(f"{_shown(url)}: {error}; again in {seconds:g} s", 0, 0)
+            self.sleep(seconds)
+
+        def ask() -> tuple[Any, Response]:
+            return self._ask_once(url, query, token, wanted)
+
+        patience = self.access.retry_seconds if is_patient else 0.0
+        return ask_again(ask, _shown(url), patience, wait, self.clock)
 
     def _ask_once(
         self, url: str, query: list[tuple[str, str]], token: str, wanted: type | None
@@ -130,7 +121,7 @@ class Client:
         try:
             value = json.loads(content)
         except (ValueError, RecursionError):
-            raise _NotJson("the answer is not JSON") from None
+            raise self._not_json(url, "the answer is not JSON") from None
         if wanted is not None and not isinstance(value, wanted):
             raise HttpError("the answer is not a list")
         return value, response
@@ -149,17 +140,43 @@ class Client:
         if status == 404:
             raise NotFound(f"{_shown(url)}: 404 Not Found")
         if elsewhere := session.redirect_host(response):
-            raise _NotJson(f"{status}: it leads to {elsewhere}, which is not followed")
+            raise self._not_json(url, f"{status}: it leads to {elsewhere}, which is not followed")
         if status != 200:
             raise Refused(f"{_shown(url)}: {status} {response.reason}", "the platform refused the request")
+
+    def _not_json(self, url: str, problem: str) -> ScflowsError:
+        """Return the error for a page in place of an answer: the API may recover, a file stays what it is."""
+        return HttpError(problem) if url.startswith(self.access.api_url) else Refused(f"{_shown(url)}: {problem}")
 
     def _may_follow(self, url: str) -> Callable[[str], bool]:
         """Return a filter for redirects: the API's must stay on the API, those of files on allowed hosts."""
         return self.access.is_platform if self.access.is_platform(url) else self.access.is_file_host
 
 
-class _NotJson(HttpError):
-    """A page in the place of an answer, as a server has it that is being looked after."""
+def ask_again(
+    ask: Callable[[], Answer],
+    address: str,
+    patience: float,
+    wait: Callable[[float, HttpError], None],
+    clock: Callable[[], float] = time.monotonic,
+) -> Answer:
+    """Return the result of `ask`, which is repeated as long as it raises HttpError, for at most `patience` seconds.
+
+    `wait` waits for a number of seconds after an error. Raises Unreachable, which names the address.
+    """
+    waited, pause, begun = 0.0, FIRST_PAUSE, clock()
+    while True:
+        try:
+            return ask()
+        except HttpError as error:
+            # There is always a pause, even if the server says to retry immediately.
+            seconds = max(pause, error.retry_after or 0.0)
+            if max(waited, clock() - begun) + seconds > patience:
+                asked = "" if error.retry_after is None else f"; it asked to wait {seconds:g} s"
+                raise Unreachable(f"{address}: {error}{asked}", error.help) from error
+            wait(seconds, error)
+            waited += seconds
+            pause = min(LONGEST_PAUSE, pause * 2)
 
 
 def _number(text: str | None) -> int | None:

@@ -13,7 +13,7 @@ from scflows.flows.loader import find_flow, load_flow
 from scflows.flows.parameters import convert
 from scflows.integrations.smartcitizen.access import find_token, read_access
 from scflows.integrations.smartcitizen.client import Client
-from scflows.integrations.smartcitizen.decision import LEAVE, SCHEDULE, decide_backup, decide_processing
+from scflows.integrations.smartcitizen.device import LEAVE, SCHEDULE, decide_backup, decide_processing
 from scflows.integrations.smartcitizen.hardware import hardware_problems
 from scflows.integrations.smartcitizen.search import PROCESSING, devices_of_researchers, search_devices
 from scflows.integrations.smartcitizen.task_kinds import KINDS, SEARCHED, find_kind

@@ -58,7 +58,7 @@ class DeviceStep(Step):
     def run(self, ctx: Context) -> Any:
         from scflows.integrations.smartcitizen.access import read_access
         from scflows.integrations.smartcitizen.processing.harness import call
-        from scflows.integrations.smartcitizen.processing.outcome import EMPTY_DATA, PROCESSED
+        from scflows.integrations.smartcitizen.processing.process import EMPTY_DATA, PROCESSED
 
         device, limit, pieces, retries, memory = (
             _number(name, getattr(self, name)) for name in ("id", "limit", "pieces", "retries", "memory")

@@ -38,8 +38,7 @@ class DeviceCheckStep(Step):
 
     def run(self, ctx: Context) -> Any:
         from scflows.integrations.smartcitizen.access import read_access
-        from scflows.integrations.smartcitizen.checks.check_round import run_checks
-        from scflows.integrations.smartcitizen.checks.fetch import scheduled_devices
+        from scflows.integrations.smartcitizen.checks.check_round import run_checks, scheduled_devices
         from scflows.integrations.smartcitizen.checks.last_results import Memory
         from scflows.integrations.smartcitizen.checks.thresholds import read_thresholds
         from scflows.integrations.smartcitizen.client import Client

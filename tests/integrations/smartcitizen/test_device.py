@@ -10,8 +10,14 @@ from hypothesis import strategies as st
 
 from scflows.errors import Refused
 from scflows.integrations.smartcitizen.access import Access
-from scflows.integrations.smartcitizen.decision import LEAVE, REMOVE, SCHEDULE, decide_backup, decide_processing
-from scflows.integrations.smartcitizen.device import device_of
+from scflows.integrations.smartcitizen.device import (
+    LEAVE,
+    REMOVE,
+    SCHEDULE,
+    decide_backup,
+    decide_processing,
+    device_of,
+)
 from scflows.integrations.smartcitizen.hardware import hardware_mistake, hardware_place
 
 ACCESS = Access(

@@ -8,8 +8,6 @@ from datetime import UTC, datetime, timedelta
 
 from scflows.errors import StepError
 
-MONTH, DAY = "month", "day"
-LENGTHS = (MONTH, DAY)
 NAME = r"\d{4}-\d{2}(-\d{2})?"
 
 
@@ -25,7 +23,7 @@ class Period:
 def period_at(moment: float, length: str) -> Period:
     """Return the month or day that contains a time (epoch)."""
     at = datetime.fromtimestamp(moment, UTC)
-    return period_of(at.strftime("%Y-%m" if length == MONTH else "%Y-%m-%d"))
+    return period_of(at.strftime("%Y-%m" if length == "month" else "%Y-%m-%d"))
 
 
 def period_of(name: str) -> Period:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from scflows.errors import StepError
 from scflows.integrations.smartcitizen.backup.period import NAME, period_of
 from scflows.integrations.smartcitizen.backup.piece import folder_of, manifest_key, parquet_bytes, read_json, verified
+from scflows.integrations.smartcitizen.readings import stamp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,8 +68,5 @@ def file_content(restored: Restored, path: str) -> bytes:
 
 
 def _time(at: int) -> str:
-    from datetime import UTC, datetime
-
     seconds, rest = divmod(at, 1000)
-    text = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-    return f"{text}.{rest:03}Z" if rest else f"{text}Z"
+    return stamp(seconds).replace("Z", f".{rest:03}Z" if rest else "Z")

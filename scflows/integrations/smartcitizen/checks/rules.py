@@ -19,15 +19,8 @@ HOUR, MINUTE = 3600.0, 60.0
 STALE, GONE, REFUSED = "stale", "gone", "refused"
 #: The checks of a device that cannot be examined further.
 AWAY = (STALE, GONE, REFUSED)
-SILENT, AHEAD, GAP, BATTERY, IMPLAUSIBLE, STUCK, MISSING = (
-    "silent",
-    "ahead",
-    "gap",
-    "low-battery",
-    "implausible",
-    "stuck",
-    "missing",
-)
+SILENT, AHEAD, GAP, BATTERY = "silent", "ahead", "gap", "low-battery"
+IMPLAUSIBLE, STUCK, MISSING = "implausible", "stuck", "missing"
 #: The checks that need readings.
 BY_READINGS = (GAP, STUCK)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from scflows.integrations.smartcitizen.demo.files import PAGE, RAW
-from scflows.integrations.smartcitizen.demo.kit import ADMIN, CITIZEN, RESEARCHER, Kit, User, stamp
+from scflows.integrations.smartcitizen.demo.kit import ADMIN, CITIZEN, RESEARCHER, Kit, User
 from scflows.integrations.smartcitizen.demo.sensors import GASES, KIT, chance
+from scflows.integrations.smartcitizen.readings import stamp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 
 from scflows.integrations.smartcitizen.demo.sensors import KIT, SENSORS, Series, uuid
+from scflows.integrations.smartcitizen.readings import stamp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -156,8 +156,3 @@ class Kit:
             shown |= {"description": "from processing", "default_key": f"c{sensor}", "measurement": None, "tags": []}
             listed.append({**shown, "value": times[newest], "prev_value": None, "last_reading_at": stamp(newest)})
         return listed
-
-
-def stamp(epoch: int) -> str:
-    """Format a time like the platform: UTC, in seconds."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(epoch))

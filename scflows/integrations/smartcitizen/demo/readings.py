@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scflows.integrations.smartcitizen.demo.kit import stamp
+from scflows.integrations.smartcitizen.readings import stamp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -9,19 +9,20 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from zlib import crc32
 
-from scflows.integrations.smartcitizen.demo.control import controlled
+from scflows.integrations.smartcitizen.demo.faults import Fault
 from scflows.integrations.smartcitizen.demo.kinds import OPERATOR
-from scflows.integrations.smartcitizen.demo.pages import page_of
 from scflows.integrations.smartcitizen.demo.platform import LONGEST_RECORD, Answer, Platform, may_change
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import Any
+    from collections.abc import Callable, Iterator
+    from typing import Any, TypeVar
 
-    from scflows.integrations.smartcitizen.demo.faults import Fault
     from scflows.integrations.smartcitizen.demo.kit import User
 
+    Item = TypeVar("Item")
+
+PER_PAGE = 25
 JSON = "application/json; charset=utf-8"
 PLAIN = "text/plain"
 PAGE = b"<html><body>The platform is being looked after. Come back later.</body></html>"
@@ -209,3 +210,66 @@ def _body(content: bytes) -> Any:
         return json.loads(content)
     except ValueError as error:
         raise Answer(400, "bad_request", f"not JSON: {error}") from error
+
+
+def controlled(platform: Platform, method: str, path: str, query: dict[str, str], content: bytes) -> tuple[int, Any]:
+    """Handle a request; return status and body.
+
+    GET /requests, /posted (?device=ID), /patches, /kinds; DELETE /requests clears them; POST /faults adds a fault or a
+    list, DELETE /faults removes all; POST /devices/ID overrides properties; POST /rate {"limit": 150}.
+    """
+    try:
+        with platform.lock:
+            match method, *path.strip("/").split("/"):
+                case "GET", "requests":
+                    return 200, platform.requests
+                case "GET", "posted":
+                    asked = query.get("device")
+                    return 200, [each for each in platform.posted if asked in (None, str(each["device"]))]
+                case "GET", "patches":
+                    return 200, platform.patches
+                case "GET", "kinds":
+                    return 200, {kit.id: kit.kind for kit in platform.kits.values()}
+                case "DELETE", "requests":
+                    platform.requests.clear()
+                    platform.posted.clear()
+                    platform.patches.clear()
+                    return 200, {}
+                case "POST", "faults":
+                    given = json.loads(content)
+                    for each in given if isinstance(given, list) else [given]:
+                        platform.faults.add(Fault.from_dict(each))
+                    return 200, {}
+                case "DELETE", "faults":
+                    platform.faults.clear()
+                    return 200, {}
+                case "POST", "devices", number:
+                    platform.kits[int(number)].shown_as.update(json.loads(content))
+                    return 200, {}
+                case "POST", "rate":
+                    platform.rate.limit = json.loads(content)["limit"]
+                    return 200, {}
+    except (ValueError, TypeError, KeyError) as error:
+        return 400, {"error": f"{type(error).__name__}: {error}"}
+    return 404, {"error": f"no such endpoint: {method} /control{path}"}
+
+
+def page_of(
+    items: list[Item], query: dict[str, str], link: Callable[[dict[str, str]], str], overlap: int = 0
+) -> tuple[list[Item], dict[str, str]]:
+    """Return the items of the requested page and the headers, repeating `overlap` items of the page before."""
+    size = max(1, _number(query.get("per_page"), PER_PAGE))
+    page = max(1, _number(query.get("page"), 1))
+    last = max(1, -(-len(items) // size))
+    start = (page - 1) * size
+    if "q[s]" not in query and page > 1:
+        overlap = max(overlap, 1)  # Without an order, pages overlap.
+    links = [f'<{link({**query, "page": str(last)})}>; rel="last"']
+    if page < last:
+        links.append(f'<{link({**query, "page": str(page + 1)})}>; rel="next"')
+    headers = {"Total": str(len(items)), "Per-Page": str(size), "Link": ", ".join(links)}
+    return items[max(0, start - overlap if page > 1 else start) : start + size], headers
+
+
+def _number(text: str | None, default: int) -> int:
+    return int(text) if text and text.isdigit() else default

@@ -9,19 +9,7 @@ from __future__ import annotations
 import os
 import time
 
-from scflows.integrations.smartcitizen.processing.blueprint_functions import foreign_calls
 from scflows.integrations.smartcitizen.processing.log_stream import DEBUG, WARNING, say
-from scflows.integrations.smartcitizen.processing.outcome import (
-    DATA_POSTING_FAILED,
-    DEVICE_NOT_VALID,
-    EMPTY_DATA,
-    LOADING_FAILED,
-    NOT_VALID_FOR_PROCESSING,
-    POSTPROCESSING_UPDATE_FAILED,
-    PROCESSED,
-    PROCESSING_FAILED,
-    Ended,
-)
 from scflows.integrations.smartcitizen.processing.time_range import (
     Piece,
     end_of_readings,
@@ -30,6 +18,7 @@ from scflows.integrations.smartcitizen.processing.time_range import (
     next_piece,
     warm_up,
 )
+from scflows.integrations.smartcitizen.readings import stamp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,6 +26,26 @@ if TYPE_CHECKING:
     from typing import Any
 
     from scflows.integrations.smartcitizen.processing.child import Child
+
+#: The outcomes, used as the run's reason.
+DEVICE_NOT_VALID = "ABORTED DEVICE_NOT_VALID"
+NOT_VALID_FOR_PROCESSING = "ABORTED NOT_VALID_FOR_PROCESSING"
+EMPTY_DATA = "ABORTED EMPTY_DATA"
+LOADING_FAILED = "ABORTED LOADING_FAILED"
+PROCESSING_FAILED = "ABORTED PROCESSING_FAILED"
+POSTPROCESSING_UPDATE_FAILED = "ABORTED POSTPROCESSING_UPDATE_FAILED"
+DATA_POSTING_FAILED = "FAILED DATA_POSTING_FAILED"
+PROCESSED = "SUCCESS PROCESSED AND UPLOADED"
+#: The only module that channels may call, because blueprints come from the platform and are not trusted.
+FUNCTIONS = "scdata.device.process"
+
+
+class Ended(Exception):
+    """The end of the work, with an outcome and a reason."""
+
+    def __init__(self, outcome: str, why: str) -> None:
+        super().__init__(why)
+        self.outcome = outcome
 
 
 def process(given: dict[str, Any], child: Child, clock: Callable[[], float] = time.time) -> dict[str, Any]:
@@ -172,7 +181,7 @@ class _Work:
         """Return why there was no piece."""
         date = _epoch(self.device.handler.latest_postprocessing)
         if date is not None and date > self.clock():
-            return f"its processing date is in the future: readings before {_stamp(date)} are ignored"
+            return f"its processing date is in the future: readings before {stamp(date)} are ignored"
         return "no new readings of the sensors that its channels need"
 
     def summary(self) -> str:
@@ -292,8 +301,8 @@ class _Work:
         result = self.result
         result["pieces"] += 1
         result["rows"] += rows
-        result["begin"] = result["begin"] or _stamp(piece.begin)
-        result["until"] = _stamp(last)
+        result["begin"] = result["begin"] or stamp(piece.begin)
+        result["until"] = stamp(last)
         count = 0
         for name, posted in self.device.handler.posted.items():
             count += posted["readings"]
@@ -301,7 +310,7 @@ class _Work:
             known["readings"] += posted["readings"]
         result["readings"] += count
         would = "would be posted" if self.child.is_dry else "posted"
-        say(f"piece {result['pieces']}: {rows} rows up to {_stamp(last)}, {count} readings {would}")
+        say(f"piece {result['pieces']}: {rows} rows up to {stamp(last)}, {count} readings {would}")
         if not count:
             say("no channel has a value in it", WARNING)
 
@@ -314,6 +323,30 @@ class _Work:
         """Return the reason with the problems seen by the gate, which the libraries' messages lack."""
         problems = [each for each in self.child.door.problems if each not in why]
         return "; ".join([*problems, why])
+
+
+def foreign_calls(device: Any) -> list[str]:
+    """Return a message for each channel that calls a function outside that module."""
+    from importlib import import_module
+
+    found = []
+    versions = [channel for version in device.versions or [] for channel in version["channels"]]
+    for channel in [*(each.model_dump() for each in device.channels), *versions]:
+        module, function = str(channel["module"]), str(channel["function"])
+        is_own = module == FUNCTIONS or module.startswith(FUNCTIONS + ".")
+        if is_own and function.isidentifier():
+            try:
+                called = getattr(import_module(module), function, None)
+            except ImportError:
+                continue  # There is no such function, which processing reports.
+            is_own = called is None or str(getattr(called, "__module__", "")).startswith(FUNCTIONS)
+        else:
+            is_own = False
+        if not is_own:
+            message = f"channel {channel['name']!r} calls {module}.{function}, which is not among {FUNCTIONS}"
+            if message not in found:
+                found.append(message)
+    return found
 
 
 def _seconds(data: Any) -> Any:
@@ -342,10 +375,6 @@ def _date_in(device: dict[str, Any] | None) -> int | None:
     except ValueError:
         found = None
     return None if found is None else int(found)
-
-
-def _stamp(epoch: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(epoch))
 
 
 def _error_text(error: BaseException) -> str:

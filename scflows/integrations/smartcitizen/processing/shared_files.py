@@ -7,9 +7,11 @@ import json
 import os
 import time
 from dataclasses import asdict, dataclass
+from functools import partial
 
 from scflows.connectors.http.response import HttpError
 from scflows.errors import NotFound, Refused, Unreachable
+from scflows.integrations.smartcitizen.client import WAIT, ask_again
 from scflows.locks import locked
 from scflows.storage import replace
 
@@ -28,8 +30,6 @@ STALE = 7 * 24 * HOUR
 QUIET = 60.0
 #: How long to retry for a cached file, in seconds.
 KNOWN_PATIENCE = 5.0
-#: Seconds to wait for a connection and for each part of the response.
-WAIT = 30.0
 LARGEST = 16 * 2**20  #: maximum size of a file, in bytes
 
 
@@ -82,7 +82,10 @@ class SharedFiles:
                 return _content(entry)
             if not 0 <= now - entry.tried < QUIET:
                 try:
-                    self._ask(entry)
+                    # Retries are short if there is a cached version.
+                    longest = self.access.retry_seconds
+                    patience = min(KNOWN_PATIENCE, longest) if entry.content else longest
+                    ask_again(partial(self._ask, entry), url, patience, lambda seconds, _: self.sleep(seconds))
                 except Unreachable as error:
                     entry.tried, entry.problem = self.clock(), str(error)
                 replace(path, json.dumps(asdict(entry)).encode(), mode=0o600, durable=False)
@@ -104,23 +107,7 @@ class SharedFiles:
         return found if found.url == url else Entry(url)
 
     def _ask(self, entry: Entry) -> None:
-        """Update the entry. Raises Unreachable, NotFound and Refused."""
-        waited, pause, begun = 0.0, 0.5, time.monotonic()
-        # Retries are short if there is a cached version.
-        patience = min(KNOWN_PATIENCE, self.access.retry_seconds) if entry.content else self.access.retry_seconds
-        while True:
-            try:
-                self._ask_once(entry)
-                return
-            except HttpError as error:
-                wait = max(pause, error.retry_after or 0.0)
-                if max(waited, time.monotonic() - begun) + wait > patience:
-                    raise Unreachable(f"{entry.url}: {error}") from error
-                self.sleep(wait)
-                waited += wait
-                pause *= 2
-
-    def _ask_once(self, entry: Entry) -> None:
+        """Update the entry. Raises HttpError, NotFound and Refused."""
         from scflows import __version__
         from scflows.connectors.http import session
         from scflows.connectors.http.response import retry_after

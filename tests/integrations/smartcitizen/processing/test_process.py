@@ -10,7 +10,7 @@ import pytest
 from scflows.integrations.smartcitizen.demo.kinds import GUEST, all_kinds
 from scflows.integrations.smartcitizen.demo.platform import Platform
 from scflows.integrations.smartcitizen.demo.readings import read_time
-from scflows.integrations.smartcitizen.processing.outcome import (
+from scflows.integrations.smartcitizen.processing.process import (
     DATA_POSTING_FAILED,
     DEVICE_NOT_VALID,
     EMPTY_DATA,
