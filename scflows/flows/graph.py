@@ -4,7 +4,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
 
 class Graph:
@@ -48,24 +48,15 @@ class Graph:
 
 def cycle(needs: Sequence[Sequence[int]]) -> list[int]:
     """Return the steps of one cycle, each needing the next; empty if there is none."""
-    state = [0] * len(needs)  # 1: on the current path, 2: known to have no cycle
-    for start in range(len(needs)):
-        path: list[tuple[int, Iterator[int]]] = []
-        if state[start] == 0:
-            state[start] = 1
-            path.append((start, iter(needs[start])))
-        while path:
-            number, rest = path[-1]
-            following = next(rest, None)
-            if following is None:
-                state[number] = 2
-                path.pop()
-            elif state[following] == 1:
-                numbers = [each for each, _ in path]
-                return numbers[numbers.index(following) :]
-            elif state[following] == 0:
-                state[following] = 1
-                path.append((following, iter(needs[following])))
+    from graphlib import CycleError, TopologicalSorter
+
+    try:
+        TopologicalSorter(dict(enumerate(needs))).prepare()
+    except CycleError as error:
+        # From a step to one that needs it, with the first step again at the end.
+        found: list[int] = error.args[1][:0:-1]
+        first = found.index(min(found))
+        return found[first:] + found[:first]
     return []
 
 

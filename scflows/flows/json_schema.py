@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from scflows.flows.properties import (
     FLOW_PROPERTIES,
+    INNER_PROPERTIES,
     PARAM_PROPERTIES,
     RETRY_PROPERTIES,
     SCHEDULE_PROPERTIES,
@@ -37,8 +38,6 @@ WORDS = {
     "mapping": "object",
     "null": "null",
 }
-#: The properties of a step inside another step.
-INNER = ("name", "type", "jq_expression", "jq_output")
 INNER_STEP = {"$ref": "#/$defs/inner_step"}
 
 
@@ -109,7 +108,7 @@ def flow_schema(types: Iterable[StepType] | None = None) -> Schema:
     top["steps"]["items"] = {"$ref": "#/$defs/step"}
     top["schedule"] |= {"properties": _properties(SCHEDULE_PROPERTIES), "additionalProperties": False}
     top["params"]["additionalProperties"] = {"$ref": "#/$defs/param"}
-    inner = {name: each for name, each in _step(known).items() if name in INNER}
+    inner = {name: each for name, each in _step(known).items() if name in INNER_PROPERTIES}
     return {
         "$schema": DIALECT,
         "title": "A flow of scflows",

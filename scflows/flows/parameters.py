@@ -11,16 +11,7 @@ if TYPE_CHECKING:
 
 TYPES = ("text", "integer", "number", "boolean", "date", "datetime", "json")
 PROPERTIES = ("type", "required", "default", "choices", "min", "max", "help")
-WORDS = {
-    "true": True,
-    "yes": True,
-    "on": True,
-    "1": True,
-    "false": False,
-    "no": False,
-    "off": False,
-    "0": False,
-}
+WORDS = {**dict.fromkeys(("true", "yes", "on", "1"), True), **dict.fromkeys(("false", "no", "off", "0"), False)}
 
 
 def declaration_mistakes(declared: Any) -> Iterator[tuple[tuple[str, ...], str]]:
@@ -30,17 +21,11 @@ def declaration_mistakes(declared: Any) -> Iterator[tuple[tuple[str, ...], str]]
         return
     for name, properties in declared.items():
         if not isinstance(name, str) or not isinstance(properties, dict):
-            yield (
-                (str(name),),
-                f"param {name!r} must be a mapping of properties, for example {{type: text}}",
-            )
+            yield (str(name),), f"param {name!r} must be a mapping of properties, for example {{type: text}}"
             continue
         for key in properties:
             if key not in PROPERTIES:
-                yield (
-                    (name, str(key)),
-                    f"param {name!r}: unknown property {key!r}; use {', '.join(PROPERTIES)}",
-                )
+                yield (name, str(key)), f"param {name!r}: unknown property {key!r}; use {', '.join(PROPERTIES)}"
         kind = properties.get("type", "text")
         if kind not in TYPES:
             yield (name, "type"), f"param {name!r}: unknown type {kind!r}; use one of {', '.join(TYPES)}"
@@ -79,8 +64,10 @@ def convert(declared: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, 
     values: dict[str, Any] = {}
     for name in given:
         if name not in declared:
+            from scflows.validation import nearest
+
             known = f"the flow takes {', '.join(declared)}" if declared else "the flow takes none"
-            mistakes.append(f"unknown parameter {name!r}{_nearest(name, declared)}; {known}")
+            mistakes.append(f"unknown parameter {name!r}; {known}{nearest(name, declared)}")
     for name, properties in declared.items():
         value = given.get(name)
         if value is None:
@@ -115,12 +102,11 @@ def _checked(name: str, properties: Mapping[str, Any], value: Any) -> Any:
             continue
         limit = _convert(kind, limit)
         try:
-            is_less = _comparable(kind, converted) < _comparable(kind, limit)
-            is_more = _comparable(kind, converted) > _comparable(kind, limit)
+            lower, upper = (limit, converted) if bound == "min" else (converted, limit)
+            if _comparable(kind, upper) < _comparable(kind, lower):
+                raise UsageError(f"parameter {name!r}: {value!r} is {word} than {limit}")
         except TypeError:
             raise UsageError(f"parameter {name!r}: {value!r} cannot be compared with {bound} {limit!r}") from None
-        if is_less if bound == "min" else is_more:
-            raise UsageError(f"parameter {name!r}: {value!r} is {word} than {limit}")
     return converted
 
 
@@ -184,10 +170,3 @@ def _json(text: str) -> Any:
         return parse_json(text, "it")
     except StepError as error:
         raise ValueError(str(error)) from None
-
-
-def _nearest(name: str, known: Mapping[str, Any]) -> str:
-    from difflib import get_close_matches
-
-    near = get_close_matches(name, list(known), 1)
-    return f", did you mean {near[0]!r}?" if near else ""

@@ -168,6 +168,8 @@ STEP_PROPERTIES = _by_name(
         shape=TEXTS,
     ),
 )
+#: The properties of a step inside the options of another step.
+INNER_PROPERTIES = ("name", "type", "jq_expression", "jq_output")
 FLOW_PROPERTIES = _by_name(
     Property("name", ("text",), "default: the file name without extension"),
     Property("description", ("text",), "what the flow does, in one line"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from scflows.errors import ScflowsError, StepError
 from scflows.expressions import Expressions
 from scflows.flows.model import StepSpec
-from scflows.flows.properties import STEP_PROPERTIES
+from scflows.flows.properties import INNER_PROPERTIES, STEP_PROPERTIES
 from scflows.steps import json_value, options_of
 from scflows.steps.registry import find_step, step_types
 from scflows.validation import KIND_WORDS, described, fits, nearest, texts
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from scflows.validation import Located
 
     At = tuple[str | int, ...]
-
-#: The properties of a step inside the options of another step.
-INNER_PROPERTIES = ("name", "type", "jq_expression", "jq_output")
 
 
 class StepReader:

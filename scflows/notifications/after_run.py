@@ -144,13 +144,11 @@ class RunNotifier:
 
         body = ""
         if which == "failure":
-            body = "\n".join([message, "", *self._tail(log_tail)])
+            tail = log_tail(self.run.log, self.run.id) if self.run.log else []
+            body = "\n".join([message, "", *tail])
         problem = ping(address, self.run.id or f"{self.run.task} {self.run.started}", self.run.task, body)
         if problem:
             self.problems.append(problem)
-
-    def _tail(self, log_tail: Callable[[str, str], list[str]]) -> list[str]:
-        return log_tail(self.run.log, self.run.id) if self.run.log else []
 
     @property
     def run_log_bytes(self) -> int:

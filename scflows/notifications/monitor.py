@@ -40,28 +40,18 @@ if TYPE_CHECKING:
     from scflows.settings import Settings
 
 
+@gc_paused()
 def update_incidents(
     settings: Settings,
     store: RunStore,
     now: float,
     catch_up: Iterable[tuple[str, float]] = (),
-    tasks: Iterable[Task] | None = None,
+    all_tasks: Iterable[Task] | None = None,
 ) -> None:
     """Record problems of tasks as incidents, and resolve incidents that are over. Raises errors of the store.
 
-    `catch_up`: the (task, slot) pairs that will be caught up. `tasks`: all tasks, if the caller has read them.
+    `catch_up`: the (task, slot) pairs that will be caught up. `all_tasks`: if the caller has read them.
     """
-    with gc_paused():
-        _update(settings, store, now, catch_up, tasks)
-
-
-def _update(
-    settings: Settings,
-    store: RunStore,
-    now: float,
-    catch_up: Iterable[tuple[str, float]],
-    all_tasks: Iterable[Task] | None,
-) -> None:
     pending: dict[str, list[float]] = {}
     for name, slot in catch_up:
         pending.setdefault(name, []).append(slot)

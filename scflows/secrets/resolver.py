@@ -120,11 +120,8 @@ class Secrets:
         from scflows.validation import nearest
 
         known = sorted({each for store in self._stores for each in store.names()})
-        near = nearest(name, known)
-        if near:
-            return near
         if known:
-            return f"; defined are {', '.join(known)}"
+            return nearest(name, known) or f"; defined are {', '.join(known)}"
         return f" (none are defined); add it to data/secrets.yml or set {variable_of(name)}__…"
 
 

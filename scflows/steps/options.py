@@ -29,19 +29,9 @@ def option(
     - `choices`: the allowed texts; with `any_case` in upper or lower case
     - `minimum`: the smallest allowed number
     """
-    metadata = {
-        "help": help,
-        "template": template,
-        "secrets": secrets,
-        "choices": choices,
-        "any_case": any_case,
-        "minimum": minimum,
-    }
-    if default_factory is not MISSING:
-        return field(default_factory=default_factory, metadata=metadata)
-    if default is MISSING:
-        return field(metadata=metadata)
-    return field(default=default, metadata=metadata)
+    declared = {"help": help, "template": template, "secrets": secrets, "choices": choices}
+    declared |= {"any_case": any_case, "minimum": minimum}
+    return field(default=default, default_factory=default_factory, metadata={"option": declared})
 
 
 @dataclass(frozen=True)
@@ -52,12 +42,12 @@ class Option:
     kinds: tuple[str, ...]  #: values of KINDS; empty: any
     required: bool
     default: Any
-    template: bool
-    secrets: bool  #: whether its templates may call `secret('name')`
-    choices: tuple[str, ...]
-    any_case: bool
-    minimum: float | None
-    help: str
+    template: bool = False
+    secrets: bool = False  #: whether its templates may call `secret('name')`
+    choices: tuple[str, ...] = ()
+    any_case: bool = False
+    minimum: float | None = None
+    help: str = ""
 
 
 #: The types of options as annotations, with the words that flow authors read.
@@ -76,22 +66,13 @@ def options_of(step_class: type[Any]) -> dict[str, Option]:
     """Return the options of a step type by name, in the order of its fields."""
     found = {}
     for each in step_class.__dataclass_fields__.values():
-        metadata = each.metadata
         default = each.default
         if default is MISSING and each.default_factory is not MISSING:
             default = each.default_factory()
         required = default is MISSING
+        kinds = _kinds(step_class, each)
         found[each.name] = Option(
-            each.name,
-            _kinds(step_class, each),
-            required,
-            None if required else default,
-            metadata.get("template", False),
-            metadata.get("secrets", False),
-            metadata.get("choices", ()),
-            metadata.get("any_case", False),
-            metadata.get("minimum"),
-            metadata.get("help", ""),
+            each.name, kinds, required, None if required else default, **each.metadata.get("option", {})
         )
     return found
 

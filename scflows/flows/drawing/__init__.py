@@ -59,10 +59,8 @@ def draw(flow: Flow) -> Drawing:
     """Return the drawing of a flow. With `needs`, steps come after all steps that they need."""
     final = next((spec for spec in flow.steps if spec.name == flow.finally_step), None)
     specs = [spec for spec in flow.steps if spec is not final]
-    drawing = Drawing(flow.path, flow.name)
-    drawing.hooks = dict(getattr(flow, "hooks", {}))
-    is_graph = any(getattr(spec, "needs", None) is not None for spec in specs)
-    if is_graph:
+    drawing = Drawing(flow.path, flow.name, hooks=dict(flow.hooks))
+    if flow.is_graph:
         specs = _sorted(specs)
     ids = {spec.name: str(number) for number, spec in reversed(list(enumerate(specs, 1)))}
     ids |= {START: "1" if specs else END, END: END, EXIT: EXIT}
@@ -70,11 +68,11 @@ def draw(flow: Flow) -> Drawing:
         ids[final.name] = END  # Jumping to it means jumping to the end.
     for number, spec in enumerate(specs, 1):
         _add(drawing, str(number), spec, ids)
-        if is_graph:
-            drawing.edges += [Edge(ids.get(name, name), str(number), NEEDS) for name in _needs(spec)]
+        if flow.is_graph:
+            drawing.edges += [Edge(ids.get(name, name), str(number), NEEDS) for name in spec.needs or ()]
         elif spec.when or spec.type not in ("goto", "exit"):
             drawing.edges.append(Edge(str(number), str(number + 1) if number < len(specs) else END, NEXT))
-    if is_graph:
+    if flow.is_graph:
         needed = {edge.source for edge in drawing.edges if edge.kind == NEEDS}
         drawing.edges += [Edge(str(n), END, NEXT) for n in range(1, len(specs) + 1) if str(n) not in needed]
     if final is not None:
@@ -122,21 +120,16 @@ def _children(id: str, kind: str, options: dict[str, Any]) -> Iterator[tuple[Nod
                 yield Node("", name, inner, when=when), block if isinstance(block, dict) else {}
 
 
-def _needs(spec: StepSpec) -> list[str]:
-    needs = getattr(spec, "needs", None) or []
-    return [needs] if isinstance(needs, str) else list(needs)
-
-
 def _sorted(specs: list[StepSpec]) -> list[StepSpec]:
     """Return the steps, each after all that it needs, grouped by distance from the start."""
     by_name = {spec.name: spec for spec in specs}
     levels: dict[str, int] = {}
     left = list(specs)
     while left:
-        ready = [spec for spec in left if all(name in levels or name not in by_name for name in _needs(spec))]
+        ready = [spec for spec in left if all(name in levels or name not in by_name for name in spec.needs or ())]
         if not ready:
             break  # A cycle, which the validation of the flow rejects.
         for spec in ready:
-            levels[spec.name] = 1 + max((levels.get(name, 0) for name in _needs(spec)), default=0)
+            levels[spec.name] = 1 + max((levels.get(name, 0) for name in spec.needs or ()), default=0)
         left = [spec for spec in left if spec.name not in levels]
     return sorted(specs, key=lambda spec: levels.get(spec.name, len(specs)))
