@@ -183,6 +183,10 @@ def _new_session() -> Session:
     class OwnSession(requests.Session):
         """A session that is not for libraries: in a device's process it does not go through their gate."""
 
+        def resolve_redirects(self, *arguments: Any, **options: Any) -> Any:
+            # Even if no redirect is to be followed, the library would read its whole body into memory here.
+            return iter(())
+
     session = OwnSession()
     # What `read` can unpack; the library would also ask for what other installed packages can.
     session.headers["Accept-Encoding"] = "gzip, deflate"
