@@ -238,9 +238,38 @@ class Located:
             raise FlowError([_syntax(error, self.path)]) from error
         except (ValueError, TypeError, OverflowError) as error:
             # `2024-13-45` looks like a date but is not; an unhashable key is a TypeError.
-            raise FlowError([Mistake(self.path, f"invalid value: {error}")]) from error
+            raise FlowError(self._invalid_values() or [Mistake(self.path, f"invalid value: {error}")]) from error
         finally:
             loader.dispose()
+
+    def _invalid_values(self) -> list[Mistake]:
+        """Return a mistake for each text and key from which no value can be made."""
+        found = {}
+        pending = [self._root]
+        while pending:
+            node = pending.pop()
+            if isinstance(node.value, str):
+                if problem := _problem(node):
+                    mark = node.start_mark
+                    found[mark.line, mark.column] = Mistake(self.path, problem, mark.line + 1, mark.column + 1)
+            elif node.id == "mapping":
+                for key, item in node.value:
+                    pending += [key, item]
+            else:
+                pending += node.value
+        return [found[place] for place in sorted(found)]
+
+
+def _problem(node: Any) -> str:
+    """Return why no value can be made from a node without children, empty if it can."""
+    loader = _loader()("")
+    try:
+        loader.construct_document(node)
+    except (ValueError, TypeError, OverflowError) as error:
+        return f"invalid value: {error}"
+    finally:
+        loader.dispose()
+    return ""
 
 
 def _child(node: Any, key: str | int) -> tuple[Any, Any] | None:

@@ -273,3 +273,20 @@ def test_special_variables_are_in_every_template_and_condition(run_flow, workspa
     said = f"True {run.result[name]}"
     assert [run.result[key] for key in ("text", "whole", "part", "of list")] == [said] * 4
     assert run.result["seen"] == 1
+
+
+@pytest.mark.language("§1 What is checked")
+def test_values_that_cannot_be_are_told_with_their_lines(run_flow):
+    run = run_flow("""\
+        steps:
+          - {name: a, type: sleep, sleep: {seconds: 0}}
+          - {name: b, type: set_fact, set_fact: {value: {from: 2023-02-29, to: 2023-03-01}}}
+          - name: c
+            type: set_fact
+            set_fact:
+              value: [2024-13-45, 1]
+    """)
+    assert (run.status, run.reason) == ("failed", "refused")
+    first, second = run.message.splitlines()
+    assert first.startswith("flow.yml:3:56: error: invalid value: ")
+    assert second.startswith("flow.yml:7:15: error: invalid value: ")
