@@ -184,7 +184,7 @@ def test_a_killed_one_is_told_of_and_a_second_one_is_refused(
     wait_until(first.is_ready)
     second = flows("forward", "mqtt", "--schema-file", str(tmp_path / "schema.yml"))
     assert second.returncode == 6
-    assert "runs already, as process" in second.stderr
+    assert "is already running as process" in second.stderr
     first.stop(signal.SIGKILL)
     shown = flows("health", "forward")
     assert shown.returncode == 1
