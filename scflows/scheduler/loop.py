@@ -6,6 +6,7 @@ The queue worker, a process of its own, starts what is enqueued.
 from __future__ import annotations
 
 import os
+import signal
 
 from scflows.cron.schedule.schedule import STARTABLE
 from scflows.cron.scheduler_lock import Heartbeat, last_heartbeat, write_heartbeat
@@ -36,7 +37,6 @@ LOOK_EVERY = 0.25
 LOOK = 20
 #: A look that is further ahead than this was planned on another clock.
 LONGEST_LOOK = 120
-SIGHUP = 1
 
 
 class Scheduler:
@@ -194,18 +194,18 @@ class Scheduler:
         found = worker_lock(self.settings.state_path).holder()
         return found.pid if found is not None and is_alive(found.process) else 0
 
-    def _stop_worker(self) -> None:
-        """Have the worker start nothing more; the second time it has those end that it started."""
+    def _stop_worker(self, number: int) -> None:
+        """Have the worker start nothing more; on SIGINT it also stops what it started."""
         pid = self._worker()
         if pid:
-            self.world.stop(pid)
+            self.world.stop(pid, number)
 
     def _hear(self, number: int) -> None:
-        if number == SIGHUP:
+        if number == signal.SIGHUP:
             self._load(always=True)
         elif self._until is None:
             self._until = self.world.now() + self.grace
-            self._stop_worker()
+            self._stop_worker(signal.SIGTERM)
             self.say(f"told to stop; what runs may go on for {self.grace:g} s, what waits stays in the queue")
         else:
             self._until = min(self._until, self.world.now())
@@ -219,7 +219,8 @@ class Scheduler:
         if not self._is_asked:
             self._is_asked = True
             self.say("asking what runs to stop")
-            self._stop_worker()
+            # Another signal than before: of two that are the same, the kernel may deliver one.
+            self._stop_worker(signal.SIGINT)
         return now >= self._until + STOPPING
 
     def _pause(self) -> float:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         def signals(self) -> list[int]: ...
         def start(self, arguments: list[str]) -> int: ...
         def ended(self) -> list[tuple[int, int]]: ...
-        def stop(self, pid: int) -> None: ...
+        def stop(self, pid: int, number: int = signal.SIGTERM) -> None: ...
 
 
 HEARD = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -96,10 +96,10 @@ class ProcessHost:
                 return found
             found.append((pid, os.waitstatus_to_exitcode(status)))
 
-    def stop(self, pid: int) -> None:
-        """Ask a child to stop."""
+    def stop(self, pid: int, number: int = signal.SIGTERM) -> None:
+        """Ask a process to stop, by a signal."""
         try:
-            os.kill(pid, signal.SIGTERM)
+            os.kill(pid, number)
         except ProcessLookupError:
             pass
 

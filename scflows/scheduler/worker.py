@@ -113,6 +113,10 @@ def _work(
             return
 
 
+#: The signals that the worker handles.
+HEARD = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
+
+
 class _Waiting:
     """A run that waits, as the worker knows it."""
 
@@ -156,7 +160,7 @@ class Worker:
         poll = select.poll()
         if self._pipe >= 0:
             poll.register(self._pipe, select.POLLIN)
-        before = {number: signal.signal(number, self._hear) for number in (signal.SIGTERM, signal.SIGCHLD)}
+        before = {number: signal.signal(number, self._hear) for number in HEARD}
         wakeup = signal.set_wakeup_fd(self._pipe, warn_on_full_buffer=False)
         try:
             while True:
@@ -362,8 +366,9 @@ class Worker:
     def _run(self, waiting: _Waiting, grant: Grant) -> None:
         """Run it in this process, a child of the worker."""
         signal.set_wakeup_fd(-1)
-        for number in (signal.SIGTERM, signal.SIGCHLD):
+        for number in HEARD:
             signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         # A run that outlives the worker would hold its lock, and no other worker could take over.
         self._lock.disown()
         if self._pipe >= 0:
@@ -417,10 +422,10 @@ class Worker:
                 self._say(f"ended {_named(waiting)}: {how} after {self._now() - begun:.1f} s")
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
-        """On SIGTERM start nothing more; on another one have those end that were started."""
-        if number != signal.SIGTERM:
+        """On SIGTERM start nothing more; on SIGINT or a second SIGTERM also stop the runs that were started."""
+        if number == signal.SIGCHLD:
             return
-        if self.is_stopped:
+        if self.is_stopped or number == signal.SIGINT:
             for pid in self._children:
                 os.kill(pid, signal.SIGTERM)
         self.is_stopped = True

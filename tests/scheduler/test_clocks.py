@@ -262,7 +262,7 @@ class Embedded(Clock):
         assert arguments[:2] == ["run", "--waiting"]
         return 1000
 
-    def stop(self, pid: int) -> None:
+    def stop(self, pid: int, number: int = 15) -> None:
         pass
 
     def ended(self) -> list[tuple[int, int]]:

@@ -138,10 +138,10 @@ class World:
         # A child that is ours only because we are the first process.
         return [(1, 0)]
 
-    def stop(self, pid: int) -> None:
-        """Stop the worker; the second time also what it started."""
+    def stop(self, pid: int, number: int) -> None:
+        """Stop the worker; on SIGINT also what it started."""
         assert self.worker is not None
-        if self.worker.is_stopped:
+        if number == signal.SIGINT:
             for run in self.runs.values():
                 self.stopped.append(run.name)
                 run.ends = self.clock + 1
@@ -526,7 +526,7 @@ def test_a_second_signal_asks_at_once(world, put, serve) -> None:
 def test_a_task_that_does_not_stop_is_left_behind_in_the_end(world, put, serve, monkeypatch) -> None:
     put("deaf")
     world.takes["deaf"] = 10_000.0
-    monkeypatch.setattr(world, "stop", lambda pid: None)
+    monkeypatch.setattr(world, "stop", lambda pid, number: None)
     said = serve(NOON + MINUTE + 5, grace=30.0)
     assert "some runs still go on" in said[-1]
 

@@ -182,7 +182,7 @@ def test_what_is_plausible_is_a_parameter(run_task):
         (None, "No such file"),
         (b"", "empty, not even a header"),
         (b"date,temp\n", "seattle-temps.csv has no rows"),
-        (b"time,temp\n2010/01/01 00:00,39.4\n", "there is no column 'date'"),
+        (b"time,temp\n2010/01/01 00:00,39.4\n", "column 'date' not found"),
         (
             b"date,temp\n2010/01/01 00:00,39.4\n2010/01/01 01:00,warm\n",
             "row 3, column 'temp': 'warm' is not a valid number",

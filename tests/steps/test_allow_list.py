@@ -61,7 +61,7 @@ def test_the_users_private_group_is_the_user(flow, monkeypatch):
         ("", "not allowed"),
         ("allow: [python]", "not allowed"),
         ("allow: null", "not allowed"),
-        ("- shell", "must be a mapping"),
+        ("- shell", "must contain a mapping"),
         ("allow: shell", "must be a list"),
         ("allow: [", "^config.yml:2:1: error: YAML"),
     ],

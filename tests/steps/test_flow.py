@@ -66,7 +66,7 @@ def test_a_path_is_always_from_the_flows_folder(run_flow, child):
 @pytest.mark.parametrize(
     ("path", "told"),
     [
-        ("none.yml", "there is no flow"),
+        ("none.yml", "not found in the flows folder"),
         ("../out.yml", "leads out"),
         ("/etc/passwd", "leads out"),
         ("bad.yml", "invalid"),

@@ -12,7 +12,22 @@ from scflows.integrations.forward.route import Route
 from scflows.integrations.forward.staplus import observations
 from scflows.integrations.forward.topic import TopicTemplate
 
-ODD = ["1e999", "-1e999", "inf", "-Infinity", "1_0", "٣", "0x10", "1 2", "+-1", ".", "e5", "1:2", "12345678901234567", "0.1234567890123456789"]
+ODD = [
+    "1e999",
+    "-1e999",
+    "inf",
+    "-Infinity",
+    "1_0",
+    "٣",
+    "0x10",
+    "1 2",
+    "+-1",
+    ".",
+    "e5",
+    "1:2",
+    "12345678901234567",
+    "0.1234567890123456789",
+]
 
 
 @pytest.mark.parametrize("value", ODD)
