@@ -8,7 +8,7 @@ from _thread import allocate_lock
 from scflows.errors import ScflowsError, StepError, UsageError
 from scflows.execution.attempt import StepClasses
 from scflows.execution.flow_runner import FlowRunner
-from scflows.expressions import Expressions
+from scflows.expressions.templates import Expressions
 from scflows.flows.model import Flow
 from scflows.history.run import FAILED
 from scflows.steps import ChildResult, Context

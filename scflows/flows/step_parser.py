@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from scflows.errors import ScflowsError, StepError
-from scflows.expressions import Expressions
+from scflows.expressions.templates import Expressions
 from scflows.flows.model import StepSpec
 from scflows.flows.properties import INNER_PROPERTIES, STEP_PROPERTIES
 from scflows.steps import json_value, options_of

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any, Protocol
 
-    from scflows.expressions import Expressions
+    from scflows.expressions.templates import Expressions
     from scflows.history.task_log import TaskLog
     from scflows.secrets.resolver import Secrets
     from scflows.secrets.secret import Secret

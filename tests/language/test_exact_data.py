@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, assume, example, given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
 
-from scflows.comparison import compare
 from scflows.execution.launch import RunRequest, launch
+from scflows.expressions.comparison import compare
 from scflows.history.run import FAILED, SUCCESS
 
 #: Names of methods that Python has for what data consists of.

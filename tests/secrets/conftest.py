@@ -36,7 +36,7 @@ class Opened(Secrets):
 @pytest.fixture
 def opened(workspace: Path, environment: dict[str, str]) -> Callable[..., Opened]:
     def open_them(**variables: str) -> Opened:
-        from scflows.expressions import Expressions
+        from scflows.expressions.templates import Expressions
 
         warnings: list[str] = []
         mask = Mask()

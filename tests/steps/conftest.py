@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from scflows.expressions import Expressions
+from scflows.expressions.templates import Expressions
 from scflows.history.task_log import TaskLog
 from scflows.settings import Settings
 from scflows.steps import Context, json_value

@@ -13,7 +13,7 @@ import trustme
 from aiosmtpd.smtp import SMTP, AuthResult
 
 from scflows.errors import StepError
-from scflows.expressions import Expressions
+from scflows.expressions.templates import Expressions
 from scflows.history.task_log import TaskLog
 from scflows.steps import Context
 from scflows.steps.registry import find_step

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from scflows.comparison import MIXED, sort_keys
 from scflows.errors import StepError
+from scflows.expressions.comparison import MIXED, sort_keys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from scflows.errors import StepError, UsageError
-from scflows.expressions import Expressions
+from scflows.expressions.templates import Expressions
 from scflows.integrations.forward.route import Route
 
 TYPE_CHECKING = False

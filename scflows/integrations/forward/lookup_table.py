@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from scflows.connectors.http.request import HttpRequest
-    from scflows.expressions import Expressions
+    from scflows.expressions.templates import Expressions
 
     Row = dict[str, Any]
     Fetch = Callable[[], list[Row]]

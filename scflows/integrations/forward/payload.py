@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
 
-    from scflows.expressions import Expressions
+    from scflows.expressions.templates import Expressions
     from scflows.integrations.forward.route import Shape
 
 #: One reading of a Smart Citizen Kit: `{t:2026-03-01T10:00:23Z,55:21.3,56:40}`.

@@ -180,7 +180,7 @@ def _names(document: Located, given: dict[str, Any] | None) -> dict[str, Any] | 
     if found.get("unknown") not in (None, "drop", "keep"):
         document.mistake("names: unknown must be drop or keep", "names", "unknown")
     from scflows.connectors.http import pagination
-    from scflows.jq_filter import check_program
+    from scflows.expressions.jq import check_program
     from scflows.secrets import http_auth
 
     for name, check in (("authentication", http_auth.mistakes_of), ("paginate", None)):
@@ -205,7 +205,7 @@ def _refresh(document: Located, names: Mapping[str, Any] | None) -> float:
 
 
 def _check_payload(document: Located, given: dict[str, Any]) -> None:
-    from scflows.expressions import Expressions
+    from scflows.expressions.templates import Expressions
     from scflows.integrations.forward.payload import DECODERS, from_json, shape_by_jq, shape_by_template
 
     if sum(way in given for way in ("jq", "template", "observations")) > 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from scflows.errors import StepError
-from scflows.expressions import is_template
+from scflows.expressions.templates import is_template
 from scflows.steps import Context, Exit, Step, option
 
 TYPE_CHECKING = False

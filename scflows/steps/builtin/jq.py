@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from scflows.errors import StepError
-from scflows.expressions import Expressions
+from scflows.expressions.templates import Expressions
 from scflows.steps import Context, Step, option
 
 TYPE_CHECKING = False

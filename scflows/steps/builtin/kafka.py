@@ -52,7 +52,7 @@ class KafkaStep(Step):
         if options.get(needed) is None:
             yield needed, f"option {needed!r} is missing: {mode!r} needs it"
         if options.get("key") is not None:
-            from scflows.jq_filter import check_program
+            from scflows.expressions.jq import check_program
 
             try:
                 check_program(options["key"])

@@ -84,7 +84,7 @@ class RestStep(Step):
             yield "verify", "'verify' must be true, false or the path of a file"
         if options.get("paginate") is not None:
             from scflows.connectors.http import pagination
-            from scflows.jq_filter import check_program
+            from scflows.expressions.jq import check_program
 
             for message in pagination.mistakes_of(options["paginate"], check_program):
                 yield "paginate", f"paginate: {message}"

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 
 from scflows.errors import StepError
-from scflows.expressions import Expressions, is_template
+from scflows.expressions.templates import Expressions, is_template
 from scflows.steps import Context, Step, option
 
 TYPE_CHECKING = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from scflows.errors import StepError
-from scflows.expressions import Expressions
+from scflows.expressions.templates import Expressions
 from scflows.integrations.forward.base import Message, Outgoing, Refused
 from scflows.integrations.forward.payload import from_json, from_kit, shape_by_jq
 from scflows.integrations.forward.route import Route

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from scflows.errors import FlowError, UsageError
-from scflows.expressions import Expressions
+from scflows.expressions.templates import Expressions
 from scflows.integrations.forward.payload import from_kit, shape_by_jq
 from scflows.integrations.forward.schema import read_schema
 from scflows.integrations.forward.topic import TopicTemplate

@@ -6,8 +6,8 @@ from _thread import allocate_lock
 from collections import ChainMap
 
 from scflows.errors import StepError
-from scflows.jq_filter import Filter, check_program, first_line, shortened
-from scflows.template_sandbox import NO_SECRETS, SECRET, sandbox
+from scflows.expressions.jq import Filter, check_program, first_line, shortened
+from scflows.expressions.sandbox import NO_SECRETS, SECRET, sandbox
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

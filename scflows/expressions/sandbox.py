@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-from scflows.comparison import compare, sort_keys
 from scflows.documents import parse_finite
+from scflows.expressions.comparison import compare, sort_keys
 from scflows.storage import is_below
 
 TYPE_CHECKING = False

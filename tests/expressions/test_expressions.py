@@ -8,7 +8,7 @@ from threading import Thread
 import pytest
 
 from scflows.errors import StepError
-from scflows.expressions import Expressions
+from scflows.expressions.templates import Expressions
 from scflows.flows.parser import parse_flow
 
 

@@ -1,0 +1,1 @@
+"""Templates in a sandbox, conditions, comparison of values, and jq programs."""
