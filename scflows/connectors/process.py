@@ -158,10 +158,11 @@ def _end(process: subprocess.Popen[bytes]) -> None:
                 stream.close()
 
 
-def run_detached(action: Callable[[], object]) -> int:
-    """Run an action in a forked process without output; return the process id. Raises OSError.
+def run_detached(action: Callable[[], object], stdout: int = -1) -> int:
+    """Run an action in a forked process; return the process id. Raises OSError.
 
-    The process has its own session without a terminal, and none of this process's open files or locks.
+    The process has its own session without a terminal, and none of this process's open files or locks. Its output is
+    dropped, unless the descriptor `stdout` is given.
     """
     pid = os.fork()
     if pid:
@@ -172,7 +173,7 @@ def run_detached(action: Callable[[], object]) -> int:
             signal.signal(number, signal.SIG_DFL)
         null_device = os.open(os.devnull, os.O_RDWR)
         for descriptor in range(3):
-            os.dup2(null_device, descriptor)
+            os.dup2(stdout if descriptor == 1 and stdout >= 0 else null_device, descriptor)
         os.closerange(3, 1024)
         action()
     finally:

@@ -51,6 +51,7 @@ class AdmissionControl:
         self.tell: Callable[[str], None] = lambda text: None
         self.request: Callable[[], dict[str, Any]] = dict  #: what the entry keeps of what was asked for
         self._state = state
+        self.limit = "MAX_WAIT_SECONDS"  #: what says how long it waits, for messages
         self._longest = longest  #: how long it waits, in seconds
 
     def enter(self, signals: tuple[signal.Signals, ...], grant: Grant | None = None) -> bool:
@@ -157,7 +158,7 @@ class AdmissionControl:
             if missing == LOCK and self.overlap == CANCEL and not is_other_asked:
                 is_other_asked = self.resources.stop_other()
             if now >= until:
-                return self._end(SKIPPED, "queue_timeout", timed_out(why, self._longest))
+                return self._end(SKIPPED, "queue_timeout", timed_out(why, self._longest, self.limit))
             # Not sigtimedwait: where a process was stopped and goes on after that time, Python reports a signal
             # that never came, with whatever was in memory.
             if not signal.sigpending().isdisjoint(signals):
@@ -315,6 +316,6 @@ def earlier_run(state: str, mine: QueueEntry, locks: Sequence[tuple[str, str]]) 
     return ""
 
 
-def timed_out(why: str, longest: float) -> str:
+def timed_out(why: str, longest: float, limit: str = "MAX_WAIT_SECONDS") -> str:
     """Describe a run that waited for too long."""
-    return f"it waited{f' for {why}' if why else ''} for {longest:.0f} s, longer than MAX_WAIT_SECONDS"
+    return f"it waited{f' for {why}' if why else ''} for {longest:.0f} s, longer than {limit}"

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from scflows.settings import Settings
 
 
+#: Seconds that a hook may take, and wait for a mutex, if its flow has no `timeout`: a hook that hangs must end.
+HOOK_SECONDS = 300.0
 #: What an entry keeps of a request besides task, trigger and slot; what has its usual value is left out.
 KEPT = ("flow", "payload", "params", "again", "timeout", "dry_run", "force", "resume", "by")
 
@@ -152,7 +154,8 @@ class _Launch:
                 resources.release_locks()
                 signal.pthread_sigmask(signal.SIG_SETMASK, before)
             self.recorder.close()
-            # Hooks run with the permit of the run that they are about.
+            # Before pings and hooks: one that hangs must not keep another run from starting.
+            resources.leave()
             self.follow_up.notify_end(self._report_end_of_incident())
         finally:
             resources.leave()
@@ -196,8 +199,12 @@ class _Launch:
 
     def _admission(self, resources: RunResources) -> AdmissionControl:
         request, task, flow = self.request, self.request.task, self.flow
-        longest = self._setting("max_wait_seconds", 0.0)
+        longest, is_hook = self._setting("max_wait_seconds", 0.0), self.record.trigger == HOOK
+        if is_hook:
+            longest = min(longest, HOOK_SECONDS)
         admission = AdmissionControl(self.record, resources, self.recorder, self.settings.state_path, longest)
+        if is_hook and longest == HOOK_SECONDS:
+            admission.limit = "a hook may"
         admission.tell = lambda text: self._report_waiting(text)
         # A manual dry run does not use up the slot of the real run.
         admission.again = request.again or request.dry_run
@@ -209,7 +216,7 @@ class _Launch:
             admission.overlap = WAIT  # A run that started in the meantime is for another slot.
         if flow is not None:
             admission.mutexes, admission.priority = flow.mutex, flow.priority
-            if self.record.trigger == HOOK and flow.mutex:
+            if is_hook and flow.mutex:
                 admission.waits = BLOCK
         return admission
 
@@ -271,7 +278,10 @@ class _Launch:
         self.follow_up.notify_start(path, flow)
         limit_given = self.request.timeout or (task.timeout if task is not None else None)
         # The given limit applies to the run and the flow's own to the flow; the setting is the default for both.
-        limit = min(limit_given or flow.timeout or self.settings.timeout_seconds, flow.timeout or float("inf"))
+        usual = self.settings.timeout_seconds
+        if self.record.trigger == HOOK:
+            usual = min(usual, HOOK_SECONDS)
+        limit = min(limit_given or flow.timeout or usual, flow.timeout or float("inf"))
         return FlowWorkload(flow, data, self.settings, limit, self.journal, path.folder, self.request.force)
 
     def _params(self, flow: Flow, given: dict[str, Any]) -> dict[str, Any]:

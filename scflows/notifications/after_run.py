@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from scflows.history.run import Run
     from scflows.notifications.incidents import Incident
     from scflows.notifications.payload import HookCall
+    from scflows.notifications.pings import Ping
     from scflows.settings import Settings
 
     #: Run a hook: (path of the flow, its input, the task it concerns, settings). Return what went wrong.
@@ -33,7 +34,7 @@ class RunNotifier:
         self.settings = settings
         self.problems: list[str] = []
         self._start = start
-        self._pinging = 0
+        self._start_ping: Ping | None = None
         self._own: Mapping[str, str] = {}
         self._folder = ""
         self._ping: Mapping[str, str] = {}
@@ -60,12 +61,7 @@ class RunNotifier:
         """Report that the run is about to start; without a flow it is a command, or was refused."""
         self._configure(where, flow)
         if self._ping.get("start") and self.run.is_reported:
-            from scflows.notifications.pings import ping_in_background
-
-            try:
-                self._pinging = ping_in_background(self._ping["start"], self.run.id, self.run.task)
-            except OSError as error:
-                self.problems.append(f"ping at the start: {error.strerror}")
+            self._start_ping = self._begin_ping("start")
 
     def notify_end(self, has_incident: bool = False) -> None:
         """Report the end of the run, which is recorded and has released its lock.
@@ -105,10 +101,9 @@ class RunNotifier:
     def _notify(self, has_incident: bool) -> None:
         if not self.run.is_reported or self.run.status not in (*GOOD, *BAD):
             return
-        if self._pinging:
-            from scflows.notifications.pings import wait_for
-
-            wait_for(self._pinging)
+        if self._start_ping is not None:
+            # Its failure is not reported: that of the ping at the end says as much.
+            self._start_ping.wait()
         self._send_ping(
             "success" if self.run.status in GOOD else "failure",
             f"{self.run.task} {self.run.status}: {self.run.message}",
@@ -136,19 +131,28 @@ class RunNotifier:
             self.problems.append(f"{call.hook} {call.path}: {problem}")
 
     def _send_ping(self, which: str, message: str) -> None:
-        address = self._ping.get(which)
-        if not address:
+        if not self._ping.get(which):
             return
         from scflows.history.run_values import log_tail
-        from scflows.notifications.pings import ping
 
         body = ""
         if which == "failure":
             tail = log_tail(self.run.log, self.run.id) if self.run.log else []
             body = "\n".join([message, "", *tail])
-        problem = ping(address, self.run.id or f"{self.run.task} {self.run.started}", self.run.task, body)
+        ping = self._begin_ping(which, body)
+        problem = "" if ping is None else ping.wait()
         if problem:
             self.problems.append(problem)
+
+    def _begin_ping(self, which: str, body: str = "") -> Ping | None:
+        from scflows.notifications.pings import Ping
+
+        run = self.run
+        try:
+            return Ping(self._ping[which], run.id or f"{run.task} {run.started}", run.task, body)
+        except OSError as error:
+            self.problems.append(f"ping {which}: {error.strerror}")
+            return None
 
     @property
     def run_log_bytes(self) -> int:

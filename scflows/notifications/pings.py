@@ -3,29 +3,79 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import time
 
 from scflows import __version__
 
-#: Seconds that an attempt may take, and how many attempts are made.
+#: Seconds that an attempt may wait for the other side, and how many attempts are made.
 TIMEOUT = 5.0
 ATTEMPTS = 2
+#: Seconds after which a ping is ended, whatever it does: an answer that trickles never exceeds TIMEOUT.
+TOTAL = 10.0
+#: Seconds that its process may need to start and to end.
+MARGIN = 2.0
 #: How much of a failed run's log is sent, in bytes; such services truncate longer bodies.
 BODY_BYTES = 10_000
+#: What the process of a ping reports if nothing went wrong.
+OK = "ok"
 
 
-def ping(address: str, run: str, task: str, body: str = "") -> str:
-    """Call an address, with a body if there is one. Return what went wrong, or an empty text.
+class Ping:
+    """A call to an address, with a body if there is one, from a process of its own.
 
     `{task}` in the address stands for the task's name. The parameter `rid` connects the pings of a run; such services
-    expect a UUID, so it is derived from the run's id.
+    expect a UUID, so it is derived from the run's id. Raises OSError if the process cannot be started.
     """
+
+    def __init__(self, address: str, run: str, task: str, body: str = "") -> None:
+        from scflows.connectors.process import run_detached
+
+        self._url = _address(address, run, task)
+        self._ends = time.monotonic() + TOTAL + MARGIN
+        self._answer, writer = os.pipe2(os.O_CLOEXEC)
+        try:
+            self._pid = run_detached(lambda: _report(self._url, body), stdout=writer)
+        except OSError:
+            os.close(self._answer)
+            raise
+        finally:
+            os.close(writer)
+
+    def wait(self) -> str:
+        """Wait for its end and return what went wrong, or an empty text."""
+        answer = b""
+        poll = select.poll()
+        poll.register(self._answer)
+        while poll.poll(max(0.0, self._ends - time.monotonic()) * 1000):
+            chunk = os.read(self._answer, 4096)
+            if not chunk:
+                break
+            answer += chunk
+        os.close(self._answer)
+        try:
+            os.kill(self._pid, signal.SIGKILL)
+            os.waitpid(self._pid, 0)
+        except OSError:
+            pass  # It was reaped by others.
+        problem = answer.decode("utf-8", "replace") if answer else f"ended after {TOTAL:g} s without an answer"
+        return "" if problem == OK else f"ping {_shown(self._url)}: {' '.join(problem.split())[:200]}"
+
+
+def _report(url: str, body: str) -> None:
+    # The kernel ends the process, also while it is in a C library, and after the process of the run has died.
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])
+    signal.setitimer(signal.ITIMER_REAL, TOTAL)
+    os.write(1, (_call(url, body) or OK).encode("utf-8", "replace"))
+
+
+def _call(url: str, body: str) -> str:
     from http.client import HTTPException
     from urllib.error import HTTPError
     from urllib.request import Request, urlopen
 
-    url = _address(address, run, task)
     data = body.encode("utf-8", "replace")[-BODY_BYTES:] if body else None
     headers = {"User-Agent": f"scflows/{__version__}"}
     if data is not None:
@@ -43,28 +93,7 @@ def ping(address: str, run: str, task: str, body: str = "") -> str:
                 break
         except (OSError, ValueError, HTTPException) as error:
             problem = str(getattr(error, "reason", error)) or type(error).__name__
-    return f"ping {_shown(url)}: {' '.join(problem.split())[:200]}"
-
-
-def ping_in_background(address: str, run: str, task: str) -> int:
-    """Call an address from a separate process and return its process id, for `wait_for`."""
-    from scflows.connectors.process import run_detached
-
-    return run_detached(lambda: ping(address, run, task))
-
-
-def wait_for(pid: int) -> None:
-    """Wait for a ping in the background, so that a run's end is not reported before its start."""
-    ends = time.monotonic() + TIMEOUT * ATTEMPTS + 1
-    try:
-        while not os.waitpid(pid, os.WNOHANG)[0]:
-            if time.monotonic() > ends:
-                os.kill(pid, signal.SIGKILL)
-                os.waitpid(pid, 0)
-                return
-            time.sleep(0.01)
-    except OSError:
-        pass  # The process has ended.
+    return problem
 
 
 def _address(address: str, run: str, task: str) -> str:

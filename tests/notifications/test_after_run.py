@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -382,6 +383,48 @@ def test_an_answer_that_is_no_http_is_told(run_flow):
         thread.join()
     assert run.status == "failed"
     assert run.outcome.problems == ["ping http://127.0.0.1/…: what?"]
+
+
+def test_a_ping_that_trickles_is_ended_after_a_fixed_time(run_flow, monkeypatch):
+    monkeypatch.setattr("scflows.notifications.pings.TOTAL", 0.4)
+    over = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def trickle() -> None:
+            connection, _ = server.accept()
+            with connection, suppress(OSError):
+                connection.sendall(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+                while not over.wait(0.05):
+                    connection.sendall(b"a")
+
+        thread = threading.Thread(target=trickle)
+        thread.start()
+        try:
+            run = run_flow(f'ping: {{success: "http://127.0.0.1:{server.getsockname()[1]}/x"}}\n' + GOOD)
+        finally:
+            over.set()
+            thread.join()
+    assert run.status == "success"
+    assert run.outcome.problems == ["ping http://127.0.0.1/…: ended after 0.4 s without an answer"]
+
+
+def test_a_hook_that_hangs_is_ended(run_flow, workspace, monkeypatch, settings):
+    monkeypatch.setattr("scflows.execution.launch.HOOK_SECONDS", 0.3)
+    (workspace / "tasks/hang.yml").write_text("steps: [{name: hang, type: sleep, sleep: {seconds: 600}}]")
+    run = run_flow("on_success: hang.yml\n" + GOOD)
+    assert run.status == "success"
+    (problem,) = run.outcome.problems
+    assert problem.startswith("on_success hang.yml: run ")
+    store = open_store(settings)
+    assert [(each.status, each.reason) for each in store.find(Query(task="hang"))] == [("failed", "timeout")]
+    store.close()
+
+
+def test_a_hook_may_have_a_time_limit_of_its_own(run_flow, workspace, monkeypatch):
+    monkeypatch.setattr("scflows.execution.launch.HOOK_SECONDS", 0.1)
+    text = "timeout: 60\nsteps: [{name: slow, type: sleep, sleep: {seconds: 0.3}}]"
+    (workspace / "tasks/slow.yml").write_text(text)
+    assert run_flow("on_success: slow.yml\n" + GOOD).outcome.problems == []
 
 
 def test_dry_runs_and_hooks_are_not_pinged(run_flow, service, configure, told):

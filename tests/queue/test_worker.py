@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -155,11 +156,33 @@ def test_a_task_that_is_paused_or_removed_while_it_waits_does_not_start(machine:
     assert found["removed"] == ("skipped", "removed")
 
 
-def test_a_hook_goes_on_in_the_place_of_its_run(machine: Machine) -> None:
-    (machine.workspace / "tasks" / "hook.yml").write_text(QUICK)
+def test_a_hook_that_hangs_keeps_no_other_run_from_starting(machine: Machine) -> None:
+    (machine.workspace / "tasks" / "hook.yml").write_text(HOLD)
     machine.task("told", "on_success: hook.yml\n" + QUICK)
-    assert machine.start("told").wait(60) == 0
-    assert machine.statuses() == {"told": "success", "hook": "success"}
+    machine.start("told")
+    machine.until(lambda: machine.statuses().get("hook") == "running")
+    machine.task("other")
+    assert machine.start("other").wait(60) == 0
+    assert machine.statuses() == {"told": "success", "hook": "running", "other": "success"}
+    machine.let_go()
+    machine.ended(3)
+    assert machine.statuses()["hook"] == "success"
+
+
+def test_a_ping_that_hangs_keeps_no_other_run_from_starting(machine: Machine) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(60)
+        machine.task("pings", f'ping: {{success: "http://127.0.0.1:{silent.getsockname()[1]}/x"}}\n' + QUICK)
+        pinging = machine.start("pings")
+        connection, _ = silent.accept()
+        machine.task("other")
+        assert machine.start("other").wait(60) == 0
+        assert machine.statuses() == {"pings": "success", "other": "success"}
+        assert pinging.poll() is None
+        connection.close()
+        again, _ = silent.accept()
+        again.close()
+    assert pinging.wait(60) == 0
 
 
 #: A worker; the start of a run is a bug.
