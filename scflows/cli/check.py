@@ -128,7 +128,7 @@ def _report_trial(out: Output, trial: Trial) -> int:
             "message": None if run is None else run.message,
             "log": trial.log,
             "output": trial.output,
-            "lacking": trial.missing,
+            "missing": trial.missing,
         }
         out.object(item)
         return code

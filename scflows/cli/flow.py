@@ -82,7 +82,7 @@ def list_flows(ctx: typer.Context) -> None:
     if not os.path.isdir(folder):
         raise _no_folder(folder)
     items = [_item(flow, out.settings) for flow in flow_files(out.settings)]
-    columns = {"FLOW": "flow", "NAME": "name", "SCHEDULE": "schedule", "STEPS": "steps", "PROBLEMS": "told"}
+    columns = {"FLOW": "flow", "NAME": "name", "SCHEDULE": "schedule", "STEPS": "steps", "PROBLEMS": "summary"}
     out.table(columns, items)
     if not items:
         out.hint(f"No flows in {folder}. Create a workspace: flows init DIR")
@@ -194,10 +194,10 @@ def _item(path: FlowPath, settings: Settings) -> dict[str, Any]:
         count = sum(each.severity == "error" for each in error.mistakes)
         summary = f"{count} error" if count == 1 else f"{count} errors"
         problems = [mistake_item(each) for each in error.mistakes]
-        return {**item, "description": "", "problems": problems, "told": summary}
+        return {**item, "description": "", "problems": problems, "summary": summary}
     schedule = None if flow.schedule is None else _words(flow.schedule)
     item |= {"name": flow.name, "schedule": schedule, "steps": len(flow.steps), "description": flow.description}
-    return {**item, "problems": [], "told": ""}
+    return {**item, "problems": [], "summary": ""}
 
 
 def _words(schedule: dict[str, Any]) -> str:

@@ -51,7 +51,7 @@ def _item(problem: Problem) -> dict[str, Any]:
         "since": None if problem.since is None else Moment(problem.since),
         "run": problem.run or None,
         "why": problem.message,
-        "told": problem.is_delivered,
+        "delivered": problem.is_delivered,
     }
 
 

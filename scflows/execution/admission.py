@@ -27,7 +27,7 @@ LOOK_EVERY = 0.1
 #: A run that had its permit after this many seconds did not wait.
 NOTICED = 0.1
 #: After this many seconds all mutexes of a waiting run are reserved for it, and not only those that are held: a run
-#: that needs two would wait for ever while others alternate.
+#: that needs two would wait forever while others alternate.
 FAIR = 300.0
 #: What a run waits for if that was not looked at.
 TURN = "its turn"
@@ -48,7 +48,7 @@ class AdmissionControl:
         )
         self.begins = 0.0  #: its time in the queue, in seconds since the epoch; 0: now
         self.again = False  #: also for a slot that has its run
-        self.tell: Callable[[str], None] = lambda text: None
+        self.report: Callable[[str], None] = lambda text: None
         self.request: Callable[[], dict[str, Any]] = dict  #: what the entry keeps of what was asked for
         self._state = state
         self.limit = "MAX_WAIT_SECONDS"  #: what says how long it waits, for messages
@@ -91,7 +91,7 @@ class AdmissionControl:
         # From now on it has its permit: two runs that are recorded as simultaneous were.
         self.run.started = time.time()
         taken = self.recorder.claim(self.run, self.again)
-        return True if taken is None else self._skip("slot", f"run {taken} has answered for this slot")
+        return True if taken is None else self._skip("slot", already_run(taken))
 
     def _start_from_queue(self, grant: Grant) -> bool:
         self.run.started = grant.given
@@ -111,7 +111,7 @@ class AdmissionControl:
         grant.held.remove()
         if why is not None:
             self.run.status, self.run.reason, self.run.message, self.run.ended = SKIPPED, "slot", why, time.time()
-            self.tell(f"skipped: {why}")
+            self.report(f"skipped: {why}")
         return why is None
 
     def _update_entry(self, grant: Grant) -> None:
@@ -134,12 +134,12 @@ class AdmissionControl:
         except OSError as error:
             return self._start_without(error)
         if taken is not None:
-            return self._skip("slot", f"run {taken} has answered for this slot")
+            return self._skip("slot", already_run(taken))
         wake_worker(self._state)
         return False
 
     def _block(self, why: str, signals: tuple[signal.Signals, ...]) -> bool:
-        """Wait in this process until the run can start, or is told to stop."""
+        """Wait in this process until the run can start, or a signal says to stop."""
         self._wait_for(why)
         since = time.time()
         until = since + self._longest
@@ -147,7 +147,7 @@ class AdmissionControl:
         taken = self.recorder.claim(self.run, self.again)
         self.recorder.close()
         if taken is not None:
-            return self._skip("slot", f"run {taken} has answered for this slot")
+            return self._skip("slot", already_run(taken))
         is_other_asked = False
         while True:
             now = time.time()
@@ -159,11 +159,11 @@ class AdmissionControl:
                 is_other_asked = self.resources.stop_other()
             if now >= until:
                 return self._end(SKIPPED, "queue_timeout", timed_out(why, self._longest, self.limit))
-            # Not sigtimedwait: where a process was stopped and goes on after that time, Python reports a signal
+            # Not sigtimedwait: if a process was stopped and is continued after that time, Python reports a signal
             # that never came, with whatever was in memory.
             if not signal.sigpending().isdisjoint(signals):
                 reason = "interrupted" if signal.sigwait(signals) == signal.SIGINT else "terminated"
-                return self._end(CANCELLED, reason, "told to stop while it waited for its turn")
+                return self._end(CANCELLED, reason, "stopped while it waited for its turn")
             time.sleep(LOOK_EVERY)
         # Only now: the run that had what this one waited for has ended before, by the record too.
         self.run.status, self.run.message, self.run.started = RUNNING, "", time.time()
@@ -172,7 +172,7 @@ class AdmissionControl:
 
     def _start_without(self, error: OSError) -> bool:
         """Start although the queue cannot be written, unless the run must not meet another one."""
-        self.resources.problem = f"{error.filename or self._state}: {error.strerror}; running beside whatever else runs"
+        self.resources.problem = f"{error.filename or self._state}: {error.strerror}; running without a permit"
         self.resources.must_wait = False
         self.run.status, self.run.message = RUNNING, ""
         missing, description = self.resources.acquire(self.mutexes)
@@ -203,7 +203,7 @@ class AdmissionControl:
     def _wait_for(self, why: str) -> None:
         self.run.status = QUEUED
         self.run.message = f"waits for {why}"
-        self.tell(self.run.message)
+        self.report(self.run.message)
 
     def _entry(self, now: float) -> QueueEntry:
         from scflows.queue.entries import LAST_RANK, QueueEntry
@@ -230,7 +230,7 @@ class AdmissionControl:
 
     def _ended(self, status: str, reason: str, message: str) -> None:
         self.run.status, self.run.reason, self.run.message, self.run.ended = status, reason, message, time.time()
-        self.tell(f"{status}: {message}")
+        self.report(f"{status}: {message}")
 
 
 def put_into_queue(
@@ -271,16 +271,21 @@ def queued_run(
     return QueuedRun(run.trigger, run.slot, since, since + longest, *place, why, request)
 
 
+def already_run(run: str) -> str:
+    """Describe a slot that has its run."""
+    return f"this slot was already run ({run})"
+
+
 def skip_reason(overlap: str, running: str, waiting: Sequence[str]) -> str:
     """Return why a run is skipped, by the `overlap` of its task; empty if it starts or waits.
 
-    `running` describes the run of the task that goes on, `waiting` are the ids of those that wait and came before.
+    `running` describes the current run of the task, `waiting` are the ids of those that wait and came before.
     With `cancel` these give way, and with an empty `overlap`, as that of catch-up runs, all wait for each other.
     """
     if running and overlap == SKIP:
         return running
     if waiting and overlap in (SKIP, WAIT):
-        return f"run {waiting[0]} of it waits for its turn already"
+        return f"run {waiting[0]} of it already waits for its turn"
     return ""
 
 

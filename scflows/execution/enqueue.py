@@ -7,8 +7,8 @@ import time
 
 from scflows.cron.task import TaskStore
 from scflows.errors import Busy, ScflowsError
-from scflows.execution.admission import TURN, put_into_queue, queued_run
-from scflows.execution.launch import KEPT, RunRequest, kept_request, name_of, run_lock_name
+from scflows.execution.admission import TURN, already_run, put_into_queue, queued_run
+from scflows.execution.launch import REQUEST_FIELDS, RunRequest, name_of, request_fields, run_lock_name
 from scflows.flows.loader import find_flow, load_flow
 from scflows.history.recorder import Recorder
 from scflows.history.run import CATCH_UP, QUEUED, Run, new_run_id
@@ -43,7 +43,7 @@ def enqueue(
     - settings: those that the run has
     - recorder: of these settings, where many runs are enqueued; it stays open
     - most: how many permits there are for it (default: `MAX_RUNS`)
-    - overlap: in place of that of the task or flow; empty: it waits until no other run of its task goes on
+    - overlap: in place of that of the task or flow; empty: it waits for all other runs of its task
 
     Raises SlotTaken for a slot that has its run, FlowError for a flow that is not there or has mistakes, UsageError for
     settings that cannot be, and OSError where the queue cannot be written.
@@ -68,8 +68,8 @@ def enqueue(
     needed = 0 if task is not None and task.command else most or settings.max_runs
     run.message = f"waits for second {int(request.begins % 60)}" if request.begins > moment else f"waits for {TURN}"
     entry = QueueEntry(rank, round(request.begins or moment, 3), run.task, run.id)
-    kept = kept_request(request, settings)
-    queued = queued_run(run, request.begins, lock, needed, mutexes, rule, waits, "", kept, moment)
+    fields = request_fields(request, settings)
+    queued = queued_run(run, request.begins, lock, needed, mutexes, rule, waits, "", fields, moment)
     mine = recorder or Recorder(settings)
     try:
         taken = put_into_queue(settings.state_path, entry, queued, run, mine, request.again or request.dry_run)
@@ -77,7 +77,7 @@ def enqueue(
         if recorder is None:
             mine.close()
     if taken is not None:
-        raise SlotTaken(f"run {taken} has answered for this slot")
+        raise SlotTaken(already_run(taken))
     wake_worker(settings.state_path)
     return run.id
 
@@ -100,7 +100,7 @@ def dequeue(state: str, entry: QueueEntry, recorder: Recorder, status: str, reas
 
 def request_of(state: str, entry: QueueEntry, queued: QueuedRun) -> tuple[RunRequest, Settings]:
     """Return what an entry asks for, and the settings of its run. Raises ScflowsError; NotFound: the task is gone."""
-    asked = {name: value for name, value in queued.request.items() if name in KEPT}
+    asked = {name: value for name, value in queued.request.items() if name in REQUEST_FIELDS}
     task = None
     if "workspace" in queued.request:
         settings = _flow_settings(state, queued)
@@ -122,5 +122,5 @@ def recorder_for(state: str, entry: QueueEntry, queued: QueuedRun | None) -> Rec
 
 
 def _flow_settings(state: str, queued: QueuedRun) -> Settings:
-    given, kept = queued.request, {"XDG_STATE_HOME": os.path.dirname(state)}
-    return read_settings(given["workspace"], {**os.environ, **given.get("settings", {}), **kept})
+    given, environment = queued.request, {"XDG_STATE_HOME": os.path.dirname(state)}
+    return read_settings(given["workspace"], {**os.environ, **given.get("settings", {}), **environment})

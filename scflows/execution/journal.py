@@ -86,12 +86,12 @@ class Notes:
 class Journal(Notes):
     """One run's journal, open for appending. An error never fails the run: `problem` says why nothing more is noted."""
 
-    def __init__(self, descriptor: int, is_kept: bool = True) -> None:
+    def __init__(self, descriptor: int, is_durable: bool = True) -> None:
         super().__init__()
         self.problem = ""
         #: Masks secrets. A result that contains one is withheld, and resuming the run repeats the step.
         self.mask = Mask()
-        self.is_kept = is_kept
+        self.is_durable = is_durable
         self._descriptor = descriptor
         # One step may fetch a secret while a parallel one ends.
         self._lock = allocate_lock()
@@ -101,7 +101,7 @@ class Journal(Notes):
         self.add({"successor": run})
 
     def child(self, place: Place, path: str, payload: Any, content: int, is_forced: bool) -> Notes | None:
-        if not self.is_kept:
+        if not self.is_durable:
             return None
         return _child(self, self, [place], path, payload, content, is_forced)
 
@@ -224,7 +224,7 @@ class Past:
         if "child" in note:
             header = note["child"], note["sums"]
             if self.header != header:
-                self.__init__()  # type: ignore[misc]  # It was started anew.
+                self.__init__()  # type: ignore[misc]  # It was restarted.
             self.header = header
         elif "start" in note:
             self.started[at] = note["start"]
@@ -264,10 +264,10 @@ def _child(
     return notes
 
 
-def open_journal(settings: Settings, run: str, run_input: dict[str, Any], is_kept: bool) -> Journal:
-    """Return a new journal; in memory, for this run only, if `is_kept` is false or the file cannot be created."""
+def open_journal(settings: Settings, run: str, run_input: dict[str, Any], is_durable: bool) -> Journal:
+    """Return a new journal; in memory, for this run only, if `is_durable` is false or the file cannot be created."""
     descriptor = -1
-    if is_kept:
+    if is_durable:
         path = journal_path(settings, run)
         try:
             os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
@@ -277,8 +277,8 @@ def open_journal(settings: Settings, run: str, run_input: dict[str, Any], is_kep
             pass
     if descriptor < 0:
         descriptor = os.memfd_create("journal", os.MFD_CLOEXEC)
-        is_kept = False
-    journal = Journal(descriptor, is_kept)
+        is_durable = False
+    journal = Journal(descriptor, is_durable)
     journal.add(run_input)
     return journal
 

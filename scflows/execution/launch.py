@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 #: Seconds that a hook may take, and wait for a mutex, if its flow has no `timeout`: a hook that hangs must end.
 HOOK_SECONDS = 300.0
 #: What an entry keeps of a request besides task, trigger and slot; what has its usual value is left out.
-KEPT = ("flow", "payload", "params", "again", "timeout", "dry_run", "force", "resume", "by")
+REQUEST_FIELDS = ("flow", "payload", "params", "again", "timeout", "dry_run", "force", "resume", "by")
 
 
 # Never compared or printed; not generating those methods makes starting faster.
@@ -76,14 +76,14 @@ class RunOutcome:
 
 
 def launch(
-    request: RunRequest, settings: Settings, tell: Callable[[str, dict[str, Any]], None] | None = None
+    request: RunRequest, settings: Settings, on_event: Callable[[str, dict[str, Any]], None] | None = None
 ) -> RunOutcome:
     """Run a flow, or record why it did not run.
 
-    `tell` is called with the events `log` (a line), `step_started` and `step_ended` (a step record), and `waits`.
+    `on_event` is called with the events `log` (a line), `step_started` and `step_ended` (a step record), and `waits`.
     Raises FlowError if a flow given by its path does not exist; any other failure is in the outcome.
     """
-    return _Launch(request, settings, tell).run()
+    return _Launch(request, settings, on_event).run()
 
 
 def start_hook(path: str, payload: dict[str, Any], about: str, settings: Settings) -> str:
@@ -98,11 +98,11 @@ def start_hook(path: str, payload: dict[str, Any], about: str, settings: Setting
 
 class _Launch:
     def __init__(
-        self, request: RunRequest, settings: Settings, tell: Callable[[str, dict[str, Any]], None] | None
+        self, request: RunRequest, settings: Settings, on_event: Callable[[str, dict[str, Any]], None] | None
     ) -> None:
         self.request = request
         self.settings = settings
-        self.tell = tell
+        self.on_event = on_event
         self.recorder = Recorder(settings)
         self.record = Run(
             id=request.grant.resources.run if request.grant is not None else new_run_id(),
@@ -205,12 +205,12 @@ class _Launch:
         admission = AdmissionControl(self.record, resources, self.recorder, self.settings.state_path, longest)
         if is_hook and longest == HOOK_SECONDS:
             admission.limit = "a hook may"
-        admission.tell = lambda text: self._report_waiting(text)
+        admission.report = lambda text: self._report_waiting(text)
         # A manual dry run does not use up the slot of the real run.
         admission.again = request.again or request.dry_run
         admission.begins = request.begins
         admission.waits = request.waits
-        admission.request = lambda: kept_request(request, self.settings)
+        admission.request = lambda: request_fields(request, self.settings)
         admission.overlap = task.overlap if task is not None else flow.overlap if flow is not None else "skip"
         if self.record.trigger == CATCH_UP:
             admission.overlap = WAIT  # A run that started in the meantime is for another slot.
@@ -243,7 +243,7 @@ class _Launch:
         self.recorder.close()
         try:
             Supervisor(
-                workload, self.record, self.log, self.recorder, self.tell, self.request.wants_data, self.data
+                workload, self.record, self.log, self.recorder, self.on_event, self.request.wants_data, self.data
             ).run()
         finally:
             if self.journal is not None:
@@ -271,8 +271,8 @@ class _Launch:
             self.record.params = self._params(flow, params)
             data = self._first_data(flow)
         name = task.name if task is not None else ""
-        is_kept = not self.record.dry_run
-        self.journal = start_journal(self.settings, self.record, path, name, params, data, is_kept, earlier)
+        is_durable = not self.record.dry_run
+        self.journal = start_journal(self.settings, self.record, path, name, params, data, is_durable, earlier)
         resumed = f", resuming run {earlier.run}" if earlier is not None else ""
         self._log_start(f"flow {path.written}{resumed}")
         self.follow_up.notify_start(path, flow)
@@ -317,8 +317,8 @@ class _Launch:
 
     def _report_waiting(self, text: str) -> None:
         self.log.info(f"run {self.record.id} {text}")
-        if self.tell is not None:
-            self.tell("waits", {"message": text})
+        if self.on_event is not None:
+            self.on_event("waits", {"message": text})
 
     def _end(self, status: str, reason: str, message: str) -> None:
         self.record.status = status
@@ -332,8 +332,8 @@ class _Launch:
             path = scheduler_log(self.settings.tasks_path)
         else:
             path = log_path(self.settings.tasks_path, self.record.task)
-        tell = self.tell
-        echo = None if tell is None else lambda line: tell("log", {"line": line})
+        on_event = self.on_event
+        echo = None if on_event is None else lambda line: on_event("log", {"line": line})
         self.log = TaskLog(path, self.settings.log_level, echo, self.follow_up.run_log_bytes)
         if self.log.problem:
             self._problem(self.log.problem)
@@ -382,14 +382,14 @@ def run_lock_name(request: RunRequest, path: FlowPath | None, name: str, setting
     return name if _task_of(name, path, settings) is not None else lock_name(path.file)
 
 
-def kept_request(request: RunRequest, settings: Settings) -> dict[str, Any]:
+def request_fields(request: RunRequest, settings: Settings) -> dict[str, Any]:
     """Return what an entry of the queue keeps of a request besides task, trigger and slot, as JSON values."""
     usual = RunRequest()
-    kept = {name: getattr(request, name) for name in KEPT if getattr(request, name) != getattr(usual, name)}
+    values = {name: getattr(request, name) for name in REQUEST_FIELDS if getattr(request, name) != getattr(usual, name)}
     if request.task is None:
         # A task remembers its workspace and settings itself.
-        kept.update(workspace=settings.home, settings=settings.remembered())
-    return kept
+        values.update(workspace=settings.home, settings=settings.remembered())
+    return values
 
 
 def _task_of(name: str, path: FlowPath | None, settings: Settings) -> Task | None:

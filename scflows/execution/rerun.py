@@ -72,7 +72,7 @@ def start_journal(
     task: str,
     params: dict[str, Any],
     data: dict[str, Any],
-    is_kept: bool,
+    is_durable: bool,
     earlier: RunInput | None,
 ) -> Journal:
     """Return the journal of a new run; if it resumes an earlier run, with that run's completed steps."""
@@ -85,7 +85,7 @@ def start_journal(
         "data": data,
         "content": _content(where.file),
     }
-    journal = open_journal(settings, run.id, run_input, is_kept)
+    journal = open_journal(settings, run.id, run_input, is_durable)
     if earlier is not None:
         try:
             journal.copy_from(journal_path(settings, earlier.run))
@@ -94,7 +94,7 @@ def start_journal(
         if journal.problem:
             journal.close()
             raise UsageError(journal.problem, "its completed steps cannot be copied; is the disk full?")
-        if is_kept:
+        if is_durable:
             note_successor(settings, earlier.run, run.id)
     return journal
 

@@ -46,7 +46,7 @@ class RunResources:
         self.permit: Permit | None = None
         self.needs_permit = True
         self.must_wait = True  #: whether it starts only with a permit
-        self.problem = ""  #: what could not be looked at; the run goes on without
+        self.problem = ""  #: what could not be looked at; the run continues without it
         self.most = most  #: how many permits there are
         self._state = state
 
@@ -90,13 +90,13 @@ class RunResources:
             try:
                 self.permit = acquire_permit(self._state, self.most, above)
             except OSError as error:
-                self.problem = f"{error.filename or self._state}: {error.strerror}; running beside whatever else runs"
+                self.problem = f"{error.filename or self._state}: {error.strerror}; running without a permit"
                 self.needs_permit = False
         return self.permit is not None or not self.needs_permit
 
     @property
     def permit_in_words(self) -> str:
-        return "a place" if self.most == 1 else f"one of {self.most} places"
+        return "a permit" if self.most == 1 else f"one of {self.most} permits"
 
     def release_locks(self) -> None:
         """Give lock and mutexes back; a permit is held until `leave`."""
@@ -106,7 +106,7 @@ class RunResources:
         self.lock.release()
 
     def leave(self) -> None:
-        """Give back the permit, and tell the queue worker."""
+        """Release the permit, and wake the queue worker."""
         self.release_permit()
         wake_worker(self._state)
 
@@ -130,7 +130,7 @@ class RunResources:
         return f"it is already running{by}"
 
     def stop_other(self) -> bool:
-        """Tell the run that holds the lock to stop, for this one; False when it cannot be."""
+        """Ask the run that holds the lock to stop for this one; return False if that fails."""
         other = self._other()
         if other is None or not other.pid or not is_alive(other.process):
             return False

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from scflows.history.run import Run
     from scflows.history.task_log import TaskLog
 
-    Tell = Callable[[str, dict[str, Any]], None]
+    EventCallback = Callable[[str, dict[str, Any]], None]
 
     class Workload(Protocol):
         """The work of a child process."""
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
         ends: float  #: when the limit passes, by the monotonic clock
         has_watchdog: bool  #: whether the child enforces the limit itself, with the parent as a safety net
 
-        def run(self, log: TaskLog, send: Tell, dry_run: bool) -> int:
+        def run(self, log: TaskLog, send: EventCallback, dry_run: bool) -> int:
             """In the child: do the work, report to the parent with `send`, return the exit status."""
 
         def next_workload(self, run: Run, killed: KilledStep | None) -> Workload | None:
@@ -69,14 +69,14 @@ class Supervisor:
         run: Run,
         log: TaskLog,
         recorder: Recorder,
-        tell: Tell | None,
+        on_event: EventCallback | None,
         wants_data: bool,
         data: dict[str, Any],
     ) -> None:
         self.run_record = run
         self.log = log
         self.recorder = recorder
-        self.tell = tell
+        self.on_event = on_event
         self.wants_data = wants_data
         self.data = data  #: filled with the run's data when `wants_data`
         self._workload = workload
@@ -216,7 +216,7 @@ class _Watch:
         mask.listeners.append(learn)
         if mask:
             learn(mask.texts())
-        has_listener = self.supervisor.tell is not None
+        has_listener = self.supervisor.on_event is not None
         self.supervisor.log.echo = (lambda line: send("log", {"line": line})) if has_listener else None
         return self.workload.run(self.supervisor.log, send, self.record.dry_run)
 
@@ -311,8 +311,8 @@ class _Watch:
             elif event == "step_ended":
                 ended = StepRecord(**values)
                 self.record.steps[ended.position - 1] = ended
-            if self.supervisor.tell is not None and event in ("log", "step_started", "step_ended"):
-                self.supervisor.tell(event, values)
+            if self.supervisor.on_event is not None and event in ("log", "step_started", "step_ended"):
+                self.supervisor.on_event(event, values)
 
     def _learn(self, texts: list[str]) -> None:
         mask = self.supervisor.log.mask

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from scflows.execution.journal import Journal
     from scflows.execution.step_limits import KilledStep
-    from scflows.execution.supervisor import Tell, Workload
+    from scflows.execution.supervisor import EventCallback, Workload
     from scflows.flows.model import Flow
     from scflows.history.run import Run, StepRecord
     from scflows.history.task_log import TaskLog
@@ -55,7 +55,7 @@ class FlowWorkload:
         self._killed: StepRecord | None = None
         self._position = 0  #: of the last step so far
 
-    def run(self, log: TaskLog, send: Tell, dry_run: bool) -> int:
+    def run(self, log: TaskLog, send: EventCallback, dry_run: bool) -> int:
         from scflows.execution.flow_runner import FlowResult, FlowRunner
         from scflows.execution.flow_session import FlowSession
         from scflows.flows.loader import load_child
@@ -136,7 +136,7 @@ class CommandWorkload:
         self.limit = limit
         self.ends = time.monotonic() + limit
 
-    def run(self, log: TaskLog, send: Tell, dry_run: bool) -> int:
+    def run(self, log: TaskLog, send: EventCallback, dry_run: bool) -> int:
         arguments = command_line(*self.command, "--home", self.settings.home)
         if dry_run:
             arguments.append("--dry-run")
@@ -149,7 +149,7 @@ class CommandWorkload:
 class _StepReporter:
     """The listener that reports steps to the parent process."""
 
-    def __init__(self, send: Tell) -> None:
+    def __init__(self, send: EventCallback) -> None:
         self.send = send
 
     def step_started(self, record: StepRecord) -> None:

@@ -46,4 +46,4 @@ def remove_intent(settings: Settings) -> None:
 
 
 def intent_file(settings: Settings) -> str:
-    return os.path.join(settings.state_path, "unfinished")
+    return os.path.join(settings.state_path, "write-intent")

@@ -64,7 +64,7 @@ class QueuedRun:
     lock_path: str
     lock: str  #: the name of its lock
     mutexes: list[str]
-    overlap: str  #: `skip`, `wait` or `cancel`; empty: it waits until no other run of its task goes on
+    overlap: str  #: `skip`, `wait` or `cancel`; empty: it waits for all other runs of its task
     why: str  #: what it waited for when it was enqueued; empty if that was not looked at
     request: dict[str, Any]  #: the rest of what was asked for, see `execution.enqueue`
 

@@ -1,4 +1,4 @@
-"""Permits: as many runs go on at the same time as there are permits; each is a file that the kernel locks for a run.
+"""Permits: as many runs run at the same time as there are permits; each is a file that the kernel locks for a run.
 
 A permit is free as soon as no process of its run is left, however they ended. Permits belong to a state folder, and so
 to one user of one machine; where its folder of permits is a link to one that several users share, they share them.
@@ -18,12 +18,12 @@ FOLDER = "permits"
 QUEUE_FOLDER = "queue"
 #: How the names of its entries end; other files there mean nothing.
 ENTRY_ENDING = ".run"
-#: The pipe through which the queue worker hears that something has changed.
+#: The pipe that wakes the queue worker when something has changed.
 PIPE = "worker.pipe"
 
-#: How a permit is opened: whatever another user put there, nothing is waited for, and no link is followed.
+#: How a permit is opened: without waiting and without following links, whatever another user put there.
 KIND = os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
-#: How often a file that comes and goes is opened anew.
+#: How often opening a file is retried that others create and remove.
 TRIES = 5
 
 
@@ -81,7 +81,7 @@ def is_queue_empty(state: str) -> bool:
 
 
 def is_entry(found: os.DirEntry[str]) -> bool:
-    """Return whether a file in the folder of the queue is an entry: to open a pipe would wait for ever."""
+    """Return whether a file in the folder of the queue is an entry: opening a pipe would wait forever."""
     return is_entry_name(found.name) and found.is_file(follow_symlinks=False)
 
 
@@ -93,7 +93,7 @@ def is_entry_name(name: str) -> bool:
 
 
 def wake_worker(state: str) -> None:
-    """Tell the queue worker, if there is one, that a permit or a lock is free or a run came."""
+    """Wake the queue worker, if there is one: a permit or a lock is free, or a run was enqueued."""
     try:
         descriptor = os.open(os.path.join(state, PIPE), os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
@@ -101,7 +101,7 @@ def wake_worker(state: str) -> None:
     try:
         os.write(descriptor, b".")
     except OSError:
-        pass  # It is full: the worker was told often enough.
+        pass  # It is full, so the worker will wake up.
     os.close(descriptor)
 
 

@@ -14,7 +14,7 @@ WORKER_COMMAND = ("run", "--waiting")
 #: The worker touches its lock far more often than once in this many seconds.
 ASLEEP = 60.0
 #: What a worker that a person's command starts has of its environment: as much as cron gives.
-KEPT_VARIABLES = ("HOME", "LOGNAME", "USER", "LANG", "LC_ALL", "TZ", "XDG_CACHE_HOME", "PYTHONPATH")
+INHERITED_VARIABLES = ("HOME", "LOGNAME", "USER", "LANG", "LC_ALL", "TZ", "XDG_CACHE_HOME", "PYTHONPATH")
 
 
 def worker_lock(state: str) -> Lock:
@@ -61,7 +61,7 @@ def ensure_worker(state: str) -> None:
         return
     import sys
 
-    bare = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
+    bare = {name: os.environ[name] for name in INHERITED_VARIABLES if name in os.environ}
     nothing = [(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) for number in range(3)]
     command = command_line(*WORKER_COMMAND, "--state", state)
     try:

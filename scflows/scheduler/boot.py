@@ -24,47 +24,47 @@ if TYPE_CHECKING:
 SETTLED = 60.0
 
 
-def catch_up(settings: Settings, world: ProcessHost, work: Callable[[], None], most: int | None = None) -> int:
+def catch_up(settings: Settings, host: ProcessHost, work: Callable[[], None], most: int | None = None) -> int:
     """Enqueue the slots that are caught up, wait until they have run, and return how many these were.
 
     `work` sees to a queue worker; `most` is how many run at the same time (default: one for each core). Raises FAULTS.
     """
     runs: list[str] = []
-    while not world.is_told_to_stop:
+    while not host.is_stop_requested:
         found = catch_up_slots(settings)
         more = enqueue_catch_up(settings, found, read_tasks(settings)[0], time.time(), most)
         if not more:
             break
         runs += more
         work()
-        wait_for_runs(settings, more, world.wait, lambda: world.is_told_to_stop)
+        wait_for_runs(settings, more, host.wait, lambda: host.is_stop_requested)
     return len(runs)
 
 
 def catch_up_after_boot(state: str = "", after: float = SETTLED) -> int:
     """Record the slots that were missed and report them, catch up where a task asks for it; return how many slots.
 
-    It begins after so many seconds; what goes wrong is in the scheduler's log. `state` is the state folder, where it
-    is not the usual one. Raises Refused where that is not there.
+    It begins `after` seconds later; problems are in the scheduler's log. `state` is the state folder, if it is not the
+    usual one. Raises Refused where that is not there.
     """
-    with ProcessHost() as world:
-        world.wait(after)
-        if world.is_told_to_stop:
+    with ProcessHost() as host:
+        host.wait(after)
+        if host.is_stop_requested:
             return 0
         # Not before: the disk with that folder may be mounted meanwhile.
         settings = sound_settings(state)
 
         def work() -> None:
-            world.start(["run", "--waiting", "--state", settings.state_path])
+            host.start(["run", "--waiting", "--state", settings.state_path])
 
         try:
-            made_up = catch_up(settings, world, work)
+            number = catch_up(settings, host, work)
         except FAULTS as error:
             warn_in_scheduler_log(settings, f"cannot look for missed slots: {error}")
-            made_up = 0
-        is_stopped = world.is_told_to_stop
-    # Told to stop, it must have nothing else begin.
+            number = 0
+        is_stopped = host.is_stop_requested
+    # After a request to stop, nothing else may start.
     if not is_stopped:
         run_housekeeping(settings)
         work_on_queue(settings.state_path, lambda text: None)
-    return made_up
+    return number

@@ -58,13 +58,13 @@ class DueSlots:
             return None
         problems = []
         try:
-            kept = Tabfile.read(self._tabfile)
-            names = [entry.name for entry in kept.entries]
-            if kept.tick:
+            tabfile_content = Tabfile.read(self._tabfile)
+            names = [entry.name for entry in tabfile_content.entries]
+            if tabfile_content.tick:
                 names += sorted(files.keys() - set(names))
         except ScflowsError as error:
             names = list(self.tasks)
-            problems.append(f"{error}; going on with the tasks as they were")
+            problems.append(f"{error}; the tasks read before are used")
         before = self.tasks
         self.tasks = {}
         for name in names:

@@ -71,7 +71,7 @@ def run_housekeeping(settings: Settings, now: float | None = None, aside: bool =
     from scflows.notifications.deliver import has_undelivered
 
     if has_pending_hooks(settings) or has_undelivered(settings):
-        _tell(settings, aside)
+        _notify(settings, aside)
 
 
 def ensure_worker(state: str) -> None:
@@ -94,23 +94,23 @@ def _look_after(settings: Settings, now: float) -> None:
     from scflows.scheduler.missed.detection import record_missed
     from scflows.scheduler.reconcile import open_reconciled_history
 
-    owed: list[CatchUpSlot] = []
+    to_catch_up: list[CatchUpSlot] = []
 
     def look_after(store: RunStore) -> None:
         tasks = read_tasks(settings)[0]
         with suppress(*FAULTS):
-            owed.extend(record_missed(store, settings, now, tasks=tasks).owed)
+            to_catch_up.extend(record_missed(store, settings, now, tasks=tasks).to_catch_up)
         with suppress(*FAULTS):
-            update_incidents(settings, store, now, [(each.task, each.slot) for each in owed], tasks)
+            update_incidents(settings, store, now, [(each.task, each.slot) for each in to_catch_up], tasks)
         with suppress(*FAULTS):
             _prune_daily(store, settings, now)
 
     # Opening it takes in records that could not be written, and ends runs whose process died.
     ask(settings, look_after, None, lambda settings: open_reconciled_history(settings, looks_at_slots=False))
-    if owed:
+    if to_catch_up:
         from scflows.scheduler.slot_queue import enqueue_catch_up
 
-        enqueue_catch_up(settings, owed, read_tasks(settings)[0], now)
+        enqueue_catch_up(settings, to_catch_up, read_tasks(settings)[0], now)
 
 
 def _prune_daily(store: RunStore, settings: Settings, now: float) -> None:
@@ -126,21 +126,21 @@ def _prune_daily(store: RunStore, settings: Settings, now: float) -> None:
         prune(store, settings)
 
 
-def _tell(settings: Settings, aside: bool) -> None:
+def _notify(settings: Settings, aside: bool) -> None:
     from scflows.execution.launch import start_hook
     from scflows.notifications.after_run import notify_crashed_runs
     from scflows.notifications.deliver import deliver_alerts
 
-    def tell() -> None:
+    def notify() -> None:
         with suppress(*FAULTS):
             notify_crashed_runs(settings, start_hook)
         with suppress(*FAULTS):
             deliver_alerts(settings, start_hook)
 
     if aside:
-        _start_aside(tell)
+        _start_aside(notify)
     else:
-        tell()
+        notify()
 
 
 def _start_aside(action: Callable[[], object]) -> None:

@@ -81,7 +81,7 @@ class IndexedDueSlots(DueSlots):
         if self._index is not None:
             until = self.until
             try:
-                return self._take_kept(self._index, now)
+                return self._take_indexed(self._index, now)
             except FAULTS as error:
                 self.until = until
                 self._do_without(error)
@@ -96,7 +96,7 @@ class IndexedDueSlots(DueSlots):
         self.tasks = {}
         return problems
 
-    def _take_kept(self, index: TaskIndex, now: float) -> tuple[list[Slot], list[Slot]]:
+    def _take_indexed(self, index: TaskIndex, now: float) -> tuple[list[Slot], list[Slot]]:
         minute = self._minute
         found = index.due(minute)
         for task, due in found:

@@ -1,4 +1,4 @@
-"""The loop of `flows cron run`: it looks at the clock every minute, enqueues what is due, and hears when to stop.
+"""The loop of `flows cron run`: it looks at the clock every minute, enqueues what is due, until a signal says to stop.
 
 The queue worker, a process of its own, starts what is enqueued.
 """
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from scflows.scheduler.process_host import Host
     from scflows.settings import Settings
 
-#: Seconds that runs are given before they are asked to stop, and then to do so.
+#: After a request to stop, seconds until runs get SIGTERM, and seconds that they then have.
 GRACE = 60.0
 STOPPING = 15.0
 #: The longest wait, in seconds: a machine that slept must not take until the next minute to notice.
@@ -40,51 +40,51 @@ LONGEST_LOOK = 120
 
 
 class Scheduler:
-    """Enqueues what is due each minute; told to stop, it waits for what runs."""
+    """The loop: enqueues what is due each minute; after a request to stop, waits for the runs."""
 
     def __init__(
         self,
         settings: Settings,
-        world: Host,
-        tell: Callable[[str], None],
+        host: Host,
+        report: Callable[[str], None],
         most: int | None,
         grace: float = GRACE,
         warn: Callable[[str], None] | None = None,
-        agenda: DueSlots | None = None,
+        due_slots: DueSlots | None = None,
     ) -> None:
-        """Without `most`, each task has as many permits as its own settings say. `warn` is told what goes wrong."""
+        """Without `most`, each task has as many permits as its own settings say. `warn` gets problems."""
         self.settings = settings
-        self.world = world
+        self.host = host
         self.most = most
         self.grace = grace
-        self._tell = tell
-        self._warn = warn or tell
-        self._began = world.now()
+        self._report = report
+        self._warn = warn or report
+        self._began = host.now()
         self.minute = int(self._began) // 60  #: the last one that was looked at
-        self._agenda = agenda or DueSlots(settings, self._after())
+        self._due_slots = due_slots or DueSlots(settings, self._after())
         self._next_look = self._began  #: when to look for missed slots
-        self._until: float | None = None  #: when the runs are asked to stop, once we are to stop
+        self._until: float | None = None  #: when the runs will be asked to stop; None until a signal says to stop
         self._is_asked = False
         self._is_mute = False
 
     def run(self) -> None:
-        """Go on until a signal says to stop, and what was started has ended."""
+        """Enqueue until a signal says to stop, then wait until the runs have ended."""
         self.say(f"scheduler {os.getpid()} started, MAX_RUNS {self.most or self.settings.max_runs}")
         self._load(always=True)
         self._tick()
         self.ensure_worker()
         while not (self.is_stopping and (not self._worker() or self._is_over())):
-            self.world.wait(self._pause())
-            for number in self.world.signals():
+            self.host.wait(self._pause())
+            for number in self.host.signals():
                 self._hear(number)
-            self.world.ended()
-            if int(self.world.now()) // 60 != self.minute:
+            self.host.ended()
+            if int(self.host.now()) // 60 != self.minute:
                 self._tick()
             if not self.is_stopping:
                 self.ensure_worker()
                 self._look_back()
         self._beat()
-        self.say(f"scheduler {os.getpid()} ended{', some runs still go on' if self._worker() else ''}")
+        self.say(f"scheduler {os.getpid()} ended{', some runs are still running' if self._worker() else ''}")
 
     def tick(self) -> None:
         """Look at the clock once, and enqueue what is due."""
@@ -102,10 +102,10 @@ class Scheduler:
         return self._is_mute
 
     def say(self, text: str) -> None:
-        self._tell(f"{timestamp(self.world.now())} {text}")
+        self._report(f"{timestamp(self.host.now())} {text}")
 
     def warn(self, text: str) -> None:
-        self._warn(f"{timestamp(self.world.now())} {text}")
+        self._warn(f"{timestamp(self.host.now())} {text}")
 
     def _after(self) -> float:
         """From where on slots are ours: a scheduler that was away for minutes only enqueues those, too."""
@@ -115,17 +115,17 @@ class Scheduler:
         return self._began
 
     def _tick(self) -> None:
-        now = self.world.now()
+        now = self.host.now()
         before, self.minute = self.minute, int(now) // 60
         if self.minute < before:
             self.warn(f"the clock was set back by {before - self.minute} min; no slot is started again")
         if self._until is None:
             if self.minute != before:
                 self._load()
-            due, missed = self._agenda.take(now)
+            due, missed = self._due_slots.take(now)
             if due:
                 self._enqueue(due, now)
-            self._agenda.keep()
+            self._due_slots.keep()
             if missed:
                 self._next_look = now
         self._beat()
@@ -134,22 +134,22 @@ class Scheduler:
         from scflows.scheduler.slot_queue import SlotQueue
 
         with SlotQueue(self.settings, self.most) as queue:
-            failed = queue.add_due(due, self._agenda.tasks, now)
+            failed = queue.add_due(due, self._due_slots.tasks, now)
         for slot in failed:
             self._start_directly(slot)
 
     def _start_directly(self, slot: Slot) -> None:
         """Start a slot in a process of its own, as a crontab line does: the queue cannot be written."""
-        task = self._agenda.tasks[slot.name]
+        task = self._due_slots.tasks[slot.name]
         flow = [task.flow] if task.flow else []
         arguments = ["run", *flow, "--task", slot.name, "--state", self.settings.state_path, "--slot", str(slot.due)]
         try:
-            self.world.start(arguments)
+            self.host.start(arguments)
         except OSError as error:
             self.warn(f"cannot start {slot.name}: {error.strerror}")
 
     def _load(self, always: bool = False) -> None:
-        loaded = self._agenda.reload(always)
+        loaded = self._due_slots.reload(always)
         if loaded is not None:
             self.say(f"{_tasks(loaded.tasks)} in {self.settings.tabfile}")
             for problem in loaded.problems:
@@ -157,7 +157,7 @@ class Scheduler:
 
     def _look_back(self) -> None:
         """Look for missed slots, once a minute; enqueue those that are caught up."""
-        now = self.world.now()
+        now = self.host.now()
         if self._next_look - LONGEST_LOOK < now < self._next_look:
             return
         self._next_look = (now // 60 + 1) * 60 + LOOK
@@ -173,11 +173,11 @@ class Scheduler:
             self.say(f"cannot look for missed slots: {problem}")
         if found.missed:
             self.say(f"slots missed: {len(found.missed)} recorded")
-        if found.owed:
+        if found.to_catch_up:
             from scflows.scheduler.slot_queue import enqueue_catch_up
 
-            self.say(f"slots to catch up: {len(found.owed)}, the first {timestamp(found.owed[0].slot)}")
-            enqueue_catch_up(self.settings, found.owed, self._agenda.tasks.values(), now)
+            self.say(f"slots to catch up: {len(found.to_catch_up)}, the first {timestamp(found.to_catch_up[0].slot)}")
+            enqueue_catch_up(self.settings, found.to_catch_up, self._due_slots.tasks.values(), now)
             self.ensure_worker()
 
     def ensure_worker(self) -> None:
@@ -185,7 +185,7 @@ class Scheduler:
         if is_queue_empty(self.settings.state_path) or not needs_worker(self.settings.state_path):
             return
         try:
-            self.world.start([*WORKER_COMMAND, "--state", self.settings.state_path, "--say"])
+            self.host.start([*WORKER_COMMAND, "--state", self.settings.state_path, "--say"])
         except OSError as error:
             self.say(f"cannot start the queue worker: {error.strerror}; trying again")
 
@@ -198,33 +198,33 @@ class Scheduler:
         """Have the worker start nothing more; on SIGINT it also stops what it started."""
         pid = self._worker()
         if pid:
-            self.world.stop(pid, number)
+            self.host.stop(pid, number)
 
     def _hear(self, number: int) -> None:
         if number == signal.SIGHUP:
             self._load(always=True)
         elif self._until is None:
-            self._until = self.world.now() + self.grace
+            self._until = self.host.now() + self.grace
             self._stop_worker(signal.SIGTERM)
-            self.say(f"told to stop; what runs may go on for {self.grace:g} s, what waits stays in the queue")
+            self.say(f"stopping; runs have {self.grace:g} s to end, queued runs stay in the queue")
         else:
-            self._until = min(self._until, self.world.now())
+            self._until = min(self._until, self.host.now())
 
     def _is_over(self) -> bool:
         """Return whether the runs get no more time; ask them to stop when it is time."""
         assert self._until is not None
-        now = self.world.now()
+        now = self.host.now()
         if now < self._until:
             return False
         if not self._is_asked:
             self._is_asked = True
-            self.say("asking what runs to stop")
+            self.say("asking the runs to stop")
             # Another signal than before: of two that are the same, the kernel may deliver one.
             self._stop_worker(signal.SIGINT)
         return now >= self._until + STOPPING
 
     def _pause(self) -> float:
-        now = self.world.now()
+        now = self.host.now()
         ends = [NAP, (int(now) // 60 + 1) * 60 - now, max(1.0, self._next_look - now)]
         if self._until is not None:
             ends += [LOOK_EVERY, (self._until + STOPPING if self._is_asked else self._until) - now]
@@ -232,7 +232,7 @@ class Scheduler:
 
     def _beat(self) -> None:
         try:
-            write_heartbeat(self.settings, Heartbeat(os.getpid(), self.world.now(), float(self._agenda.until)))
+            write_heartbeat(self.settings, Heartbeat(os.getpid(), self.host.now(), float(self._due_slots.until)))
             self._is_mute = False
         except OSError as error:
             if not self._is_mute:

@@ -34,7 +34,7 @@ class ProcessHost:
 
     def __enter__(self) -> Self:
         self._heard: list[int] = []
-        self.is_told_to_stop = False  #: whether a signal asked for it
+        self.is_stop_requested = False  #: whether a signal asked for it
         self._wake, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._poll = select.poll()
         self._poll.register(self._wake, select.POLLIN)
@@ -105,4 +105,4 @@ class ProcessHost:
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
         self._heard.append(number)
-        self.is_told_to_stop |= number in (signal.SIGTERM, signal.SIGINT)
+        self.is_stop_requested |= number in (signal.SIGTERM, signal.SIGINT)

@@ -53,4 +53,4 @@ def catch_up_slots(settings: Settings) -> list[CatchUpSlot]:
     from scflows.scheduler.missed.detection import record_missed
 
     with open_reconciled_history(settings, looks_at_slots=False) as store:
-        return record_missed(store, settings, at_once=True).owed
+        return record_missed(store, settings, at_once=True).to_catch_up

@@ -83,10 +83,10 @@ class SlotQueue:
             if not slot < task.begins <= now and now - slot <= STARTABLE
         ]
 
-    def add_catch_up(self, owed: Iterable[CatchUpSlot], tasks: Mapping[str, Task], now: float) -> list[str]:
+    def add_catch_up(self, slots: Iterable[CatchUpSlot], tasks: Mapping[str, Task], now: float) -> list[str]:
         """Enqueue slots that are caught up, the oldest first; return the ids of the runs. Raises OSError."""
         runs = []
-        for each in sorted(owed)[:MOST_CATCH_UP]:
+        for each in sorted(slots)[:MOST_CATCH_UP]:
             task = tasks.get(each.task)
             run = "" if task is None else self.add(task, each.slot, CATCH_UP, each.slot, now)
             if run:
@@ -109,8 +109,8 @@ class SlotQueue:
             try:
                 settings = task_settings(task)
                 # The queue belongs to the scheduler's state folder, whatever a task remembers.
-                kept = {"XDG_STATE_HOME": os.path.dirname(self._settings.state_path)}
-                settings = type(settings)(settings.home, {**settings.environment, **kept}, settings.given)
+                environment = {"XDG_STATE_HOME": os.path.dirname(self._settings.state_path)}
+                settings = type(settings)(settings.home, {**settings.environment, **environment}, settings.given)
             except ScflowsError:
                 settings = self._settings
             self._known[key] = settings, Recorder(settings)
@@ -125,34 +125,34 @@ class SlotQueue:
 
 
 def enqueue_catch_up(
-    settings: Settings, owed: Iterable[CatchUpSlot], tasks: Iterable[Task], now: float, most: int | None = None
+    settings: Settings, slots: Iterable[CatchUpSlot], tasks: Iterable[Task], now: float, most: int | None = None
 ) -> list[str]:
     """Enqueue slots that are caught up; return the ids of the runs.
 
     At most as many of them run at the same time as there are cores (or `most`), and no more than permits.
     """
-    slots = list(owed)
-    if not slots:
+    found = list(slots)
+    if not found:
         return []
     try:
         with SlotQueue(settings, limit=most or len(os.sched_getaffinity(0))) as queue:
-            return queue.add_catch_up(slots, {task.name: task for task in tasks}, now)
+            return queue.add_catch_up(found, {task.name: task for task in tasks}, now)
     except OSError as error:
         warn_in_scheduler_log(settings, f"cannot catch up on missed slots: {error}")
         return []
 
 
 def wait_for_runs(
-    settings: Settings, runs: list[str], wait: Callable[[float], None], is_told_to_stop: Callable[[], bool]
+    settings: Settings, runs: list[str], wait: Callable[[float], None], is_stop_requested: Callable[[], bool]
 ) -> None:
-    """Return when some enqueued runs have ended, or when it is told to stop."""
+    """Return when some enqueued runs have ended, or when a stop is requested."""
     left = runs
-    while left and not is_told_to_stop():
-        left = [run for run in left if entry_of_run(settings.state_path, run) is not None or _goes_on(settings, run)]
+    while left and not is_stop_requested():
+        left = [run for run in left if entry_of_run(settings.state_path, run) is not None or _is_running(settings, run)]
         if left:
             wait(0.2)
 
 
-def _goes_on(settings: Settings, id: str) -> bool:
+def _is_running(settings: Settings, id: str) -> bool:
     run = ask(settings, lambda store: store.run(id), None)
     return run is not None and run.status == RUNNING and is_alive(run.holder) is not False

@@ -29,51 +29,51 @@ LEAVES = 1.0
 
 def serve(
     settings: Settings,
-    tell: Callable[[str], None],
+    report: Callable[[str], None],
     warn: Callable[[str], None],
     most: int | None = None,
     grace: float = GRACE,
 ) -> None:
     """Enqueue the tasks of the tabfile at their slots until a signal says to stop. Raises Busy and Refused.
 
-    `warn` is told that it goes on without its lock, as on a full disk.
+    `warn` is called if the lock cannot be taken, as on a full disk; it then works without.
     """
     lock = acquire_scheduler_lock(settings, warn)
     try:
-        with ProcessHost() as world:
-            Scheduler(settings, world, tell, most, grace).run()
+        with ProcessHost() as host:
+            Scheduler(settings, host, report, most, grace).run()
     finally:
         lock.release()
 
 
 def tick(
     settings: Settings,
-    tell: Callable[[str], None],
+    report: Callable[[str], None],
     warn: Callable[[str], None],
     work: Callable[[], None] = lambda: None,
 ) -> None:
-    """Enqueue what is due, and call `work` to have it started; `tell` is called only with what goes wrong.
+    """Enqueue what is due, and call `work` to have it started; `report` gets only problems.
 
-    Does nothing while another scheduler or tick is running: that one enqueues what is due. `warn` is told what cannot
-    be written, as on a full disk; the tasks start all the same.
+    Does nothing while another scheduler or tick is running: that one enqueues what is due. `warn` gets what
+    cannot be written, as on a full disk; the tasks start nevertheless.
     """
-    with ProcessHost() as world:
+    with ProcessHost() as host:
         before = last_heartbeat(settings)
-        was_away = before is None or not 0 <= world.now() - before.tick < OVERDUE
+        was_away = before is None or not 0 <= host.now() - before.tick < OVERDUE
         looked = -1
-        while int(world.now()) // 60 != looked:
+        while int(host.now()) // 60 != looked:
             lock = try_scheduler_lock(settings, warn)
             if lock is None:
                 return
             is_alone = lock.is_held
             try:
                 # Without the lock the next tick does not know of this one, and enqueues what is due then.
-                with IndexedDueSlots(settings, world.now(), warn, only_now=not is_alone) as agenda:
-                    once = Scheduler(settings, world, lambda text: None, None, GRACE, tell, agenda)
+                with IndexedDueSlots(settings, host.now(), warn, only_now=not is_alone) as due_slots:
+                    once = Scheduler(settings, host, lambda text: None, None, GRACE, report, due_slots)
                     once.tick()
                 if once.is_mute and is_alone:
                     once.ensure_worker()
-                    _stay(world, once.minute)
+                    _stay(host, once.minute)
             finally:
                 lock.release()
             # A tick that came in the moment of our end has left its minute to us.
@@ -87,32 +87,32 @@ def tick(
     work()
 
 
-def _stay(world: Host, minute: int) -> None:
+def _stay(host: Host, minute: int) -> None:
     """Keep the lock until the minute is nearly over, or a signal comes: nothing else tells another tick of this minute
     that its slots were enqueued."""
     ends = (minute + 1) * 60 - LEAVES
-    while world.now() < ends and not world.signals():
-        world.wait(ends - world.now())
+    while host.now() < ends and not host.signals():
+        host.wait(ends - host.now())
 
 
 def tick_here(
-    warn: Callable[[str], None], state: str = "", tell: Callable[[str, RunOutcome], None] | None = None
+    warn: Callable[[str], None], state: str = "", on_end: Callable[[str, RunOutcome], None] | None = None
 ) -> None:
     """Do what the crontab's line does: a tick, with next to no environment, and its warnings in the scheduler's log.
 
-    `warn` is told what cannot be written there, `tell` how runs ended that the queue worker started; `state` is the
-    state folder, where it is not the default one. Raises Refused where that is not there.
+    `warn` gets what cannot be written there, `on_end` the outcome of each run that the queue worker started; `state` is
+    the state folder, if it is not the default one. Raises Refused if it does not exist.
     """
     settings = sound_settings(state)
 
     def work() -> None:
-        work_on_queue(settings.state_path, warn, tell)
+        work_on_queue(settings.state_path, warn, on_end)
 
     tick(settings, lambda text: warn_in_scheduler_log(settings, text), warn, work)
 
 
 def work_on_queue(
-    state: str, warn: Callable[[str], None], tell: Callable[[str, RunOutcome], None] | None = None
+    state: str, warn: Callable[[str], None], on_end: Callable[[str, RunOutcome], None] | None = None
 ) -> None:
     """Have what waits started by a process of its own, which this process forks."""
     from scflows.queue.permits import is_queue_empty
@@ -122,4 +122,4 @@ def work_on_queue(
     from scflows.scheduler.worker import start_worker
 
     sys.stdout.flush()
-    start_worker(state, tell or (lambda task, outcome: None), warn)
+    start_worker(state, on_end or (lambda task, outcome: None), warn)

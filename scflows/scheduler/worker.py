@@ -1,7 +1,7 @@
 """The queue worker: one process that starts what is in the queue, in order and as permits and locks allow.
 
-It comes into being with the first run that waits and ends with the last. If it dies, the next process that starts or
-ends a run, or looks at the history, starts another one: what waits lies in files.
+It starts with the first run that waits and exits after the last. If it dies, the next process that starts or ends a
+run, or opens the history, starts another one: the queue is files.
 """
 
 from __future__ import annotations
@@ -41,23 +41,20 @@ if TYPE_CHECKING:
     from scflows.queue.entries import QueuedRun, QueueEntry
 
     #: Reports how a run ended: (task, outcome).
-    Tell = Callable[[str, RunOutcome], None]
+    OnEnd = Callable[[str, RunOutcome], None]
 
-#: Seconds between two looks where nothing is heard: a run that is killed, and its permit with it, says nothing.
+#: Seconds between two looks without a wake-up: a run that is killed sends none when its permit comes free.
 LOOK_EVERY = 5.0
-#: The same while another process is about to let go of an entry or a lock.
+#: The same while another process is about to release an entry or a lock.
 SOON = 0.05
-#: A process that enqueues a run lets go of its entry within this many seconds.
+#: A process that enqueues a run releases its entry within this many seconds.
 ENQUEUING = 10.0
-#: After the end of a child it is looked again for this many seconds, as what it started ends a moment later.
+#: For this many seconds after the end of a child it looks often, as what the child started ends a moment later.
 ENDING = 1.0
 
 
-def start_worker(state: str, tell: Tell, warn: Callable[[str], None]) -> None:
-    """Have what waits started by a process of its own, unless there is one already.
-
-    `warn` is told that the worker's lock cannot be used.
-    """
+def start_worker(state: str, on_end: OnEnd, warn: Callable[[str], None]) -> None:
+    """Fork a worker if runs wait and there is none. `warn` is called if the worker's lock cannot be used."""
     if is_queue_empty(state):
         return
     lock = worker_lock(state)
@@ -81,31 +78,31 @@ def start_worker(state: str, tell: Tell, warn: Callable[[str], None]) -> None:
         nothing = os.open(os.devnull, os.O_RDWR)
         os.dup2(nothing, 0)
         os.close(nothing)
-        _work(state, lock, tell, warn)
+        _work(state, lock, on_end, warn)
         status = 0
     finally:
         os._exit(status)
 
 
 def run_worker(
-    state: str, tell: Tell, warn: Callable[[str], None], say: Callable[[str], None] = lambda text: None
+    state: str, on_end: OnEnd, warn: Callable[[str], None], say: Callable[[str], None] = lambda text: None
 ) -> None:
-    """Start what waits in this process, until nothing does. `say` is told of each start and end."""
+    """Be the worker until no run waits. `say` gets a line for each start and end."""
     lock = worker_lock(state)
     if _acquire(lock, warn):
-        _work(state, lock, tell, warn, say)
+        _work(state, lock, on_end, warn, say)
 
 
 def _work(
     state: str,
     lock: Lock,
-    tell: Tell,
+    on_end: OnEnd,
     warn: Callable[[str], None],
     say: Callable[[str], None] = lambda text: None,
 ) -> None:
     lock.name_holder("")
     while True:
-        worker = Worker(state, lock, tell, warn, say)
+        worker = Worker(state, lock, on_end, warn, say)
         worker.serve()
         lock.release()
         # A run that was enqueued in between found the lock held, and its process left.
@@ -133,7 +130,7 @@ class Worker:
         self,
         state: str,
         lock: Lock,
-        tell: Tell,
+        on_end: OnEnd,
         warn: Callable[[str], None],
         say: Callable[[str], None] = lambda text: None,
         now: Callable[[], float] = time.time,
@@ -142,13 +139,13 @@ class Worker:
         self.is_stopped = False
         self.ignored: set[str] = set()  #: files of the queue that are not entries, cannot be read, or are done
         self._lock = lock
-        self._tell = tell
+        self._on_end = on_end
         self._warn = warn
         self._say = say
         self._now = now
         self._pipe = -1
         self._children: dict[int, tuple[_Waiting, float]] = {}
-        self._soon_until = 0.0  #: until then it is looked often
+        self._soon_until = 0.0  #: until then it looks often
         self._complaint = ""
         self._waiting: dict[str, _Waiting] = {}  #: by the names of their entries
         self._order: list[_Waiting] = []
@@ -170,7 +167,7 @@ class Worker:
                 try:
                     pause = self.look()
                 except OSError as error:
-                    self._report(error)  # The next look may fare better; without one, all would wait for ever.
+                    self._report(error)  # The next look may succeed; without one, all would wait forever.
                 if not self._children and (self.is_stopped or not self._waiting):
                     return
                 if poll.poll((pause if self._pipe >= 0 else SOON) * 1000) and self._pipe >= 0:
@@ -265,11 +262,11 @@ class Worker:
                 if (other.entry.at, other.entry.run) < (each.entry.at, each.entry.run) and other.name in self._waiting
             ]
             if queued.overlap == CANCEL:
-                message = f"run {each.entry.run} came in its stead"
+                message = f"run {each.entry.run} replaced it (overlap: cancel)"
                 before = [other for other in before if not self._end(other, CANCELLED, "overlap", message)]
             before = [other for other in before if entry_of_run(self.state, other.entry.run) is not None]
             if queued.overlap != SKIP and any(not self._is_free(other) for other in before):
-                again = True  # One of them is about to start, and is met as a run that goes on after that.
+                again = True  # One of them is about to start; the next look finds it running.
                 continue
             resources = self._resources(each)
             running = resources.other_in_words()
@@ -375,12 +372,12 @@ class Worker:
             os.close(self._pipe)
         for mutex in grant.resources.mutexes:
             mutex.name_holder(grant.resources.run)
-        run_queued(self.state, waiting.entry, grant, self._tell)
+        run_queued(self.state, waiting.entry, grant, self._on_end)
         # The worker may have been killed meanwhile.
-        start_worker(self.state, self._tell, self._warn)
+        start_worker(self.state, self._on_end, self._warn)
 
     def _give_up(self, waiting: _Waiting, grant: Grant) -> None:
-        """End a run whose start is a bug of ours: it would be one again at each look. The log has it."""
+        """End a run whose start fails because of a bug, which would fail again at each look. The log has it."""
         from traceback import format_exc
 
         text = f"a bug of scflows when {waiting.entry.task} was started from the queue: {format_exc()}"
@@ -397,7 +394,7 @@ class Worker:
         return True
 
     def _discard(self, entry: QueueEntry) -> None:
-        """End a run whose entry is broken, as after a power cut: it would wait for ever, and its task with it."""
+        """End a run whose entry is broken, as after a power cut: it would wait forever, and its task with it."""
         held = claim_entry(self.state, entry)
         if held is None:
             return
@@ -450,7 +447,7 @@ class Worker:
             return -1
 
 
-def run_queued(state: str, entry: QueueEntry, grant: Grant, tell: Tell) -> None:
+def run_queued(state: str, entry: QueueEntry, grant: Grant, on_end: OnEnd) -> None:
     """Run what an entry asks for in this process, or end the run where it must not start."""
     from dataclasses import replace
 
@@ -479,7 +476,7 @@ def run_queued(state: str, entry: QueueEntry, grant: Grant, tell: Tell) -> None:
     finally:
         grant.held.leave()
     if outcome.run.status not in (QUEUED, SKIPPED):
-        tell(entry.task, outcome)
+        on_end(entry.task, outcome)
         run_housekeeping(settings)
 
 

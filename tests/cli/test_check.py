@@ -122,7 +122,7 @@ def test_as_cron_tells_as_json_what_cron_would_have_seen(flows, workspace) -> No
     assert answer.code == 1
     found = json.loads(answer.out)
     assert (found["status"], found["exit_code"]) == ("failed", 1)
-    assert "cron does not find the program 'no-such-tool'" in found["lacking"][0]
+    assert "cron does not find the program 'no-such-tool'" in found["missing"][0]
 
 
 def test_as_cron_without_a_name_runs_nothing(flows, scheduled, tmp_path) -> None:

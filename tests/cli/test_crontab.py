@@ -282,7 +282,7 @@ def test_a_program_that_fails_after_it_has_written_has_written(flows: Flows, tab
 def test_notes_of_ours_that_are_nested_too_deeply_are_none(flows: Flows, tab: Tab, tmp_path: Path) -> None:
     assert flows("manual-schedule", "one.yml").code == 0
     before = tab.content
-    for name in ("unfinished", "block"):
+    for name in ("write-intent", "crontab-block"):
         (tmp_path / "state" / "scflows" / name).write_text("[" * 100_000)
     answer = flows("repair")
     assert (answer.code, answer.err) == (0, "")

@@ -112,7 +112,9 @@ def test_a_slot_without_a_run_makes_the_exit_code_1_and_is_told_aside(flows, sch
     assert flows("health").code == 1
     # What was told is marked after it was told.
     ends = time.monotonic() + 60
-    while not (told_now := json.loads(flows("health", "--json").out)["items"][0]["told"]) and time.monotonic() < ends:
+    while (
+        not (told_now := json.loads(flows("health", "--json").out)["items"][0]["delivered"]) and time.monotonic() < ends
+    ):
         time.sleep(0.05)
     assert told_now is True
     assert len(told(workspace)) == 1

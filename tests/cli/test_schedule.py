@@ -466,7 +466,7 @@ def test_a_write_that_was_cut_off_and_a_lost_tabfile_block_nothing(flows, cronta
     flows("disable", "daily")
     # As if the process had ended between the tabfile and the crontab.
     crontab.write_bytes(before)
-    (Path(settings.state_path) / "block").write_text(json.dumps([before.decode().splitlines()[1:-1]]))
+    (Path(settings.state_path) / "crontab-block").write_text(json.dumps([before.decode().splitlines()[1:-1]]))
     assert flows("disable", "odd").code == 0
     assert not any(line.endswith(("# daily", "# odd")) for line in crontab.read_text().splitlines())
     Path(settings.tabfile).unlink()

@@ -145,7 +145,7 @@ def test_a_time_that_is_none_is_told_with_what_may_stand_there(flows: Flows) -> 
     assert "queued" in flows("history", "--status", "none").err
 
 
-@pytest.mark.parametrize("name", ["tasks/one.json", "history.sqlite", "block", "unfinished", "heartbeat"])
+@pytest.mark.parametrize("name", ["tasks/one.json", "history.sqlite", "crontab-block", "write-intent", "heartbeat"])
 def test_no_command_waits_for_a_fifo_in_the_state(flows: Flows, workspace: Path, tmp_path: Path, name: str) -> None:
     (workspace / "tasks" / "one.yml").write_text(SOUND)
     assert flows("manual-schedule", "one.yml").code == 0

@@ -26,7 +26,7 @@ def waits(machine) -> Iterator[QueueEntry]:
     ticket = QueueEntry(0, SLOT, "report", "0" * 16)
     waiting = QueuedRun(
         "cron", SLOT, SLOT, SLOT * 2, most=1, lock_path=settings.lock_path, lock="report", mutexes=["db"],
-        overlap="skip", why="a place", request={},
+        overlap="skip", why="a permit", request={},
     )  # fmt: skip
     os.makedirs(settings.state_path, exist_ok=True)
     lock = worker_lock(settings.state_path)

@@ -123,7 +123,7 @@ def test_a_plan_that_was_cut_off_takes_no_line_of_a_task_that_cannot_be_read(
     assert flows("auto-schedule", "--once", **given).code == 0
     state = Path(settings.state_path)
     (state / "tasks" / "broken.json").write_text("")
-    (state / "unfinished").write_text(json.dumps({"written": ["broken", "fine"], "removed": []}))
+    (state / "write-intent").write_text(json.dumps({"written": ["broken", "fine"], "removed": []}))
     answer = flows("repair", **given)
     assert "broken.json" in answer.out + answer.err
     assert parse_all((tmp_path / "tab").read_text()) == {"broken", "fine"}

@@ -23,7 +23,7 @@ def test_a_run_by_hand_starts_beyond_the_cap_and_waits_only_when_told_to(machine
     machine.let_go()
     assert waits.wait(60) == 0
     runs = machine.runs(task="hand", statuses=("success",))
-    assert (runs[1].waited_for, runs[1].waited > 0) == ("a place", True)
+    assert (runs[1].waited_for, runs[1].waited > 0) == ("a permit", True)
 
 
 def test_by_hand_a_flow_whose_mutex_is_held_is_skipped_or_waits(machine: Machine) -> None:

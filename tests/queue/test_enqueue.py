@@ -71,7 +71,7 @@ def test_a_dry_run_and_one_that_is_done_again_are_enqueued_as_such(machine: Mach
 def test_a_slot_that_has_its_run_is_refused_and_nothing_is_enqueued(machine: Machine) -> None:
     task = machine.task("one")
     run = enqueue(RunRequest(task=task, slot=float(SLOT)), machine.settings)
-    with pytest.raises(SlotTaken, match=f"run {run} has answered for this slot"):
+    with pytest.raises(SlotTaken, match=rf"this slot was already run \({run}\)"):
         enqueue(RunRequest(task=task, slot=float(SLOT)), machine.settings)
     assert [entry.run for entry in entries(machine.settings.state_path)] == [run]
     work(machine)

@@ -165,7 +165,7 @@ def test_a_newcomer_does_not_pass_the_run_of_its_own_task_that_waits(machine: Ma
     runs = {run.slot: run for run in machine.ended(2)}
     first, second = runs[SLOT], runs[SLOT + 60]
     assert (first.status, second.status, second.reason) == ("success", "skipped", "locked")
-    assert second.message == f"run {first.id} of it waits for its turn already"
+    assert second.message == f"run {first.id} of it already waits for its turn"
 
 
 def test_a_flow_that_was_given_another_mutex_while_it_waited_waits_for_that_one(machine: Machine) -> None:

@@ -39,14 +39,14 @@ def test_late_starters_leave_and_are_started_in_the_order_of_priority_slot_and_n
         assert machine.start(name, slot).wait(60) == 0
     queued = machine.runs(statuses=("queued",))
     assert sorted(run.task for run in queued) == sorted(wanted)
-    assert {run.message for run in queued} == {"waits for a place"}
+    assert {run.message for run in queued} == {"waits for a permit"}
     assert machine.statuses()["first"] == "running"
     machine.let_go()
     runs = machine.ended(7)
     assert [run.task for run in runs] == ["first", *wanted]
     assert {run.status for run in runs} == {"success"}
     assert most_at_once(runs) == 1
-    assert all(run.waited_for == "a place" and run.waited > 0 for run in runs[1:])
+    assert all(run.waited_for == "a permit" and run.waited > 0 for run in runs[1:])
     assert (runs[0].waited_for, runs[0].waited) == ("", 0.0)
 
 
@@ -167,17 +167,17 @@ def test_history_and_show_tell_how_long_a_run_waited_and_for_what(machine: Machi
     machine.task("next")
     assert machine.start("next").wait(60) == 0
     item = json.loads(flows("history", "next", "--json").out)["items"][0]
-    assert (item["status"], item["why"], item["waited"]) == ("queued", "waits for a place", 0.0)
+    assert (item["status"], item["why"], item["waited"]) == ("queued", "waits for a permit", 0.0)
     machine.let_go()
     machine.ended(2)
     item = json.loads(flows("history", "next", "--json").out)["items"][0]
     assert item["waited"] > 0
-    assert item["waited_for"] == "a place"
+    assert item["waited_for"] == "a permit"
     assert "waited " in item["why"]
-    assert "for a place" in flows("runs", "show", item["id"]).out
+    assert "for a permit" in flows("runs", "show", item["id"]).out
     assert json.loads(flows("history", "--status", "success", "--json").out)["items"][0]["waited"] > 0
     log = Path(item["log"]).read_text()
-    assert f"run {item['id']} waits for a place" in log
+    assert f"run {item['id']} waits for a permit" in log
     assert f"run {item['id']} started" in log
 
 

@@ -72,10 +72,10 @@ def test_a_slot_whose_second_comes_while_an_earlier_one_waits_goes_by_the_overla
     for name in ("skip", "wait"):
         one, other = runs[name, True], runs[name, False]
         assert (one.status, other.status, other.reason) == ("success", "skipped", "locked")
-        assert other.message == f"run {one.id} of it waits for its turn already"
+        assert other.message == f"run {one.id} of it already waits for its turn"
     one, other = runs["cancel", True], runs["cancel", False]
     assert (one.status, one.reason, other.status) == ("cancelled", "overlap", "success")
-    assert one.message == f"run {other.id} came in its stead"
+    assert one.message == f"run {other.id} replaced it (overlap: cancel)"
 
 
 def test_a_slot_whose_second_comes_while_its_task_runs_goes_by_the_overlap(machine: Machine) -> None:

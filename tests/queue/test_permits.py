@@ -66,16 +66,16 @@ def test_a_state_that_cannot_be_written_stops_no_run_and_is_told(machine: Machin
     answer = flows("run", "--task", "next", "--slot", str(SLOT))
     assert answer.code == 0
     assert f"{spoilt}" in answer.err
-    assert "running beside whatever else runs" in answer.err
+    assert "running without a permit" in answer.err
     assert machine.statuses()["next"] == "success"
 
 
-@pytest.mark.parametrize(("spoilt", "told"), [("permits/1", "beside whatever else"), ("mutexes/m.lock", "without it")])
+@pytest.mark.parametrize(("spoilt", "told"), [("permits/1", "without a permit"), ("mutexes/m.lock", "without it")])
 def test_a_place_or_mutex_that_cannot_be_used_keeps_nobody_waiting(machine: Machine, spoilt: str, told: str) -> None:
     machine.hold("first", text="mutex: m\n" + HOLD)
     machine.task("next", "mutex: m\n" + QUICK)
     assert machine.start("next").wait(60) == 0
-    folder = Path(machine.settings.state_path if told[0] == "b" else machine.settings.lock_path)
+    folder = Path(machine.settings.state_path if spoilt.startswith("permits") else machine.settings.lock_path)
     (folder / spoilt).unlink()
     (folder / spoilt).mkdir()  # As for a file of another user, whoever wants to lock it cannot open it.
     machine.let_go()

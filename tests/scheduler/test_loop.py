@@ -490,7 +490,7 @@ def test_it_starts_nothing_more_when_told_to_stop_and_waits(world, put, serve, s
     # What waits is started by the next scheduler.
     assert [(entry.task, entry.at) for entry in entries(settings.state_path)] == [("often", NOON + 3 * MINUTE)]
     assert [run.status for run in history(settings, task="often")] == ["queued"]
-    assert "told to stop; what runs may go on for 200 s, what waits stays in the queue" in "\n".join(said)
+    assert "stopping; runs have 200 s to end, queued runs stay in the queue" in "\n".join(said)
     assert "ended" in said[-1]
     serve(world.clock + 30)
     assert world.slots("often") == [NOON + 3 * MINUTE]
@@ -528,7 +528,7 @@ def test_a_task_that_does_not_stop_is_left_behind_in_the_end(world, put, serve, 
     world.takes["deaf"] = 10_000.0
     monkeypatch.setattr(world, "stop", lambda pid, number: None)
     said = serve(NOON + MINUTE + 5, grace=30.0)
-    assert "some runs still go on" in said[-1]
+    assert "some runs are still running" in said[-1]
 
 
 def test_minutes_between_two_schedulers_are_made_up(world, put, serve) -> None:
@@ -756,7 +756,7 @@ def test_sigterm_waits_for_the_run_and_ends_well(foreground, settings) -> None:
 def test_the_second_sigterm_cancels_the_run(foreground, settings) -> None:
     process = foreground()
     process.send_signal(signal.SIGTERM)
-    read_until(process, "told to stop")
+    read_until(process, "stopping;")
     process.send_signal(signal.SIGTERM)
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 0, said

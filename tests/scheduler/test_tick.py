@@ -73,8 +73,8 @@ def look(settings: Settings, world: World) -> Callable[[float], list[str]]:
         world.clock = min(world.clock, at)  # What runs goes on meanwhile.
         world.advance(at)
         said: list[str] = []
-        with IndexedDueSlots(settings, at, said.append) as agenda:
-            Scheduler(settings, world, lambda text: None, 10, warn=said.append, agenda=agenda).tick()
+        with IndexedDueSlots(settings, at, said.append) as due_slots:
+            Scheduler(settings, world, lambda text: None, 10, warn=said.append, due_slots=due_slots).tick()
         world.drain()
         return said
 
@@ -261,8 +261,8 @@ def test_a_state_folder_that_is_not_there_is_told_and_not_made(flows: Flows, tmp
 def test_without_the_lock_a_look_leaves_the_next_minute_to_the_next(world, put, settings) -> None:
     put("often")
     world.clock = NOON + MINUTE + 1.0
-    with IndexedDueSlots(settings, NOON + 1, only_now=True) as agenda:
-        Scheduler(settings, world, lambda text: None, 10, agenda=agenda).tick()
+    with IndexedDueSlots(settings, NOON + 1, only_now=True) as due_slots:
+        Scheduler(settings, world, lambda text: None, 10, due_slots=due_slots).tick()
     assert entries(settings.state_path) == []
 
 
@@ -397,8 +397,8 @@ def test_a_broken_heartbeat_is_none_and_stops_no_start(settings: Settings, put: 
     assert last_heartbeat(settings) is not None
     path.write_text(json.dumps({**whole, **broken}))
     assert last_heartbeat(settings) is None
-    with IndexedDueSlots(settings, NOON + 1) as agenda:
-        agenda.reload()
-        due, missed = agenda.take(NOON + 1)
+    with IndexedDueSlots(settings, NOON + 1) as due_slots:
+        due_slots.reload()
+        due, missed = due_slots.take(NOON + 1)
     assert [(slot.name, slot.due) for slot in due] == [("each", NOON)]
     assert missed == []

@@ -261,7 +261,7 @@ class CrontabEditor:
 
     @property
     def _form_file(self) -> str:
-        return os.path.join(self.settings.state_path, "one-line")
+        return os.path.join(self.settings.state_path, "crontab-one-line")
 
 
 def abandoned_block(settings: Settings) -> Refused | None:
@@ -279,7 +279,7 @@ def abandoned_block(settings: Settings) -> Refused | None:
 
 
 def _block_file(settings: Settings) -> str:
-    return os.path.join(settings.state_path, "block")
+    return os.path.join(settings.state_path, "crontab-block")
 
 
 def _written_blocks(settings: Settings) -> list[list[str]]:

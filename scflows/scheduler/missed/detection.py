@@ -1,6 +1,6 @@
-"""Slots that were not started: they are recorded as missed, or are owed to tasks that catch up.
+"""Slots that were not started: they are recorded as missed, or caught up.
 
-A slot is answered when the history has a run for it, whatever became of that.
+A slot is handled when the history has a run for it, however that ended.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class MissedSlots:
     """The result of a look."""
 
     missed: list[Run] = field(default_factory=list)  #: as recorded just now
-    owed: list[CatchUpSlot] = field(
+    to_catch_up: list[CatchUpSlot] = field(
         default_factory=list
     )  #: slots to be caught up, the oldest first; also those of earlier looks
     problems: list[str] = field(default_factory=list)  #: histories and settings that cannot be used
@@ -73,10 +73,10 @@ def record_missed(
 ) -> MissedSlots:
     """Record the slots of all enabled tasks that were missed; return them and those to be caught up.
 
-    `store` is the history that `settings` name; tasks of other workspaces have theirs. `tasks` are all there are, for
-    callers that have read them. While `flows cron run` is at
-    work, only it may look. With very many tasks a look that comes soon after another is none, unless `at_once`.
-    Raises what the store raises; other tasks' histories that cannot be used are told.
+    `store` is the history of `settings`; tasks of other workspaces have their own. `tasks` are all tasks, for callers
+    that have read them. While `flows cron run` is running, only it may look. With very many tasks, a look soon after
+    another does nothing, unless `at_once`.
+    Raises what the store raises; other tasks' histories that cannot be used are in `problems`.
     """
     moment = time.time() if now is None else now
     if not is_scheduler and is_scheduler_busy(settings):
@@ -124,14 +124,14 @@ class _Look:
         self.most = min(MOST_OF_A_TASK, max(1, MOST // max(1, len(tasks))))
         for group in task_groups(self.settings, self.store, tasks, self._give_up):
             if group.store is self.store:
-                self._account_all(group)
+                self._look_at_all(group)
                 continue
             # A history of another workspace that cannot be used must not stop the others.
             try:
-                self._account_all(group)
+                self._look_at_all(group)
             except FAULTS as error:
                 self._give_up(group.tasks, error)
-        self.found.owed.sort()
+        self.found.to_catch_up.sort()
         self.after.again = self.now + PAUSE * (time.perf_counter() - began)
         write_watermark(self.settings, self.after)
         return self.found
@@ -152,9 +152,9 @@ class _Look:
             return self.now - OVERDUE  # It is unknown how long it has been there.
         return max(known, _first(task), self.now - LONGEST)
 
-    def _account_all(self, group: TaskGroup) -> None:
+    def _look_at_all(self, group: TaskGroup) -> None:
         for task in group.tasks:
-            self._account(task, group.store)
+            self._look_at(task, group.store)
             if len(self.unrecorded) >= AT_ONCE:
                 self._record(group.store)
         self._record(group.store)
@@ -164,19 +164,19 @@ class _Look:
             self.found.missed += history.skip(self.unrecorded)
             self.unrecorded = []
 
-    def _account(self, task: Task, history: RunStore) -> None:
+    def _look_at(self, task: Task, history: RunStore) -> None:
         after, until = self._since(task), self.now - OVERDUE
         earlier = [slot for slot in self.before.open.get(task.name, ()) if slot > _first(task)]
         following = task.schedule.next_epoch(after)
         if not earlier and (following is None or following > until):
             return
-        left, rest = self._unanswered(task, after, until, earlier, history)
+        left, rest = self._unhandled(task, after, until, earlier, history)
         coming = []
         if left and not self.is_scheduler and _is_asked_again(task.schedule, left[-1], self.now):
             coming.append(left.pop())
-        owed = _owed(task, left)
-        self.found.owed += (CatchUpSlot(slot, task.name) for slot in owed)
-        runs = [missed_run(task, slot, NOT_STARTED, self.now, self.trigger) for slot in left if slot not in owed]
+        slots = _slots_to_catch_up(task, left)
+        self.found.to_catch_up += (CatchUpSlot(slot, task.name) for slot in slots)
+        runs = [missed_run(task, slot, NOT_STARTED, self.now, self.trigger) for slot in left if slot not in slots]
         if rest is not None:
             runs.insert(0, missed_run(task, *rest, self.now, self.trigger))
         for run in runs:
@@ -184,28 +184,28 @@ class _Look:
                 run.id = new_run_id(self.now)
             self.ids.add(run.id)
         self.unrecorded += runs
-        if coming or owed:
-            self.after.open[task.name] = sorted({*coming, *owed})
+        if coming or slots:
+            self.after.open[task.name] = sorted({*coming, *slots})
 
-    def _unanswered(
+    def _unhandled(
         self, task: Task, after: float, until: float, earlier: list[float], history: RunStore
     ) -> tuple[list[float], tuple[float, str] | None]:
         """Return the newest slots without a run, in order, and, if there are too many, a record of the older ones."""
-        answered = history.slots(task.name, min([after, *earlier]) - 1, until)
-        found = {slot for slot in earlier if slot <= after and slot not in answered}
+        handled = history.slots(task.name, min([after, *earlier]) - 1, until)
+        found = {slot for slot in earlier if slot <= after and slot not in handled}
         slot = task.schedule.latest_epoch(until)
         while slot is not None and slot > after and len(found) < self.most:
-            if slot not in answered and not self._is_claimed(task.name, slot):
+            if slot not in handled and not self._is_claimed(task.name, slot):
                 found.add(float(slot))
             slot = task.schedule.latest_epoch(slot - 1)
-        while slot is not None and slot > after and slot in answered:
+        while slot is not None and slot > after and slot in handled:
             slot = task.schedule.latest_epoch(slot - 1)
         rest = None
         if slot is not None and slot > after:
             first = task.schedule.next_epoch(after) or slot
-            while first < slot and first in answered:
+            while first < slot and first in handled:
                 first = task.schedule.next_epoch(first) or slot
-            number = _count(task.schedule, first, slot, sum(first <= each <= slot for each in answered))
+            number = _count(task.schedule, first, slot, sum(first <= each <= slot for each in handled))
             rest = float(slot), f"{number} from {timestamp(first)} on, this one the last of them: {NOT_STARTED}"
         return sorted(found), rest
 
@@ -222,7 +222,7 @@ def _first(task: Task) -> float:
     return begins // 60 * 60 + 59 if task.schedule.is_fine else begins
 
 
-def _count(schedule: Schedule, first: float, last: float, answered: int) -> str:
+def _count(schedule: Schedule, first: float, last: float, handled: int) -> str:
     """Count the slots between two, including both, without those that have a run."""
     if schedule.every:
         number = round((last - first) / schedule.every) + 1
@@ -233,8 +233,8 @@ def _count(schedule: Schedule, first: float, last: float, answered: int) -> str:
         for _ in schedule.slots(datetime.fromtimestamp(first, UTC), datetime.fromtimestamp(last, UTC)):
             number += 1
             if number == MOST_COUNTED:
-                return f"more than {number - answered} slots"
-    return f"{max(1, number - answered)} slots"
+                return f"more than {number - handled} slots"
+    return f"{max(1, number - handled)} slots"
 
 
 def _is_asked_again(schedule: Schedule, slot: float, now: float) -> bool:
@@ -245,7 +245,7 @@ def _is_asked_again(schedule: Schedule, slot: float, now: float) -> bool:
     return asks is not None and (following is None or asks < following)
 
 
-def _owed(task: Task, slots: list[float]) -> list[float]:
+def _slots_to_catch_up(task: Task, slots: list[float]) -> list[float]:
     """Return those slots that the task catches up."""
     if task.catch_up == "last":
         return slots[-1:]

@@ -253,13 +253,13 @@ def test_what_a_task_catches_up_is_owed_and_not_missed(put, look, store, policy,
     look(NOON)
     found = look(NOON + 6 * HOUR)
     slots = [SLOT + hour * HOUR for hour in range(6)]
-    assert found.owed == [CatchUpSlot(slots[hour], "hourly") for hour in owed]
-    assert missed(store) == [slot for slot in slots if CatchUpSlot(slot, "hourly") not in found.owed]
+    assert found.to_catch_up == [CatchUpSlot(slots[hour], "hourly") for hour in owed]
+    assert missed(store) == [slot for slot in slots if CatchUpSlot(slot, "hourly") not in found.to_catch_up]
     # It stays owed until somebody answers; what came since displaces the oldest.
     ran(store, "hourly", slots[owed[0]])
-    still = look(NOON + 6 * HOUR + 1).owed
-    assert still == found.owed[1:]
-    later = look(NOON + 7 * HOUR).owed
+    still = look(NOON + 6 * HOUR + 1).to_catch_up
+    assert still == found.to_catch_up[1:]
+    later = look(NOON + 7 * HOUR).to_catch_up
     assert later[-1].slot == SLOT + 6 * HOUR
     assert len(later) == min(len(still) + 1, policy.get("catch_up_cap", 24), 1 if policy["catch_up"] == "last" else 24)
 
@@ -267,9 +267,9 @@ def test_what_a_task_catches_up_is_owed_and_not_missed(put, look, store, policy,
 def test_what_is_owed_is_missed_once_the_task_catches_up_no_more(put, look, store) -> None:
     put("hourly", catch_up="all")
     look(NOON)
-    assert len(look(NOON + 2 * HOUR).owed) == 2
+    assert len(look(NOON + 2 * HOUR).to_catch_up) == 2
     put("hourly")
-    assert look(NOON + 2 * HOUR + 1).owed == []
+    assert look(NOON + 2 * HOUR + 1).to_catch_up == []
     assert missed(store) == [SLOT, SLOT + HOUR]
 
 
@@ -301,14 +301,14 @@ def test_a_clock_that_was_years_behind_has_nothing_answered_again(put, look, sto
     look(NOON + 10 * HOUR)
     # By now these are pruned.
     store.remove([run.id for run in store.find(Query(limit=0))])
-    assert look(NOON + 11 * HOUR).owed == [CatchUpSlot(SLOT + 10 * HOUR, "made-up")]
+    assert look(NOON + 11 * HOUR).to_catch_up == [CatchUpSlot(SLOT + 10 * HOUR, "made-up")]
     # As on a machine whose battery is empty, until the network tells it the time.
     for wrong in (NOON - 6000 * DAY, NOON - 6000 * DAY + 90, NOON - 3000 * DAY, NOON - 5000 * DAY):
         assert look(wrong) == MissedSlots()
     found = look(NOON + 12 * HOUR)
     assert missed(store) == [SLOT + 10 * HOUR, SLOT + 11 * HOUR]
     # What was owed before still is.
-    assert found.owed == [CatchUpSlot(SLOT + hour * HOUR, "made-up") for hour in (10, 11)]
+    assert found.to_catch_up == [CatchUpSlot(SLOT + hour * HOUR, "made-up") for hour in (10, 11)]
 
 
 def test_a_clock_that_was_ahead_for_a_while_misses_nothing_when_that_time_comes(put, look, store) -> None:
