@@ -2,8 +2,8 @@
 
 `<state>/runs/<run id>/journal.jsonl`, mode 0600, one JSON value per line: first the run's input, then a note for each
 step when it ends (and when it starts, if it changes something outside the run), at last the result of the flow. Notes
-of child flows have `in`: the steps and loop items that lead to the child. A line cut short by a kill or a full disk is
-ignored.
+of child flows have `in`: the steps and loop items that lead to the child. Notes with `record` are the records of the
+run's steps, from which a crashed run is shown. A line cut short by a kill or a full disk is ignored.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 from _thread import allocate_lock
 
 from scflows.errors import NotFound, StepError
+from scflows.history.journal_file import journal_path, whole_lines
 from scflows.history.run import EXIT, SUCCESS
 from scflows.secrets.masking import Mask
 
@@ -21,12 +22,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import Any
 
+    from scflows.history.run import StepRecord
     from scflows.settings import Settings
 
     #: Where a child flow runs: position and name of the step, loop index or None, number of the call.
     Place = tuple[int, str, int | None, int]
 
-NAME = "journal.jsonl"
 #: The keys that stay in the note of a step whose result contained a secret.
 SAFE_KEYS = ("at", "step", "done", "next", "to", "final", "in")
 
@@ -77,6 +78,10 @@ class Notes:
         if stored is not None:
             note["key"], note["value"] = stored
         self.add(note)
+
+    def note_record(self, record: StepRecord) -> None:
+        """Note the record of a step that starts or ends, for `flows runs show` if the run crashes."""
+        self.add({"record": record.__dict__})
 
     def note_end(self, status: str, message: str) -> None:
         """Note the end of the flow."""
@@ -141,10 +146,12 @@ class Journal(Notes):
         self.is_resumed = True
         started: dict[int, dict[str, Any]] = {}
         with open(path, "rb") as file:
-            has_ended = any(note.get("ended") in (SUCCESS, EXIT) and "in" not in note for note in _whole_lines(file))
+            has_ended = any(note.get("ended") in (SUCCESS, EXIT) and "in" not in note for note in whole_lines(file))
             file.seek(0)
             file.readline()
-            for note in _whole_lines(file):
+            for note in whole_lines(file):
+                if "record" in note:
+                    continue  # The new run has steps of its own.
                 if "in" not in note and "at" in note:
                     started.pop(note["at"], None)
                     if "start" in note:
@@ -164,7 +171,7 @@ class Journal(Notes):
             # A second descriptor, with its own position in the file.
             with open(f"/proc/self/fd/{self._descriptor}", "rb") as file:
                 file.readline()
-                return list(_whole_lines(file))
+                return list(whole_lines(file))
         except OSError:
             return []
 
@@ -283,11 +290,6 @@ def open_journal(settings: Settings, run: str, run_input: dict[str, Any], is_dur
     return journal
 
 
-def journal_path(settings: Settings, run: str) -> str:
-    """Return the path of the journal of a run."""
-    return os.path.join(settings.state_path, "runs", run, NAME)
-
-
 def read_header(settings: Settings, run: str) -> dict[str, Any]:
     """Return the input of a run. Raises NotFound if it has no journal."""
     try:
@@ -303,7 +305,7 @@ def read_past(settings: Settings, run: str) -> Past:
     try:
         with open(journal_path(settings, run), "rb") as file:
             file.readline()
-            return Past.of(_whole_lines(file))
+            return Past.of(whole_lines(file))
     except OSError as error:
         raise NotFound(f"run {run} has no journal to resume from", "see: flows history") from error
 
@@ -343,17 +345,6 @@ def restore_data(notes: Iterable[dict[str, Any]], data: dict[str, Any]) -> dict[
         if "key" in note:
             data[note["key"]] = note["value"]
     return data
-
-
-def _whole_lines(file: Any) -> Iterator[dict[str, Any]]:
-    for line in file:
-        if line.endswith(b"\n") and line != b"\n":
-            try:
-                note = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(note, dict):
-                yield note
 
 
 def _successors(file: Any) -> Iterator[dict[str, Any]]:

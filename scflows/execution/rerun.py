@@ -7,7 +7,8 @@ from binascii import crc32
 from dataclasses import dataclass
 
 from scflows.errors import FlowError, Mistake, NotFound, Refused, UsageError
-from scflows.execution.journal import Journal, journal_path, latest_successor, note_successor, open_journal, read_header
+from scflows.execution.journal import Journal, latest_successor, note_successor, open_journal, read_header
+from scflows.history.journal_file import journal_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -43,8 +43,9 @@ if TYPE_CHECKING:
 
 #: Seconds between asking a child to stop and killing its process group.
 GRACE = 5.0
-#: Milliseconds between two checks of the log's size, which processes may exceed that do not use our logger.
-LOG_CHECK_INTERVAL = 2000
+#: Milliseconds between two looks at what no message reports: the log's size, which processes may exceed that do not use
+#: our logger, and steps that are not in the history yet.
+LOOK_INTERVAL = 2000
 #: The signals that ask a run to stop.
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 #: The reasons to ask a child to stop.
@@ -120,6 +121,7 @@ class _Watch:
         self.pid = 0
         self._buffer = b""
         self._final = False  #: whether it has started its final step
+        self._has_progress = False  #: whether steps have started or ended that are not in the history yet
         self._end: dict[str, Any] | None = None  #: the child's last message
         self._stop_reason = ""  #: why it was asked to stop
         self._killed = False
@@ -229,7 +231,7 @@ class _Watch:
         while True:
             overdue = self._limits.next() if self._limits is not None and not self._stop_reason else None
             wait = max(0, int((min(ends, overdue or ends) - time.monotonic()) * 1000) + 1)
-            for descriptor, _ in poll.poll(min(wait, LOG_CHECK_INTERVAL)):
+            for descriptor, _ in poll.poll(min(wait, LOOK_INTERVAL)):
                 if descriptor == self.supervisor.wake:
                     os.read(self.supervisor.wake, 64)
                     continue
@@ -248,6 +250,8 @@ class _Watch:
                 ends = max(ends, time.monotonic() + FINAL_SECONDS + GRACE)
                 self._final = False
             self.supervisor.log.enforce_limit()
+            if self._has_progress and self.supervisor.recorder.progress(self.record):
+                self._has_progress = False
             if self.supervisor.stop_signal and self._stop_reason != STOPPED:
                 self._ask_to_stop(STOPPED)
                 ends = time.monotonic() + GRACE
@@ -307,10 +311,11 @@ class _Watch:
                 self._learn(values["texts"])
             elif event == "step_started":
                 self.record.steps.append(StepRecord(**values))  # Positions increase by one.
-                self.supervisor.recorder.progress(self.record)
+                self._has_progress = True
             elif event == "step_ended":
                 ended = StepRecord(**values)
                 self.record.steps[ended.position - 1] = ended
+                self._has_progress = True
             if self.supervisor.on_event is not None and event in ("log", "step_started", "step_ended"):
                 self.supervisor.on_event(event, values)
 

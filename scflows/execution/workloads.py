@@ -76,7 +76,7 @@ class FlowWorkload:
         ctx.scope = watchdog.main_scope
         self.journal.mask = log.mask.private
         self.journal.mask.listeners.append(lambda texts: self.journal.mask_notes())
-        runner = FlowRunner(self.flow, ctx, session, _StepReporter(send), self.journal)
+        runner = FlowRunner(self.flow, ctx, session, _StepReporter(send, self.journal), self.journal)
         watchdog.start()
         if self._final_only:
             status, reason, message, position = self._final_only
@@ -147,13 +147,16 @@ class CommandWorkload:
 
 
 class _StepReporter:
-    """The listener that reports steps to the parent process."""
+    """The listener that reports steps to the parent process, and to the journal in case both processes are killed."""
 
-    def __init__(self, send: EventCallback) -> None:
+    def __init__(self, send: EventCallback, journal: Journal) -> None:
         self.send = send
+        self.journal = journal
 
     def step_started(self, record: StepRecord) -> None:
         self.send("step_started", record.__dict__)
+        self.journal.note_record(record)
 
     def step_ended(self, record: StepRecord) -> None:
         self.send("step_ended", record.__dict__)
+        self.journal.note_record(record)

@@ -6,7 +6,7 @@ import os
 import time
 from contextlib import suppress
 
-from scflows.history.run import CRASHED, QUEUED, Run
+from scflows.history.run import CRASHED, FAILED, QUEUED, Run, StepRecord
 from scflows.locks import EXISTING, holders, is_alive, locked
 from scflows.storage import names_in
 
@@ -33,11 +33,32 @@ def record_crashes(store: RunStore, settings: Settings) -> list[Run]:
         if alive:
             continue
         run.status, run.ended = CRASHED, time.time()
-        run.reason, run.message = "died", "its process died before the run ended"
+        run.steps = _steps_until_death(run, store, settings)
+        at = next((f" in step {step.name!r}" for step in run.steps if step.ended is None), "")
+        run.reason, run.message = "died", f"its process died{at} before the run ended"
+        for step in run.steps:
+            if step.ended is None:
+                step.status, step.message = FAILED, run.message
         if store.finish(run):
             _add_pending_hooks(run, settings)
             crashed.append(run)
     return crashed
+
+
+def _steps_until_death(run: Run, store: RunStore, settings: Settings) -> list[StepRecord]:
+    """Return the steps of a run whose process died. The time at which a step was killed is unknown, so it has no end.
+
+    The journal has all of them, the history those of a few seconds before.
+    """
+    from scflows.history.journal_file import step_records
+
+    recorded = store.run(run.id)
+    steps = {step.position: step for step in recorded.steps} if recorded is not None else {}
+    for step in step_records(settings, run.id):
+        known = steps.get(step.position)
+        if known is None or known.ended is None:
+            steps[step.position] = step
+    return [steps[position] for position in sorted(steps)]
 
 
 def _is_lost(run: Run, store: RunStore, settings: Settings) -> bool:

@@ -74,12 +74,14 @@ class Recorder:
         if not self._try(lambda store: store.claim(run)):
             self._write_file(run)
 
-    def progress(self, run: Run) -> None:
-        """Record the steps so far, at most every `PROGRESS_EVERY` seconds."""
+    def progress(self, run: Run) -> bool:
+        """Record the steps so far, at most every `PROGRESS_EVERY` seconds; return whether it was time to."""
         now = time.monotonic()
-        if now - self._written >= PROGRESS_EVERY:
-            self._written = now
-            self._try(lambda store: store.progress(run))
+        if now - self._written < PROGRESS_EVERY:
+            return False
+        self._written = now
+        self._try(lambda store: store.progress(run))
+        return True
 
     def finish(self, run: Run) -> None:
         """Record how a run ended."""

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from scflows.history.contract import Query
+from scflows.history.journal_file import journal_path
 from scflows.history.store import open_store
 from scflows.scheduler.reconcile import open_reconciled_history
 
@@ -109,6 +110,44 @@ def test_a_killed_run_shows_as_crashed_and_the_next_one_starts(start, flows, wri
     write_flow(QUICK)
     assert flows("run", "flow.yml").code == 0
     assert flows("history").out.count("\tsuccess\t") == 1
+
+
+THIRD_STEP_WAITS = """
+steps:
+  - {name: first, type: set_fact, set_fact: {value: 1}}
+  - {name: second, when: "false", type: set_fact, set_fact: {value: 2}}
+  - {name: third, type: sleep, sleep: {seconds: 60}}
+"""
+
+
+def shown_steps(flows, run):
+    shown = json.loads(flows("runs", "show", run, "--json").out)
+    return [(step["name"], step["status"]) for step in shown["steps"]]
+
+
+def test_a_run_that_goes_on_shows_the_step_at_work(start, flows, write_flow, settings):
+    write_flow(THIRD_STEP_WAITS)
+    process = start("run", "flow.yml")
+    run = running(settings)[0]
+    expected = [("first", "success"), ("second", "skipped"), ("third", "running")]
+    wait_for(lambda: shown_steps(flows, run.id) == expected)
+    assert process.poll() is None
+
+
+def test_a_killed_run_shows_which_steps_had_ended(start, flows, write_flow, settings):
+    write_flow(THIRD_STEP_WAITS)
+    process = start("run", "flow.yml")
+    run = running(settings)[0]
+    # Sooner than the history has heard of the third step.
+    journal = Path(journal_path(settings, run.id))
+    wait_for(lambda: journal.exists() and b'"third"' in journal.read_bytes())
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert shown_steps(flows, run.id) == [("first", "success"), ("second", "skipped"), ("third", "failed")]
+    shown = json.loads(flows("runs", "show", run.id, "--json").out)
+    assert shown["message"] == "its process died in step 'third' before the run ended"
+    assert shown["steps"][2]["message"] == shown["message"]
+    assert [step["type"] for step in shown["steps"]] == ["set_fact", "set_fact", "sleep"]
 
 
 def test_the_next_run_starts_in_the_moment_of_the_kill(start, run_flow, write_flow, settings):

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from scflows.execution.journal import Journal, journal_path, open_journal, read_header, restore_data
+from scflows.execution.journal import Journal, open_journal, read_header, restore_data
+from scflows.history.journal_file import journal_path
 from scflows.locks import holders
 
 pytestmark = pytest.mark.language("§9 Resume")
