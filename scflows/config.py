@@ -8,17 +8,15 @@ from dataclasses import dataclass, field
 
 from scflows import __version__
 from scflows.errors import FlowError, Mistake, UsageError
-from scflows.settings import RUN_LOG_BYTES
+from scflows.settings import RUN_LOG_BYTES, Settings
 from scflows.storage import open_regular, replace
-from scflows.validation import described, nearest
+from scflows.validation import Located, described, nearest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from typing import Any
 
-    from scflows.settings import Settings
-    from scflows.validation import Located
 
 HOOKS = ("on_failure", "on_success", "on_recovery")
 PINGS = ("start", "success", "failure")

@@ -8,14 +8,13 @@ import os
 from dataclasses import dataclass
 
 from scflows.errors import Busy, Refused
-from scflows.locks import Lock
+from scflows.locks import Holder, Lock
 from scflows.storage import BROKEN, checked_number, checked_seconds, open_regular, replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from scflows.locks import Holder
     from scflows.settings import Settings
 
 LOCK = "scheduler"

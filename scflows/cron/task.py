@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from scflows.cron.schedule.schedule import Schedule
 from scflows.errors import NotFound, ScflowsError, UsageError
-from scflows.settings import read_settings
+from scflows.settings import Settings, read_settings
 from scflows.storage import MAX_SECONDS, open_regular, replace_all
 
 TYPE_CHECKING = False
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
-    from scflows.settings import Settings
 
 LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
 NAME_CHARACTERS = LETTERS | frozenset("._-")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import time
 
-from scflows.execution.resources import LOCK, MUTEX
+from scflows.execution.resources import LOCK, MUTEX, Grant, RunResources
 from scflows.history.run import CANCELLED, CATCH_UP, QUEUED, RUNNING, SKIPPED, Run
 from scflows.queue.permits import has_free_permit, is_queue_empty, wake_worker
 
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
-    from scflows.execution.resources import Grant, RunResources
     from scflows.history.recorder import Recorder
     from scflows.locks import Lock
     from scflows.queue.entries import QueuedRun, QueueEntry

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from scflows.errors import ChildFailed, ScflowsError, StepError
 from scflows.flows.model import StepSpec
 from scflows.history.run import CANCELLED, SKIPPED, SUCCESS
-from scflows.steps import Exit, Goto, Nothing, json_value, options_of
+from scflows.steps import Acknowledgement, Context, Exit, Goto, Nothing, Step, json_value, options_of
 from scflows.steps.cancellation import Deadline, StepInterrupted
 from scflows.steps.context import once
 from scflows.steps.registry import find_step
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from scflows.execution.targets import Targets
-    from scflows.steps import Acknowledgement, Context, Step
 
 
 @dataclass

@@ -10,13 +10,9 @@ from scflows.errors import Busy, NotFound, Refused
 from scflows.execution.launch import RunRequest
 from scflows.execution.rerun import read_input
 from scflows.history.recorder import Recorder
-from scflows.history.run import CANCELLED, QUEUED
+from scflows.history.run import CANCELLED, QUEUED, Run
 from scflows.locks import is_alive
 from scflows.settings import Settings, read_settings
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from scflows.history.run import Run
 
 
 def request_again(run: Run, settings: Settings, resume: bool) -> tuple[RunRequest, Settings]:

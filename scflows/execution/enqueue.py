@@ -13,14 +13,9 @@ from scflows.flows.loader import find_flow, load_flow
 from scflows.history.recorder import Recorder
 from scflows.history.run import CATCH_UP, QUEUED, Run, new_run_id
 from scflows.locks import Lock
-from scflows.queue.entries import LAST_RANK, QueueEntry, claim_entry, read_queued_run
+from scflows.queue.entries import LAST_RANK, QueuedRun, QueueEntry, claim_entry, read_queued_run
 from scflows.queue.permits import wake_worker
-from scflows.settings import bare_settings, read_settings
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from scflows.queue.entries import QueuedRun
-    from scflows.settings import Settings
+from scflows.settings import Settings, bare_settings, read_settings
 
 #: A catch-up run waits for as long as it takes, since all others come first: a year, in seconds.
 CATCH_UP_SECONDS = 366 * 86400.0

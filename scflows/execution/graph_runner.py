@@ -9,8 +9,8 @@ from functools import partial
 from scflows.errors import StepError
 from scflows.execution.attempt import StepResult
 from scflows.flows.graph import Graph
-from scflows.history.run import SKIPPED
-from scflows.steps import Exit
+from scflows.history.run import SKIPPED, StepRecord
+from scflows.steps import Context, Exit
 from scflows.steps.cancellation import CancelScope, Deadline, StepInterrupted
 from scflows.steps.thread_pool import StepThreadPool
 
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from scflows.execution.resume import Checkpoint
     from scflows.execution.step_runner import StepRunner
-    from scflows.history.run import StepRecord
-    from scflows.steps import Context
 
 
 @dataclass

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from scflows.errors import FlowError, ScflowsError, UsageError
 from scflows.execution.admission import BLOCK, WAIT, AdmissionControl
-from scflows.execution.resources import RunResources
+from scflows.execution.resources import Grant, RunResources
 from scflows.execution.supervisor import STOP_SIGNALS, Supervisor
 from scflows.execution.workloads import CommandWorkload, FlowWorkload
 from scflows.flows.loader import FlowPath, find_flow, load_flow
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from scflows.cron.task import Task
     from scflows.execution.journal import Journal
-    from scflows.execution.resources import Grant
     from scflows.flows.model import Flow
     from scflows.settings import Settings
 

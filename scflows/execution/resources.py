@@ -7,14 +7,12 @@ import signal
 import time
 
 from scflows.history.task_log import timestamp
-from scflows.locks import Lock, holder, is_alive
-from scflows.queue.permits import acquire_permit, wake_worker
+from scflows.locks import Holder, Lock, holder, is_alive
+from scflows.queue.permits import Permit, acquire_permit, wake_worker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from scflows.locks import Holder
     from scflows.queue.entries import HeldEntry
-    from scflows.queue.permits import Permit
 
 #: How long the processes of a killed run may take to end, in seconds.
 DYING_SECONDS = 2.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from scflows.history.run import SUCCESS
+from scflows.history.run import SUCCESS, StepRecord
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
     from scflows.execution.journal import Notes, Past
     from scflows.execution.step_runner import StepRunner
-    from scflows.history.run import StepRecord
     from scflows.settings import Settings
 
 

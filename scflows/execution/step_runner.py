@@ -9,7 +9,7 @@ from scflows.execution.attempt import StepClasses, StepResult, error_texts, perf
 from scflows.flows.model import RESERVED, Flow, StepSpec
 from scflows.history.run import FAILED, RUNNING, SUCCESS, StepRecord
 from scflows.secrets.references import secret_names
-from scflows.steps import Exit
+from scflows.steps import Acknowledgement, ChildResult, Context, Exit
 from scflows.steps.cancellation import CancelScope
 
 TYPE_CHECKING = False
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from scflows.execution.journal import Notes, Place
     from scflows.history.run import Listener
-    from scflows.steps import Acknowledgement, ChildResult, Context
 
     class Shared(Protocol):
         """The state shared by the flows of a run."""

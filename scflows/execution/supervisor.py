@@ -11,7 +11,7 @@ import sys
 import time
 from _thread import allocate_lock
 
-from scflows.history.run import CANCELLED, CRASHED, FAILED, SUCCESS, StepRecord
+from scflows.history.run import CANCELLED, CRASHED, FAILED, SUCCESS, Run, StepRecord
 from scflows.secrets.masking import MaskedOutput
 
 TYPE_CHECKING = False
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from scflows.execution.step_limits import KilledStep, StepLimits
     from scflows.history.recorder import Recorder
-    from scflows.history.run import Run
     from scflows.history.task_log import TaskLog
 
     EventCallback = Callable[[str, dict[str, Any]], None]

@@ -7,7 +7,7 @@ import sys
 import time
 
 from scflows import command_line
-from scflows.history.run import EXIT, RUNNING, SUCCESS
+from scflows.history.run import EXIT, RUNNING, SUCCESS, Run, StepRecord
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from scflows.execution.step_limits import KilledStep
     from scflows.execution.supervisor import EventCallback, Workload
     from scflows.flows.model import Flow
-    from scflows.history.run import Run, StepRecord
     from scflows.history.task_log import TaskLog
     from scflows.settings import Settings
 

@@ -14,14 +14,13 @@ from scflows.flows.properties import (
     STEP_PROPERTIES,
     Property,
 )
-from scflows.flows.step_types import all_step_types
+from scflows.flows.step_types import StepType, all_step_types
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import Any
 
-    from scflows.flows.step_types import StepType
     from scflows.steps import Option
 
     Schema = dict[str, Any]

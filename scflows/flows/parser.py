@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from scflows.config import env_of, hooks_of, pings_of
-from scflows.errors import FlowError, ScflowsError
+from scflows.errors import FlowError, Mistake, ScflowsError
 from scflows.flows.model import MAX_STEPS, MOST_PRIORITY, RESERVED, Flow, StepSpec
 from scflows.flows.properties import FLOW_PROPERTIES, SCHEDULE_PROPERTIES
 from scflows.flows.step_parser import StepReader
@@ -15,8 +15,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import Any
-
-    from scflows.errors import Mistake
 
 
 def parse_flow(content: bytes, path: str, file: str, shown: str | None = None) -> tuple[Flow, list[Mistake]]:

@@ -6,17 +6,14 @@ from scflows.errors import ScflowsError, StepError
 from scflows.expressions.templates import Expressions
 from scflows.flows.model import StepSpec
 from scflows.flows.properties import INNER_PROPERTIES, STEP_PROPERTIES
-from scflows.steps import json_value, options_of
+from scflows.steps import Option, Step, json_value, options_of
 from scflows.steps.registry import find_step, step_types
-from scflows.validation import KIND_WORDS, described, fits, nearest, texts
+from scflows.validation import KIND_WORDS, Located, described, fits, nearest, texts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
-
-    from scflows.steps import Option, Step
-    from scflows.validation import Located
 
     At = tuple[str | int, ...]
 

@@ -5,13 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from scflows.errors import NotFound, UsageError
-from scflows.steps import options_of
+from scflows.steps import Option, Step, options_of
 from scflows.steps.registry import find_step, foreign_step_types, step_types
 from scflows.validation import nearest
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from scflows.steps import Option, Step
 
 #: The beginning of the example in the docstring of a step class.
 EXAMPLE = "- name: "

@@ -14,14 +14,13 @@ from scflows.errors import FlowError, ScflowsError, UsageError
 from scflows.health import FAIL, OK, Finding, counted, some
 from scflows.health.cron_environment import PROBE_SECONDS, as_cron
 from scflows.health.flows import missing_programs
-from scflows.history.run import CHECK, SKIPPED
+from scflows.history.run import CHECK, SKIPPED, Run
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from scflows.cron.task import Task
     from scflows.health.installation import Installation
     from scflows.history.contract import Query
-    from scflows.history.run import Run
     from scflows.settings import Settings
 
 

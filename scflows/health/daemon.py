@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from scflows.cron.crontab.editor import abandoned_block
 from scflows.cron.crontab.program import implementation
 from scflows.cron.schedule.schedule import OVERDUE
-from scflows.cron.scheduler_lock import last_heartbeat
+from scflows.cron.scheduler_lock import Heartbeat, last_heartbeat
 from scflows.errors import ScflowsError
 from scflows.health import FAIL, OK, SKIP, WARN, Finding, counted
 from scflows.history.task_log import timestamp
@@ -19,7 +19,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from scflows.cron.scheduler_lock import Heartbeat
     from scflows.cron.task import Task
     from scflows.health.installation import Installation
     from scflows.history.contract import RunStore

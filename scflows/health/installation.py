@@ -10,7 +10,7 @@ from functools import cached_property
 from scflows.cron.crontab.install import split_or_advise
 from scflows.cron.crontab.line import CrontabEntry
 from scflows.cron.crontab.owner import check_user, lines_of_others, of_others
-from scflows.cron.crontab.program import find_crontab
+from scflows.cron.crontab.program import Crontab, find_crontab
 from scflows.cron.crontab.tabfile import Tabfile
 from scflows.cron.scheduler_lock import scheduler
 from scflows.cron.task_index import read_tasks
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from scflows.cron.crontab.block import Parts
-    from scflows.cron.crontab.program import Crontab
     from scflows.cron.task import Task
     from scflows.locks import Holder
     from scflows.settings import Settings

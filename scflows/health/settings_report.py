@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from scflows.errors import NotFound
-from scflows.settings import read_env_file
+from scflows.settings import Settings, read_env_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from scflows.settings import Settings
 
 #: Words in the name of a setting whose value is a secret.
 SECRET_WORDS = ("TOKEN", "SECRET", "PASSWORD", "PASSWD", "BEARER", "KEY", "AUTH", "CREDENTIAL")

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 from scflows.cron.crontab.line import TICK
 from scflows.cron.crontab.tabfile import Tabfile
-from scflows.cron.task import TaskStore, no_such_task
+from scflows.cron.task import Task, TaskStore, no_such_task
 from scflows.cron.task_index import read_tasks
 from scflows.errors import NotFound, UsageError
 from scflows.history.contract import Query
-from scflows.history.run import CANCELLED, CRASHED, FAILED, RUNNING, SKIPPED
+from scflows.history.run import CANCELLED, CRASHED, FAILED, RUNNING, SKIPPED, Run
 from scflows.history.store import ask
 from scflows.history.task_log import log_path, scheduler_log, timestamp
 from scflows.notifications.incidents import TOO_LONG, incidents
@@ -23,9 +23,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
-    from scflows.cron.task import Task
     from scflows.history.contract import RunStore
-    from scflows.history.run import Run
     from scflows.notifications.deadlines import Deadlines
     from scflows.settings import Settings
 

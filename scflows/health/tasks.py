@@ -11,7 +11,7 @@ from scflows.cron.task import TaskStore
 from scflows.health.ownership import foreign_files
 from scflows.health.queue import find_hanging_worker
 from scflows.history.contract import Query
-from scflows.history.run import BAD, CANCELLED, CRASHED, QUEUED, RUNNING, SKIPPED
+from scflows.history.run import BAD, CANCELLED, CRASHED, QUEUED, RUNNING, SKIPPED, Run
 from scflows.history.task_groups import task_groups
 from scflows.notifications.incidents import incidents
 from scflows.notifications.problems import LOOK_BACK, by_task, find_problems
@@ -19,7 +19,6 @@ from scflows.notifications.problems import LOOK_BACK, by_task, find_problems
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from scflows.history.contract import RunStore
-    from scflows.history.run import Run
     from scflows.settings import Settings
 
 FAILING = "failing"

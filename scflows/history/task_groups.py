@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from scflows.cron.task import task_settings
+from scflows.cron.task import Task, task_settings
 from scflows.history.store import FAULTS, history_location, open_store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from scflows.cron.task import Task
     from scflows.history.contract import RunStore
     from scflows.settings import Settings
 

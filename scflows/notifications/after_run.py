@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 
 from scflows.errors import ScflowsError, UsageError
-from scflows.history.run import BAD, GOOD
-from scflows.settings import RUN_LOG_BYTES
+from scflows.history.run import BAD, GOOD, Run
+from scflows.settings import RUN_LOG_BYTES, Settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,11 +16,9 @@ if TYPE_CHECKING:
     from scflows.config import Config
     from scflows.flows.loader import FlowPath
     from scflows.flows.model import Flow
-    from scflows.history.run import Run
     from scflows.notifications.incidents import Incident
     from scflows.notifications.payload import HookCall
     from scflows.notifications.pings import Ping
-    from scflows.settings import Settings
 
     #: Run a hook: (path of the flow, its input, the task it concerns, settings). Return what went wrong.
     Start = Callable[[str, dict[str, Any], str, Settings], str]

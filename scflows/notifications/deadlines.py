@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from scflows.cron.schedule.schedule import OVERDUE
 from scflows.history.contract import Query
-from scflows.history.run import GOOD, quantile
+from scflows.history.run import GOOD, Run, quantile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
     from scflows.cron.task import Task
     from scflows.history.contract import RunStore
-    from scflows.history.run import Run
 
 #: The longest `start_within`, whatever the interval, in seconds.
 MAX_START_WITHIN = 600.0

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from scflows.cron.task import TaskStore, task_settings
+from scflows.cron.task import Task, TaskStore, task_settings
 from scflows.errors import NotFound, ScflowsError
 from scflows.history.run import BAD, GOOD, RUNNING, SKIPPED, SUCCESS, Run
 from scflows.history.task_log import TaskLog, log_path, scheduler_log
@@ -25,7 +25,6 @@ from scflows.notifications.incidents import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from scflows.cron.task import Task
     from scflows.flows.loader import FlowPath
     from scflows.flows.model import Flow
     from scflows.notifications.after_run import Start

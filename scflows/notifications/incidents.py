@@ -10,7 +10,7 @@ import json
 import os
 from dataclasses import dataclass, replace
 
-from scflows.history.run import GOOD
+from scflows.history.run import GOOD, Run
 from scflows.locks import locked
 from scflows.storage import BROKEN, checked_number, checked_seconds, checked_text, json_names
 from scflows.storage import replace as replace_file
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from typing import Any
 
-    from scflows.history.run import Run
     from scflows.settings import Settings
 
 LATE = "late"  #: the run of a due slot has not started in time

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
-from scflows.cron.task import TaskStore
+from scflows.cron.task import Task, TaskStore
 from scflows.cron.task_index import gc_paused, read_tasks
 from scflows.errors import NotFound, ScflowsError
 from scflows.history.contract import Query
-from scflows.history.run import GOOD
+from scflows.history.run import GOOD, Run
 from scflows.history.task_groups import task_groups
 from scflows.notifications.incidents import (
     MAX_SLOTS,
@@ -34,9 +34,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from scflows.cron.task import Task
     from scflows.history.contract import RunStore
-    from scflows.history.run import Run
     from scflows.settings import Settings
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from scflows.cron.task import TaskStore
+from scflows.cron.task import Task, TaskStore
 from scflows.history.contract import Query
-from scflows.history.run import QUEUED, RUNNING
+from scflows.history.run import QUEUED, RUNNING, Run
 from scflows.history.task_log import timestamp
 from scflows.notifications.deadlines import MAX_USUAL_WAIT, base_start_within, end_within, measured_runs, usual_wait
 from scflows.notifications.incidents import LATE, MAX_SLOTS, MISSED, TOO_LONG
@@ -16,9 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from scflows.cron.task import Task
     from scflows.history.contract import RunStore
-    from scflows.history.run import Run
     from scflows.history.task_groups import TaskGroup
 
 #: How far back missed slots are searched, in seconds.

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, field, replace
 
 from scflows.cron.schedule.spec import ScheduleSpec
-from scflows.cron.task import task_name
+from scflows.cron.task import Task, task_name
 from scflows.errors import Refused, Unreachable
 from scflows.planner.plan import KEEP, REMOVE, Change, Plan
 from scflows.planner.planner import Planner
@@ -18,7 +18,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from scflows.cron.task import Task
     from scflows.settings import Settings
 
 #: The name of the task that repeats the search, and its source.

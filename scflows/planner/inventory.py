@@ -9,19 +9,17 @@ from functools import cached_property
 from scflows.cron.lazy_tasks import LazyTasks
 from scflows.cron.task_index import read_tasks
 from scflows.errors import NotFound, ScflowsError
-from scflows.planner.load.durations import measured_durations
+from scflows.planner.load.durations import Durations, measured_durations
 from scflows.planner.load.load import Load, load_of
 from scflows.planner.load_cache import CachedLoad, read_cached_load, write_cached_load
-from scflows.planner.plan import KEEP
+from scflows.planner.plan import KEEP, Plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from scflows.cron.task import Task, TaskStore
-    from scflows.planner.load.durations import Durations
     from scflows.planner.load.other_crontabs import BusyMinutes
-    from scflows.planner.plan import Plan
     from scflows.planner.sources.base import TaskRequest
     from scflows.planner.write_intent import WriteIntent
     from scflows.settings import Settings

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from scflows.cron.schedule.spec import CATCH_UP, MAX_CATCH_UP, ScheduleSpec, parse_every, parse_schedule
-from scflows.cron.task import check_name, task_name
+from scflows.cron.task import Task, check_name, task_name
 from scflows.errors import Busy, UsageError
 from scflows.flows.loader import find_flow, load_flow
 from scflows.flows.parameters import convert
-from scflows.integrations.smartcitizen.task_kinds import find_kind
+from scflows.integrations.smartcitizen.task_kinds import Kind, find_kind
 from scflows.planner.load.placement import place
 from scflows.planner.plan import KEEP, REPLACE, Change, Plan
 from scflows.planner.planner import Planner, since
@@ -19,8 +19,6 @@ from scflows.planner.sources.base import TaskRequest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from scflows.cron.task import Task
-    from scflows.integrations.smartcitizen.task_kinds import Kind
     from scflows.settings import Settings
 
 HOUR = 3600

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from scflows.cron.crontab.editor import CrontabEditor
-from scflows.cron.crontab.line import parse_line
+from scflows.cron.crontab.line import CrontabEntry, parse_line
 from scflows.cron.crontab.tabfile import file_lock
 from scflows.cron.lazy_tasks import TaskChanges
 from scflows.cron.schedule.schedule import Schedule
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import Any
 
-    from scflows.cron.crontab.line import CrontabEntry
     from scflows.cron.schedule.spec import ScheduleSpec
     from scflows.planner.load.rebalance import Rebalanced
     from scflows.planner.sources.base import TaskRequest

@@ -12,13 +12,12 @@ from scflows.scheduler.process_host import ProcessHost
 from scflows.scheduler.reconcile import catch_up_slots
 from scflows.scheduler.slot_queue import enqueue_catch_up, wait_for_runs
 from scflows.scheduler.tick import work_on_queue
-from scflows.settings import sound_settings
+from scflows.settings import Settings, sound_settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from scflows.settings import Settings
 
 #: Seconds after the start of the cron daemon: by then the network is up, and the clock is set, on most machines.
 SETTLED = 60.0

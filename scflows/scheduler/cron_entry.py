@@ -6,7 +6,7 @@ import os
 import time
 
 from scflows.cron.schedule.schedule import OVERDUE, STARTABLE
-from scflows.cron.task import TaskStore, task_settings
+from scflows.cron.task import Task, TaskStore, task_settings
 from scflows.errors import NotFound, ScflowsError
 from scflows.execution.admission import ENQUEUE
 from scflows.execution.launch import RunOutcome, RunRequest, launch
@@ -21,8 +21,6 @@ from scflows.settings import Settings, bare_settings
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from scflows.cron.task import Task
 
 
 #: Seconds that a line with a `sleep` may start before its second, as where the clock is adjusted meanwhile.

@@ -8,14 +8,13 @@ from heapq import heapify, heappop, heappush
 
 from scflows.cron.crontab.tabfile import Tabfile
 from scflows.cron.schedule.schedule import STARTABLE
-from scflows.cron.task import TaskStore
+from scflows.cron.task import Task, TaskStore
 from scflows.errors import ScflowsError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from scflows.cron.task import Task
     from scflows.settings import Settings
 
 #: A clock that is set back by more than this many seconds was wrong before; otherwise it is waited for.

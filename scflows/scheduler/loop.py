@@ -15,14 +15,13 @@ from scflows.history.task_log import timestamp
 from scflows.locks import is_alive
 from scflows.queue.permits import is_queue_empty
 from scflows.queue.worker_process import WORKER_COMMAND, needs_worker, worker_lock
-from scflows.scheduler.due_slots import DueSlots
+from scflows.scheduler.due_slots import DueSlots, Slot
 from scflows.scheduler.missed.detection import MissedSlots, record_missed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from scflows.scheduler.due_slots import Slot
     from scflows.scheduler.process_host import Host
     from scflows.settings import Settings
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from scflows.cron.schedule.schedule import STARTABLE
-from scflows.cron.task import task_settings
+from scflows.cron.task import Task, task_settings
 from scflows.errors import ScflowsError
 from scflows.execution.enqueue import SlotTaken, enqueue
 from scflows.execution.launch import RunRequest
@@ -20,7 +20,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from scflows.cron.task import Task
     from scflows.scheduler.due_slots import Slot
     from scflows.scheduler.missed.detection import CatchUpSlot
     from scflows.settings import Settings

@@ -11,7 +11,7 @@ from scflows.scheduler.housekeeping import EVERY, run_housekeeping
 from scflows.scheduler.indexed_due_slots import IndexedDueSlots
 from scflows.scheduler.loop import GRACE, Scheduler
 from scflows.scheduler.process_host import ProcessHost
-from scflows.settings import sound_settings
+from scflows.settings import Settings, sound_settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from scflows.execution.launch import RunOutcome
     from scflows.scheduler.process_host import Host
-    from scflows.settings import Settings
 
 #: Seconds between two times that a tick does the housekeeping, if no other process did.
 QUIET = 900.0

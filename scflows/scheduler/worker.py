@@ -20,6 +20,8 @@ from scflows.history.run import CANCELLED, CRASHED, FAILED, QUEUED, SKIPPED
 from scflows.history.task_log import timestamp, warn_in_scheduler_log
 from scflows.locks import Lock, holder
 from scflows.queue.entries import (
+    QueuedRun,
+    QueueEntry,
     claim_entry,
     entry_names,
     entry_of_run,
@@ -38,7 +40,6 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from scflows.execution.launch import RunOutcome
-    from scflows.queue.entries import QueuedRun, QueueEntry
 
     #: Reports how a run ended: (task, outcome).
     OnEnd = Callable[[str, RunOutcome], None]

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from scflows.errors import StepError
-from scflows.secrets.secret import API_KEY, CREDENTIAL, TOKEN, VAULT, kind_of
+from scflows.secrets.secret import API_KEY, CREDENTIAL, TOKEN, VAULT, Secret, kind_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-    from scflows.secrets.secret import Secret
 
 #: The types of authentication, each with the type of secret and the fields that it needs.
 REQUIREMENTS = {

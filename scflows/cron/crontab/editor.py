@@ -10,11 +10,11 @@ from dataclasses import replace as replaced
 
 import scflows
 from scflows.cron.crontab.block import Parts, difference, drift, live_lines, plan
-from scflows.cron.crontab.install import install, reinstall, split_or_advise
+from scflows.cron.crontab.install import Installed, install, reinstall, split_or_advise
 from scflows.cron.crontab.limits import check_limits, takes_boot_line
 from scflows.cron.crontab.line import ALL, BOOT, TICK, boot_line, line, tick_line
 from scflows.cron.crontab.owner import check_user, lines_of_others, not_ours, of_others, usual_state
-from scflows.cron.crontab.program import find_crontab
+from scflows.cron.crontab.program import Crontab, find_crontab
 from scflows.cron.crontab.recovery import read_and_recover
 from scflows.cron.crontab.tabfile import Tabfile
 from scflows.errors import Busy, Refused, ScflowsError
@@ -24,8 +24,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
-    from scflows.cron.crontab.install import Installed
-    from scflows.cron.crontab.program import Crontab
     from scflows.cron.lazy_tasks import TaskChanges
     from scflows.settings import Settings
 

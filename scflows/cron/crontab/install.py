@@ -5,20 +5,17 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass
 
-from scflows.cron.crontab.block import plan, split
+from scflows.cron.crontab.block import Parts, plan, split
 from scflows.cron.crontab.copies import back_up, backups, content, restore_advice
 from scflows.cron.crontab.limits import check_limits
-from scflows.cron.crontab.program import MAKE_ROOM
+from scflows.cron.crontab.program import MAKE_ROOM, Crontab
 from scflows.cron.crontab.recovery import Unchanged, write_noted
-from scflows.errors import Busy, Refused, Unreachable
+from scflows.errors import Busy, Refused, ScflowsError, Unreachable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from scflows.cron.crontab.block import Parts
-    from scflows.cron.crontab.program import Crontab
-    from scflows.errors import ScflowsError
     from scflows.settings import Settings
 
 #: How often the crontab may change meanwhile before the write is given up.

@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 
 from scflows.cron.crontab.block import split
-from scflows.cron.crontab.program import BUSYBOX, CRONIE, implementation
+from scflows.cron.crontab.program import BUSYBOX, CRONIE, Crontab, implementation
 from scflows.errors import Refused
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from scflows.cron.crontab.program import Crontab
 
 #: The most lines that Debian's crontab accepts, and the most entries that cronie's does.
 MAX_LINES = 10_000

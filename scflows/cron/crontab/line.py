@@ -8,12 +8,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from scflows.cron.task import LETTERS, check_name
+from scflows.cron.task import LETTERS, Task, check_name
 from scflows.errors import Refused, UsageError
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from scflows.cron.task import Task
 
 #: Characters that are not special to any cron or shell; quotes, backslashes, `%` and `#` are.
 SAFE = LETTERS | frozenset("_./:=@+,~-")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from scflows.cron.crontab.line import parse_line
+from scflows.cron.crontab.line import CrontabEntry, parse_line
 from scflows.errors import Refused
 from scflows.storage import is_below, names_in
 
@@ -12,7 +12,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from scflows.cron.crontab.line import CrontabEntry
     from scflows.cron.crontab.program import Crontab
 
 #: How many names a message lists.

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from scflows.cron.crontab.block import split
 from scflows.cron.crontab.copies import backup_folder, backup_name, backups, content, restore_advice
-from scflows.cron.crontab.program import LIMIT
+from scflows.cron.crontab.program import LIMIT, Crontab
 from scflows.errors import Busy, Refused
 from scflows.storage import discard, open_regular, replace
 
@@ -18,7 +18,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from scflows.cron.crontab.program import Crontab
     from scflows.settings import Settings
 
 

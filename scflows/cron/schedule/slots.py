@@ -6,14 +6,13 @@ Any other line has each time once: a skipped time is due at the end of the gap.
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, tzinfo
 
 from scflows.cron.schedule.zones import zone
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from datetime import tzinfo
 
 #: Every n-th day: n, and which of the n days, counted from the first day of the epoch.
 Turn = tuple[int, int]

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 
-from scflows.flows.model import RESERVED
+from scflows.flows.model import RESERVED, Flow, StepSpec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-    from scflows.flows.model import Flow, StepSpec
 
 START, END, EXIT = RESERVED
 #: The option with the path of the child flow, by step type.

@@ -6,14 +6,13 @@ from dataclasses import dataclass
 
 from scflows.errors import UsageError
 from scflows.integrations.forward.topic import TopicTemplate
-from scflows.validation import nearest
+from scflows.validation import Located, nearest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from scflows.validation import Located
 
 #: The properties of each end, with the kinds of their values.
 END = {

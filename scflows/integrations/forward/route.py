@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from scflows.errors import StepError
-from scflows.integrations.forward.base import Dropped, Outgoing, Refused
+from scflows.integrations.forward.base import Dropped, Message, Outgoing, Refused
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from scflows.integrations.forward.base import Message
     from scflows.integrations.forward.lookup_table import NameTable
     from scflows.integrations.forward.topic import TopicTemplate
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from scflows.config import parse_size
 from scflows.errors import FlowError, NotFound, ScflowsError, UsageError
 from scflows.integrations.forward.end_spec import FROM, TO, EndSpec, check_ends, check_loop, end_of, section, topic_at
-from scflows.validation import described
+from scflows.validation import Located, described
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from scflows.integrations.forward.topic import TopicTemplate
-    from scflows.validation import Located
 
 #: The properties of each section, with the kinds of their values.
 TOP = {

@@ -11,24 +11,20 @@ from scflows.cron.task import TaskStore
 from scflows.errors import ScflowsError
 from scflows.flows.loader import find_flow, load_flow
 from scflows.flows.parameters import convert
-from scflows.integrations.smartcitizen.access import find_token, read_access
+from scflows.integrations.smartcitizen.access import Access, find_token, read_access
 from scflows.integrations.smartcitizen.client import Client
-from scflows.integrations.smartcitizen.device import LEAVE, SCHEDULE, decide_backup, decide_processing
+from scflows.integrations.smartcitizen.device import LEAVE, SCHEDULE, Device, decide_backup, decide_processing
 from scflows.integrations.smartcitizen.hardware import hardware_problems
-from scflows.integrations.smartcitizen.search import PROCESSING, devices_of_researchers, search_devices
+from scflows.integrations.smartcitizen.search import PROCESSING, Listing, devices_of_researchers, search_devices
 from scflows.integrations.smartcitizen.task_kinds import KINDS, SEARCHED, find_kind
 from scflows.planner.sources.base import Decision, SourceResult, TaskRequest
-from scflows.settings import read_env_file
+from scflows.settings import Settings, read_env_file
 from scflows.storage import json_names
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from scflows.integrations.smartcitizen.access import Access
-    from scflows.integrations.smartcitizen.device import Device
-    from scflows.integrations.smartcitizen.search import Listing
-    from scflows.settings import Settings
 
 NAME = "smartcitizen"
 #: The packages that the tasks need; the search does not.

@@ -15,7 +15,7 @@ from scflows.cron.task_index import gc_paused, read_tasks
 from scflows.history.recorder import claim_path
 from scflows.history.run import SKIPPED, Run, new_run_id
 from scflows.history.store import FAULTS
-from scflows.history.task_groups import task_groups
+from scflows.history.task_groups import TaskGroup, task_groups
 from scflows.history.task_log import timestamp
 from scflows.locks import Lock
 from scflows.scheduler.missed.watermark import Watermark, read_watermark, write_watermark
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from scflows.cron.task import Task
     from scflows.history.contract import RunStore
-    from scflows.history.task_groups import TaskGroup
     from scflows.settings import Settings
 
 #: How many missed slots of a task get a record of their own, the newest; one more record counts all others.

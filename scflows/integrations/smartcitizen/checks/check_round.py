@@ -12,6 +12,7 @@ from scflows.integrations.smartcitizen.checks.rules import (
     HOUR,
     REFUSED,
     Problem,
+    Subject,
     battery_of,
     examine,
     is_away,
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from scflows.integrations.smartcitizen.checks.last_results import Memory
-    from scflows.integrations.smartcitizen.checks.rules import Subject
     from scflows.integrations.smartcitizen.checks.thresholds import Thresholds
     from scflows.integrations.smartcitizen.client import Client
     from scflows.settings import Settings
