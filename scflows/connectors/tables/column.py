@@ -9,7 +9,7 @@ from scflows.errors import StepError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from typing import Any
 
 KINDS = ("text", "integer", "number", "boolean", "date", "datetime")
@@ -66,6 +66,19 @@ class Columns:
         for name in self.names:
             if name not in existing:
                 raise StepError(f"{shown}: column {name!r} not found; the columns are {', '.join(existing)}")
+
+
+def column_mistakes(options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the mistakes in the options of a step that name columns: the option, and what is wrong."""
+    columns = options.get("columns")
+    if isinstance(columns, dict):
+        for name, kind in columns.items():
+            if kind not in KINDS:
+                yield "columns", f"column {name!r}: unknown type {kind!r}; use one of {', '.join(KINDS)}"
+    for option_name in ("columns", "unique", "by", "key"):
+        names = options.get(option_name)
+        if isinstance(names, list) and not all(isinstance(name, str) for name in names):
+            yield option_name, f"{option_name!r} must be a list of column names; put numbers in quotes"
 
 
 def convert(kind: str, value: Any) -> Any:

@@ -75,6 +75,8 @@ class TableStep(Step):
 
     @classmethod
     def check(cls, options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        from scflows.connectors.tables.column import column_mistakes
+
         mode = options.get("mode", "read")
         used = USED[mode]
         for name in used[: used.index("|")]:
@@ -86,7 +88,7 @@ class TableStep(Step):
         yield from _check_path(options)
         if len(options.get("delimiter") or ",") != 1 or options.get("delimiter") in ('"', "\n", "\r"):
             yield "delimiter", "'delimiter' must be one character, for example ';' or \"\\t\""
-        yield from _check_columns(options)
+        yield from column_mistakes(options)
         yield from _check_values(options)
         yield from _check_where(options)
 
@@ -211,20 +213,6 @@ def _check_path(options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
                 yield "delimiter", f"option 'delimiter' has no effect in format {format!r}"
         except StepError as error:
             yield "path", str(error)
-
-
-def _check_columns(options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    from scflows.connectors.tables.column import KINDS
-
-    columns = options.get("columns")
-    if isinstance(columns, dict):
-        for name, kind in columns.items():
-            if kind not in KINDS:
-                yield "columns", f"column {name!r}: unknown type {kind!r}; use one of {', '.join(KINDS)}"
-    for option_name in ("columns", "unique", "by"):
-        names = options.get(option_name)
-        if isinstance(names, list) and not all(isinstance(name, str) for name in names):
-            yield option_name, f"{option_name!r} must be a list of column names; put numbers in quotes"
 
 
 def _check_values(options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
