@@ -38,9 +38,11 @@ def validate(
 ) -> int:
     """Check flow files without running them.
 
-    Prints every mistake with file, line and column. Exits with 1 if a flow is invalid, with 2 if a file does not
-    exist.
+    Without FILE and FOLDER, also checks `.env` and `config.yml`. Prints every mistake with file, line and column. Exits
+    with 1 if a flow is invalid, with 2 if a file does not exist.
     """
+    from scflows.health.workspace_files import file_mistakes
+
     out: Output = ctx.obj
     if format not in FORMATS:
         raise UsageError(f"--format must be one of {', '.join(FORMATS)}, not {format!r}")
@@ -57,6 +59,12 @@ def validate(
         mistakes, source = _checked(shown, flow)
         found += mistakes
         sources[shown] = source
+    if not paths:
+        for mistake in file_mistakes(out.settings):
+            lines = _lines(mistake.path)
+            mistake.path = _near(mistake.path)
+            sources[mistake.path] = lines
+            found.append(mistake)
     errors = sum(each.severity == "error" for each in found)
     warnings = len(found) - errors
     if out.json or format == "json":
@@ -115,6 +123,7 @@ def _named(paths: list[str], settings: Settings) -> Iterator[tuple[str, FlowPath
 
 def _checked(shown: str, flow: FlowPath) -> tuple[list[Mistake], list[str]]:
     """Return the mistakes in a file, and its lines."""
+    from scflows.flows.hooks import missing_hooks
     from scflows.flows.loader import SCHEMAS, THRESHOLDS, check_name
     from scflows.flows.parser import parse_flow
     from scflows.storage import open_regular
@@ -140,11 +149,20 @@ def _checked(shown: str, flow: FlowPath) -> tuple[list[Mistake], list[str]]:
 
             read_thresholds(flow.file, shown)
             return [], lines
-        return parse_flow(content, flow.written, flow.file, shown)[1], lines
+        parsed, warnings = parse_flow(content, flow.written, flow.file, shown)
+        return [*warnings, *missing_hooks(parsed.hooks, flow.folder, flow.file, shown)], lines
     except FlowError as error:
         return error.mistakes, lines
     except UsageError as error:
         return [Mistake(shown, str(error).removeprefix(f"{shown}: "))], lines
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        with open(path, "rb") as file:
+            return file.read().decode("utf-8", "replace").splitlines()
+    except OSError:
+        return []
 
 
 def _pointed(mistake: Mistake, source: list[str], out: Output) -> Iterator[str]:

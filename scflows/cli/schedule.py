@@ -28,6 +28,7 @@ from scflows.errors import Busy, Unreachable, UsageError
 
 if TYPE_CHECKING:
     from scflows.cli.output import Output
+    from scflows.planner.plan import Plan
 
 
 def auto_schedule(
@@ -74,19 +75,16 @@ def auto_schedule(
         apply_plan(planner, plan, dry_run, overwrite)
     note_plan(out, plan, dry_run)
     show_decisions(out, plan)
-    code = report_plan(out, plan, dry_run, exit_code)
+    code = _report(out, plan, dry_run, exit_code)
     if force_first_run:
         code = run_first(out, plan, dry_run) or code
-    for problem in plan.problems:
-        # Also with --quiet, because it decides the exit code. An error in a flow starts with its location already.
-        message = problem if ": error: " in problem else f"error: {problem}"
-        write(sys.stderr, "\n".join(escaped(line) for line in message.splitlines()) + "\n")
+    has_problems = _report_problems(plan)
     taken = refused_names(plan)
     if taken:
         raise Busy(f"task names taken by another workspace or source: {', '.join(taken)}", f"flows show {taken[0]}")
     if plan.unreachable:
         raise Unreachable("; ".join(plan.unreachable), "its tasks were not changed")
-    return code or (1 if plan.problems else 0)
+    return code or (1 if has_problems else 0)
 
 
 def manual_schedule(
@@ -153,8 +151,10 @@ def manual_schedule(
         plan = manual_schedule(planner, order)
         apply_plan(planner, plan, dry_run, overwrite)
     note_plan(out, plan, dry_run)
-    code = report_plan(out, plan, dry_run, exit_code)
-    return (run_first(out, plan, dry_run) if force_first_run else 0) or code
+    code = _report(out, plan, dry_run, exit_code)
+    if force_first_run:
+        code = run_first(out, plan, dry_run) or code
+    return code or (1 if _report_problems(plan) else 0)
 
 
 def edit(
@@ -199,7 +199,29 @@ def edit(
         change = edit_task(planner, task, order)
         plan = planner.plan_changes([change])
         apply_plan(planner, plan, dry_run, overwrite)
+    code = _report(out, plan, dry_run, exit_code)
+    return code or (1 if _report_problems(plan) else 0)
+
+
+def _report(out: Output, plan: Plan, dry_run: bool, exit_code: bool) -> int:
+    """Report a plan, and what is wrong in the files with settings; return the exit code."""
+    from scflows.health.workspace_files import file_mistakes
+
+    for mistake in file_mistakes(out.settings):
+        if mistake.severity == "error":
+            plan.problems.append(str(mistake))
+        else:
+            plan.notes.append(f"{mistake.path}:{mistake.line}: {mistake.message}")
     return report_plan(out, plan, dry_run, exit_code)
+
+
+def _report_problems(plan: Plan) -> bool:
+    """Print the problems that did not keep the plan from being applied; return whether there are any."""
+    for problem in plan.problems:
+        # Also with --quiet, because it decides the exit code. An error in a flow starts with its location already.
+        message = problem if ": error: " in problem else f"error: {problem}"
+        write(sys.stderr, "\n".join(escaped(line) for line in message.splitlines()) + "\n")
+    return bool(plan.problems)
 
 
 def parse_params(texts: list[str] | None, may_be_empty: bool = False) -> dict[str, Any]:

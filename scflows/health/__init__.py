@@ -41,7 +41,7 @@ def checks() -> list[Callable[[Installation], Iterator[Finding]]]:
     return [
         folders.env_file,
         folders.values,
-        folders.config,
+        folders.names,
         folders.folders,
         ownership.files,
         folders.logs,

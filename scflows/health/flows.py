@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from scflows.cron.task import Task
+    from scflows.errors import Mistake
     from scflows.flows.model import Flow
     from scflows.health.installation import Installation
+    from scflows.settings import Settings
 
 
 def flows(installation: Installation) -> Iterator[Finding]:
@@ -24,8 +26,10 @@ def flows(installation: Installation) -> Iterator[Finding]:
     count = 0
     for task in installation.scheduled:
         try:
-            load(installation, task)
+            flow = load(installation, task)
             count += bool(task.flow)
+            if flow is not None and (missing := list(_missing_hooks(installation, task, flow))):
+                raise FlowError(missing)
         except FlowError as error:
             more = f" (and {len(error.mistakes) - 1} more)" if len(error.mistakes) > 1 else ""
             help = error.help or f"flows validate {task.flow}"
@@ -51,12 +55,27 @@ def programs(installation: Installation) -> Iterator[Finding]:
     yield from some(findings)
 
 
+def _missing_hooks(installation: Installation, task: Task, flow: Flow) -> Iterator[Mistake]:
+    from scflows.flows.hooks import missing_hooks
+    from scflows.flows.loader import find_flow
+
+    if flow.hooks:
+        where = find_flow(task.flow, _settings(installation, task))
+        yield from missing_hooks(flow.hooks, where.folder, where.file, where.written)
+
+
+def _settings(installation: Installation, task: Task) -> Settings:
+    """Return the settings of a task under cron."""
+    from scflows.settings import read_settings
+
+    return read_settings(task.workspace, {**environment(installation.account), **task.settings})
+
+
 def load(installation: Installation, task: Task) -> Flow | None:
     """Load the flow of a task as cron would; None for a task that is a command. Raise ScflowsError."""
     from scflows.flows.loader import find_flow, load_flow
-    from scflows.settings import read_settings
 
-    settings = read_settings(task.workspace, {**environment(installation.account), **task.settings})
+    settings = _settings(installation, task)
     if not task.flow:
         return None
     return load_flow(find_flow(task.flow, settings), settings, cache=False)

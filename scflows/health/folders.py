@@ -83,30 +83,17 @@ def values(installation: Installation) -> Iterator[Finding]:
             yield Finding(FAIL, "settings", text, error.help or f"set {name} in {settings.env_file}")
 
 
-def config(installation: Installation) -> Iterator[Finding]:
-    """Report mistakes and unknown properties in `config.yml`, and hooks without a flow."""
-    from scflows.config import read_config
+def names(installation: Installation) -> Iterator[Finding]:
+    """Report misspelt names in `.env` and `config.yml`, other mistakes in `config.yml`, and hooks without a flow."""
+    from scflows.health.workspace_files import file_mistakes
 
-    settings = installation.settings
-    if not os.path.exists(settings.config_file):
-        return
-    try:
-        found = read_config(settings)
-    except UsageError as error:
-        yield Finding(FAIL, "settings", str(error), error.help or "")
-        return
     findings = []
-    for warning in found.warnings:
-        location = f"{warning.path}:{warning.line}:{warning.column}"
-        findings.append(Finding(WARN, "settings", f"{location}: {warning.message}", "see docs/notifications.md"))
+    for mistake in file_mistakes(installation.settings):
+        place = f"{mistake.path}:{mistake.line}:{mistake.column}" if mistake.line else mistake.path
+        level = FAIL if mistake.severity == "error" else WARN
+        help = "see: flows config" if mistake.path == installation.settings.env_file else "see docs/notifications.md"
+        findings.append(Finding(level, "settings", f"{place}: {mistake.message}", help))
     yield from some(findings)
-    for hook, path in found.hooks.items():
-        from scflows.flows.loader import find_flow
-
-        try:
-            find_flow(path, settings)
-        except ScflowsError as error:
-            yield Finding(FAIL, "settings", f"{hook} in {settings.config_file}: {error}", error.help or "")
 
 
 def folders(installation: Installation) -> Iterator[Finding]:

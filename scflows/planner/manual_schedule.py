@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from scflows.cron.schedule.spec import CATCH_UP, MAX_CATCH_UP, ScheduleSpec, parse_every, parse_schedule
 from scflows.cron.task import Task, check_name, task_name
 from scflows.errors import Busy, UsageError
+from scflows.flows.hooks import missing_hooks
 from scflows.flows.loader import find_flow, load_flow
 from scflows.flows.parameters import convert
 from scflows.integrations.smartcitizen.task_kinds import Kind, find_kind
@@ -69,6 +70,11 @@ def manual_schedule(planner: Planner, order: Order) -> Plan:
             f"task {task.name!r} is already scheduled ({task.schedule.words()})",
             f"add --overwrite to replace it, or change it with: flows edit {task.name}",
         )
+    for typed in order.flows:
+        where = find_flow(typed, planner.settings)
+        flow = load_flow(where, planner.settings, cache=not planner.dry_run)
+        missing = missing_hooks(flow.hooks, where.folder, where.file, where.typed or where.written)
+        plan.problems.extend(str(mistake) for mistake in missing)
     return plan
 
 

@@ -546,3 +546,36 @@ def test_a_task_file_that_cannot_be_hides_no_other(flows, crontab, tree, setting
             assert "odd" in answer.out
         if command != ["show", "odd"]:
             assert "invalid task file" in answer.out + answer.err
+
+
+def test_mistakes_in_the_files_with_settings_are_told_when_a_flow_is_scheduled(flows, workspace, crontab) -> None:
+    (workspace / "data").mkdir()
+    (workspace / ".env").write_text("TIME_ZONE=Asia/Tokyo\n")
+    (workspace / "data/config.yml").write_text("on_failur: a.yml\non_success: gone.yml\n")
+    (workspace / "tasks/a.yml").write_text("schedule: {every: 1h}\non_recovery: lost.yml\nsteps: []\n")
+    for words in ("auto-schedule --once", "manual-schedule tasks/a.yml --overwrite", "edit a --every 2h"):
+        answer = flows(*words.split())
+        assert answer.code == 1, words
+        assert ".env:1: unknown setting 'TIME_ZONE' is ignored; did you mean 'TIMEZONE'?" in answer.err
+        assert "config.yml:1: unknown property 'on_failur' is ignored; did you mean 'on_failure'?" in answer.err
+        assert "config.yml:2:1: error: on_success: gone.yml: flow file not found" in answer.err
+        lost = "a.yml:2:1: error: on_recovery: flow 'lost.yml' not found in the flows folder"
+        assert (lost in answer.err) == (not words.startswith("edit"))
+    assert "every 2 h" in flows("show", "a").out
+    for name in ("gone.yml", "lost.yml"):
+        (workspace / "tasks" / name).write_text("steps: []\n")
+    assert flows("auto-schedule", "--once").code == 0
+
+
+def test_validate_and_check_find_a_hook_that_is_gone(flows, workspace, crontab) -> None:
+    (workspace / "data").mkdir()
+    (workspace / "data/config.yml").write_text("on_success: gone.yml\n")
+    (workspace / "tasks/a.yml").write_text("schedule: {every: 1h}\non_recovery: ../lost.yml\nsteps: []\n")
+    flows("auto-schedule", "--once")
+    answer = flows("validate")
+    assert answer.code == 1
+    assert "tasks/a.yml:2:1: error: on_recovery: flow '../lost.yml' not found" in answer.out
+    assert "data/config.yml:1:1: error: on_success: gone.yml: flow file not found" in answer.out
+    answer = flows("check")
+    assert "a: a.yml:2:1: error: on_recovery: flow '../lost.yml' not found" in answer.out
+    assert "config.yml:1:1: on_success: gone.yml: flow file not found" in answer.out

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from scflows.health import FAIL, OK, WARN, folders
+from scflows.health.workspace_files import KNOWN
 
 
 def test_an_env_file_that_others_can_read_is_told(machine, workspace, one) -> None:
@@ -132,15 +133,39 @@ def test_mistakes_in_the_settings_file_are_told(machine, workspace, one) -> None
     path = workspace / "data/config.yml"
     path.parent.mkdir(exist_ok=True)
     path.write_text("allow: 5\n")
-    finding = one(folders.config)
+    finding = one(folders.names)
     assert finding.level == FAIL
-    assert f"{path}:1:1: error: allow must be a list" in finding.text
+    assert f"{path}:1:1: allow must be a list" in finding.text
     path.write_text("on_failur: x.yml\n")
-    finding = one(folders.config)
+    finding = one(folders.names)
     assert finding.level == WARN
     assert "did you mean 'on_failure'?" in finding.text
-    path.write_text("on_failure: gone.yml\n")
-    finding = one(folders.config)
+    path.write_text("allow: []\non_failure: gone.yml\n")
+    finding = one(folders.names)
     assert finding.level == FAIL
-    assert "on_failure in " in finding.text
-    assert "gone.yml: error: flow file not found" in finding.text
+    assert f"{path}:2:1: on_failure: gone.yml: flow file not found" in finding.text
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("TIME_ZONE", "did you mean 'TIMEZONE'?"),
+        ("log_level", "did you mean 'LOG_LEVEL'?"),
+        ("FLOW_TIMEOUT", "did you mean 'FLOW_TIMEOUT_SECONDS'?"),
+        ("SC_BEARR_FILE", "did you mean 'SC_BEARER'?"),
+        ("FLOW_BENCHES", "list the settings with: flows config"),
+    ],
+)
+def test_a_misspelt_name_in_the_env_file_is_told(name, hint, machine, workspace, one) -> None:
+    (workspace / ".env").write_text(f"# TIMEZON=x\nTIMEZONE=UTC\n{name}=1\n")
+    finding = one(folders.names)
+    assert (finding.level, finding.text) == (
+        WARN,
+        f"{workspace}/.env:3:1: unknown setting {name!r} is ignored; {hint}",
+    )
+
+
+def test_names_of_other_programs_and_secrets_in_the_env_file_are_fine(machine, workspace) -> None:
+    names = ("POSTGRES_PASSWORD", "DATABASE_URL", "SECRET_PORTAL__USERNAME_FILE", "SC_BEARER_FILE", "HOME", "MAILTO")
+    (workspace / ".env").write_text("".join(f"{name}=1\n" for name in (*names, *KNOWN)))
+    assert list(folders.names(machine.installation())) == []

@@ -7,6 +7,7 @@ import os
 from scflows.cron.schedule.spec import parse_schedule
 from scflows.cron.task import check_name, task_name
 from scflows.errors import FlowError, ScflowsError, Unreachable
+from scflows.flows.hooks import missing_hooks
 from scflows.flows.loader import flow_files, load_flow
 from scflows.planner.sources.base import SourceResult, TaskRequest
 
@@ -32,6 +33,8 @@ class FlowsSource:
                     result.problems.append(f"{where.written}: {seen[name]} already has a task named {name!r}")
                     continue
                 seen[name] = where.written
+                missing = missing_hooks(flow.hooks, where.folder, where.file, where.written)
+                result.problems.extend(str(mistake) for mistake in missing)
                 result.requests.append(
                     TaskRequest(
                         name,
