@@ -33,6 +33,13 @@ def compare(operator: str, left: Any, right: Any) -> Any:
         raise TypeError(f"{error}; the filters int and float make a number of a text") from error
 
 
+def contains(value: Any, container: Any) -> bool:
+    """Return the result of `value in container`; in a list, times are found as instants."""
+    if type(value) is str and isinstance(container, list | tuple) and value not in container:
+        return moment(value) is not None and any(compare("eq", value, each) for each in container)
+    return value in container
+
+
 def moment(text: str) -> Moment | None:
     """Return the moment of an ISO 8601 date and time; None for any other text."""
     # The shortest one is 2026-10-25T02:30.

@@ -4,8 +4,21 @@ from __future__ import annotations
 
 import os
 
-from scflows.documents import parse_finite
-from scflows.expressions.comparison import compare, sort_keys
+from scflows.expressions.comparison import compare, contains
+from scflows.expressions.limits import (
+    EXPANDING,
+    MAX_EXPANSION,
+    MAX_TEXT,
+    Budget,
+    Pieces,
+    bounded_filters,
+    check_format,
+    expansion,
+    joined,
+    limit,
+    listed,
+)
+from scflows.expressions.numbers import FLOATS, exact_filters, is_exact, refuse_rounding
 from scflows.storage import is_below
 
 TYPE_CHECKING = False
@@ -16,14 +29,8 @@ if TYPE_CHECKING:
     from jinja2 import Undefined
     from jinja2.sandbox import SandboxedEnvironment
 
-#: The largest value that one operation of a template may create, in characters, items or bits.
-MAX_EXPANSION = 10_000_000
-#: The methods that pad a text to a width.
-PADDING = ("center", "ljust", "rjust", "zfill")
 #: The values that a flow's data consists of.
 DATA = (dict, list, str, int, float, type(None))
-#: Integers up to this are exact as a float.
-MOST_EXACT = 2**53
 #: The tests of templates that compare.
 TESTS = {
     "eq": ("eq", "==", "equalto"),
@@ -49,11 +56,12 @@ def sandbox(folders: tuple[str, ...], strict: bool, private: tuple[str, ...], ca
 
     from jinja2 import FileSystemLoader, StrictUndefined, Undefined, nodes
     from jinja2.compiler import CodeGenerator
-    from jinja2.compiler import operators as signs
     from jinja2.exceptions import SecurityError, TemplateNotFound
     from jinja2.loaders import split_template_path
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
+    from jinja2.sandbox import ImmutableSandboxedEnvironment, SandboxedFormatter
+    from jinja2.utils import generate_lorem_ipsum
 
+    budget = Budget()
     tops = [os.path.realpath(folder) for folder in folders]
 
     class Inside(FileSystemLoader):
@@ -84,6 +92,11 @@ def sandbox(folders: tuple[str, ...], strict: bool, private: tuple[str, ...], ca
                 raise nodes.Impossible
             return super()._output_child_to_const(node, frame, finalize)
 
+        def buffer(self, frame: Any) -> None:
+            # What a macro or a block has rendered so far; in Jinja a list without a limit.
+            frame.buffer = self.temporary_identifier()
+            self.writeline(f"{frame.buffer} = environment.new_buffer()")
+
         def visit_Call(self, node: nodes.Call, frame: Any, forward_caller: bool = False) -> None:
             # Values of the data cannot be called, so `row.items()` is the method, whatever keys `row` has.
             if isinstance(node.node, nodes.Getattr):
@@ -99,20 +112,49 @@ def sandbox(folders: tuple[str, ...], strict: bool, private: tuple[str, ...], ca
             left = node.expr
             for number, operand in enumerate(node.ops):
                 self.write(" and " if number else "(")
-                is_member = operand.op in ("in", "notin")
-                self.write("(" if is_member else f"environment.compare({operand.op!r}, ")
+                if operand.op in ("in", "notin"):
+                    self.write("not " if operand.op == "notin" else "")
+                    self.write("environment.contains(")
+                else:
+                    self.write(f"environment.compare({operand.op!r}, ")
                 self.visit(left, frame)
-                self.write(f" {signs[operand.op]} " if is_member else ", ")
+                self.write(", ")
                 self.visit(operand.expr, frame)
                 self.write(")")
                 left = operand.expr
             self.write(")")
 
+        def visit_Concat(self, node: nodes.Concat, frame: Any) -> None:
+            self.write("environment.concat(environment.shown(each) for each in (")
+            for part in node.nodes:
+                self.visit(part, frame)
+                self.write(", ")
+            self.write("))")
+
+    class Exact(SandboxedFormatter):
+        def format_field(self, value: Any, format_spec: str) -> Any:
+            budget.charge(*(int(width) for width in re.findall(r"\d+", format_spec)))
+            if isinstance(value, int) and format_spec[-1:] in (*FLOATS, "%") and format_spec and not is_exact(value):
+                from decimal import Decimal
+
+                return format(Decimal(value), format_spec)
+            text = super().format_field(budget.shown(value), format_spec)
+            budget.add(len(text))
+            return text
+
     class Sandbox(ImmutableSandboxedEnvironment):
         code_generator_class = Unfolded
         intercepted_binops = frozenset(["+", "-", "*", "/", "//", "%", "**"])
         compare = staticmethod(compare)
+        contains = staticmethod(contains)
+        shown = budget.shown
+        concat = staticmethod(joined)
+        new_buffer = Pieces
         method = ImmutableSandboxedEnvironment.getattr
+
+        def begin(self) -> None:
+            """Start a rendering: nothing is created yet."""
+            budget.spent = 0
 
         def getattr(self, obj: Any, attribute: str) -> Any:
             if not isinstance(obj, DATA):
@@ -133,26 +175,39 @@ def sandbox(folders: tuple[str, ...], strict: bool, private: tuple[str, ...], ca
         def call(self, context: Any, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
             if isinstance(obj, Undefined) and obj._undefined_name == SECRET:
                 raise SecurityError(NO_SECRETS)
-            if getattr(obj, "__name__", "") in PADDING and isinstance(getattr(obj, "__self__", None), str):
-                _bound(*args)
+            name = getattr(obj, "__name__", "")
+            if name in EXPANDING and isinstance(value := getattr(obj, "__self__", None), str | int):
+                if name == "join":
+                    args = tuple(listed(each) for each in args)
+                budget.charge(expansion(name, value, args, kwargs))
             return super().call(context, obj, *args, **kwargs)
 
         def wrap_str_format(self, value: Any) -> Any:
-            found = super().wrap_str_format(value)
-            if found is not None:
-                _bound(*(int(width) for width in re.findall(r"\d+", value.__self__)))
-            return found
+            if super().wrap_str_format(value) is None:
+                return None
+
+            def formatted(*args: Any, **kwargs: Any) -> str:
+                if value.__name__ == "format_map":
+                    return Exact(self).vformat(str(value.__self__), (), *args)
+                return Exact(self).vformat(str(value.__self__), args, kwargs)
+
+            return formatted
 
         def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
             if operator == "**":
                 if isinstance(left, int) and isinstance(right, int):
-                    _bound(left.bit_length() * right)
-            elif isinstance(left, str | list | tuple) and isinstance(right, int):
-                _bound(len(left) * right)
-            elif isinstance(right, str | list | tuple) and isinstance(left, int):
-                _bound(len(right) * left)
+                    budget.charge(left.bit_length() * right)
+            elif operator == "%" and isinstance(left, str):
+                check_format(left, right, budget)
+            elif operator == "*" and isinstance(left, str | list | tuple) and isinstance(right, int):
+                budget.charge(len(left) * right)
+            elif operator == "*" and isinstance(right, str | list | tuple) and isinstance(left, int):
+                budget.charge(len(right) * left)
+            elif operator == "+" and isinstance(left, str | list | tuple) and isinstance(right, str | list | tuple):
+                limit(len(left) + len(right), MAX_TEXT if isinstance(left, str) else MAX_EXPANSION)
+                budget.add(min(len(left), len(right)))
             else:
-                _refuse_rounding(operator, left, right)
+                refuse_rounding(operator, left, right)
             return super().call_binop(context, operator, left, right)
 
         def unsafe_undefined(self, obj: Any, attribute: str) -> Undefined:
@@ -166,124 +221,23 @@ def sandbox(folders: tuple[str, ...], strict: bool, private: tuple[str, ...], ca
         autoescape=False,
         cache_size=cache_size,
         optimized=False,
+        finalize=budget.shown,
     )
-    for name in ("center", "indent", "format"):
-        environment.filters[name] = _bounded(environment.filters[name])
-    environment.filters |= _exact_filters(dict(environment.filters))
+    environment.filters |= bounded_filters(dict(environment.filters), budget)
+    environment.filters |= exact_filters(dict(environment.filters))
+    environment.tests["in"] = contains
     for operator, names in TESTS.items():
         test: Callable[..., Any] = partial(compare, operator)
         for name in names:
             environment.tests[name] = test
+
+    def lipsum(n: int = 5, html: bool = True, min: int = 20, max: int = 100) -> str:
+        budget.charge(n * max * 10)
+        return generate_lorem_ipsum(n, html, min, max)
+
+    environment.globals["lipsum"] = lipsum
     return environment
-
-
-def _refuse_rounding(operator: str, left: Any, right: Any) -> None:
-    """Raise for an operation that makes a float of an integer that a float cannot hold."""
-    if isinstance(left, float) or isinstance(right, float) or operator == "/":
-        for value in (left, right):
-            if isinstance(value, int) and not -MOST_EXACT <= value <= MOST_EXACT and not _is_exact(value):
-                from jinja2 import TemplateRuntimeError
-
-                advice = "; // divides integers" if operator == "/" else ""
-                raise TemplateRuntimeError(f"{_shown(value)} would be rounded by {operator}{advice}")
-
-
-def _is_exact(value: int) -> bool:
-    try:
-        return int(float(value)) == value
-    except OverflowError:
-        return False
-
-
-def _shown(value: int) -> str:
-    text = str(value)
-    return text if len(text) <= 40 else text[:39] + "…"
-
-
-def _exact_filters(usual: dict[str, Callable[..., Any]]) -> dict[str, Callable[..., Any]]:
-    """Return filters that do not round, and that compare times as instants."""
-    from jinja2 import TemplateRuntimeError, pass_environment
-    from jinja2.filters import ignore_case, make_attrgetter, make_multi_attrgetter
-
-    def to_integer(value: Any, default: int = 0, base: int = 10) -> Any:
-        if isinstance(value, str) and base == 10 and len(value) > 15:
-            from decimal import Decimal, InvalidOperation
-
-            try:
-                number = Decimal(value.strip())
-                # The same digits that `int` takes, but for those of an exponent.
-                return int(number) if number.is_finite() and abs(number.adjusted()) < 400 else default
-            except InvalidOperation:
-                return default
-        return usual["int"](value, default, base)
-
-    def to_float(value: Any, default: float = 0.0) -> Any:
-        if isinstance(value, int) and not _is_exact(value):
-            raise TemplateRuntimeError(f"{_shown(value)} would be rounded by the filter float")
-        if isinstance(value, str) and len(value) > 15:
-            try:
-                float(value)
-            except ValueError:
-                return default
-            return parse_finite(value.strip())
-        return usual["float"](value, default)
-
-    def rounded(value: Any, precision: int = 0, method: str = "common") -> Any:
-        if isinstance(value, int) and precision >= 0 and abs(value) > MOST_EXACT:
-            return value
-        return usual["round"](value, precision, method)
-
-    def extreme(choose: Callable[..., Any], environment: Any, value: Any, case_sensitive: bool, attribute: Any) -> Any:
-        items = list(value)
-        if not items:
-            return environment.undefined("No aggregated item, sequence was empty.")
-        key = make_attrgetter(environment, attribute, None if case_sensitive else ignore_case)
-        keys = sort_keys([key(item) for item in items])
-        return items[choose(range(len(items)), key=keys.__getitem__)]
-
-    @pass_environment
-    def least(environment: Any, value: Any, case_sensitive: bool = False, attribute: Any = None) -> Any:
-        return extreme(min, environment, value, case_sensitive, attribute)
-
-    @pass_environment
-    def greatest(environment: Any, value: Any, case_sensitive: bool = False, attribute: Any = None) -> Any:
-        return extreme(max, environment, value, case_sensitive, attribute)
-
-    @pass_environment
-    def in_order(
-        environment: Any, value: Any, reverse: bool = False, case_sensitive: bool = False, attribute: Any = None
-    ) -> Any:
-        items = list(value)
-        key = make_multi_attrgetter(environment, attribute, None if case_sensitive else ignore_case)
-        columns = [sort_keys(column) for column in zip(*map(key, items), strict=True)]
-        keys = list(zip(*columns, strict=True))
-        return [items[index] for index in sorted(range(len(items)), key=keys.__getitem__, reverse=reverse)]
-
-    return {"int": to_integer, "float": to_float, "round": rounded, "min": least, "max": greatest, "sort": in_order}
 
 
 class _Method(str):
     """The name of an attribute that is called."""
-
-
-def _bounded(filter: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap a filter that pads a text so that the width is bounded."""
-    import re
-    from functools import wraps
-
-    @wraps(filter)
-    def bounded(value: Any, *args: Any, **kwargs: Any) -> Any:
-        if filter.__name__ == "do_format":
-            _bound(*(int(width) for width in re.findall(r"\d+", str(value))))
-        else:
-            _bound(*args, *kwargs.values())
-        return filter(value, *args, **kwargs)
-
-    return bounded
-
-
-def _bound(*sizes: Any) -> None:
-    from jinja2.exceptions import SecurityError
-
-    if any(isinstance(size, int) and size > MAX_EXPANSION for size in sizes):
-        raise SecurityError(f"the template creates a value of more than {MAX_EXPANSION} characters or items")

@@ -72,7 +72,7 @@ class Expressions:
             raise StepError(f"template {error.name!r} not found in the templates folder") from error
         except Exception as error:
             raise StepError(f"template {path!r}: {first_line(error)}") from error
-        return str(self._guarded(lambda: template.render(names), path))
+        return str(self._guarded(lambda: _rendered(template, names), path))
 
     def evaluate(self, condition: Any, names: Mapping[str, Any]) -> bool:
         """Return whether a condition is true: a number by its value, a text as an expression. Raises StepError."""
@@ -80,7 +80,8 @@ class Expressions:
             return is_true(condition)
         if is_template(condition):
             # The result may carry the template's own blanks, for example the final newline of a YAML block.
-            return is_true(self.render(condition, names).strip())
+            judged = self._condition_template(condition)
+            return is_true(str(self._guarded(lambda: _rendered(judged, names), condition)).strip())
         compiled = self._conditions.get(condition)
         if compiled is None:
             compiled = self._compile_condition(condition)
@@ -142,6 +143,18 @@ class Expressions:
             if len(_valid_filters) < CACHE_SIZE:
                 _valid_filters.add(expression)
 
+    def _condition_template(self, text: str) -> Template:
+        """Return a template whose `not`, `and`, `or` and `if` follow the rules of conditions."""
+        found: Template | None = self._conditions.get(text)
+        if found is None:
+            self._template(text)
+            environment = self._jinja()
+            body = environment.parse(text)
+            _judge(body)
+            found = environment.from_string(body)
+            self._cache(self._conditions, text, found)
+        return found
+
     def _template(self, text: str) -> Template:
         found = self._templates.get(text)
         if found is None:
@@ -192,8 +205,10 @@ class Expressions:
             expression = parser.parse_expression()
             if not parser.stream.eos:
                 raise TemplateSyntaxError("unexpected text after the expression", 1)
-            result = nodes.Assign(nodes.Name("result", "store"), _judged(expression), lineno=1)
+            result = nodes.Assign(nodes.Name("result", "store"), expression, lineno=1)
             body = nodes.Template([result], lineno=1)
+            _judge(body)
+            result.node = _truth(expression)
             body.set_environment(environment)
             template = environment.from_string(body)
         except TemplateSyntaxError as error:
@@ -220,6 +235,7 @@ class Expressions:
     def _guarded(self, action: Callable[[], Any], text: str) -> Any:
         from jinja2 import TemplateError, TemplateNotFound
 
+        self._jinja().begin()  # type: ignore[attr-defined]
         try:
             return action()
         except StepError:
@@ -236,7 +252,7 @@ class Expressions:
 def _rendered(template: Template, names: Mapping[str, Any]) -> str:
     """Do `template.render(names)` without its copy of all names, which grows with every step."""
     context = template.new_context(ChainMap(names, template.globals), shared=True)  # type: ignore[arg-type]
-    return "".join(template.root_render_func(context))
+    return str(template.environment.concat(template.root_render_func(context)))
 
 
 def _evaluated(template: Template, names: Mapping[str, Any]) -> Any:
@@ -247,18 +263,32 @@ def _evaluated(template: Template, names: Mapping[str, Any]) -> Any:
     return context.vars["result"]
 
 
-def _judged(node: Any) -> Any:
-    """Return an expression with the truth of a condition's values wherever they are judged, not only in the end."""
+def _judge(body: Any) -> None:
+    """Give the rules of conditions to every `not`, `and`, `or` and `if` in a template that decides something."""
     from jinja2 import nodes
 
-    if isinstance(node, nodes.Not):
-        return nodes.Not(_judged(node.node), lineno=node.lineno)
+    decisions = (nodes.Not, nodes.CondExpr, nodes.If, nodes.For, nodes.Output)
+    for node in list(body.find_all(decisions)):
+        if isinstance(node, nodes.Not):
+            node.node = _truth(node.node)
+        elif isinstance(node, nodes.Output):
+            node.nodes = [_truth(each) if isinstance(each, nodes.And | nodes.Or) else each for each in node.nodes]
+        elif node.test is not None:
+            node.test = _truth(node.test)
+
+
+def _truth(node: Any) -> Any:
+    """Return an expression that is true or false as a condition is. The operands of `and` and `or` are changed."""
+    from jinja2 import nodes
+
     if isinstance(node, nodes.And | nodes.Or):
-        return type(node)(_judged(node.left), _judged(node.right), lineno=node.lineno)
+        node.left, node.right = _truth(node.left), _truth(node.right)
+        return node
     if isinstance(node, nodes.CondExpr):
-        otherwise = None if node.expr2 is None else _judged(node.expr2)
-        return nodes.CondExpr(_judged(node.test), _judged(node.expr1), otherwise, lineno=node.lineno)
-    if isinstance(node, nodes.Compare | nodes.Test):
+        node.expr1 = _truth(node.expr1)
+        node.expr2 = None if node.expr2 is None else _truth(node.expr2)
+        return node
+    if isinstance(node, nodes.Not | nodes.Compare | nodes.Test):
         return node
     return nodes.Filter(node, TRUTH, [], [], None, None, lineno=node.lineno)
 

@@ -152,13 +152,19 @@ NAMES = {
         ("summer == local", False),
         ("local == '2026-10-25 02:30'", True),
         ("day < summer", True),
+        ("summer in ['x', same] and summer not in [winter, local, 5]", True),
+        ("summer is in([same]) and 'summer' not in 'winter' and 'a' in {'a': 1}", True),
         ("'b' > 'a' and 'B' < 'a'", True),
         ("large > 9007199254740992", True),
         ("large == 9007199254740992.0", False),
         ("large - 9007199254740992 == 1", True),
         ("large // 2 == 4503599627370496", True),
         ("'9007199254740993.0' | int == large", True),
-        ("[large, 1] | sum == 9007199254740994", True),
+        ("[large, 1] | sum == 9007199254740994 and [[1], [2]] | sum(start=[]) == [1, 2]", True),
+        ("[{'n': large}, {'n': 2}] | sum(attribute='n') == 9007199254740995", True),
+        ("'%d|%5s' % (large, 'a') == '9007199254740993|    a'", True),
+        ("'{:.1f} {:,}'.format(large, large) == '9007199254740993.0 9,007,199,254,740,993'", True),
+        ("'{n:>4}|{n:.2f}'.format_map({'n': 7}) == '   7|7.00' and '%s %%' % [1] == '[1] %'", True),
         ("large | round == large", True),
         ("1.25 | round(1, 'floor') == 1.2 and '7' | int == 7 and 'x' | int == 0 and '7.5' | float == 7.5", True),
         ("'0.1000000000000000055511151231257827' | float == 0.1 and 'a long text indeed' | float == 0", True),
@@ -182,6 +188,10 @@ def test_times_are_compared_as_instants_and_numbers_exactly(condition, result):
         ("large / 2 > 1", "// divides integers"),
         ("large * 1.0 > 1", "would be rounded"),
         ("large | float > 1", "would be rounded by the filter float"),
+        ("[large, 0.5] | sum > 1", "9007199254740993 would be rounded by \\+"),
+        ("'%.1f' % large == ''", "would be rounded by %f; use %d"),
+        ("'%d %g' | format(1, large) == ''", "would be rounded by %g"),
+        ("'%(n)e' % {'n': large} == ''", "would be rounded by %e"),
         ("'0.123456789012345678901' | float > 1", "more digits than a number can hold"),
     ],
 )
@@ -210,3 +220,85 @@ def test_a_condition_that_is_never_true_is_warned_of(when, is_doubtful):
     _, found = parse_flow(text.encode(), "f.yml", "/f.yml")
     assert [each.severity for each in found] == (["warning"] if is_doubtful else [])
     assert all("is never true: it renders to a text with" in each.message for each in found)
+
+
+@pytest.mark.language("§2 Conditions")
+@pytest.mark.parametrize(
+    ("condition", "result"),
+    [
+        ("flag", False),
+        ("not flag", True),
+        ("not title", True),
+        ("flag and on or on and on", True),
+        ("flag or title", False),
+        ("(not flag) == true", True),
+        ("('a' if title else 'b') == 'b'", True),
+        ("[not flag, not on] == [true, false]", True),
+        ("(title or 'none') == 'hello'", True),
+    ],
+)
+@pytest.mark.parametrize("form", ["EXPR", "{{ EXPR }}", "{% if EXPR %}yes{% endif %}"])
+def test_text_is_judged_alike_wherever_it_decides_in_a_condition(condition, result, form):
+    names = {"flag": "no", "on": "Yes", "title": "hello"}
+    assert Expressions().evaluate(form.replace("EXPR", condition), names) is result
+
+
+@pytest.mark.language("§2 Templates")
+def test_what_a_template_renders_follows_the_rules_of_jinja():
+    text = "{% if title %}{{ title or 'none' }}{% endif %}{{ not flag }}{{ 'a' if flag else 'b' }}"
+    assert Expressions().render(text, {"flag": "no", "title": "hello"}) == "helloFalsea"
+
+
+TEN = "('a' * 10000000)"
+LOOPS = "{% for i in range(100000) %}{% for j in range(100000) %}" + "letters " * 40 + "{% endfor %}{% endfor %}"
+
+
+@pytest.mark.language("§2 Templates")
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ 'a' * 10 ** 9 }}",
+        f"{{{{ {TEN} | replace('a', 'bb' * 99) }}}}",
+        f"{{{{ {TEN}.replace('', 'b' * 99) }}}}",
+        f"{{{{ 'b'.join({TEN}) ~ ('b' * 1000).join({TEN}) }}}}",
+        f"{{{{ {TEN} | join('b' * 1000) }}}}",
+        f"{{{{ {TEN}.translate({{97: 'bb' * 9}}) }}}}",
+        f"{{{{ [{TEN}] * 100 }}}}",
+        f"{{{{ ([{TEN}] * 100) | join }}}}",
+        f"{{{{ ([{TEN}] * 100) | string }}}}",
+        f"{{{{ ([{TEN}] * 100) | tojson }}}}",
+        f"{{{{ ([{TEN}] * 100) | map('upper') | list | length }}}}",
+        f"{{{{ {TEN} | wordwrap(1, true, 'bb' * 9) }}}}",
+        f"{{% set x = {TEN} %}}" + "{% set x = x ~ x %}" * 9,
+        f"{{% set x = {TEN} %}}" + "{% set x = x + x %}" * 9,
+        f"{{% set n = namespace(all=[]) %}}{{% for i in range(99) %}}{{% set n.all = n.all + [{TEN}] %}}{{% endfor %}}",
+        f"{{{{ ('{{0}}' * 99).format({TEN}) }}}}",
+        f"{{{{ ('%s' * 2 % ({TEN}, {TEN})) * 9 }}}}",
+        "{{ '%999999999d' % 1 }}",
+        "{{ '%*d' | format(999999999, 1) }}",
+        "{{ '{:{}}'.format(1, 999999999) }}",
+        "{{ 'a\t'.expandtabs(999999999) }}",
+        "{{ (1).to_bytes(999999999, 'big') }}",
+        "{{ [1] | batch(999999999, 0) | list }}",
+        "{{ [1] | slice(999999999) | list }}",
+        "{{ ('a\n' * 99999) | indent(9999) }}",
+        "{{ [[1]] | tojson(indent=999999999) }}",
+        "{{ ('www.a.b ' * 9999) | urlize(target='a' * 9999) }}",
+        "{{ lipsum(n=9999999) }}",
+        LOOPS,
+        "{% macro all() %}" + LOOPS + "{% endmacro %}{{ all() | length }}",
+        "{% set all %}" + LOOPS + "{% endset %}",
+    ],
+)
+def test_a_template_that_makes_gigabytes_of_a_few_letters_is_an_error(template):
+    with pytest.raises(StepError, match="the template creates a value of more than"):
+        Expressions().render(template, {})
+
+
+@pytest.mark.language("§2 Templates")
+def test_ordinary_templates_of_large_data_are_not_bounded():
+    rows = [{"text": "a,b\n" * 1000}] * 5000
+    expressions = Expressions()
+    text = "{{ rows | map(attribute='text') | join(';') | replace(',', ' ; ') | length }}"
+    assert expressions.render(text, {"rows": rows}) == str(5000 * 6001 - 1)
+    assert expressions.render("{% for row in rows %}{{ row.text | upper }}{% endfor %}", {"rows": rows})[:2] == "A,"
