@@ -134,6 +134,11 @@ class Settings:
         return self.environment.get("TIMEZONE") or "UTC"
 
     @property
+    def cron_timezone(self) -> str:
+        """The time zone of the machine's cron, where it cannot be found; empty otherwise."""
+        return self.environment.get("CRON_TIMEZONE") or ""
+
+    @property
     def timeout_seconds(self) -> float:
         """The time limit of runs whose flow and task set none."""
         return self._number("FLOW_TIMEOUT_SECONDS", 600)

@@ -13,8 +13,10 @@ def main() -> None:
     """Run this process's command line and exit."""
     arguments = sys.argv[1:]
     if len(arguments) in (4, 5) and arguments[:3] == ["run", "--waiting", "--state"]:
+        from scflows.cron.machine_zone import use_kept_zone
         from scflows.scheduler.worker import run_worker
 
+        use_kept_zone(arguments[3])
         run_worker(arguments[3], _report, _warn, _say if arguments[4:] else lambda text: None)
         sys.exit(0)
     if arguments[:1] == ["tick"] and (len(arguments) == 1 or (len(arguments) == 3 and arguments[1] == "--state")):
@@ -52,10 +54,13 @@ def _parse_cron_arguments(arguments: list[str]) -> tuple[str, str, float | None,
 
 def _run_due(name: str, state: str, slot: float | None, trigger: str) -> int:
     """Run a task as cron does; print nothing on success, so that cron sends no mail."""
+    from scflows.cron.machine_zone import use_kept_zone
     from scflows.errors import ScflowsError
     from scflows.queue.permits import is_queue_empty
     from scflows.scheduler.cron_entry import run_task_from_cron, state_path
 
+    folder = state_path(state)
+    use_kept_zone(folder)
     try:
         outcome = run_task_from_cron(name, state, slot, trigger)
     except ScflowsError as error:
@@ -67,7 +72,6 @@ def _run_due(name: str, state: str, slot: float | None, trigger: str) -> int:
     if outcome is not None:
         _report(name, outcome)
     # This run may have freed a permit, or have been enqueued itself.
-    folder = state_path(state)
     if not is_queue_empty(folder):
         from scflows.scheduler.worker import start_worker
 
@@ -102,8 +106,11 @@ def _say(text: str) -> None:
 
 def _run_shared_line(line: str, state: str = "") -> int:
     """Do what a crontab line for all tasks does; print nothing on success."""
+    from scflows.cron.machine_zone import use_kept_zone
     from scflows.errors import ScflowsError
+    from scflows.scheduler.cron_entry import state_path
 
+    use_kept_zone(state_path(state))
     try:
         if line == "boot":
             from scflows.scheduler.boot import catch_up_after_boot

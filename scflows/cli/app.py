@@ -153,6 +153,7 @@ def run_app(arguments: list[str]) -> int:
         _check_text(arguments)
         options, words = take_options(arguments)
         out = Output(options)
+        _use_zone(out)
         code = _invoke(words, out)
         sys.stdout.flush()
         _run_housekeeping(words, out)
@@ -171,6 +172,18 @@ def run_app(arguments: list[str]) -> int:
         if isinstance(error, FileNotFoundError) and not _has_folder():
             return _failed(UsageError("the current folder no longer exists", "change to another one: cd"), out)
         return _failed(bug(error, out), out, code=3)
+
+
+def _use_zone(out: Output) -> None:
+    """Use the zone of the tasks; without tasks, that which the first one will have."""
+    from scflows.cron.machine_zone import find_zone, use_kept_zone, use_zone
+
+    try:
+        settings = out.settings
+        if not use_kept_zone(settings.state_path):
+            use_zone(find_zone(settings))
+    except (ScflowsError, OSError):
+        pass  # A command that needs the settings reports it.
 
 
 def _check_text(arguments: list[str]) -> None:

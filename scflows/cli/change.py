@@ -134,12 +134,23 @@ def _moves(text: str | None, tasks: int) -> int | None:
 
 
 def repair(ctx: typer.Context, one_line: OneLine = None, dry_run: DryRun = False, exit_code: ExitCode = False) -> int:
-    """Rewrite tabfile and crontab block from the task files. Tasks stay unchanged."""
+    """Rewrite tabfile and crontab block from the task files. Tasks stay unchanged.
+
+    If the machine's cron has another time zone than before, the lines are written for that.
+    """
+    from scflows.cron.machine_zone import find_zone, is_same_zone, keep_zone, kept_zone, use_zone
     from scflows.planner.planner import planning
 
-    with planning(ctx.obj.settings, dry_run, one_line) as planner:
+    settings = ctx.obj.settings
+    before, zone = kept_zone(settings.state_path), find_zone(settings)
+    use_zone(zone)
+    with planning(settings, dry_run, one_line) as planner:
         plan = planner.plan_repair()
         apply_plan(planner, plan, dry_run, overwrite=True)
+        if before and not is_same_zone(before, zone):
+            if not dry_run:
+                keep_zone(settings, zone)
+            plan.notes.append(f"the time zone of the tasks: {before} → {zone}")
     return report_plan(ctx.obj, plan, dry_run, exit_code)
 
 

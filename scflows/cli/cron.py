@@ -9,8 +9,11 @@ import typer
 from scflows.cli.times import Moment, Seconds
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from scflows.cli.output import Output
     from scflows.health.daemon import Status
+    from scflows.settings import Settings
 
 
 def run(
@@ -41,10 +44,29 @@ def run(
         except (ReaderGone, OSError):
             pass  # Tasks must start even if the output is no longer read.
 
+    for text in _settle_zone(out.settings):
+        out.warn(text)
     warning = second_scheduler(Installation(out.settings, out.settings.environment))
     if warning:
         out.warn(warning)
     serve(out.settings, report, out.warn, max_parallel, seconds)
+
+
+def _settle_zone(settings: Settings) -> Iterator[str]:
+    """Keep the zone of this process for the tasks, unless there is one already; yield how that differs."""
+    import os
+
+    from scflows.cron.machine_zone import find_zone, is_same_zone, keep_zone, kept_zone, use_zone
+
+    own, stored = find_zone(settings, pid=os.getpid()), kept_zone(settings.state_path)
+    if not stored:
+        use_zone(own)
+        try:
+            keep_zone(settings, own)
+        except OSError as error:
+            yield f"{error.filename}: cannot be written: {error.strerror}; the time zone of the tasks is not kept"
+    elif not is_same_zone(own, stored):
+        yield f"tasks are due in the time zone {stored}, not in {own}; to change that, run beside it: flows repair"
 
 
 def catch_up(

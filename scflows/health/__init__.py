@@ -58,6 +58,7 @@ def checks() -> list[Callable[[Installation], Iterator[Finding]]]:
         queue.queue,
         flows.flows,
         flows.programs,
+        clock.zone,
         clock.changes,
     ]
 

@@ -1,11 +1,12 @@
-"""Find tasks that are due at times which the next clock change skips or repeats."""
+"""Check the zone of the tasks; find those that are due at times which the next clock change skips or repeats."""
 
 from __future__ import annotations
 
+from scflows.cron.machine_zone import find_zone, is_same_zone, kept_zone
 from scflows.cron.schedule.notes import affected_times, coming_changes, is_fixed, zone_name
 from scflows.cron.schedule.zones import Change
 from scflows.errors import UsageError
-from scflows.health import WARN, Finding, counted
+from scflows.health import FAIL, OK, WARN, Finding, counted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,6 +34,24 @@ def changes(installation: Installation) -> Iterator[Finding]:
             due = [task for task, schedule in tasks if affected_times(schedule, change)]
             if due:
                 yield _finding(name, change, due)
+
+
+def zone(installation: Installation) -> Iterator[Finding]:
+    """Check that the zone of the tasks is that of the machine's cron."""
+    settings = installation.settings
+    stored = kept_zone(settings.state_path)
+    if not stored:
+        return  # There are no tasks yet.
+    try:
+        found = find_zone(settings, installation.proc)
+    except UsageError as error:
+        yield Finding(FAIL, "clock", str(error), error.help or "")
+        return
+    if is_same_zone(stored, found):
+        yield Finding(OK, "clock", f"tasks are due in the time zone {stored}, that of the machine's cron")
+        return
+    text = f"tasks are due in the time zone {stored}, but the machine's cron is in {found}"
+    yield Finding(FAIL, "clock", text, "plan for that zone: flows repair; or name the right one: CRON_TIMEZONE in .env")
 
 
 def _finding(name: str | None, change: Change, due: list[str]) -> Finding:

@@ -12,10 +12,10 @@ from scflows.cron.crontab.line import CrontabEntry
 from scflows.cron.crontab.owner import check_user, lines_of_others, of_others
 from scflows.cron.crontab.program import Crontab, find_crontab
 from scflows.cron.crontab.tabfile import Tabfile
+from scflows.cron.daemon import GENERATORS, Daemon, boot_time, find_daemon
 from scflows.cron.scheduler_lock import scheduler
 from scflows.cron.task_index import read_tasks
 from scflows.errors import ScflowsError
-from scflows.storage import names_in
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,23 +34,6 @@ class Account:
     name: str
     home: str
     is_listed: bool = True  #: cron starts nothing for unlisted users
-
-
-@dataclass(frozen=True)
-class Daemon:
-    """A process of the system's cron."""
-
-    name: str
-    pid: int
-    since: float = 0.0  #: seconds since the epoch; 0 if unknown
-
-
-#: Process names: Debian's cron, that of cronie and busybox, that of bcron.
-DAEMONS = ("cron", "crond", "bcron-sched")
-#: systemd-cron turns crontabs into timers and has no process of its own.
-GENERATORS = ("/lib/systemd/system-generators", "/usr/lib/systemd/system-generators")
-GENERATOR = "systemd-crontab-generator"
-PID_FILES = ("crond.pid", "cron.pid")
 
 
 class Installation:
@@ -155,28 +138,12 @@ class Installation:
     @cached_property
     def daemon(self) -> Daemon | None:
         """The system's cron, if it is running."""
-        pids = (int(name) for name in names_in(self.proc) if name.isdigit())
-        for pid in sorted(pids):
-            name = _daemon_name(os.path.join(self.proc, str(pid)))
-            if name:
-                return Daemon(name, pid, self.booted + _ticks(os.path.join(self.proc, str(pid), "stat")))
-        for name in PID_FILES:
-            # If other users' processes are hidden, a signal is the only way to find out.
-            pid = _number(os.path.join(self.run, name))
-            if pid and not os.path.exists(os.path.join(self.proc, str(pid))) and _is_hidden(pid):
-                return Daemon(name.removesuffix(".pid"), pid)
-        if os.path.isdir(os.path.join(self.run, "systemd", "system")):
-            for folder in self.generators:
-                if os.path.exists(os.path.join(folder, GENERATOR)):
-                    return Daemon("systemd-cron", 1, self.booted)
-        return None
+        return find_daemon(self.proc, self.run, self.generators)
 
     @cached_property
     def booted(self) -> float:
         """When the machine was started; 0 if unknown."""
-        lines = _text(os.path.join(self.proc, "stat"), 1 << 20).splitlines()
-        times = [line.split()[1] for line in lines if line.startswith("btime ")]
-        return float(times[0]) if times else 0.0
+        return boot_time(self.proc)
 
 
 def this_account() -> Account:
@@ -188,40 +155,3 @@ def this_account() -> Account:
     except KeyError:
         return Account(str(os.geteuid()), os.path.expanduser("~"), False)
     return Account(found.pw_name, found.pw_dir)
-
-
-def _daemon_name(folder: str) -> str:
-    name = _text(os.path.join(folder, "comm"))
-    if name in DAEMONS:
-        return name
-    words = _text(os.path.join(folder, "cmdline")).split("\0")
-    return "crond" if name == "busybox" and words[1:2] == ["crond"] else ""
-
-
-def _number(path: str) -> int:
-    text = _text(path)
-    return int(text) if text.isascii() and text.isdigit() else 0
-
-
-def _ticks(path: str) -> float:
-    """Return how many seconds after the boot a process was started."""
-    words = _text(path).rpartition(")")[2].split()
-    return int(words[19]) / os.sysconf("SC_CLK_TCK") if len(words) > 19 else 0.0
-
-
-def _text(path: str, size: int = 4096) -> str:
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read(size).strip()
-    except OSError:
-        return ""
-
-
-def _is_hidden(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except PermissionError:
-        return True
-    except OSError:
-        return False
-    return False

@@ -36,7 +36,14 @@ BASES = {
     "CONFIG_FILE": ("DATA_PATH",),
 }
 #: Settings that are only shown by name.
-UNLISTED = ("CRONTAB_PROGRAM", "SYSTEM_CRON_PATH", "XDG_STATE_HOME", "XDG_CACHE_HOME", "SQLALCHEMY_DATABASE_URI")
+UNLISTED = (
+    "CRONTAB_PROGRAM",
+    "CRON_TIMEZONE",
+    "SYSTEM_CRON_PATH",
+    "XDG_STATE_HOME",
+    "XDG_CACHE_HOME",
+    "SQLALCHEMY_DATABASE_URI",
+)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ WORKER_COMMAND = ("run", "--waiting")
 #: The worker touches its lock far more often than once in this many seconds.
 ASLEEP = 60.0
 #: What a worker that a person's command starts has of its environment: as much as cron gives.
-INHERITED_VARIABLES = ("HOME", "LOGNAME", "USER", "LANG", "LC_ALL", "TZ", "XDG_CACHE_HOME", "PYTHONPATH")
+INHERITED_VARIABLES = ("HOME", "LOGNAME", "USER", "LANG", "LC_ALL", "XDG_CACHE_HOME", "PYTHONPATH")
 
 
 def worker_lock(state: str) -> Lock:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from scflows.cron.machine_zone import given_zone
 from scflows.errors import StepError, UsageError
 
 TYPE_CHECKING = False
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from scflows.steps.context import Context
 
 #: Variables that programs get as they are in the environment of the run.
-PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ")
+PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL")
 
 
 def program_variables(ctx: Context, env: Mapping[str, Any] | None) -> dict[str, str]:
@@ -57,7 +58,9 @@ def _variables_of_cron(environment: Mapping[str, str]) -> dict[str, str]:
         pass  # A container may run as a user without an entry.
     else:
         variables |= {"HOME": user.pw_dir, "LOGNAME": user.pw_name, "USER": user.pw_name}
-    return variables | {name: environment[name] for name in PASSED_ON if environment.get(name)}
+    variables |= {name: environment[name] for name in PASSED_ON if environment.get(name)}
+    zone = given_zone(environment)
+    return variables | ({"TZ": zone} if zone else {})
 
 
 def _extended(text: str, name: str, variables: Mapping[str, str]) -> str:

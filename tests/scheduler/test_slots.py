@@ -388,16 +388,16 @@ def test_where_the_queue_cannot_be_written_a_line_runs_its_slots_itself(flows, t
 def test_scheduling_tells_what_the_clocks_will_do(flows, workspace) -> None:
     (workspace / "tasks" / "one.yml").write_text("steps: []\n")
     given = ("manual-schedule", "one.yml", "--cron", "30 2 * * *", "--timezone", "Europe/Madrid")
-    told = flows(*given, "--dry-run", TZ="Europe/Madrid")
+    told = flows(*given, "--dry-run", CRON_TIMEZONE="Europe/Madrid")
     assert "02:30 Europe/Madrid does not exist on 20" in told.err
     assert ": the task runs at 03:00" in told.err
     assert "02:30 Europe/Madrid occurs twice on 20" in told.err
-    answer = flows(*given, "--json", TZ="Europe/Madrid")
+    answer = flows(*given, "--json", CRON_TIMEZONE="Europe/Madrid")
     notes = json.loads(answer.out)["items"][0]["notes"]
     assert len(notes) == 2
-    assert "clocks" in flows("show", "one", TZ="Europe/Madrid").out
+    assert "clocks" in flows("show", "one", CRON_TIMEZONE="Europe/Madrid").out
     # The line in another zone looks for it then, too.
-    other = flows(*given, "--name", "other", "--dry-run", TZ="Asia/Tokyo")
+    other = flows(*given, "--name", "other", "--dry-run", CRON_TIMEZONE="Asia/Tokyo")
     assert ": the task runs at 03:00" in other.err
 
 

@@ -17,6 +17,7 @@ from scflows.cron.crontab.owner import check_user, lines_of_others, not_ours, of
 from scflows.cron.crontab.program import Crontab, find_crontab
 from scflows.cron.crontab.recovery import read_and_recover
 from scflows.cron.crontab.tabfile import Tabfile
+from scflows.cron.machine_zone import keep_zone
 from scflows.errors import Busy, Refused, ScflowsError
 from scflows.storage import BROKEN, open_regular, replace
 
@@ -242,9 +243,10 @@ class CrontabEditor:
             ) from error
 
     def _note_form(self, one_line: bool | None = None) -> None:
-        """Store whether one line stands for all tasks, for later commands."""
+        """Store whether one line stands for all tasks, and the zone of the lines, for later commands."""
         wanted = self.one_line if one_line is None else one_line
         try:
+            keep_zone(self.settings)
             if wanted:
                 replace(
                     self._form_file, b"flows tick starts all tasks; see: flows repair --no-one-line\n", durable=False
@@ -253,7 +255,7 @@ class CrontabEditor:
                 os.unlink(self._form_file)
         except OSError as error:
             raise Refused(
-                f"{self._form_file}: cannot be written: {error.strerror}",
+                f"{error.filename or self._form_file}: cannot be written: {error.strerror}",
                 f"check the owner: ls -ld {self.settings.state_path}",
             ) from error
 
