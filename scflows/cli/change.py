@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from scflows.cli.parameters import Yes
 from scflows.cli.plan import apply_plan, note_plan, report_plan
-from scflows.cli.schedule_options import DryRun, ExitCode, OneLine, Overwriting, Tasks, Yes
+from scflows.cli.schedule_options import DryRun, ExitCode, OneLine, Overwriting, Tasks
 from scflows.errors import UsageError
 
 if TYPE_CHECKING:

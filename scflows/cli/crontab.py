@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scflows.cli.schedule_options import DryRun, ExitCode, Yes
+from scflows.cli.parameters import Yes
+from scflows.cli.schedule_options import DryRun, ExitCode
 from scflows.cli.times import Moment
 from scflows.errors import Refused
 

@@ -8,6 +8,7 @@ import typer
 
 from scflows.cli import completion
 from scflows.cli.output import Output
+from scflows.cli.parameters import Yes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def clear(
     lock: Annotated[
         str, typer.Argument(metavar="LOCK", help="A lock, as `flows locks` lists it.", autocompletion=completion.locks)
     ],
-    yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")] = False,
+    yes: Yes = False,
 ) -> None:
     """Release a lock.
 

@@ -10,6 +10,7 @@ import typer
 
 from scflows.cli import completion, exit_code
 from scflows.cli.output import Output
+from scflows.cli.parameters import Follow, parse_params
 from scflows.cli.times import Status
 from scflows.errors import FlowError, Mistake, NotFound, ScflowsError, StepError, UsageError
 
@@ -51,7 +52,7 @@ def run(
         bool,
         typer.Option("--dry-run", help="Run without posting, sending or writing anything; show what would be done."),
     ] = False,
-    follow: Annotated[bool, typer.Option("--follow", help="Print each step as it ends, and the log.")] = False,
+    follow: Follow = False,
     wait: Annotated[
         bool, typer.Option("--wait", help="Wait for a permit, a mutex, or an earlier run of the same flow.")
     ] = False,
@@ -89,7 +90,7 @@ def run(
         request = replace(
             request,
             payload={} if data is None else _read_data(data),
-            params=_params(param or (), device),
+            params={**({} if device is None else {"device": device}), **parse_params(param)},
             slot=due,
             again=force or bool(earlier),
             force=force,
@@ -238,16 +239,6 @@ def _object(
 ) -> None:
     item = {"status": status, "reason": reason, "message": message, "data": data, "run_id": run}
     out.object({"event": "run_ended", **item} if follow else item)
-
-
-def _params(texts: list[str] | tuple[()], device: str | None) -> dict[str, Any]:
-    params: dict[str, Any] = {} if device is None else {"device": device}
-    for each in texts:
-        name, equals, value = each.partition("=")
-        if not equals or not name:
-            raise UsageError(f"--param must be of the form NAME=VALUE, not {each!r}", "for example -p day=2024-03-05")
-        params[name] = value
-    return params
 
 
 def _slot(text: str, settings: Settings) -> float:

@@ -8,6 +8,7 @@ import typer
 
 from scflows.cli import completion
 from scflows.cli.output import Output
+from scflows.cli.parameters import Follow, Yes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ def resume(
     force: Annotated[
         bool, typer.Option("--force", help="Resume even if the flow has changed; rebuild existing targets.")
     ] = False,
-    follow: Annotated[bool, typer.Option("--follow", help="Print each step as it ends, and the log.")] = False,
+    follow: Follow = False,
 ) -> int:
     """Resume a run at its first unfinished step.
 
@@ -144,7 +145,7 @@ def retry(
     ctx: typer.Context,
     id: RunId,
     force: Annotated[bool, typer.Option("--force", help="Run steps even if their target exists.")] = False,
-    follow: Annotated[bool, typer.Option("--follow", help="Print each step as it ends, and the log.")] = False,
+    follow: Follow = False,
 ) -> int:
     """Repeat a run from the start, with the same parameters and input."""
     return _run_again(ctx, id, follow, resume=False, force=force)
@@ -161,7 +162,7 @@ def prune(
         ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print how many runs would be removed.")] = False,
-    yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")] = False,
+    yes: Yes = False,
 ) -> None:
     """Remove runs beyond the limits in config.yml; trim large logs.
 

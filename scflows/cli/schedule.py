@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from scflows.cli.decisions import show_decisions
+from scflows.cli.parameters import parse_params
 from scflows.cli.plan import apply_plan, note_plan, report_plan, run_first
 from scflows.cli.schedule_options import (
     CatchUp,
@@ -222,14 +223,3 @@ def _report_problems(plan: Plan) -> bool:
         message = problem if ": error: " in problem else f"error: {problem}"
         write(sys.stderr, "\n".join(escaped(line) for line in message.splitlines()) + "\n")
     return bool(plan.problems)
-
-
-def parse_params(texts: list[str] | None, may_be_empty: bool = False) -> dict[str, Any]:
-    """Return `K=V` texts as a mapping. Raise UsageError."""
-    params: dict[str, Any] = {}
-    for text in texts or ():
-        name, equals, value = text.partition("=")
-        if not equals or not name:
-            raise UsageError(f"-p must be of the form NAME=VALUE, not {text!r}")
-        params[name] = None if may_be_empty and not value else value
-    return params

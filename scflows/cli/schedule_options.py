@@ -28,7 +28,6 @@ OneLine = Annotated[
         help="Use one crontab line for all tasks, or one per task. Stays in effect until changed.",
     ),
 ]
-Yes = Annotated[bool, typer.Option("-y", "--yes", help="Do not ask for confirmation.")]
 CatchUp = Annotated[
     str | None,
     typer.Option(metavar="none|last|all|N", help="Which missed slots to run later: none, the last, all, or at most N."),
