@@ -25,6 +25,7 @@ from scflows.cli import (
     health,
     locks,
     logs,
+    notify,
     run,
     runs,
     schedule,
@@ -119,6 +120,7 @@ PANELS: dict[str, dict[str, Command | Group]] = {
         ),
         "check": check.check,
         "health": health.health,
+        "notify": Group("Try the notifications.", {"test": notify.send_test}),
         "config": workspace.config,
     },
 }

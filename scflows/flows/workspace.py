@@ -43,11 +43,15 @@ API_TOKEN={api_token}
 FLASK_SECRET_KEY={secret_key}
 """
 CONFIG_FILE = """\
-# The permissions of the flows in this workspace.
+# The permissions of the flows in this workspace, and whom to notify.
 
 # Step types that can access more than the data folder. Flow files that belong to you and that no other user can
 # write may always use them.
 #allow: [shell, python]
+
+# Flows that are called after a task fails, is late or works again. Try them with: flows notify test
+#on_failure: ops/notice.yml
+#on_recovery: ops/notice.yml
 """
 
 

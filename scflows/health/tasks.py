@@ -15,6 +15,7 @@ from scflows.history.run import BAD, CANCELLED, CRASHED, QUEUED, RUNNING, SKIPPE
 from scflows.history.task_groups import task_groups
 from scflows.notifications.incidents import incidents
 from scflows.notifications.problems import LOOK_BACK, by_task, find_problems
+from scflows.notifications.undelivered import undelivered
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ BROKEN = "broken"
 WAITING = "waiting"
 HANGS = "hangs"
 UNUSABLE = "unusable"
+UNDELIVERED = "undelivered"
 #: Seconds after which a queued run is a problem.
 MAX_WAITING = 900.0
 #: How many runs to search for the first of several failures in a row.
@@ -37,7 +39,7 @@ class Problem:
     """A problem of one task or of the scheduler."""
 
     task: str
-    kind: str  #: `late`, `missed`, `too_long`, `crashed`, `failing`, `waiting`, `broken`, `hangs`, `unusable`
+    kind: str  #: `late`, `missed`, `too_long`, `crashed`, `failing`, `undelivered`, …
     since: float | None  #: seconds since the epoch
     message: str
     run: str = ""
@@ -93,6 +95,7 @@ def condition(settings: Settings, store: RunStore, now: float | None = None) -> 
             if moment - each.started > MAX_WAITING and each.task not in seen:
                 found.problems.append(Problem(each.task, WAITING, each.started, "is waiting in the queue", each.id))
     found.problems += [Problem("", BROKEN, None, str(each)) for each in broken]
+    found.problems += _undelivered(settings)
     found.problems += _hangs(settings, moment)
     found.problems += _unusable(settings)
     return found
@@ -112,6 +115,16 @@ def _failing(last: Run, store: RunStore) -> Problem:
     kind = CRASHED if last.status == CRASHED else FAILING
     message = " ".join((last.message or last.reason).split())
     return Problem(last.task, kind, first.started, times + message, last.id)
+
+
+def _undelivered(settings: Settings) -> list[Problem]:
+    """Return the tasks that have notifications that could not be delivered, each with its oldest."""
+    found: dict[str, Problem] = {}
+    for each in undelivered(settings):
+        end = "given up" if each.is_over else f"attempt {each.attempts}, is tried again"
+        message = f"{' '.join(each.problem.split())}; {end}"
+        found.setdefault(each.task, Problem(each.task, UNDELIVERED, each.first, message, "", False))
+    return list(found.values())
 
 
 def _hangs(settings: Settings, now: float) -> list[Problem]:

@@ -10,7 +10,7 @@ from scflows.settings import RUN_LOG_BYTES, Settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from typing import Any, Literal
 
     from scflows.config import Config
@@ -19,9 +19,7 @@ if TYPE_CHECKING:
     from scflows.notifications.incidents import Incident
     from scflows.notifications.payload import HookCall
     from scflows.notifications.pings import Ping
-
-    #: Run a hook: (path of the flow, its input, the task it concerns, settings). Return what went wrong.
-    Start = Callable[[str, dict[str, Any], str, Settings], str]
+    from scflows.notifications.undelivered import Start
 
 
 class RunNotifier:
@@ -59,7 +57,7 @@ class RunNotifier:
         """Report that the run is about to start; without a flow it is a command, or was refused."""
         self._configure(where, flow)
         if self._ping.get("start") and self.run.is_reported:
-            self._start_ping = self._begin_ping("start")
+            self._start_ping = self._begin_start_ping()
 
     def notify_end(self, has_incident: bool = False) -> None:
         """Report the end of the run, which is recorded and has released its lock.
@@ -115,18 +113,8 @@ class RunNotifier:
             self._call(call, hook_input(self.run, previous, call.hook, self.settings))
 
     def _call(self, call: HookCall, values: dict[str, Any]) -> None:
-        try:
-            path = call.path
-            if not call.shared:
-                from scflows.storage import inside
-
-                # Like the flows that a flow runs, its hooks must be in its folder.
-                path = inside(self._folder, path)
-            problem = self._start(path, values, self.run.task, self.settings)
-        except (ScflowsError, OSError) as error:
-            problem = str(error)
-        if problem:
-            self.problems.append(f"{call.hook} {call.path}: {problem}")
+        folder = "" if call.shared else self._folder
+        self._deliver(call.hook, call.path, values, folder)
 
     def _send_ping(self, which: str, message: str) -> None:
         if not self._ping.get(which):
@@ -137,20 +125,28 @@ class RunNotifier:
         if which == "failure":
             tail = log_tail(self.run.log, self.run.id) if self.run.log else []
             body = "\n".join([message, "", *tail])
-        ping = self._begin_ping(which, body)
-        problem = "" if ping is None else ping.wait()
+        self._deliver(f"ping {which}", self._ping[which], {"run": self._ping_id, "body": body})
+
+    def _deliver(self, kind: str, target: str, values: dict[str, Any], folder: str = "") -> None:
+        from scflows.notifications.undelivered import Notification, deliver
+
+        notification = Notification(kind, self.run.task, target, values, folder, self.run.log)
+        problem = deliver(notification, self.settings, self._start)
         if problem:
             self.problems.append(problem)
 
-    def _begin_ping(self, which: str, body: str = "") -> Ping | None:
+    def _begin_start_ping(self) -> Ping | None:
         from scflows.notifications.pings import Ping
 
-        run = self.run
         try:
-            return Ping(self._ping[which], run.id or f"{run.task} {run.started}", run.task, body)
+            return Ping(self._ping["start"], self._ping_id, self.run.task)
         except OSError as error:
-            self.problems.append(f"ping {which}: {error.strerror}")
+            self.problems.append(f"ping start: {error.strerror}")
             return None
+
+    @property
+    def _ping_id(self) -> str:
+        return self.run.id or f"{self.run.task} {self.run.started}"
 
     @property
     def run_log_bytes(self) -> int:

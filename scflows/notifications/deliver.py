@@ -27,7 +27,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from scflows.flows.loader import FlowPath
     from scflows.flows.model import Flow
-    from scflows.notifications.after_run import Start
+    from scflows.notifications.undelivered import Start
     from scflows.settings import Settings
 
 
@@ -56,7 +56,7 @@ def resolve_incident(run: Run, settings: Settings, start: Start) -> bool:
     return True
 
 
-def has_undelivered(settings: Settings) -> bool:
+def has_undelivered_alerts(settings: Settings) -> bool:
     """Return whether there are alerts to deliver."""
     return any(_is_undelivered(each) for each in incidents(settings))
 

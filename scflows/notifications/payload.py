@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from scflows.settings import Settings
 
 
+#: The kinds of incidents in words.
+INCIDENTS = {"late": "is late", "missed": "was missed", "too_long": "takes too long"}
+
+
 @dataclass(frozen=True)
 class HookCall:
     """A hook to call."""
@@ -83,12 +87,22 @@ def hook_input(run: Run, previous: Run | None, hook: str, settings: Settings) ->
     return {
         "hook": hook,
         **run_values(run, settings.timezone),
+        "outcome": _outcome(run, hook),
         "log_tail": "\n".join(log_tail(run.log, run.id)),
         "previous_status": None if previous is None else previous.status,
         "previous_id": None if previous is None else previous.id,
         "params": run.params,
         "host": socket.gethostname(),
     }
+
+
+def _outcome(run: Run, hook: str) -> str:
+    """Return how the run ended in a few words, for the subject of a message."""
+    if hook == "on_recovery":
+        return "works again"
+    if run.reason in INCIDENTS:
+        return INCIDENTS[run.reason]
+    return run.status if run.reason in ("", "error", run.status) else f"{run.status} ({run.reason})"
 
 
 def incident_values(incident: Incident, zone: str) -> dict[str, Any]:

@@ -68,10 +68,11 @@ def run_housekeeping(settings: Settings, now: float | None = None, aside: bool =
         ensure_worker(settings.state_path)
     # Without the lock: what is called here may take its time.
     from scflows.history.crashes import has_pending_hooks
-    from scflows.notifications.deliver import has_undelivered
+    from scflows.notifications.deliver import has_undelivered_alerts
+    from scflows.notifications.undelivered import has_due
 
-    if has_pending_hooks(settings) or has_undelivered(settings):
-        _notify(settings, aside)
+    if has_pending_hooks(settings) or has_undelivered_alerts(settings) or has_due(settings, moment):
+        _notify(settings, aside, moment)
 
 
 def ensure_worker(state: str) -> None:
@@ -126,12 +127,15 @@ def _prune_daily(store: RunStore, settings: Settings, now: float) -> None:
         prune(store, settings)
 
 
-def _notify(settings: Settings, aside: bool) -> None:
+def _notify(settings: Settings, aside: bool, now: float) -> None:
     from scflows.execution.launch import start_hook
     from scflows.notifications.after_run import notify_crashed_runs
     from scflows.notifications.deliver import deliver_alerts
+    from scflows.notifications.undelivered import retry_undelivered
 
     def notify() -> None:
+        with suppress(*FAULTS):
+            retry_undelivered(settings, start_hook, now=now)
         with suppress(*FAULTS):
             notify_crashed_runs(settings, start_hook)
         with suppress(*FAULTS):

@@ -355,9 +355,9 @@ def test_a_ping_is_tried_twice_and_its_failure_is_no_failure_of_the_run(run_flow
     service.answers = [500, 502]
     run = run_flow(text)
     assert run.status == "success"
-    assert run.outcome.problems == ["ping http://127.0.0.1/…: status 502"]
+    assert run.outcome.problems == ["ping http://127.0.0.1/…: status 502; it will be tried again for a day"]
     service.answers = [404]
-    assert run_flow(text).outcome.problems == ["ping http://127.0.0.1/…: status 404"]
+    assert run_flow(text).outcome.problems == ["ping http://127.0.0.1/…: status 404; it will be tried again for a day"]
     assert len(service.calls) == 5
 
 
@@ -382,7 +382,7 @@ def test_an_answer_that_is_no_http_is_told(run_flow):
         run = run_flow(f'ping: {{failure: "http://127.0.0.1:{server.getsockname()[1]}/x"}}\n' + BAD)
         thread.join()
     assert run.status == "failed"
-    assert run.outcome.problems == ["ping http://127.0.0.1/…: what?"]
+    assert run.outcome.problems == ["ping http://127.0.0.1/…: what?; it will be tried again for a day"]
 
 
 def test_a_ping_that_trickles_is_ended_after_a_fixed_time(run_flow, monkeypatch):
@@ -405,7 +405,9 @@ def test_a_ping_that_trickles_is_ended_after_a_fixed_time(run_flow, monkeypatch)
             over.set()
             thread.join()
     assert run.status == "success"
-    assert run.outcome.problems == ["ping http://127.0.0.1/…: ended after 0.4 s without an answer"]
+    assert run.outcome.problems == [
+        "ping http://127.0.0.1/…: ended after 0.4 s without an answer; it will be tried again for a day"
+    ]
 
 
 def test_a_hook_that_hangs_is_ended(run_flow, workspace, monkeypatch, settings):

@@ -77,3 +77,33 @@ def test_a_dry_run_says_what_it_would_send(run_task, fail, sent):
     assert run.status == "success"
     assert "would send '1 run failed within 1d' to ops@example.org" in run.log
     assert sent() == []
+
+
+NOTICE = "on_failure: ops/notice.yml\non_recovery: ops/notice.yml\n"
+
+
+def test_the_notice_names_task_and_outcome_in_its_subject(tasks, settings, sent, workspace):
+    (workspace / "data").mkdir()
+    (workspace / "data/config.yml").write_text(NOTICE)
+    notice = tasks / "ops/notice.yml"
+    notice.write_text(notice.read_text().replace('to: {type: text, default: ""', 'to: {type: text, default: "a@b.org"'))
+    (tasks / "load.yml").write_text(BAD)
+    failed = launch(RunRequest(flow="load.yml"), settings)
+    assert failed.problems == []
+    (tasks / "load.yml").write_text("steps: []\n")
+    launch(RunRequest(flow="load.yml"), settings)
+    first, second = sent()
+    assert first["to"] == ["a@b.org"]
+    assert first["subject"].startswith("load failed (")
+    assert second["subject"].startswith("load works again (")
+    assert first["text"].startswith("load failed.\n\nbreak: jump to '5': there is no such step\n\nStep:    break\n")
+    assert f"Show the run: flows runs show {failed.run.id}\n" in first["text"]
+    assert "The end of the log:\n\n20" in first["text"]
+
+
+def test_a_notice_without_an_address_fails_with_what_to_do(tasks, settings, sent, workspace):
+    (workspace / "data").mkdir()
+    (workspace / "data/config.yml").write_text(NOTICE)
+    (tasks / "load.yml").write_text(BAD)
+    (problem,) = launch(RunRequest(flow="load.yml"), settings).problems
+    assert "no recipients" in problem

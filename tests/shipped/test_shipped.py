@@ -10,7 +10,7 @@ from scflows.flows.parser import parse_flow
 
 TASKS = Path(__file__).parents[2] / "tasks"
 #: What needs services of its user's own carries no schedule; what other flows run has none either.
-WITHOUT_SCHEDULE = ("smartcitizen/", "tickets/")
+WITHOUT_SCHEDULE = ("ops/notice.yml", "smartcitizen/", "tickets/")
 FLOWS = sorted(
     str(path.relative_to(TASKS))
     for path in TASKS.rglob("*.yml")
