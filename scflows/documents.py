@@ -24,6 +24,22 @@ def parse_json(text: str, where: str) -> Any:
     return _json(text, where, several=False)
 
 
+def received_value(content: bytes, where: str, as_text: bool = False) -> Any:
+    """Return what a message contains: the value of its JSON, otherwise its text.
+
+    Raises StepError, whose message starts with `where`, for JSON with a number that cannot be held exactly.
+    """
+    text = content.decode("utf-8", "backslashreplace")
+    if as_text:
+        return text
+    try:
+        return parse_json(text, where)
+    except InexactNumber as error:
+        raise StepError(f"{error}; or receive text (parse: text)") from error
+    except StepError:
+        return text
+
+
 def parse_json_lines(text: str, where: str) -> Any:
     """Do the same for a text that may hold several values, each on its own line; return the list of them."""
     return _json(text, where, several=True)

@@ -59,6 +59,7 @@ class FlowRunner(StepRunner):
             outcome.reason, outcome.message = self.ctx.shared.get("conclusion", ("", ""))
         if self.journal is not None:
             self.journal.note_end(outcome.status, outcome.message)
+        self.acknowledge_postponed(outcome.status in (SUCCESS, EXIT))
         return outcome
 
     def run_final(self, outcome: FlowResult, first_position: int | None = None) -> FlowResult:

@@ -97,6 +97,8 @@ class FlowSession:
             "__loop_index__": loop_index,
             **{name: ctx.data[name] for name in INHERITED if name in ctx.data},
         }
+        log = ctx.log.branch()
+        log.add_prefix(flow.name if loop_index is None else f"{flow.name} {loop_index}")
         if flow.params:
             try:
                 data["params"] = _params(flow, payload)
@@ -104,9 +106,8 @@ class FlowSession:
                 if loop_index is None:
                     raise
                 # One unfit item of a loop must not stop the others.
+                log.error(str(error))
                 return _refused(str(error), data, flow.path, loop_index)
-        log = ctx.log.branch()
-        log.add_prefix(flow.name if loop_index is None else f"{flow.name} {loop_index}")
         child = Context(self._settings, data, self.expressions(flow), log, flow.file, ctx.dry_run, scope.remaining)
         child.scope, child.depth, child.shared = scope, ctx.depth + 1, ctx.shared
         was_blocked, scope.blocked = scope.blocked, True

@@ -39,7 +39,8 @@ class Notes:
         self.past: Past | None = None  #: the earlier notes of this flow, from which it continues
         self.is_resumed = False  #: whether there are notes of an earlier run
 
-    def add(self, note: dict[str, Any]) -> None:
+    def add(self, note: dict[str, Any]) -> bool:
+        """Store a note; return False if the result in it is not kept: it contains a secret, or storing failed."""
         raise NotImplementedError
 
     def child(self, place: Place, path: str, payload: Any, content: int, is_forced: bool) -> Notes | None:
@@ -67,8 +68,11 @@ class Notes:
         errors: list[dict[str, Any]],
         stored: tuple[str, Any] | None,
         is_final: bool = False,
-    ) -> None:
-        """Note the end of a step. `at` is its index in the flow, `following` index and name of the next step."""
+    ) -> bool:
+        """Note the end of a step; return False if its result is not kept.
+
+        `at` is its index in the flow, `following` index and name of the next step.
+        """
         note: dict[str, Any] = {"at": at, "step": name, "done": is_done}
         note["next"], note["to"] = following
         if is_final:
@@ -77,7 +81,7 @@ class Notes:
             note["errors"] = errors
         if stored is not None:
             note["key"], note["value"] = stored
-        self.add(note)
+        return self.add(note)
 
     def note_record(self, record: StepRecord) -> None:
         """Note the record of a step that starts or ends, for `flows runs show` if the run crashes."""
@@ -114,10 +118,10 @@ class Journal(Notes):
         """Read the notes so far, to continue from them."""
         self.past = Past.of(self._lines())
 
-    def add(self, note: dict[str, Any]) -> None:
+    def add(self, note: dict[str, Any]) -> bool:
         with self._lock:
             if self.problem or self._descriptor < 0:
-                return
+                return False
             try:
                 if self.mask:
                     note = _masked(note, self.mask)
@@ -127,6 +131,8 @@ class Journal(Notes):
             except (OSError, ValueError, RecursionError) as error:
                 reason = error.strerror if isinstance(error, OSError) else str(error)
                 self.problem = f"later steps of the run cannot be resumed: {reason}"
+                return False
+            return self.is_durable and "withheld" not in note
 
     def mask_notes(self) -> None:
         """Remove newly known secrets from everything that was written already, including the run's input."""
@@ -189,9 +195,9 @@ class ChildNotes(Notes):
         self._journal = journal
         self._place = place
 
-    def add(self, note: dict[str, Any]) -> None:
+    def add(self, note: dict[str, Any]) -> bool:
         note["in"] = self._place
-        self._journal.add(note)
+        return self._journal.add(note)
 
     def child(self, place: Place, path: str, payload: Any, content: int, is_forced: bool) -> Notes | None:
         return _child(self, self._journal, [*self._place, place], path, payload, content, is_forced)

@@ -141,6 +141,7 @@ class StepRunner:
         if result.stores:
             data[spec.key] = result.value
         record.ended = time.time()
+        is_kept = False
         if self.journal is not None:
             stored = (spec.key, result.value) if result.stores else None
             following = self.next_index(jump, at)
@@ -148,14 +149,20 @@ class StepRunner:
             is_done = record.status != FAILED and not isinstance(jump, Exit) and jump != "__exit__"
             is_last = following is None or following >= len(self.sequence)
             to = (following, None if is_last or following is None else self.sequence[following].name)
-            self.journal.note_step(at, spec.name, is_done, to, errors[count:], stored, spec is self.final)
+            is_kept = (
+                self.journal.note_step(at, spec.name, is_done, to, errors[count:], stored, spec is self.final)
+                is not False
+            )
         if result.targets is not None:
             if result.error is None:
                 result.targets.remove_marks()
             else:
                 result.targets.discard()
         for acknowledgement in result.acknowledgements:
-            self._acknowledge(acknowledgement, result.error is None)
+            if result.error is None and not is_kept:
+                self._postpone(acknowledgement)
+            else:
+                self._acknowledge(acknowledgement, result.error is None)
         if self.listener is not None:
             self.listener.step_ended(record)
         return jump, message
@@ -165,6 +172,31 @@ class StepRunner:
             (acknowledgement.commit if is_stored else acknowledgement.release)()
         except Exception as error:  # From a library; the step's result is stored nevertheless.
             self.ctx.log.warning(f"{type(error).__name__}: {error}; the messages will be delivered again")
+
+    def _postpone(self, acknowledgement: Acknowledgement) -> None:
+        """Acknowledge at the end of the run: until then, a kill would lose what no journal keeps."""
+        from scflows.steps.cancellation import FINAL_SECONDS
+
+        if not self._postponed:
+            self.ctx.log.info("the result is not saved, so its messages are acknowledged when the run has succeeded")
+        self._postponed.append(acknowledgement)
+        remaining = self.ctx.remaining()
+        if acknowledgement.hold is not None and remaining is not None:
+            try:
+                acknowledgement.hold(remaining + FINAL_SECONDS)
+            except Exception as error:  # From a library; at worst the messages are delivered again.
+                self.ctx.log.warning(f"{type(error).__name__}: {error}")
+
+    @property
+    def _postponed(self) -> list[Acknowledgement]:
+        found: list[Acknowledgement] = self.ctx.shared.setdefault("acknowledgements", [])
+        return found
+
+    def acknowledge_postponed(self, is_stored: bool) -> None:
+        """Acknowledge what had to wait for the end of the run, or release it if the run has failed."""
+        if self.ctx.depth == 0:
+            while self._postponed:
+                self._acknowledge(self._postponed.pop(), is_stored)
 
     def next_index(self, jump: Exit | str | None, index: int) -> int | None:
         """Return the index of the step that follows, with or without a jump; None at an end."""

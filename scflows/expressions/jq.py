@@ -236,7 +236,8 @@ def _shortest(number: float) -> str:
 
 
 def _reason(error: BaseException) -> str:
-    line = first_line(error)
+    # `"" | halt_error` has an empty message.
+    line = first_line(error) if str(error).strip() else "ended by halt_error"
     if line.startswith(ROUNDS):
         return f"cannot compute with {line.removeprefix(ROUNDS)} without rounding: {ADVICE}"
     return line

@@ -48,6 +48,8 @@ class Acknowledgement:
 
     commit: Callable[[], None]  #: called once the step's result is stored
     release: Callable[[], None]  #: called if it is not; the messages will be delivered again
+    #: called if `commit` follows only at the end of the run, with the seconds until then, at most
+    hold: Callable[[float], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,7 @@ class Context:
         self.step_name = ""
         self.step_index = -1  #: the position of the step in its flow
         self.calls: dict[tuple[str, int | None], int] = {}  #: how often the step has run each child flow for each item
+        self.attempts: dict[str, Any] = {}  #: what a step carries from one attempt to the next
         self._has_started = False
         self.errors: list[dict[str, Any]] = []  #: of child flows; they are listed before the step's own
         self.acknowledgements: list[Acknowledgement] = []  #: pending until the step's result is stored
@@ -125,7 +128,7 @@ class Context:
     def start_step(self, name: str, index: int) -> None:
         """Set the step that runs from now on."""
         self.step_name, self.step_index, self._has_started = name, index, False
-        self.calls = {}
+        self.calls, self.attempts = {}, {}
 
     def note_start(self) -> None:
         """Note in the journal, once, that the step starts to change something outside the run."""

@@ -322,8 +322,11 @@ class Handler(socketserver.StreamRequestHandler):
                 self.say(manner.partition(":")[2] + " not now")
             elif word == "DATA":
                 self.say("354 go")
-                while self.rfile.readline() != b".\\r\\n":
-                    pass
+                while (line := self.rfile.readline()) != b".\\r\\n":
+                    if line.lower().startswith(b"message-id:"):
+                        print(line.decode().split()[1], flush=True)
+                if manner == "END":
+                    return
                 self.say("250 taken")
             elif word == "QUIT":
                 return self.say("221 bye")
@@ -335,6 +338,57 @@ server.serve_forever()
 """
 
 
+@pytest.fixture
+def smtp(workspace):
+    """Start a server that behaves in the given ways, one connection after another, and prints the ids of messages."""
+    import subprocess
+    import sys
+
+    started = []
+
+    def start(*manners):
+        started.append(
+            subprocess.Popen([sys.executable, "-c", SMTP_SERVER, *manners], stdout=subprocess.PIPE, text=True)
+        )
+        (workspace / "data").mkdir()
+        secrets = workspace / "data" / "secrets.yml"
+        port = started[-1].stdout.readline().strip()
+        secrets.write_text(f"- {{name: smtp, host: 127.0.0.1, port: {port}, security: none, from: a@example.org}}")
+        secrets.chmod(0o600)
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.kill()
+        each.wait()
+        each.stdout.close()
+
+
+def test_a_mail_that_is_sent_again_keeps_its_id_and_another_one_has_its_own(run_flow, flows, workspace, smtp):
+    server = smtp("END", "taken", "taken", "taken", "taken", "END", "taken")
+    mail = "email: {secret: smtp, to: ops@example.org, subject: x, body: y"
+    run = run_flow(f"""
+        steps:
+          - {{name: mail, type: email, retry: {{attempts: 2, delay: 0}}, {mail}}}}}
+          - {{name: again, type: goto, when: not once, goto: {{step_name: mark}}}}
+          - {{name: next, type: goto, goto: {{step_name: other}}}}
+          - {{name: mark, type: set_fact, result_key: once, set_fact: {{value: true}}}}
+          - {{name: back, type: goto, goto: {{step_name: mail}}}}
+          - {{name: other, type: email, {mail} too}}}}
+          - {{name: last, type: email, {mail} at last}}}}
+          - {{name: stop, type: email, {mail}}}}}
+    """)
+    assert run.status == "failed"
+    resumed = flows("runs", "resume", run.outcome.run.id)
+    assert resumed.code == 0, resumed.err
+    server.kill()
+    first, second, jumped, other, last, dropped, after_resume = server.stdout.read().split()
+    assert (first, dropped) == (second, after_resume)
+    assert len({first, jumped, other, last, dropped}) == 5
+    assert run.result["mail"]["message_id"] == jumped
+    assert all(each.endswith("@example.org>") for each in (first, jumped))
+
+
 @pytest.mark.parametrize(
     ("manners", "attempts"),
     [
@@ -344,32 +398,17 @@ server.serve_forever()
     ],
     ids=["temporary", "then for good", "for good"],
 )
-def test_a_mail_is_tried_again_after_a_dropped_connection_or_a_temporary_refusal(
-    run_flow, workspace, manners, attempts
-):
-    import subprocess
-    import sys
-
-    server = subprocess.Popen([sys.executable, "-c", SMTP_SERVER, *manners], stdout=subprocess.PIPE, text=True)
-    try:
-        assert server.stdout is not None
-        (workspace / "data").mkdir()
-        secrets = workspace / "data" / "secrets.yml"
-        port = server.stdout.readline().strip()
-        secrets.write_text(f"- {{name: smtp, host: 127.0.0.1, port: {port}, security: none, from: a@example.org}}")
-        secrets.chmod(0o600)
-        run = run_flow("""
-            steps:
-              - name: mail
-                type: email
-                retry: {attempts: 9, delay: 0}
-                email: {secret: smtp, to: ops@example.org, subject: x, body: y}
-        """)
-        if manners[attempts - 1] == "taken":
-            assert run.status == "success", run.message
-            assert run.log.count("the next follows in") == attempts - 1
-        else:
-            assert run.errors[0]["error"]["attempts"] == attempts
-    finally:
-        server.kill()
-        server.communicate()
+def test_a_mail_is_tried_again_after_a_dropped_connection_or_a_temporary_refusal(run_flow, smtp, manners, attempts):
+    smtp(*manners)
+    run = run_flow("""
+        steps:
+          - name: mail
+            type: email
+            retry: {attempts: 9, delay: 0}
+            email: {secret: smtp, to: ops@example.org, subject: x, body: y}
+    """)
+    if manners[attempts - 1] == "taken":
+        assert run.status == "success", run.message
+        assert run.log.count("the next follows in") == attempts - 1
+    else:
+        assert run.errors[0]["error"]["attempts"] == attempts

@@ -305,6 +305,7 @@ steps:
         assert run.result["loop"][3]["__input__"] == {}
         assert places == [2, 3, 4, 5]
         assert run.errors[0]["error"]["message"] == status["message"]
+        assert f"ERROR   child 2: {status['message']}" in run.log
     else:
         assert run.status == "failed"
         # With `stop`, one more item may have been handed to the thread.

@@ -134,6 +134,7 @@ def test_a_text_comes_through_as_it_is(perform):
     ("expression", "message"),
     [
         ('"limit of \\(.n) reached" | halt_error', "jq: limit of 7 reached"),
+        ('"" | halt_error', "jq: ended by halt_error"),
         ("{code: .n} | halt_error(3)", 'jq: {"code":7}'),
         ("[.n, (.n | tostring | halt_error)]", "jq: 7"),
         ('try ("late" | halt_error) catch 1', "jq: ended by halt_error"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -153,3 +154,23 @@ def test_an_item_is_removed_after_its_result_is_in_the_journal(
     assert server.get(f"{key}:seen") == "[1, 0]"
     assert not server.exists(f"{key}:taken")
     server.delete(f"{key}:seen")
+
+
+def test_an_item_that_no_journal_keeps_is_removed_when_the_run_has_succeeded(
+    run_flow: Callable[..., Any], key: str, workspace: Path
+) -> None:
+    secrets = workspace / "data" / "secrets.yml"
+    secrets.write_text(secrets.read_text().replace("}", ", token: token-of-the-cache}"))
+    server = put(key, '"token-of-the-cache"')
+    pop = f'{{name: pop, type: redis, redis: {{secret: cache, command: pop, key: "{key}"}}}}'
+    run_flow(f"steps: [{pop}, {{name: end, type: shell, shell: {{command: 'kill -9 $PPID'}}}}]")
+    [(item, until)] = server.zrange(f"{key}:taken", 0, -1, withscores=True)
+    # It waits for as long as the run might have taken, not only for a minute.
+    assert until > time.time() + 300
+    server.zadd(f"{key}:taken", {item: 1})
+    assert run_flow(f"steps: [{pop}, {{name: end, type: jq, jq: {{expression: 'error(1)'}}}}]").status == "failed"
+    assert server.lrange(key, 0, -1) == ['"token-of-the-cache"']
+    run = run_flow(f"steps: [{pop}, {{name: end, type: debug, debug: {{data_key: pop}}}}]")
+    assert run.status == "success"
+    assert "acknowledged when the run has succeeded" in run.log
+    assert not server.exists(key, f"{key}:taken")

@@ -174,6 +174,23 @@ def test_what_is_secret_is_not_sent_to_another_server(run_flow, server, call):
     assert run.result["here"]["headers"]["X-Own"] == "***"
 
 
+def test_the_log_says_what_another_server_does_not_get(run_flow, server):
+    headers = "headers: {Cookie: 'a=1', X-Plain: b, Authorization: 'Bearer x'}"
+    port = server.rpartition(":")[2]
+    run = run_flow(f"""
+        steps:
+          - {{name: far, type: rest, rest: {{uri: "{server}/moved-away", {headers}}}}}
+          - {{name: near, type: rest, rest: {{uri: "{server}/moved", {headers}}}}}
+          - {{name: login, type: rest, rest: {{uri: "http://:only-a-word@127.0.0.1:{port}/moved-away"}}}}
+    """)
+    assert run.status == "success", run.message
+    away = f"GET {server}/moved-away: redirected to another server, localhost:{port}, which does not get "
+    assert [line.partition("WARNING ")[2] for line in run.log.splitlines() if "WARNING" in line] == [
+        f"far: {away}Cookie, Authorization",
+        f"login: {away}the login of the uri",
+    ]
+
+
 def test_a_certificate_is_verified(perform, secure_server):
     with pytest.raises(StepError, match=r"^GET https://127\.0\.0\.1:\d+/number: .*[Cc]ertificate"):
         perform("rest", {"uri": f"{secure_server}/number"})
@@ -226,6 +243,17 @@ def test_the_query_says_where_to_begin_and_stays(call):
     paginate = {"by": "page", "param": "p", "items": "if .rows == [] then [] else [.path] end"}
     pages = call("/rows/page?a=1", query={"p": 2, "b": "x"}, paginate=paginate)
     assert pages == ["/rows/page?a=1&b=x&p=2", "/rows/page?a=1&b=x&p=3"]
+
+
+def test_a_parameter_in_the_uri_says_where_to_begin_and_is_sent_once(call):
+    paginate = {"by": "page", "param": "p", "items": "[.rows[], .path]", "max_pages": 2}
+    found = call("/rows/page?%70=2&b=x%20y#z", paginate=paginate)
+    assert found == [3, 4, "/rows/page?b=x%20y&p=2", 5, "/rows/page?b=x%20y&p=3"]
+    # The query takes precedence.
+    found = call("/rows/page?p=9", query={"p": 3}, paginate={**paginate, "items": "[.path]", "max_pages": 1})
+    assert found == ["/rows/page?p=3"]
+    cursor = {"by": "cursor", "param": "at", "next": ".next", "items": ".rows"}
+    assert call("/rows/cursor?at=2", paginate=cursor) == [3, 4, 5]
 
 
 def test_a_relative_link_is_followed(call):

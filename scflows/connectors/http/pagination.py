@@ -57,6 +57,9 @@ def all_items(given: dict[str, Any], uri: str, parameters: Parameters, fetch: Fe
     collected: list[Any] = []
     asked: set[tuple[str, tuple[tuple[str, str], ...]]] = set()
     by, number, fetched = given["by"], 0, 0
+    if by != LINK and given.get("param") is not None:
+        # Not twice in one request: services differ in which of the two they take.
+        uri, parameters = _moved(given["param"], uri, parameters)
     if by in (PAGE, OFFSET):
         number = _first_number(given, parameters)
         parameters = _with(parameters, given["param"], str(number))
@@ -136,6 +139,22 @@ def _first_number(given: dict[str, Any], parameters: Parameters) -> int:
             except ValueError:
                 raise StepError(f"parameter {name!r} must be a number to start from") from None
     return 1 if given["by"] == PAGE else 0
+
+
+def _moved(name: str, uri: str, parameters: Parameters) -> tuple[str, Parameters]:
+    """Move a parameter from the query of a uri to the others, which take precedence."""
+    from urllib.parse import unquote_plus
+
+    address, mark, fragment = uri.partition("#")
+    address, question, query = address.partition("?")
+    pairs = [pair.partition("=") for pair in query.split("&")]
+    found = [unquote_plus(value) for key, _, value in pairs if unquote_plus(key) == name]
+    if not found:
+        return uri, parameters
+    others = "&".join("".join(pair) for pair in pairs if unquote_plus(pair[0]) != name)
+    if all(key != name for key, _ in parameters):
+        parameters = [*parameters, (name, found[-1])]
+    return address + (question + others if others else "") + mark + fragment, parameters
 
 
 def _with(parameters: Parameters, name: str, value: str) -> Parameters:

@@ -51,6 +51,7 @@ class HttpRequest:
     max_bytes: int
     remaining: Callable[[], float | None]  #: seconds until the step is interrupted
     mask: Mask
+    warn: Callable[[str], None] = lambda message: None
 
     def fetch(self, uri: str, parameters: list[tuple[str, str]]) -> Page:
         """Return the value of the response with its address and its link to the next page. Raises StepError."""
@@ -85,6 +86,7 @@ class HttpRequest:
                 verify=self.verify,
                 timeout=WAIT if limit is None else max(0.001, min(WAIT, limit)),
                 masked=self.mask.text,
+                warn=lambda message: self.warn(f"{self.shown(uri)}: {message}"),
             )
         except (HttpError, ValueError) as error:
             raise self._failed(uri, str(error)) from error

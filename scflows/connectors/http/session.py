@@ -40,13 +40,15 @@ def call(
     timeout: float,
     may_follow: Callable[[str], bool] | None = None,
     masked: Callable[[str], str] = str,
+    warn: Callable[[str], None] = lambda message: None,
 ) -> Response:
     """Return the response to a call, after redirects, its body not read yet.
 
     A redirect repeats the request with its method, body, headers and cookies; only 303 turns it into a `GET`, because
     then the write was carried out. `secret_headers`, `Authorization` and `Cookie` are not sent to another server.
     `may_follow` says which addresses a redirect may lead to; one that leads elsewhere is itself the answer.
-    `verify`: False, or the path of a file with certificates. `masked` takes secrets out of a text. Raises HttpError.
+    `verify`: False, or the path of a file with certificates. `masked` takes secrets out of a text. `warn` is called
+    if another server does not get headers or a login. Raises HttpError.
     """
     from scflows.connectors.http.response import HttpError, http_error
 
@@ -84,6 +86,12 @@ def call(
                 method, body = "GET", None
                 headers = {name: value for name, value in headers.items() if name.lower() not in CONTENT_HEADERS}
             if not is_same_server(str(response.url), target):
+                kept_back = [name for name in headers if name.lower() in private]
+                if login is not _as_it_is:
+                    kept_back.append("the login of the uri")
+                if kept_back:
+                    host = redirect_host(response)
+                    warn(f"redirected to another server, {host}, which does not get {', '.join(kept_back)}")
                 login = _as_it_is
                 headers = {name: value for name, value in headers.items() if name.lower() not in private}
             _discard(response)
@@ -135,7 +143,7 @@ def _login(uri: str) -> Any:
 
     user, password = get_auth_from_url(uri)
     # Without any, requests would take a login from ~/.netrc and put it over the given header.
-    return HTTPBasicAuth(user.encode(), password.encode()) if user else _as_it_is
+    return HTTPBasicAuth(user.encode(), password.encode()) if user or password else _as_it_is
 
 
 def _with_cookies(headers: dict[str, bytes], uri: str, session: Session) -> dict[str, bytes]:

@@ -88,7 +88,8 @@ class EmailStep(Step):
 
     def _message(self, ctx: Context, sender: str, address: str) -> EmailMessage:
         from email.message import EmailMessage
-        from email.utils import localtime, make_msgid
+        from email.utils import localtime
+        from hashlib import sha256
 
         message = EmailMessage()
         headers = {"From": sender, "To": self.to, "Cc": self.cc, "Reply-To": self.reply_to, "Subject": self.subject}
@@ -97,22 +98,43 @@ class EmailStep(Step):
             if text:
                 message[name] = _single_line(name, text)
         message["Date"] = localtime()
-        message["Message-ID"] = make_msgid(domain=address.rpartition("@")[2])
         # Prevents automatic replies such as out-of-office messages (RFC 3834).
         message["Auto-Submitted"] = "auto-generated"
         message.set_content(self._text(ctx), subtype="plain" if self.format == "text" else "html", cte=None)
+        contents = [str(message[name]) for name in headers if name in message] + [message.get_content()]
         remaining_bytes = self.max_bytes
         for path in _texts("attach", self.attach):
             content = _read_file(ctx.readable(path), path, remaining_bytes)
             remaining_bytes -= len(content)
+            contents.append(f"{path} {sha256(content).hexdigest()}")
             main, sub = _media_type(path)
             message.add_attachment(content, maintype=main, subtype=sub, filename=os.path.basename(path))
+        message["Message-ID"] = f"<{_message_id(ctx, contents)}@{address.rpartition('@')[2]}>"
         return message
 
     def _text(self, ctx: Context) -> str:
         if self.template is None:
             return self.body or ""
         return ctx.expressions.render_file(self.template, ctx.template_names(self.data_key))
+
+
+def _message_id(ctx: Context, contents: list[str]) -> str:
+    """Return what identifies a message, the same for each attempt, also of a run that resumes this one.
+
+    The server may have taken a message although the connection was dropped; receivers then recognise the second one.
+    A message that a step sends again on purpose is a new one.
+    """
+    from hashlib import sha256
+    from json import dumps
+
+    run, flow, item = (ctx.data.get(name) for name in ("__job_id__", "__flow_path__", "__loop_index__"))
+    digest = sha256(dumps([run, flow, item, ctx.step_index, ctx.step_name, contents]).encode()).hexdigest()[:32]
+    if ctx.attempts.get("message") != digest:
+        ctx.attempts["message"] = digest
+        sent: list[str] = ctx.shared.setdefault("messages", [])
+        sent.append(digest)
+        ctx.attempts["number"] = sent.count(digest)
+    return f"{digest}.{ctx.attempts['number']}"
 
 
 def _send(message: EmailMessage, sender: str, recipients: list[str], secret: Any, ctx: Context) -> list[str]:

@@ -43,6 +43,7 @@ class KafkaStep(Step):
     key: str | None = option(None, help="a jq expression that returns the record key for an item")
     group: str | None = option(None, help="the consumer group; each record is delivered to one of its members")
     max_messages: int = option(1000, minimum=1, help="maximum number of records that `consume` returns")
+    parse: str = option("auto", choices=("auto", "text"), help="`text`: `consume` returns values as text, also JSON")
     wait: float = option(10, minimum=0.001, help="`consume` ends after this many seconds without a record")
 
     @classmethod
@@ -142,6 +143,8 @@ class KafkaStep(Step):
             "auto.offset.reset": "earliest",
             # The shortest time that brokers allow. If a run is killed, the next one waits this long for its partitions.
             "session.timeout.ms": 6000,
+            # The offsets may be committed as late as at the end of the run.
+            "max.poll.interval.ms": int(min(max(300.0, (ctx.remaining() or 0.0) + 60.0), 86_400.0) * 1000),
         }
         consumer: Any = Consumer({**settings, **options})
         received: list[Any] = []
@@ -161,7 +164,7 @@ class KafkaStep(Step):
                     raise failure
                 received += records
                 ctx.sleep(0)
-            value = [_values(record) for record in received]
+            value = [_values(record, self.parse == "text") for record in received]
         except KafkaException as error:
             consumer.close()
             raise StepError(f"{self.intention()}: {error.args[0]}") from error
@@ -189,19 +192,13 @@ def _commit(consumer: Any, received: list[Any]) -> Callable[[], None]:
     return commit
 
 
-def _values(record: Any) -> dict[str, Any]:
-    from scflows.documents import parse_json
+def _values(record: Any, as_text: bool) -> dict[str, Any]:
+    from scflows.documents import received_value
 
     key, content = record.key(), record.value()
-    text = None if content is None else content.decode("utf-8", "backslashreplace")
-    value: Any = text
-    if text is not None:
-        try:
-            value = parse_json(text, "value")
-        except StepError:
-            pass
+    place = f"{record.topic()}, partition {record.partition()}, offset {record.offset()}"
     return {
         "topic": record.topic(),
         "key": None if key is None else key.decode("utf-8", "backslashreplace"),
-        "value": value,
+        "value": None if content is None else received_value(content, place, as_text),
     }

@@ -43,6 +43,7 @@ class MqttStep(Step):
     retain: bool = option(False, help="the broker keeps the last message for later subscribers")
     session: str | None = option(None, help="name of a persistent session for `take`")
     max_messages: int = option(1000, minimum=1, help="maximum number of messages that `take` returns")
+    parse: str = option("auto", choices=("auto", "text"), help="`text`: `take` returns payloads as text, also JSON")
     wait: float = option(5, minimum=0.001, help="`take` ends after this many seconds without a message")
 
     @classmethod
@@ -124,6 +125,8 @@ class MqttStep(Step):
                 seen, since = len(received), time.monotonic()
             ctx.sleep(0.02)
         taken = received[: self.max_messages]
+        # Before anything is acknowledged: a payload that cannot be held exactly fails the step.
+        value = [{"topic": each.topic, "payload": self._value(each)} for each in taken]
 
         def acknowledge() -> None:
             codes = [client.ack(message.mid, message.qos) for message in taken if message.qos]
@@ -133,7 +136,12 @@ class MqttStep(Step):
                 raise StepError(f"{self.intention()}: the connection was lost before the messages were acknowledged")
 
         ctx.acknowledgements.append(Acknowledgement(acknowledge, lambda: _close(client)))
-        return [{"topic": message.topic, "payload": _value(message.payload)} for message in taken]
+        return value
+
+    def _value(self, message: Any) -> Any:
+        from scflows.documents import received_value
+
+        return received_value(message.payload, f"{message.topic}: payload", self.parse == "text")
 
     def _wait_until(self, ctx: Context, condition: Any, problem: str) -> None:
         ends = time.monotonic() + TIMEOUT
@@ -148,16 +156,3 @@ class MqttStep(Step):
 def _close(client: Any) -> None:
     client.disconnect()
     client.loop_stop()
-
-
-def _value(content: bytes) -> Any:
-    from scflows.documents import parse_json
-
-    try:
-        text = content.decode()
-    except UnicodeDecodeError:
-        return content.decode("utf-8", "backslashreplace")
-    try:
-        return parse_json(text, "payload")
-    except StepError:
-        return text

@@ -32,6 +32,10 @@ if item then redis.call('ZADD', KEYS[2], now + ARGV[2], ARGV[1] .. item) end
 return item
 """
 REMOVE = "return redis.call('ZREM', KEYS[2], ARGV[1])"
+HOLD = """
+local now = tonumber(redis.call('TIME')[1])
+return redis.call('ZADD', KEYS[2], 'XX', 'GT', now + ARGV[2], ARGV[1])
+"""
 PUT_BACK = """
 if redis.call('ZREM', KEYS[2], ARGV[1]) == 1 then redis.call('LPUSH', KEYS[1], ARGV[2]) end
 return 1
@@ -113,13 +117,16 @@ class RedisStep(Step):
         def remove() -> None:
             with server:
                 if not server.eval(REMOVE, 2, *keys, member):
-                    raise StepError(f"{self.intention()}: it took longer than {LEASE} s to store the item")
+                    raise StepError(f"{self.intention()}: the item was back in the list before its result was stored")
 
         def put_back() -> None:
             with server:
                 server.eval(PUT_BACK, 2, *keys, member, item)
 
-        ctx.acknowledgements.append(Acknowledgement(remove, put_back))
+        def hold(seconds: float) -> None:
+            server.eval(HOLD, 2, *keys, member, int(seconds) + LEASE)
+
+        ctx.acknowledgements.append(Acknowledgement(remove, put_back, hold))
         return self._value(item)
 
     def _content(self, ctx: Context) -> bytes:

@@ -134,6 +134,7 @@ class RestStep(Step):
             max_bytes=self.max_bytes,
             remaining=ctx.remaining,
             mask=ctx.log.mask,
+            warn=ctx.log.warning,
         )
 
     def _trusted(self, ctx: Context) -> bool | str:

@@ -103,3 +103,90 @@ def test_a_dry_run_publishes_and_takes_nothing(
     assert run.status == "success"
     assert "would publish to a" in run.log
     assert come == []
+
+
+SECRET_ORDER = '{"id": 7, "note": "token-of-the-bus"}'
+#: What ends the process of a flow after its first step; what lets it succeed.
+KILL = "{name: end, type: shell, shell: {command: 'kill -9 $PPID'}}"
+FAIL = "{name: end, type: jq, jq: {expression: 'error(1)'}}"
+WELL = "{name: end, type: debug, debug: {data_key: take}}"
+
+
+@pytest.fixture
+def with_token(secret: Callable[[str], None], workspace: Path) -> Callable[[str], None]:
+    """Writes a secret `bus` whose token is in the messages, so that no journal keeps them."""
+
+    def write(url: str) -> None:
+        secret(url)
+        file = workspace / "data" / "secrets.yml"
+        file.write_text(file.read_text().replace("}", ", token: token-of-the-bus}"))
+
+    return write
+
+
+@pytest.mark.parametrize("end", [KILL, FAIL])
+def test_mqtt_messages_that_no_journal_keeps_are_acknowledged_when_the_run_has_succeeded(
+    broker: Callable[..., Any], run_flow: Callable[..., Any], with_token: Callable[[str], None], end: str
+) -> None:
+    server = broker()
+    with_token(server.url)
+    take = "{name: take, type: mqtt, mqtt: {secret: bus, mode: take, topic: a, session: flows, wait: 0.3}}"
+    run_flow(f"steps: [{take}]")
+    server.publish([("a", SECRET_ORDER)])
+    broken = run_flow(f"steps: [{take}, {end}]")
+    assert broken.status != "success"
+    assert "acknowledged when the run has succeeded" in broken.log
+    child = f"steps: [{take}]"
+    run_flow(child, name="child.yml")
+    server.publish([("a", "8")])
+    run = run_flow("steps: [{name: take, type: flow, flow: {path: child.yml}}, " + WELL + "]")
+    assert [each["payload"] for each in run.result["take"]["take"]] == [8]
+
+
+def test_kafka_records_that_no_journal_keeps_are_committed_when_the_run_has_succeeded(
+    cluster: str, run_flow: Callable[..., Any], with_token: Callable[[str], None]
+) -> None:
+    with_token(f"kafka://{cluster}")
+    order = f"{{name: order, type: set_fact, set_fact: {{value: '{SECRET_ORDER}', parse: json}}}}"
+    run_flow(f"steps: [{order}, {{name: s, type: kafka, kafka: {{secret: bus, topic: a, data_key: order}}}}]")
+    take = (
+        "{name: take, type: kafka, kafka: {secret: bus, mode: consume, topic: a, group: g, max_messages: 1, wait: 20}}"
+    )
+    assert run_flow(f"steps: [{take}, {FAIL}]").status != "success"
+    run = run_flow(f"steps: [{take}, {WELL}]")
+    assert [each["value"]["id"] for each in run.result["take"]] == [7]
+
+
+LONG = '{"v": [1, 0.12345678901234567890123]}'
+
+
+def test_mqtt_numbers_that_cannot_be_held_are_refused_or_text(
+    broker: Callable[..., Any], run_flow: Callable[..., Any], secret: Callable[[str], None]
+) -> None:
+    server = broker()
+    secret(server.url)
+    options = "mqtt: {secret: bus, mode: take, topic: a/#, session: flows, wait: 0.3"
+    run_flow(f"steps: [{{name: take, type: mqtt, {options}}}}}]")
+    server.publish([("a/b", '{"v": 1e400}'), ("a/c", LONG)])
+    failed = run_flow(f"steps: [{{name: take, type: mqtt, {options}}}}}]")
+    assert failed.message == (
+        "take: a/b: payload: JSON: 1e400 is too large for a number (line 1, column 7); or receive text (parse: text)"
+    )
+    run = run_flow(f"steps: [{{name: take, type: mqtt, {options}, parse: text}}}}]")
+    assert [each["payload"] for each in run.result["take"]] == ['{"v": 1e400}', LONG]
+
+
+def test_kafka_numbers_that_cannot_be_held_are_refused_or_text(
+    cluster: str, run_flow: Callable[..., Any], secret: Callable[[str], None]
+) -> None:
+    from confluent_kafka import Producer
+
+    secret(f"kafka://{cluster}")
+    producer = Producer({"bootstrap.servers": cluster})
+    producer.produce("a", LONG.encode())
+    producer.flush(30)
+    options = "kafka: {secret: bus, mode: consume, topic: a, group: g, max_messages: 1, wait: 15"
+    failed = run_flow(f"steps: [{{name: take, type: kafka, {options}}}}}]")
+    assert "offset 0: JSON: 0.12345678901234567890123 has more digits than a number can hold" in failed.message
+    run = run_flow(f"steps: [{{name: take, type: kafka, {options}, parse: text}}}}]")
+    assert [each["value"] for each in run.result["take"]] == [LONG]
