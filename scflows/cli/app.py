@@ -124,6 +124,13 @@ PANELS: dict[str, dict[str, Command | Group]] = {
         "config": workspace.config,
     },
 }
+#: The first words that do nothing on their own.
+GROUPS = {
+    name
+    for commands in PANELS.values()
+    for name, command in commands.items()
+    if isinstance(command, Group) and command.default is None
+}
 #: Alternative names of commands, not shown in the help.
 ALIASES = {"doctor": "check", "ls": "list-tasks"}
 #: `\b` keeps the line breaks of a paragraph.
@@ -238,6 +245,8 @@ def _invoke(words: list[str], out: Output) -> int:
         return 0
     known = {*ALIASES, *(name for commands in PANELS.values() for name in commands)}
     name = words[0] if words and words[0] in known and COMPLETION not in os.environ else None
+    if len(words) == 1 and name in GROUPS:
+        words = [*words, "--help"]
     command = typer.main.get_command(build_app(name))
     code = command.main(words or ["--help"], prog_name="flows", standalone_mode=False, obj=out)
     return code if isinstance(code, int) else 0

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from scflows.cli.parameters import Yes
 from scflows.cli.plan import apply_plan, note_plan, report_plan
-from scflows.cli.schedule_options import DryRun, ExitCode, OneLine, Overwriting, Tasks
+from scflows.cli.schedule_options import (
+    DryRun,
+    Everywhere,
+    ExitCode,
+    OneLine,
+    Overwriting,
+    Selected,
+    Tasks,
+)
 from scflows.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from scflows.cli.output import Output
     from scflows.planner.plan import Change
@@ -21,44 +30,96 @@ if TYPE_CHECKING:
 
 def enable(
     ctx: typer.Context,
-    task: Tasks,
+    task: Selected = None,
+    everywhere: Everywhere = False,
     overwrite: Overwriting = False,
     dry_run: DryRun = False,
     exit_code: ExitCode = False,
 ) -> int:
     """Resume paused tasks, at the times they had before."""
-    return _switch(ctx.obj, task, True, overwrite, dry_run, exit_code)
+    from scflows.planner.planner import planning
+    from scflows.planner.switch import resumed, selected
+
+    out: Output = ctx.obj
+    given = _given(task, everywhere, "enable")
+    with planning(out.settings, dry_run) as planner:
+        plan = planner.plan_changes([resumed(planner, name) for name in selected(planner, given, everywhere)])
+        apply_plan(planner, plan, dry_run, overwrite)
+    return report_plan(out, plan, dry_run, exit_code)
 
 
 def disable(
     ctx: typer.Context,
-    task: Tasks,
+    task: Selected = None,
+    everywhere: Everywhere = False,
+    duration: Annotated[
+        str | None, typer.Option("--for", metavar="TIME", help="Resume after this time, e.g. 30m, 2h or 3d.")
+    ] = None,
+    until: Annotated[
+        str | None,
+        typer.Option("--until", metavar="TIME", help="Resume at this time, e.g. 18:30 or 2026-11-20T06:00."),
+    ] = None,
     overwrite: Overwriting = False,
     dry_run: DryRun = False,
     exit_code: ExitCode = False,
 ) -> int:
-    """Pause tasks until `flows enable`.
+    """Pause tasks, until `flows enable` or for a time.
 
-    `auto-schedule` and `manual-schedule` do not resume them.
+    `auto-schedule` and `manual-schedule` do not resume them. Slots in the meantime are not run later. With --for and
+    --until the crontab lines stay; they do nothing before that time.
     """
-    return _switch(ctx.obj, task, False, overwrite, dry_run, exit_code)
+    from scflows.planner.planner import planning
+    from scflows.planner.switch import paused, selected
+
+    out: Output = ctx.obj
+    given = _given(task, everywhere, "disable")
+    end = _pause_end(out, duration, until)
+    with planning(out.settings, dry_run) as planner:
+        names = selected(planner, given, everywhere)
+        plan = planner.plan_changes([paused(planner, name, end) for name in names])
+        apply_plan(planner, plan, dry_run, overwrite)
+    words = ["flows", "enable", *(["--all"] if everywhere else []), *(task or ())]
+    return report_plan(out, plan, dry_run, exit_code, hint=f"Resume: {shlex.join(words)}")
+
+
+def _given(task: list[str] | None, everywhere: bool, command: str) -> list[str]:
+    """Return the names and patterns to select by. Raise UsageError if nothing is named."""
+    if not task and not everywhere:
+        raise UsageError("missing argument TASK", f"name tasks, or all of this workspace: flows {command} '*'")
+    return task or ["*"]
+
+
+def _pause_end(out: Output, duration: str | None, until: str | None) -> float:
+    """Return when a pause ends, in seconds since the epoch; 0 if it does not. Raise UsageError."""
+    from scflows.cli.times import parse_coming, parse_duration
+
+    if duration is not None and until is not None:
+        raise UsageError("--for and --until cannot be combined")
+    if duration is not None:
+        return float(int(out.now + parse_duration(duration, "--for")))
+    return 0.0 if until is None else parse_coming(until, "--until", out.settings.timezone, out.now)
 
 
 def remove_task(
     ctx: typer.Context,
     task: Tasks,
+    everywhere: Annotated[bool, typer.Option("--all", help="Patterns match the tasks of all workspaces.")] = False,
     yes: Yes = False,
     overwrite: Overwriting = False,
     dry_run: DryRun = False,
     exit_code: ExitCode = False,
 ) -> int:
     """Remove tasks from the crontab; keep their logs and history."""
+    from scflows.cron.task_selection import is_pattern
+
     out: Output = ctx.obj
 
     def select(planner: Planner) -> list[Change]:
-        return [planner.removal(name) for name in dict.fromkeys(task)]
+        from scflows.planner.switch import selected
 
-    return _remove(out, select, yes or len(task) == 1, overwrite, dry_run, exit_code)
+        return [planner.removal(name) for name in selected(planner, task, everywhere)]
+
+    return _remove(out, select, yes or (len(task) == 1 and not is_pattern(task[0])), overwrite, dry_run, exit_code)
 
 
 def clear_tasks(
@@ -66,18 +127,25 @@ def clear_tasks(
     pattern: Annotated[
         str, typer.Argument(metavar="GLOB", help="Only tasks with matching names, e.g. 'backup-*'.")
     ] = "*",
+    everywhere: Annotated[bool, typer.Option("--all", help="Remove the tasks of all workspaces.")] = False,
     yes: Yes = False,
     overwrite: Overwriting = False,
     dry_run: DryRun = False,
     exit_code: ExitCode = False,
 ) -> int:
-    """Remove all tasks from the crontab. Your own lines are not touched."""
-    from fnmatch import fnmatchcase
+    """Remove all tasks of this workspace from the crontab.
+
+    Tasks of other workspaces stay, and so do your own lines.
+    """
+    from scflows.planner.switch import removals
+
+    out: Output = ctx.obj
+    whose = " of all workspaces" if everywhere else f" of {out.settings.home}"
 
     def select(planner: Planner) -> list[Change]:
-        return [planner.removal(name) for name in planner.names() if fnmatchcase(name, pattern)]
+        return removals(planner, pattern, everywhere)
 
-    return _remove(ctx.obj, select, yes, overwrite, dry_run, exit_code)
+    return _remove(out, select, yes, overwrite, dry_run, exit_code, whose)
 
 
 def rebalance(
@@ -162,6 +230,7 @@ def _remove(
     overwrite: bool,
     dry_run: bool,
     exit_code: bool,
+    whose: str = "",
 ) -> int:
     from scflows.planner.planner import planning
 
@@ -169,21 +238,15 @@ def _remove(
         removed = select(planner)
         count = len(removed)
         if not removed:
-            out.say("There are no tasks to remove.", {"schema": 1, "items": []})
+            out.say(f"No task was removed: there are none{whose}.", {"schema": 1, "items": []})
+            others = len(planner.before)
+            if others:
+                out.hint(f"{others} of other workspaces: flows list-tasks --all")
             return 0
-        action = f"remove {count} task{'s' if count > 1 else ''}"
+        action = f"remove {count} task{'s' if count > 1 else ''}{whose}"
         if not dry_run and not out.confirm(count, action, yes):
             out.say("No task was removed.")
             return 0
         plan = planner.plan_changes(removed)
         apply_plan(planner, plan, dry_run, overwrite)
-    return report_plan(out, plan, dry_run, exit_code)
-
-
-def _switch(out: Output, names: Iterable[str], enabled: bool, overwrite: bool, dry_run: bool, exit_code: bool) -> int:
-    from scflows.planner.planner import planning
-
-    with planning(out.settings, dry_run) as planner:
-        plan = planner.plan_changes([planner.switch(name, enabled) for name in dict.fromkeys(names)])
-        apply_plan(planner, plan, dry_run, overwrite)
-    return report_plan(out, plan, dry_run, exit_code)
+    return report_plan(out, plan, dry_run, exit_code, whose=whose)

@@ -173,6 +173,10 @@ class Output:
         color = COLOR_OF.get(word)
         return word if color is None else self._styled(sys.stdout, color, word)
 
+    def bold(self, text: str) -> str:
+        """Return a heading, for stdout."""
+        return self._styled(sys.stdout, "1", text)
+
     def diff_line(self, line: str) -> str:
         """Return a line of a unified diff with its colour, for stdout."""
         color = {"+": GREEN, "-": RED, "@": CYAN}.get(line[:1])
@@ -201,7 +205,7 @@ class Output:
             is_number = any(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
             paint = self.colored if any(isinstance(value, Status) for value in values) else None
             aligned.append(Column(title, [self.cell(value) for value in values], is_number, paint))
-        return rows(aligned, get_terminal_size().columns, lambda title: self._styled(sys.stdout, "1", title))
+        return rows(aligned, get_terminal_size().columns, self.bold)
 
     def _lines(self, lines: Iterator[str]) -> None:
         """Print lines in batches, so that the first appear before the last are generated."""

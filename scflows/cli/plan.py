@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from scflows.cli.decisions import decision_items
+from scflows.cli.times import Moment
 
 if TYPE_CHECKING:
     from scflows.cli.output import Output
@@ -17,8 +18,12 @@ if TYPE_CHECKING:
 
 #: How many notes on schedules to print; the others are counted.
 MAX_NOTES = 5
-DONE = {"add": "added", "replace": "replaced", "remove": "removed", "keep": "kept"}
-PLANNED = {"add": "would add", "replace": "would replace", "remove": "would remove"}
+#: The past of what is done to a task.
+DONE = {
+    **{"add": "added", "replace": "replaced", "change": "changed", "move": "moved"},
+    **{"pause": "paused", "enable": "enabled", "remove": "removed", "keep": "kept"},
+}
+LIST = "See them: flows list-tasks"
 
 
 def apply_plan(planner: Planner, plan: Plan, dry_run: bool, overwrite: bool) -> None:
@@ -39,8 +44,19 @@ def _command_without_dry_run() -> str:
     return shlex.join(("flows", *words))
 
 
-def report_plan(out: Output, plan: Plan, dry_run: bool, exit_code: bool, more: dict[str, Any] | None = None) -> int:
-    """Print what was changed or, in a dry run, would be; return the exit code."""
+def report_plan(
+    out: Output,
+    plan: Plan,
+    dry_run: bool,
+    exit_code: bool,
+    more: dict[str, Any] | None = None,
+    hint: str = LIST,
+    whose: str = "",
+) -> int:
+    """Print what was changed or, in a dry run, would be; return the exit code.
+
+    `hint` names the next command, `whose` the workspace of the tasks if the command is about one.
+    """
     if out.json:
         items = [_item(each) for each in plan.changes]
         item = {"schema": 1, "dry_run": dry_run, **(more or {}), "items": items, "diff": plan.diff, "notes": plan.notes}
@@ -53,14 +69,14 @@ def report_plan(out: Output, plan: Plan, dry_run: bool, exit_code: bool, more: d
         # The diff does not show these if one line serves all tasks.
         for action in ("add", "replace", "remove") if plan.tabfile.tick else ("replace",):
             for change in plan.of(action):
-                out.say(f"{action} {change.task.name}: {change.why}")
+                out.say(_planned_line(change, out))
         apply = "" if plan.is_empty else f" Apply it: {_command_without_dry_run()}"
-        out.say(f"{_summary(plan, PLANNED)}{apply}")
+        out.say(f"{_summary(plan, whose, is_planned=True)}{apply}")
     else:
         if len(plan.changes) <= 20:
             for change in plan.changes:
-                out.say(_report_line(change))
-        out.say(f"{_summary(plan, DONE)} See them: flows list-tasks")
+                out.say(_report_line(change, out))
+        out.say(f"{_summary(plan, whose)} {LIST if plan.is_empty else hint}")
     for note in [*plan.notes, *_schedule_notes(plan)]:
         out.warn(note)
     return 10 if dry_run and exit_code and not plan.is_empty else 0
@@ -77,11 +93,22 @@ def _schedule_notes(plan: Plan) -> list[str]:
     return notes
 
 
-def _report_line(change: Change) -> str:
-    if change.why in ("paused", "enabled"):
-        return f"{change.why} {change.task.name}"
+def _planned_line(change: Change, out: Output) -> str:
+    return f"{change.word} {change.task.name}{_reason(change, out)}"
+
+
+def _reason(change: Change, out: Output) -> str:
+    """Return the reason of a change with what precedes it: for a pause, its end."""
+    until = change.task.paused_until
+    if change.verb == "pause" and until:
+        moment = Moment(until)
+        return f" until {out.cell(moment)} ({out.settings.timezone})"
+    return f": {change.why}" if change.why else ""
+
+
+def _report_line(change: Change, out: Output) -> str:
     notes = "".join(f" ({each})" for each in _count_notes(change.task)) if change.action in ("add", "replace") else ""
-    return f"{DONE[change.action]} {change.task.name}: {change.why}{notes}"
+    return f"{out.colored(DONE[change.word])} {change.task.name}{_reason(change, out)}{notes}"
 
 
 def _notes_on(task: Task) -> list[str]:
@@ -97,15 +124,17 @@ def _count_notes(task: Task) -> list[str]:
     return [reason] if reason else []
 
 
-def _summary(plan: Plan, verbs: dict[str, str]) -> str:
+def _summary(plan: Plan, whose: str, is_planned: bool = False) -> str:
     """Return for example `Added 7 tasks, removed 1; 3 unchanged. Peak concurrency: 0 → 1.`."""
-    counts = {action: len(plan.of(action)) for action in ("add", "replace", "remove")}
-    unchanged = len(plan.tasks) - counts["add"] - counts["replace"]
-    changes = [f"{verbs[action]} {count}" for action, count in counts.items() if count] or ["no changes"]
-    first = next((count for count in counts.values() if count), 0)
-    if first:
-        changes[0] += " task" if first == 1 else " tasks"
-    text = ", ".join(changes) + (f"; {unchanged} unchanged" if unchanged else "")
+    counts: dict[str, int] = {}
+    for action in ("add", "replace", "remove"):
+        for change in plan.of(action):
+            counts[change.word] = counts.get(change.word, 0) + 1
+    changes = [f"{f'would {word}' if is_planned else DONE[word]} {count}" for word, count in counts.items()]
+    unchanged = len(plan.tasks) - len(plan.of("add")) - len(plan.of("replace"))
+    if changes:
+        changes[0] += (" task" if next(iter(counts.values())) == 1 else " tasks") + whose
+    text = ", ".join(changes or ["no changes"]) + (f"; {unchanged} unchanged" if unchanged else "")
     return f"{text[:1].upper()}{text[1:]}. Peak concurrency: {plan.peak_before:.3g} → {plan.peak_after:.3g}."
 
 

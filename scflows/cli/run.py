@@ -11,6 +11,8 @@ import typer
 from scflows.cli import completion, exit_code
 from scflows.cli.output import Output
 from scflows.cli.parameters import Follow, parse_params
+from scflows.cli.run_each import run_each, several
+from scflows.cli.schedule_options import Everywhere
 from scflows.cli.times import Status
 from scflows.errors import FlowError, Mistake, NotFound, ScflowsError, StepError, UsageError
 
@@ -30,9 +32,12 @@ def run(
     flow: Annotated[
         str,
         typer.Argument(
-            metavar="FLOW|TASK", help="A flow file or the name of a task.", autocompletion=completion.runnable
+            metavar="FLOW|TASK",
+            help="A flow file, the name of a task, or a pattern such as 'backup-*' for tasks of this workspace.",
+            autocompletion=completion.runnable,
         ),
     ] = "",
+    everywhere: Everywhere = False,
     param: Annotated[
         list[str] | None,
         typer.Option("-p", "--param", metavar="NAME=VALUE", help="Set a parameter of the flow; may be repeated."),
@@ -74,6 +79,9 @@ def run(
     with 1 if it failed, 2 if the flow is invalid, 124 if the run exceeded its time limit.
     """
     out: Output = ctx.obj
+    names = several(out, flow, everywhere)
+    if names is not None:
+        return run_each(out, names, lambda name: run(ctx, **{**ctx.params, "flow": name, "everywhere": False}))
     try:
         earlier = "" if resume is None else _earlier(resume, data, param, out.settings)
         if earlier and not flow and not task:

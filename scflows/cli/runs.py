@@ -9,6 +9,7 @@ import typer
 from scflows.cli import completion
 from scflows.cli.output import Output
 from scflows.cli.parameters import Follow, Yes
+from scflows.cli.schedule_options import AllWorkspaces
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,8 +44,11 @@ def history(
     limit: Annotated[
         int, typer.Option("--limit", min=0, max=10**9, help="Show at most N runs, newest first; 0 = all.")
     ] = 50,
+    everywhere: AllWorkspaces = False,
 ) -> None:
-    """List runs, newest first."""
+    """List the runs of this workspace, newest first."""
+    from dataclasses import replace
+
     from scflows.cli.open_history import opened_history
     from scflows.cli.times import parse_moment, parse_since
     from scflows.history.contract import Query
@@ -58,6 +62,8 @@ def history(
         until=None if until is None else parse_since(until, "--until", zone, out.now),
         slot=None if slot is None else parse_moment(slot, "--slot", zone),
         limit=limit,
+        # A task's name is unique.
+        workspace=None if everywhere or task is not None else out.settings.home,
     )
     with opened_history(out.settings) as store:
         found = store.find(query)
@@ -68,11 +74,17 @@ def history(
     columns |= {"STATUS": "status", "STEP": "step", "WHY": "why"}
     if task is not None:
         del columns["TASK"]
+    if everywhere:
+        columns["WORKSPACE"] = "workspace"
     out.table(columns, items)
+    whose = f" of {query.workspace}" if query.workspace is not None else ""
     if not items:
-        out.hint("No runs yet." if query == Query() else "No matching runs.")
+        none = "No runs" if replace(query, workspace=None) == Query() else "No matching runs"
+        out.hint(f"{none}{whose}." + (" Of all workspaces: flows history --all" if whose else ""))
     elif limit and len(items) == limit:
-        out.hint(f"Only the newest {limit} are shown; add --limit 0 to show all.")
+        out.hint(f"The newest {limit} runs{whose}; all: flows history --limit 0")
+    else:
+        out.hint(f"{len(items)} {'run' if len(items) == 1 else 'runs'}{whose}")
 
 
 def show(ctx: typer.Context, id: RunId) -> None:
@@ -226,6 +238,7 @@ def run_item(run: Run) -> dict[str, Any]:
         "unclaimed": run.unclaimed,
         "params": run.params,
         "log": run.log,
+        "workspace": run.workspace,
         "steps": [_step_item(step) for step in run.steps],
     }
 

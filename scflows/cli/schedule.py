@@ -34,6 +34,10 @@ if TYPE_CHECKING:
 
 def auto_schedule(
     ctx: typer.Context,
+    only: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="TASK…", help="With --overwrite: replace these tasks, leave all others unchanged."),
+    ] = None,
     source: Annotated[list[str] | None, typer.Option(help="Use only this source; may be repeated.")] = None,
     kind: Annotated[
         str | None, typer.Option(metavar="KIND", help="The kind of device tasks: process or backup (default: process).")
@@ -64,9 +68,22 @@ def auto_schedule(
     out: Output = ctx.obj
     if kind is not None and task is not None and kind != task:
         raise UsageError("--task is an alias of --kind and differs from it", "omit --task")
+    if only and not overwrite:
+        raise UsageError(
+            f"{only[0]!r}: a search adds all tasks; name some only to replace them",
+            f"flows auto-schedule --overwrite {only[0]}, or one flow: flows manual-schedule FLOW",
+        )
     kind = kind or task or "process"
     search = Search(
-        tuple(source or ()), kind, interval_days, once, task_interval_hours, overwrite, dry_tasks, not no_balance
+        sources=tuple(source or ()),
+        kind=kind,
+        interval_days=interval_days,
+        once=once,
+        task_interval_hours=task_interval_hours,
+        overwrite=overwrite,
+        only=tuple(only or ()),
+        dry_tasks=dry_tasks,
+        balance=not no_balance,
     )
     with out.progress() as progress:
         progress.show("searching")

@@ -28,6 +28,7 @@ OneLine = Annotated[
         help="Use one crontab line for all tasks, or one per task. Stays in effect until changed.",
     ),
 ]
+AllWorkspaces = Annotated[bool, typer.Option("--all", help="Include all workspaces.")]
 CatchUp = Annotated[
     str | None,
     typer.Option(metavar="none|last|all|N", help="Which missed slots to run later: none, the last, all, or at most N."),
@@ -48,4 +49,11 @@ EndWithin = Annotated[
     str | None, typer.Option(help="Alert if a run takes longer than this, e.g. 2h (default: based on past runs).")
 ]
 Tasks = Annotated[list[str], typer.Argument(metavar="TASK…", help="Task names.")]
+Selected = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="TASK…", help="Task names, or patterns such as 'backup-*' for tasks of this workspace."),
+]
+Everywhere = Annotated[
+    bool, typer.Option("--all", help="Patterns match the tasks of all workspaces; without TASK: every task.")
+]
 Overwriting = Annotated[bool, typer.Option("--overwrite", help="Proceed even if the crontab block was edited by hand.")]

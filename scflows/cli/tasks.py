@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from scflows.cli import completion
+from scflows.cli.schedule_options import AllWorkspaces
 from scflows.cli.times import Moment, Seconds, Status, relative
 
 if TYPE_CHECKING:
@@ -22,7 +23,20 @@ if TYPE_CHECKING:
 
 DAY = 86400
 #: The fields of a task in a list.
-ROW = ("name", "state", "schedule", "cron", "last", "status", "run", "took", "failures", "next")
+ROW = (
+    "name",
+    "state",
+    "paused_until",
+    "workspace",
+    "schedule",
+    "cron",
+    "last",
+    "status",
+    "run",
+    "took",
+    "failures",
+    "next",
+)
 
 
 def list_tasks(
@@ -33,28 +47,37 @@ def list_tasks(
     ] = None,
     device: Annotated[str | None, typer.Option(help="Only tasks of this device.")] = None,
     sort: Annotated[str, typer.Option(help="The order: name, next or last.")] = "name",
+    everywhere: AllWorkspaces = False,
 ) -> None:
-    """List the scheduled tasks, their last runs and next slots."""
+    """List this workspace's tasks, their last runs and next slots."""
     from scflows.cron.task_index import gc_paused
     from scflows.health.task_status import list_task_status
 
     out: Output = ctx.obj
     with gc_paused():
-        found = list_task_status(out.settings, pattern, state, device, sort)
+        workspace = "" if everywhere else out.settings.home
+        found = list_task_status(out.settings, pattern, state, device, sort, workspace=workspace)
         items = [_row(view, out) for view in found.views]
     items += [{**dict.fromkeys(ROW), "name": name, "state": Status("broken"), "failures": 0} for name in found.broken]
-    out.table(
-        {"TASK": "name", "STATE": "state", "SCHEDULE": "schedule", "LAST": "last", "STATUS": "status", "NEXT": "next"},
-        items,
-    )
+    columns = {
+        "TASK": "name",
+        "STATE": "state",
+        "SCHEDULE": "schedule",
+        "LAST": "last",
+        "STATUS": "status",
+        "NEXT": "next",
+    }
+    out.table(columns | ({"WORKSPACE": "workspace"} if everywhere else {}), items)
     for problem in found.problems:
         out.warn(problem)
     failing = next((view.task.name for view in found.views if view.failures), None)
     count = f"{len(items)} of {found.total} tasks" if len(items) != found.total else counted(found.total)
+    whose = "" if everywhere else f" of {out.settings.home}"
+    others = f" · {found.others} of other workspaces: flows list-tasks --all" if found.others else ""
     if not found.total:
-        out.hint("No tasks yet. Schedule all flows that define a schedule: flows auto-schedule")
+        out.hint(f"No tasks{whose} yet{others}. Schedule all flows that define a schedule: flows auto-schedule")
     else:
-        out.hint(count + (f" · flows logs {failing}" if failing else ""))
+        out.hint(count + whose + others + (f" · flows logs {failing}" if failing else ""))
 
 
 def show(
@@ -109,8 +132,9 @@ def next_slots(
             "--limit", min=0, help="Show at most N starts; 0 = all (default: 50 on a terminal, otherwise all)."
         ),
     ] = None,
+    everywhere: AllWorkspaces = False,
 ) -> None:
-    """List the next starts of all tasks."""
+    """List the next starts of the tasks of this workspace."""
     from scflows.cron.task_index import read_tasks
     from scflows.health.task_status import coming
 
@@ -119,7 +143,8 @@ def next_slots(
         limit = 50 if out.is_terminal and not out.json else 0
     now = time.time()
     tasks, problems = read_tasks(out.settings)
-    slots = coming(tasks, now, now + hours * 3600)
+    own = [task for task in tasks if everywhere or task.workspace == out.settings.home]
+    slots = coming(own, now, now + hours * 3600)
     shown = 0
 
     def items() -> Iterator[dict[str, Any]]:
@@ -139,7 +164,11 @@ def next_slots(
     for problem in problems:
         out.warn(str(problem))
     if not shown:
-        out.hint(f"Nothing starts within {hours:g} h · flows list-tasks")
+        whose = "" if everywhere else f" of {out.settings.home}"
+        others = (
+            f"; {len(tasks) - len(own)} tasks of other workspaces: flows next --all" if len(own) < len(tasks) else ""
+        )
+        out.hint(f"Nothing{whose} starts within {hours:g} h{others} · flows list-tasks")
     elif shown == limit and next(slots, None) is not None:
         out.hint(f"Only the first {limit} are shown; add --limit 0 to show all.")
 
@@ -210,12 +239,15 @@ def counted(number: int) -> str:
 
 def _row(view: TaskStatus, out: Output) -> dict[str, Any]:
     last = view.last
+    is_paused = view.is_paused and view.task.enabled
     status = None
     if last is not None:
         status = Status(f"{last.status} {view.failures} times" if view.failures > 1 and not out.json else last.status)
     return {
         "name": view.task.name,
         "state": Status(view.state),
+        "paused_until": Moment(view.task.paused_until) if is_paused else None,
+        "workspace": view.task.workspace,
         "schedule": view.task.schedule.words(),
         "cron": view.task.schedule.line,
         "last": None if last is None else Moment(last.started),
@@ -243,12 +275,19 @@ def _run_item(task: Task, run: Run) -> dict[str, Any]:
     }
 
 
+def _pause_end(view: TaskStatus, out: Output) -> str:
+    task = view.task
+    if not (view.is_paused and task.enabled):
+        return ""
+    return f" until {out.cell(Moment(task.paused_until))} ({out.settings.timezone})"
+
+
 def _upcoming(task: Task, count: int) -> list[int]:
     found: list[int] = []
     # A slot is upcoming until the task's second of the minute.
     moment: float | None = time.time() - task.schedule.second
-    while task.enabled and moment is not None and len(found) < count:
-        moment = task.schedule.next_epoch(moment)
+    while moment is not None and len(found) < count:
+        moment = task.next_slot(moment)
         if moment is not None:
             found.append(int(moment))
     return found
@@ -262,7 +301,7 @@ def _shown(
     task = view.task
     rows = [
         ("task", task.name),
-        ("state", out.colored(view.state)),
+        ("state", out.colored(view.state) + _pause_end(view, out)),
         ("flow", task.flow or " ".join(("flows", *task.command))),
         (
             "schedule",

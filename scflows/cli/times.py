@@ -117,6 +117,22 @@ def parse_moment(text: str, option: str, zone: str) -> float:
     return moment.timestamp()
 
 
+def parse_coming(text: str, option: str, zone: str, now: float) -> float:
+    """Return the epoch seconds of a time in the future; `18:30` is the next one. Raise UsageError."""
+    from datetime import timedelta
+
+    hour, colon, minute = text.strip().partition(":")
+    if colon and len(hour) <= 2 and len(minute) == 2 and (hour + minute).isdigit():
+        today = in_zone(now, zone)
+        if int(hour) < 24 and int(minute) < 60:
+            moment = today.replace(hour=int(hour), minute=int(minute), second=0, microsecond=0)
+            return moment.timestamp() if moment > today else (moment + timedelta(days=1)).timestamp()
+    epoch = parse_moment(text, option, zone)
+    if epoch <= now:
+        raise UsageError(f"{option} must be a time in the future, not {text!r}", "for example 18:30")
+    return epoch
+
+
 def parse_since(text: str, option: str, zone: str, now: float) -> float:
     """Return the epoch seconds of a time, or of a duration before now such as `7d`."""
     if text[-1:] in UNITS and text[:-1].replace(".", "", 1).isdigit():

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
 NAME_CHARACTERS = LETTERS | frozenset("._-")
 MAX_NAME_LENGTH = 100
+#: The end of the year 9999, in seconds since the epoch.
+MAX_EPOCH = 253402300800
 
 #: The types of the values in a task file.
 KINDS: dict[str, type | tuple[type, ...]] = {
@@ -30,6 +32,7 @@ KINDS: dict[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("command", "mutex"), list),
     **dict.fromkeys(("timeout", "start_within", "end_within"), (int, float, type(None))),
     **dict.fromkeys(("catch_up_cap", "priority"), int),
+    "paused_until": (int, float),
 }
 
 
@@ -48,6 +51,8 @@ class Task:
     dry: bool = False  #: its runs publish nothing
     source: str = "flows"  #: what created it; only that source changes it automatically
     enabled: bool = True  #: a paused task has a file but no line
+    #: Seconds since the epoch; slots before it do not count. The line stays, so that nothing has to resume the task.
+    paused_until: float = 0.0
     kind: str = ""
     created: str = ""  #: ISO 8601, UTC
     since: str = ""  #: since when its slots count, if later than `created`: when it was rescheduled or enabled
@@ -62,12 +67,22 @@ class Task:
     @property
     def begins(self) -> float:
         """Since when its slots count, in seconds since the epoch."""
-        return _epoch(self.since or self.created)
+        return max(_epoch(self.since or self.created), self.paused_until)
 
     @property
     def made(self) -> float:
         """When it was scheduled, in seconds since the epoch; 0 if unknown."""
         return _epoch(self.created)
+
+    def is_paused(self, moment: float) -> bool:
+        """Return whether slots at a moment (seconds since the epoch) are not run."""
+        return not self.enabled or moment < self.paused_until
+
+    def next_slot(self, after: float) -> int | None:
+        """Return the next slot after a moment that will be run, in seconds since the epoch."""
+        if not self.enabled:
+            return None
+        return self.schedule.next_epoch(max(after, self.paused_until - 1))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the task as JSON values."""
@@ -88,6 +103,8 @@ class Task:
             # Python reads NaN and Infinity in JSON.
             if seconds is not None and not 0 <= seconds < MAX_SECONDS:
                 raise UsageError(f"{key!r} must be a number of seconds, not {seconds!r}")
+        if not 0 <= values.get("paused_until", 0) < MAX_EPOCH:
+            raise UsageError(f"'paused_until' must be a time in seconds, not {values['paused_until']!r}")
         known = {key: value for key, value in values.items() if key in cls.__dataclass_fields__}
         texts = [*values.get("command", ()), *values.get("mutex", ()), *values.get("settings", {}).values()]
         if not all(isinstance(each, str) for each in texts):

@@ -111,6 +111,7 @@ class _Launch:
             started=time.time(),
             dry_run=request.dry_run or bool(request.task and request.task.dry),
             holder=current_process(),
+            workspace=settings.home,
         )
         self.data: dict[str, Any] = {}
         self.mistakes: FlowError | UsageError | None = None

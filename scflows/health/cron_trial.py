@@ -131,7 +131,7 @@ def _try_task(installation: Installation, name: str) -> Trial:
     from scflows.history.contract import Query
 
     task = TaskStore(installation.settings).read(name)
-    if not task.enabled:
+    if task.is_paused(installation.now):
         raise UsageError(f"task {name!r} is paused, so cron would not start it", f"flows enable {name}")
     text = installation.tabfile.line(name) or line(task, sys.executable, state_for_cron(installation.settings))
     # Without a slot, because slots are cron's.

@@ -91,7 +91,7 @@ def task_files(installation: Installation) -> Iterator[Finding]:
             findings.append(Finding(WARN, "tasks", text, REPAIR))
     yield from some(findings)
     if not findings and installation.tasks:
-        paused = sum(not task.enabled for task in installation.tasks.values())
+        paused = sum(task.is_paused(installation.now) for task in installation.tasks.values())
         yield Finding(OK, "tasks", f"{counted(len(installation.tasks), 'task')}, {paused} paused")
 
 

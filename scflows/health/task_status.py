@@ -41,7 +41,8 @@ class TaskStatus:
     state: str  #: the most urgent of STATES
     last: Run | None  #: the newest run that was not skipped
     failures: int  #: failed runs in a row, up to the last one
-    next: int | None  #: the next slot; None while paused
+    next: int | None  #: the next slot; None while paused without an end
+    is_paused: bool = False
 
 
 @dataclass
@@ -49,7 +50,8 @@ class TaskList:
     """A selection of tasks, and problems of reading them."""
 
     views: list[TaskStatus] = field(default_factory=list)
-    total: int = 0
+    total: int = 0  #: of the workspaces in question
+    others: int = 0  #: tasks of other workspaces
     problems: list[str] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)  #: tasks whose files cannot be read; cron starts them nevertheless
 
@@ -61,8 +63,9 @@ def list_task_status(
     device: str | None = None,
     order: str = "name",
     now: float | None = None,
+    workspace: str = "",
 ) -> TaskList:
-    """Return the status of tasks by name (a shell pattern), state and device. Raise UsageError."""
+    """Return the status of tasks by name (a shell pattern), state, device and workspace. Raise UsageError."""
     from fnmatch import fnmatchcase
 
     if state is not None and state not in STATES:
@@ -70,10 +73,13 @@ def list_task_status(
     if order not in ORDERS:
         raise UsageError(f"--sort must be one of {', '.join(ORDERS)}, not {order!r}")
     tasks, broken = read_tasks(settings)
-    found = TaskList(total=len(tasks) + len(broken), problems=[str(problem) for problem in broken])
+    unreadable = sorted(set(json_names(TaskStore(settings).folder)) - {task.name for task in tasks}) if broken else []
+    read = len(tasks)
+    tasks = [task for task in tasks if workspace in ("", task.workspace)]
+    found = TaskList(total=len(tasks) + len(unreadable), problems=[str(problem) for problem in broken])
+    found.others = read - len(tasks)
     if broken and device is None and state in (None, "broken"):
-        unreadable = set(json_names(TaskStore(settings).folder)) - {task.name for task in tasks}
-        found.broken = sorted(name for name in unreadable if pattern is None or fnmatchcase(name, pattern))
+        found.broken = [name for name in unreadable if pattern is None or fnmatchcase(name, pattern)]
     selected = [
         task
         for task in tasks
@@ -116,17 +122,17 @@ def view_of(
     if last is not None and last.status in (FAILED, CRASHED):
         failures = _failures(task, store) if store is not None else 1
     # A slot is upcoming until the task's second of the minute.
-    upcoming = task.schedule.next_epoch(now - task.schedule.second) if task.enabled else None
+    upcoming = task.next_slot(now - task.schedule.second)
     if last is not None and last.status == RUNNING:
         state = "running"
-    elif not task.enabled:
+    elif task.is_paused(now):
         state = "paused"
     elif failures:
         state = "failing"
     else:
         is_behind = store is not None and late(task, last, store, now, files) is not None
         state = "late" if is_behind or task.name in open_incidents else "enabled"
-    return TaskStatus(task, state, last, failures, upcoming)
+    return TaskStatus(task, state, last, failures, upcoming, task.is_paused(now))
 
 
 def _failures(task: Task, store: RunStore) -> int:
@@ -143,9 +149,9 @@ def _failures(task: Task, store: RunStore) -> int:
 
 def _is_in(view: TaskStatus, state: str) -> bool:
     if state == "enabled":
-        return view.task.enabled
+        return not view.is_paused
     if state == "paused":
-        return not view.task.enabled
+        return view.is_paused
     return view.state == state
 
 
@@ -226,7 +232,7 @@ def coming(tasks_read: Iterable[Task], after: float, until: float) -> Iterator[t
     tasks = {task.name: task for task in tasks_read if task.enabled}
     heap = []
     for task in tasks.values():
-        slot = task.schedule.next_epoch(after - task.schedule.second)
+        slot = task.next_slot(after - task.schedule.second)
         if slot is not None:
             heap.append((slot + task.schedule.second, task.name))
     heapify(heap)

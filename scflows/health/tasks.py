@@ -61,7 +61,7 @@ def condition(settings: Settings, store: RunStore, now: float | None = None) -> 
     """Return the health of all tasks at a moment. Raise what the store raises."""
     moment = time.time() if now is None else now
     tasks, broken = TaskStore(settings).read_all()
-    found = Condition(tasks=len(tasks) + len(broken), paused=sum(not task.enabled for task in tasks))
+    found = Condition(tasks=len(tasks) + len(broken), paused=sum(task.is_paused(moment) for task in tasks))
     known = {each.task: each for each in incidents(settings) if each.is_open}
     seen: set[str] = set()
     for group in task_groups(settings, store, tasks):

@@ -101,4 +101,5 @@ class Query:
     since: float | None = None
     until: float | None = None
     slot: float | None = None
+    workspace: str | None = None  #: also matches runs whose workspace is unknown
     limit: int = 50  #: 0: no limit

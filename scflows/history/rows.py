@@ -51,11 +51,12 @@ MIGRATIONS = (
     """,
     "CREATE INDEX runs_of_slot ON runs (task, slot)",
     "ALTER TABLE steps ADD COLUMN output TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE runs ADD COLUMN workspace TEXT NOT NULL DEFAULT ''",
 )
 #: The columns, in the order of the fields of `Run`.
 RUN_FIELDS = (
     *("id", "flow", "task", "trigger", "slot", "status", "reason", "message", "started", "ended"),
-    *("dry_run", "params", "holder", "log", "waited", "waited_for", "claimed"),
+    *("dry_run", "params", "holder", "log", "waited", "waited_for", "workspace", "claimed"),
 )
 RUN_COLUMNS = ", ".join(RUN_FIELDS)
 #: One placeholder for each of `RUN_FIELDS`.

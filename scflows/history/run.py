@@ -76,6 +76,7 @@ class Run:
     log: str = ""  #: path of the log file; empty if it could not be opened
     waited: float = 0.0  #: seconds between its due time and its start
     waited_for: str = ""  #: what it waited for: a permit, a mutex, an earlier run of the task
+    workspace: str = ""  #: the workspace that it ran in; empty if unknown
     unclaimed: bool = False  #: neither the history nor a claim file could be written
     steps: list[StepRecord] = field(default_factory=list)
 

@@ -119,6 +119,7 @@ class SqliteStore:
             ("started >= ?", wanted.since),
             ("started < ?", wanted.until),
             ("slot = ?", wanted.slot),
+            ("workspace IN (?, '')", wanted.workspace),
         ):
             if value is not None:
                 conditions.append(condition)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 from scflows.cron.task import Task, task_settings
@@ -30,14 +31,15 @@ def task_groups(
     tasks: Iterable[Task],
     give_up: Callable[[list[Task], Exception], object] = lambda tasks, error: None,
 ) -> Iterator[TaskGroup]:
-    """Yield the enabled tasks in groups.
+    """Yield the tasks that are not paused in groups.
 
     `store` is the history of `settings`; those of other workspaces are opened, and closed after their group.
     `give_up` is called with the tasks whose workspace or history cannot be used; their runs report that.
     """
+    now = time.time()
     groups: dict[tuple[str, tuple[tuple[str, str], ...]], list[Task]] = {}
     for task in tasks:
-        if task.enabled:
+        if not task.is_paused(now):
             groups.setdefault((task.workspace, tuple(task.settings.items())), []).append(task)
     for group in groups.values():
         try:

@@ -124,7 +124,7 @@ def _remove_obsolete(settings: Settings, now: float) -> None:
     for incident in incidents(settings):
         if not incident.is_open and now - incident.until < RETENTION_SECONDS:
             continue
-        if incident.is_open and _is_watched(files, incident.task):
+        if incident.is_open and _is_watched(files, incident.task, now):
             continue
         change_incident(settings, incident.task, partial(_unless_changed, incident))
 
@@ -133,9 +133,9 @@ def _unless_changed(known: Incident, before: Incident | None) -> Incident | None
     return None if before == known else before
 
 
-def _is_watched(files: TaskStore, name: str) -> bool:
+def _is_watched(files: TaskStore, name: str, now: float) -> bool:
     try:
-        return files.read(name).enabled
+        return not files.read(name).is_paused(now)
     except NotFound:
         return False
     except ScflowsError:

@@ -156,8 +156,8 @@ def _changed(task: Task, files: TaskStore, now: float) -> float:
     try:
         changed = os.stat(files.path(task.name)).st_mtime
     except OSError:
-        return 0.0
-    created = task.made
+        return task.paused_until
+    created = max(task.made, task.paused_until)
     # If the clock was set back since, the time of the file is meaningless.
     return max(created, changed) if changed <= now or not created else created
 

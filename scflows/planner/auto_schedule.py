@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass, field, replace
 
 from scflows.cron.schedule.spec import ScheduleSpec
-from scflows.cron.task import Task, task_name
+from scflows.cron.task import Task, no_such_task, task_name
 from scflows.errors import Refused, Unreachable
 from scflows.planner.plan import KEEP, REMOVE, Change, Plan
 from scflows.planner.planner import Planner
@@ -38,6 +39,7 @@ class Search:
     once: bool = False  #: whether the search is not repeated
     task_interval_hours: int | None = None  #: takes precedence over the schedules of the flows
     overwrite: bool = False
+    only: tuple[str, ...] = ()  #: with `overwrite`: the tasks to replace, and to leave all others as they are
     dry_tasks: bool = False  #: the tasks publish nothing
     balance: bool = True
 
@@ -113,6 +115,8 @@ def auto_schedule(planner: Planner, search: Search, search_result: SearchResult)
                 each.unclear.add(request.name)
             else:
                 requests.append(_as_searched(request, search))
+    if search.only:
+        return _replaced_only(planner, search, search_result, requests)
     gone = list(_gone(planner, results, search.overwrite))
     for name, result in results.items():
         if result.is_bare and result.kind and any(change.task.source == name for change in gone):
@@ -131,6 +135,19 @@ def auto_schedule(planner: Planner, search: Search, search_result: SearchResult)
         plan.notes.extend(each.notes)
         plan.decisions.extend(each.decisions)
     return planner.add_removals(plan, gone) if gone else plan
+
+
+def _replaced_only(planner: Planner, search: Search, found: SearchResult, requests: list[TaskRequest]) -> Plan:
+    """Return a plan that replaces the named tasks only. Raises NotFound for one that no source requests."""
+    if search.name in search.only:
+        requests = [*requests, _search_again(planner, search)]
+    wanted = [request for request in requests if request.name in search.only]
+    for name in search.only:
+        if all(request.name != name for request in wanted):
+            raise no_such_task(name, (request.name for request in requests))
+    plan = planner.plan_requests(wanted, search.overwrite, search.balance)
+    plan.unreachable = [f"{name}: {error}" for name, error in found.failed]
+    return plan
 
 
 def refused_names(plan: Plan) -> list[str]:
@@ -155,6 +172,7 @@ def _search_again(planner: Planner, search: Search) -> TaskRequest:
 
 def _gone(planner: Planner, results: dict[str, SourceResult], is_forced: bool) -> list[Change]:
     removed = []
+    now = time.time()
     missed = _missed(planner, results) if not is_forced else set()
     requested = {name: {request.name for request in result.requests} for name, result in results.items()}
     reasons = {name: result.removal_reasons() for name, result in results.items()}
@@ -172,7 +190,7 @@ def _gone(planner: Planner, results: dict[str, SourceResult], is_forced: bool) -
         if reason is None and result.kind:
             reason = f"the search for {result.kind} no longer finds it"
         reason = reason or "its flow was removed or no longer has a schedule"
-        if task.enabled:
+        if not task.is_paused(now):
             removed.append(Change(REMOVE, task, reason))
         else:
             # Keep the task, so that it is still paused if its flow comes back.

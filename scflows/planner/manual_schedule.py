@@ -6,20 +6,19 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from scflows.cron.schedule.spec import CATCH_UP, MAX_CATCH_UP, ScheduleSpec, parse_every, parse_schedule
-from scflows.cron.task import Task, check_name, task_name
+from scflows.cron.task import check_name, task_name
 from scflows.errors import Busy, UsageError
 from scflows.flows.hooks import missing_hooks
 from scflows.flows.loader import find_flow, load_flow
 from scflows.flows.parameters import convert
 from scflows.integrations.smartcitizen.task_kinds import Kind, find_kind
+from scflows.planner.differences import differences
 from scflows.planner.load.placement import place
 from scflows.planner.plan import KEEP, REPLACE, Change, Plan
 from scflows.planner.planner import Planner, since
 from scflows.planner.sources.base import TaskRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from scflows.settings import Settings
 
 HOUR = 3600
@@ -136,27 +135,7 @@ def edit_task(planner: Planner, name: str, order: Order) -> Change:
         new = replace(new, catch_up_cap=spec.catch_up_cap)
     if new == old:
         return Change(KEEP, old, "nothing to change")
-    return Change(REPLACE, new, "; ".join(_differences(old, new)))
-
-
-def _differences(old: Task, new: Task) -> Iterator[str]:
-    """Yield what an edit changes, each as `name old → new`."""
-    if new.schedule != old.schedule:
-        yield f"{old.schedule.words()} → {new.schedule.words()}"
-    for name in ("timeout", *OPTIONS):
-        if _shown(old, name) != _shown(new, name):
-            yield f"{name} {_shown(old, name)} → {_shown(new, name)}"
-    for name in sorted({*old.params, *new.params}):
-        before, after = old.params.get(name), new.params.get(name)
-        if before != after:
-            yield f"{name} {'none' if before is None else before} → {'none' if after is None else after}"
-
-
-def _shown(task: Task, name: str) -> str:
-    value = getattr(task, name)
-    if name == "catch_up" and value == "all":
-        return f"all, up to {task.catch_up_cap}"
-    return "none" if value is None else f"{value:g} s" if isinstance(value, float) else str(value)
+    return Change(REPLACE, new, "; ".join(differences(old, new)), verb="change")
 
 
 def _options(order: Order) -> dict[str, Any]:

@@ -25,6 +25,11 @@ class Change:
     task: Task  #: the task afterwards; for `remove` before
     why: str = ""
     rewrite: bool = False  #: whether its line is rewritten even if the task stays the same
+    verb: str = ""  #: what is done in the user's words, for example `pause`; empty: `action`
+
+    @property
+    def word(self) -> str:
+        return self.verb or self.action
 
 
 @dataclass
@@ -59,7 +64,7 @@ def log_plan(settings: Settings, plan: Plan) -> None:
     log = TaskLog(scheduler_log(settings.tasks_path), settings.log_level)
     for change in plan.changes:
         if change.action != KEEP:
-            log.info(f"{change.action} {change.task.name}: {change.why}")
+            log.info(f"{change.word} {change.task.name}" + (f": {change.why}" if change.why else ""))
     for problem in plan.problems:
         log.warning(problem)
     log.close()

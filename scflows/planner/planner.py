@@ -18,6 +18,7 @@ from scflows.cron.lazy_tasks import TaskChanges
 from scflows.cron.schedule.schedule import Schedule
 from scflows.cron.task import Task, TaskStore, check_name, is_name, no_such_task
 from scflows.errors import Refused
+from scflows.planner.differences import differences
 from scflows.planner.inventory import TaskInventory
 from scflows.planner.load.placement import at_full_hours, place
 from scflows.planner.plan import ADD, KEEP, REMOVE, REPLACE, Change, Plan
@@ -107,7 +108,7 @@ class Planner:
                 continue
             else:
                 task = self._replaced(request, old, remembered, balance)
-                why = task.schedule.words() if task != old else "unchanged"
+                why = "; ".join(differences(old, task)) or "unchanged"
                 plan.changes.append(Change(REPLACE if task != old else KEEP, task, why, rewrite=True))
             plan.tasks[request.name] = task
         return self._completed(plan)
@@ -153,7 +154,8 @@ class Planner:
         now = time.time()
         for name, schedule in sorted(result.moved.items()):
             old = self.before[name]
-            changes.append(Change(REPLACE, replace(old, schedule=schedule), describe_move(old.schedule, schedule, now)))
+            why = describe_move(old.schedule, schedule, now)
+            changes.append(Change(REPLACE, replace(old, schedule=schedule), why, verb="move"))
         return self.plan_changes(changes), result
 
     def plan_repair(self) -> Plan:
@@ -198,14 +200,6 @@ class Planner:
             else:
                 raise no_such_task(name, self.before)
         return Change(REMOVE, found, found.schedule.words())
-
-    def switch(self, name: str, enabled: bool) -> Change:
-        """Return the change that enables or pauses a task. Raises NotFound."""
-        old = self.task(name)
-        why = "enabled" if enabled else "paused"
-        if old.enabled == enabled:
-            return Change(KEEP, old, f"already {why}")
-        return Change(REPLACE, replace(old, enabled=enabled, since=_now() if enabled else old.since), why)
 
     def _entries(self) -> list[CrontabEntry]:
         foreign = {entry.text for entry in self.editor.others}
@@ -288,7 +282,7 @@ class Planner:
             dry=request.dry,
             source=request.source,
             kind=request.kind,
-            created=_now(),
+            created=written_now(),
             catch_up=request.spec.catch_up,
             catch_up_cap=request.spec.catch_up_cap,
             overlap=request.spec.overlap,
@@ -305,15 +299,17 @@ class Planner:
             self.inventory.uncount(old)
             schedule = self.place(request, balance)
         new = self._task(request, schedule, remembered)
-        return replace(new, enabled=old.enabled, created=old.created, since=since(old, schedule))
+        new = replace(new, enabled=old.enabled, paused_until=old.paused_until)
+        return replace(new, created=old.created, since=since(old, schedule))
 
 
 def since(old: Task, schedule: Schedule) -> str:
     """Return since when the slots of a task count, given its new schedule."""
-    return old.since if schedule == old.schedule else _now()
+    return old.since if schedule == old.schedule else written_now()
 
 
-def _now() -> str:
+def written_now() -> str:
+    """Return the current time as in task files: ISO 8601, UTC."""
     return time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime())
 
 

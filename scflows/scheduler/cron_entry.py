@@ -49,7 +49,7 @@ def run_task_from_cron(
     run = Run(new_run_id(), "", name, trigger, None if trigger == CHECK else minute, holder=current_process())
     try:
         task = TaskStore(settings).read(name)
-        run.flow = task.flow or " ".join(task.command)
+        run.flow, run.workspace = task.flow or " ".join(task.command), task.workspace
         # Enough to leave a record if `.env` or the workspace cannot be used.
         settings = Settings(task.workspace, {**os.environ, **task.settings})
         if not task.enabled:
@@ -58,6 +58,8 @@ def run_task_from_cron(
         settings = task_settings(task)
         if trigger == CHECK:
             outcome = launch(RunRequest(task=task, trigger=trigger), settings)
+        elif task.is_paused(minute + 59):
+            return None  # With a time at which it resumes, a paused task keeps its line.
         elif task.schedule.is_fine and trigger != CATCH_UP:
             outcome = _run_minute(task, minute, trigger, settings, now, wait)
         else:
@@ -65,6 +67,8 @@ def run_task_from_cron(
                 slot = run.slot = due_slot(task, now())
                 if task.schedule.gated and not _is_due(task, slot, settings, now()):
                     return None
+            if task.is_paused(slot):
+                return None
             begins = slot + task.schedule.second
             outcome = launch(RunRequest(task=task, trigger=trigger, slot=slot, begins=begins, waits=ENQUEUE), settings)
     except NotFound as error:
@@ -107,7 +111,7 @@ def _run_minute(
             pass
     outcome: RunOutcome | None = None
     for slot in task.schedule.within(minute):
-        if slot < task.begins <= now() or now() - slot > STARTABLE:
+        if slot < task.begins <= now() or now() - slot > STARTABLE or task.is_paused(slot):
             continue
         # Even if the clock is set back meanwhile, a minute does not last longer.
         wait(min(60.0, max(0.0, slot - now())))

@@ -74,7 +74,7 @@ class DueSlots:
                 task = self._store.read(name)
                 if not task.enabled:
                     continue
-                if name not in before or before[name].schedule != task.schedule:
+                if name not in before or _times(before[name]) != _times(task):
                     self._next.pop(name, None)
                     self._set_next(task)
                 self.tasks[name] = task
@@ -121,7 +121,7 @@ class DueSlots:
         begin = self.until if after is None else after
         # The creation time of a task may come from a clock that was far ahead.
         begins = task.begins if task.begins < begin + SET_BACK else 0
-        following = task.schedule.next_start(max(begin, int(begins) - 1))
+        following = task.schedule.next_start(max(begin, int(max(begins, task.paused_until)) - 1))
         if following is not None:
             self._next[task.name] = following
 
@@ -136,6 +136,11 @@ class DueSlots:
         else:
             self._next[name] = following
             heappush(self._heap, Slot(following, name))
+
+
+def _times(task: Task) -> tuple[object, float]:
+    """Return what the slots of a task depend on."""
+    return task.schedule, task.paused_until
 
 
 def _states(folder: str) -> Iterator[tuple[str, tuple[int, ...]]]:

@@ -79,7 +79,7 @@ class SlotQueue:
         return [
             self.add(task, slot, trigger, slot, now, overlap)
             for slot in task.schedule.within(minute)
-            if not slot < task.begins <= now and now - slot <= STARTABLE
+            if not slot < task.begins <= now and now - slot <= STARTABLE and not task.is_paused(slot)
         ]
 
     def add_catch_up(self, slots: Iterable[CatchUpSlot], tasks: Mapping[str, Task], now: float) -> list[str]:

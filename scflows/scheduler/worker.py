@@ -462,7 +462,7 @@ def run_queued(state: str, entry: QueueEntry, grant: Grant, on_end: OnEnd) -> No
     ending = None
     try:
         request, settings = request_of(state, entry, queued)
-        if request.task is not None and not request.task.enabled and request.slot is not None:
+        if request.task is not None and request.slot is not None and request.task.is_paused(request.slot):
             ending = (SKIPPED, "paused", "the task was paused while it waited")
     except NotFound:
         ending = (SKIPPED, "removed", "the task was removed while it waited")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import typer
 
-from scflows.cli.app import ALIASES, PANELS, Group, build_app, run_app
+from scflows.cli.app import ALIASES, GROUPS, PANELS, Group, build_app, run_app
 from scflows.cli.options import Options, take_options
 from scflows.errors import UsageError
 
@@ -82,7 +82,6 @@ def test_the_version_is_told(flows: Callable[..., Any]) -> None:
         ("history --limt 3", "no such option --limt", "did you mean --limit?"),
         ("history --jso", "no such option --jso", "did you mean --json?"),
         ("history --limit many", "invalid value for '--limit'", "see: flows history --help"),
-        ("runs", "missing command", "see: flows runs --help"),
         ("runs show", "missing argument 'RUN'", "see: flows runs show --help"),
         ("logs x --since", "option '--since' requires an argument", "see: flows logs --help"),
         ("--color blue history", "--color must be one of auto, always, never, not 'blue'", "for example --color never"),
@@ -207,3 +206,10 @@ def test_the_help_of_each_command_fits_a_line_of_80_columns() -> None:
             if not command.hidden and [word, *summary.split()] not in lines:
                 cut.append(f"{name} {word}: {summary}")
     assert not cut
+
+
+@pytest.mark.parametrize("name", sorted(GROUPS))
+def test_a_group_without_a_command_prints_its_help(flows, name: str) -> None:
+    answer = flows(name)
+    assert (answer.code, answer.err) == (0, "")
+    assert answer.out == flows(name, "--help").out

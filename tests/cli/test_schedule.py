@@ -339,7 +339,7 @@ def test_a_name_of_another_workspace_is_not_taken(flows, crontab, tree, tmp_path
     answer = flows("auto-schedule", "--once", "--overwrite", cwd=other)
     assert answer.code == 6
     assert "daily" in answer.err
-    listed = names(flows("list-tasks"))
+    listed = names(flows("list-tasks", "--all"))
     assert {"own", "odd", "air-hourly"} <= set(listed)
     assert b"other/tasks/daily" not in crontab.read_bytes()
     assert all(line in crontab.read_bytes().splitlines() for line in before.splitlines())

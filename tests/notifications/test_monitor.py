@@ -292,20 +292,24 @@ def test_a_run_that_took_too_long_and_then_failed_is_one_alert_of_the_settings(p
 
 def test_a_paused_an_edited_and_a_dry_task_are_not_told_of(put, ran, told, settings):
     put("paused", enabled=False)
+    put("resumes", paused_until=TEN + 2 * HOUR)
     put("dry", dry=True)
     edited = put("edited")
     os.utime(TaskStore(settings).path(edited.name), (TEN + HOUR + 1, TEN + HOUR + 1))
-    for name in ("paused", "dry", "edited"):
+    for name in ("paused", "resumes", "dry", "edited"):
         ran(TEN, name=name)
     run_housekeeping(settings, TEN + HOUR + 30 * MINUTE)
     assert told() == []
 
 
-def test_what_was_wrong_with_a_task_that_is_paused_is_forgotten(put, ran, told, settings):
+@pytest.mark.parametrize(
+    "pause", [{"enabled": False}, {"paused_until": TEN + 9 * HOUR}], ids=["without end", "for a time"]
+)
+def test_what_was_wrong_with_a_task_that_is_paused_is_forgotten(put, ran, told, settings, pause):
     put()
     ran(TEN)
     run_housekeeping(settings, TEN + HOUR + 11 * MINUTE)
-    put(enabled=False)
+    put(**pause)
     run_housekeeping(settings, TEN + HOUR + 13 * MINUTE)
     assert incidents(settings) == []
     assert told() == [("on_failure", "late")]

@@ -144,15 +144,16 @@ def test_a_run_that_waits_is_taken_out_of_the_line_by_stop(machine: Machine) -> 
 
 def test_a_task_that_is_paused_or_removed_while_it_waits_does_not_start(machine: Machine) -> None:
     machine.hold("first")
-    for name in ("paused", "removed"):
+    for name in ("paused", "resumes", "removed"):
         machine.task(name)
         assert machine.start(name).wait(60) == 0
     machine.task("paused", enabled=False)
+    machine.task("resumes", paused_until=time.time() + 3600)
     TaskStore(machine.settings).remove("removed")
     machine.let_go()
-    machine.ended(3)
+    machine.ended(4)
     found = {run.task: (run.status, run.reason) for run in machine.runs()}
-    assert found["paused"] == ("skipped", "paused")
+    assert found["paused"] == found["resumes"] == ("skipped", "paused")
     assert found["removed"] == ("skipped", "removed")
 
 

@@ -445,11 +445,15 @@ def test_changes_of_tabfile_and_tasks_are_taken_in(world, put, serve, settings, 
     put("stays")
     put("goes")
     put("pauses")
+    put("resumes")
+    put("ends-early", paused_until=NOON + 24 * HOUR)
     put("moves", Schedule("5 * * * *"))
 
     def change() -> None:
         put("comes")
         put("pauses", enabled=False)
+        put("resumes", paused_until=NOON + 5 * MINUTE)
+        put("ends-early")
         put("moves", Schedule("4 * * * *"))
         TaskStore(settings).remove("goes")
         tabfile = Tabfile.read(settings.tabfile)
@@ -464,6 +468,8 @@ def test_changes_of_tabfile_and_tasks_are_taken_in(world, put, serve, settings, 
     assert world.slots("goes") == world.slots("pauses") == [NOON + MINUTE, NOON + 2 * MINUTE]
     assert world.slots("comes") == [NOON + number * MINUTE for number in range(3, 6)]
     assert world.slots("moves") == [NOON + 4 * MINUTE]
+    assert world.slots("resumes") == [NOON + number * MINUTE for number in (1, 2, 5)]
+    assert world.slots("ends-early") == [NOON + number * MINUTE for number in (3, 4, 5)]
 
 
 def test_a_task_file_that_cannot_be_read_is_told_and_stops_no_other(world, put, serve, settings) -> None:

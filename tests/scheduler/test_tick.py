@@ -207,6 +207,7 @@ def test_without_an_index_it_goes_by_the_task_files_each_slot_once(world, put, l
     put("often")
     put("hourly", "30 * * * *")
     put("paused", enabled=False)
+    put("resumes", paused_until=NOON + 31 * MINUTE)
     look(NOON + 29 * MINUTE + 1)
     index = Path(settings.state_path, "tasks.index")
     index.unlink()
@@ -219,6 +220,23 @@ def test_without_an_index_it_goes_by_the_task_files_each_slot_once(world, put, l
     assert world.slots("often") == [NOON + minute * MINUTE for minute in (29, 30, 31, 32)]
     assert world.slots("hourly") == [NOON + 30 * MINUTE]
     assert world.slots("paused") == []
+    assert world.slots("resumes") == [NOON + 31 * MINUTE, NOON + 32 * MINUTE]
+
+
+def test_a_pause_with_an_end_holds_in_the_index_until_then_and_can_be_ended_early(world, put, look) -> None:
+    day = 24 * HOUR
+    put("often")
+    put("long")
+    look(NOON + 1)
+    put("often", paused_until=NOON + 3 * MINUTE)
+    put("long", paused_until=NOON + day)
+    for minute in range(1, 5):
+        look(NOON + minute * MINUTE + 1)
+    assert world.slots("often") == [NOON, NOON + 3 * MINUTE, NOON + 4 * MINUTE]
+    assert world.slots("long") == [NOON]
+    put("long")
+    look(NOON + 5 * MINUTE + 1)
+    assert world.slots("long") == [NOON, NOON + 5 * MINUTE]
 
 
 @pytest.mark.parametrize("when", ["_differences", "due", "date", "undated"])

@@ -265,4 +265,5 @@ def missed_run(task: Task, slot: float, why: str, now: float, trigger: str) -> R
         started=now,
         ended=now,
         dry_run=task.dry,
+        workspace=task.workspace,
     )
