@@ -64,6 +64,12 @@ def lock_name(path: str) -> str:
     return encoded[-150:].decode(errors="ignore") + "%" + digest
 
 
+def this_boot() -> str:
+    """Return what identifies the current boot of the machine or, in a container, its start."""
+    # The kernel's boot is the same in all containers, but each has a first process of its own.
+    return f"{_boot()}:{_start(1)}"
+
+
 def _boot() -> str:
     try:
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:

@@ -47,7 +47,7 @@ def _parse_cron_arguments(arguments: list[str]) -> tuple[str, str, float | None,
     if rest or not found["--task"]:
         return None
     slot = found["--slot"]
-    if (slot and not slot.isdigit()) or found["--trigger"] not in ("", "catch_up", "check"):
+    if (slot and not slot.isdigit()) or found["--trigger"] not in ("", "catch_up", "check", "boot"):
         return None
     return found["--task"], found["--state"], float(slot) if slot else None, found["--trigger"]
 
@@ -113,9 +113,9 @@ def _run_shared_line(line: str, state: str = "") -> int:
     use_kept_zone(state_path(state))
     try:
         if line == "boot":
-            from scflows.scheduler.boot import catch_up_after_boot
+            from scflows.scheduler.boot import start_after_boot
 
-            catch_up_after_boot(state)
+            start_after_boot(state)
         else:
             from scflows.scheduler.tick import tick_here
 

@@ -93,19 +93,20 @@ def catch_up(
 
 def boot(
     ctx: typer.Context,
-    after: Annotated[str, typer.Option(help="How long to wait first, for the network and the clock.")] = "60s",
+    after: Annotated[str, typer.Option(help="How long to wait before catching up.")] = "60s",
     state: Annotated[str, typer.Option(metavar="DIR", help="The state folder, if not the default one.")] = "",
 ) -> None:
-    """Catch up after the machine was off; run by the @reboot line.
+    """Start boot tasks and catch up; run by the @reboot line.
 
-    The crontab has this line while any task has `catch_up`. Missed slots are recorded and reported, and run if
-    `catch_up` says so. Errors are logged in scheduler.log.
+    The crontab has this line while any task has `catch_up` or `cron: "@reboot"`. Boot tasks start immediately, once
+    per boot. Then missed slots are recorded and reported, and run if `catch_up` says so. Errors are logged in
+    scheduler.log.
     """
     from scflows.cli.times import parse_duration
-    from scflows.scheduler.boot import catch_up_after_boot
+    from scflows.scheduler.boot import start_after_boot
 
     out: Output = ctx.obj
-    out.say(_caught_up(catch_up_after_boot(state, parse_duration(after, "--after", may_be_zero=True))))
+    out.say(_caught_up(start_after_boot(state, parse_duration(after, "--after", may_be_zero=True))))
 
 
 def _caught_up(count: int) -> str:

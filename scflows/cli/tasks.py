@@ -326,7 +326,8 @@ def _shown(
         times = [out.cell(_slot(task, slot)) for slot in upcoming]
         rows.append(("next", f"{', '.join(times)} ({zone or out.settings.timezone}; {relative(upcoming[0], out.now)})"))
     start, end = (out.cell(Seconds(each)) for each in (expectation.start_within, expectation.end_within))
-    rows.append(("expected", f"starts within {start} of its slot, ends within {end}"))
+    begins = "" if task.schedule.is_boot else f"starts within {start} of its slot, "
+    rows.append(("expected", f"{begins}ends within {end}"))
     if task.params:
         rows.append(("params", ", ".join(f"{key}={value}" for key, value in task.params.items())))
     if task.dry:

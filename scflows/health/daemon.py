@@ -50,6 +50,8 @@ def status(installation: Installation) -> Status:
     crontab, daemon, scheduler = installation.crontab, installation.daemon, installation.scheduler
     in_crontab = _in_crontab(installation)
     in_tabfile = len(installation.scheduled if installation.tabfile.tick else installation.entries)
+    if installation.tabfile.boot and not installation.tabfile.tick:
+        in_tabfile += len(installation.boot_tasks)
     # A running cron without our tasks does not drive them.
     by_cron = daemon is not None and crontab is not None and (in_crontab > 0 or not in_tabfile)
     return Status(
@@ -211,14 +213,15 @@ def _heartbeat(installation: Installation) -> Heartbeat | None:
 
 def _in_crontab(installation: Installation) -> int:
     """Return how many of our tasks are started by lines of the crontab, inside and outside the block."""
-    from scflows.cron.crontab.line import TICK, parse_line
+    from scflows.cron.crontab.line import BOOT, TICK, parse_line
 
     parts = installation.parts
     entries = [*(parse_line(line) for line in parts.lines or []), *parts.strays]
     own = [entry for entry in entries if entry is not None and entry not in installation.others]
     if any(entry.name == TICK for entry in own):
         return len(installation.scheduled)
-    return sum(entry.is_task for entry in own)
+    boots = len(installation.boot_tasks) if any(entry.name == BOOT for entry in own) else 0
+    return boots + sum(entry.is_task for entry in own)
 
 
 def _expected(installation: Installation) -> list[tuple[float, Task]]:

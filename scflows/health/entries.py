@@ -42,7 +42,7 @@ def block(installation: Installation) -> Iterator[Finding]:
         text = f"{counted(len(parts.strays), 'scflows line')} in the crontab outside the block: {names}"
         yield Finding(WARN, "crontab", text, "move them into the block: flows repair")
     if parts.lines is None and lines:
-        number = len(installation.scheduled if installation.tabfile.tick else installation.entries)
+        number = _count(installation)
         verb = "is" if number == 1 else "are"
         text = f"{counted(number, 'task')} {verb} in the tabfile but missing from the crontab"
         if installation.scheduler is not None:
@@ -59,9 +59,9 @@ def block(installation: Installation) -> Iterator[Finding]:
         shown = (*changed[:MAX_DIFF_LINES], *([f"… {hidden} more lines"] if hidden > 0 else []))
         yield Finding(FAIL, "crontab", "the block in the crontab differs from the tabfile", REPAIR, shown)
     else:
-        number = len(installation.entries)
-        text = f"one line for {counted(len(installation.scheduled), 'task')}" if installation.tabfile.tick else ""
-        yield Finding(OK, "crontab", f"{text or counted(number, 'task')}, same as the tabfile{note}")
+        text = counted(_count(installation), "task")
+        text = f"one line for {text}" if installation.tabfile.tick else text
+        yield Finding(OK, "crontab", f"{text}, same as the tabfile{note}")
     if len(installation.entries) > MAX_ENTRIES:
         text = f"{counted(len(installation.entries), 'task')} with one line each: cron starts them without a limit"
         yield Finding(WARN, "crontab", text, "use one line for all tasks, with a limit: flows repair --one-line")
@@ -71,6 +71,13 @@ def block(installation: Installation) -> Iterator[Finding]:
         if number > MAX_EQUAL_TIMES:
             text = f"{number} lines have the same times, {fields}: cron starts as many processes in the same moment"
             yield Finding(WARN, "crontab", text, "use one line for all tasks, with a limit: flows repair --one-line")
+
+
+def _count(installation: Installation) -> int:
+    """Return how many tasks the tabfile starts."""
+    if installation.tabfile.tick:
+        return len(installation.scheduled)
+    return len(installation.entries) + (len(installation.boot_tasks) if installation.tabfile.boot else 0)
 
 
 def task_files(installation: Installation) -> Iterator[Finding]:
@@ -83,7 +90,8 @@ def task_files(installation: Installation) -> Iterator[Finding]:
         text = f"{name} is in the tabfile but has no task file, so it cannot start"
         findings.append(Finding(FAIL, "tasks", text, f"schedule it again after: flows remove-task {name}"))
     for name, task in installation.tasks.items():
-        if task.enabled and name not in listed and not installation.tabfile.tick:
+        is_missing = name not in listed and not installation.tabfile.tick and not task.schedule.is_boot
+        if task.enabled and is_missing:
             text = f"{name} has a task file but is missing from the tabfile, so nothing starts it"
             findings.append(Finding(FAIL, "tasks", text, REPAIR))
         elif not task.enabled and name in listed:
@@ -98,7 +106,7 @@ def task_files(installation: Installation) -> Iterator[Finding]:
 def lines(installation: Installation) -> Iterator[Finding]:
     """Compare the tabfile's lines with those that the tasks would get now."""
     from scflows.cron.crontab.limits import takes_boot_line
-    from scflows.cron.crontab.line import boot_line, line, tick_line
+    from scflows.cron.crontab.line import boot_line, line, needs_boot, tick_line
 
     findings = []
     tick = installation.tabfile.tick
@@ -109,9 +117,13 @@ def lines(installation: Installation) -> Iterator[Finding]:
     if boot is not None and boot.text != boot_line(boot.python, boot.state):
         text = "the @reboot line has been edited"
         findings.append(Finding(WARN, "lines", text, REPAIR, (f"-{boot.text}",)))
-    needs_boot_line = any(task.catch_up != "none" for task in installation.scheduled)
-    crontab = installation.crontab
-    if needs_boot_line and tick is None and boot is None and crontab is not None and takes_boot_line(crontab):
+    crontab, boots = installation.crontab, installation.boot_tasks
+    lacks_line = boot is None and tick is None and any(map(needs_boot, installation.scheduled))
+    if boots and boot is None and installation.scheduler is None:
+        text = f"{counted(len(boots), 'task')} to start at boot, e.g. {boots[0].name}, but the @reboot line is missing"
+        help = REPAIR if takes_boot_line(crontab) else "this cron does not support @reboot; use: flows cron run"
+        findings.append(Finding(FAIL, "lines", text, help))
+    elif lacks_line and crontab is not None and takes_boot_line(crontab):
         text = "some tasks have `catch_up`, but the @reboot line is missing"
         findings.append(Finding(WARN, "lines", text, REPAIR))
     for entry in installation.entries:

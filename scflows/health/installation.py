@@ -89,7 +89,13 @@ class Installation:
     def scheduled(self) -> list[Task]:
         """The tasks that should be started. Raise Refused."""
         names = set(self.tasks) if self.tabfile.tick else {entry.name for entry in self.entries}
-        return [task for name, task in self.tasks.items() if name in names and task.enabled]
+        boots = self.boot_tasks if self.tabfile.boot else []
+        return [task for name, task in self.tasks.items() if (name in names and task.enabled) or task in boots]
+
+    @cached_property
+    def boot_tasks(self) -> list[Task]:
+        """The enabled tasks that start at boot."""
+        return [task for task in self.tasks.values() if task.enabled and task.schedule.is_boot]
 
     @cached_property
     def crontab(self) -> Crontab | None:

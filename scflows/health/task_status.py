@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-from scflows.cron.crontab.line import TICK
+from scflows.cron.crontab.line import BOOT, TICK
 from scflows.cron.crontab.tabfile import Tabfile
 from scflows.cron.task import Task, TaskStore, no_such_task
 from scflows.cron.task_index import read_tasks
@@ -180,7 +180,8 @@ def one_task(settings: Settings, name: str) -> tuple[TaskStatus, list[Run], str 
     # If the history cannot be used, the task itself can be shown; `flows check` says why.
     view, runs = ask(settings, shown, None, open_reconciled_history) or shown(None)
     tabfile = Tabfile.read(settings.tabfile)
-    line = tabfile.line(name) or (tabfile.line(TICK) if task.enabled else None)
+    shared = BOOT if task.schedule.is_boot else TICK
+    line = tabfile.line(name) or (tabfile.line(shared) if task.enabled else None)
     path = scheduler_log(settings.tasks_path) if task.command else log_path(settings.tasks_path, name)
     return view, runs, line, path
 

@@ -34,6 +34,7 @@ GOOD = (SUCCESS, EXIT)
 BAD = (FAILED, CRASHED)
 CATCH_UP = "catch_up"  #: trigger of a run for a missed slot
 CHECK = "check"  #: trigger of a trial run started as cron would start it; it has no slot
+BOOT = "boot"  #: trigger of a run of a task that starts once per boot; it has no slot
 HOOK = "hook"  #: trigger of a run that reports another run
 #: The reason of a run that found nothing new to report since the previous one; it does not change the task's state.
 UNCHANGED = "unchanged"
@@ -63,7 +64,9 @@ class Run:
     id: str
     flow: str  #: the flow's path as written, or the command
     task: str = ""  #: the task's name; for a flow run by its path, the name of its log
-    trigger: str = "manual"  #: what started it: `cron`, `scheduler`, `catch_up`, `manual`, `first-run`, `check`, `hook`
+    trigger: str = (
+        "manual"  #: what started it: `cron`, `scheduler`, `catch_up`, `manual`, `first-run`, `check`, `boot`, `hook`
+    )
     slot: float | None = None  #: the due time that it was started for
     status: str = RUNNING
     reason: str = ""  #: a word or code that explains the status: `error`, `timeout`, `locked`, …

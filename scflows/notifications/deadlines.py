@@ -52,6 +52,8 @@ def base_start_within(task: Task) -> float:
     """Return the deadline without the usual wait: as set in the schedule, or half of the interval, within bounds."""
     if task.start_within is not None:
         return task.start_within
+    if task.schedule.is_boot:
+        return MAX_START_WITHIN
     every: float | None = task.schedule.every
     if every is None:
         from scflows.cron.schedule.fields import values

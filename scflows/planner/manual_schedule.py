@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from scflows.cron.schedule.fields import REBOOT
 from scflows.cron.schedule.spec import CATCH_UP, MAX_CATCH_UP, ScheduleSpec, parse_every, parse_schedule
 from scflows.cron.task import check_name, task_name
 from scflows.errors import Busy, UsageError
@@ -131,6 +132,8 @@ def edit_task(planner: Planner, name: str, order: Order) -> Change:
         since=since(old, schedule),
         **{key: getattr(spec, key) for key in _options(order)},
     )
+    if schedule.is_boot:
+        new = replace(new, catch_up="none", start_within=None)
     if order.catch_up is not None:
         new = replace(new, catch_up_cap=spec.catch_up_cap)
     if new == old:
@@ -209,6 +212,10 @@ def _spec(order: Order, written: dict[str, Any] | None, default: int = DEFAULT_H
     if order.timezone is not None:
         others["timezone"] = order.timezone
     if order.cron is not None:
+        if order.cron.strip().lower() == REBOOT:
+            # The flow's options are for its own schedule.
+            others = {key: value for key, value in others.items() if key in (*_options(order), "overlap", "end_within")}
+            others |= {} if order.timezone is None else {"timezone": order.timezone}
         return parse_schedule({"cron": order.cron, **others})
     if order.every is not None:
         spec = parse_schedule({"every_seconds": parse_every(order.every), **others})

@@ -52,6 +52,15 @@ class Plan:
     def of(self, action: str) -> list[Change]:
         return [change for change in self.changes if change.action == action]
 
+    def note_boot_tasks(self) -> None:
+        """Note that boot tasks of this plan cannot start if the cron does not support `@reboot`."""
+        boots = [each.task for each in self.changes if each.action != REMOVE and each.task.schedule.is_boot]
+        names = [task.name for task in boots if task.enabled]
+        if names and self.tabfile.boot is None:
+            note = f"{names[0]}: this cron does not support @reboot, so the task only starts with: flows cron run"
+            if note not in self.notes:
+                self.notes.append(note)
+
     @property
     def is_empty(self) -> bool:
         return all(change.action == KEEP for change in self.changes) and not self.diff

@@ -264,6 +264,7 @@ class Planner:
             each for each in unfinished if each in plan.tasks or not os.path.lexists(self.store.path(each))
         }
         plan.tabfile = self.editor.lines(plan.tasks, plan.rewritten)
+        plan.note_boot_tasks()
         plan.diff = self.editor.diff(plan.tabfile)
         plan.load_after = self.inventory.load_after(plan)
         plan.peak_after = plan.load_after.peak

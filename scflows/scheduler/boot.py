@@ -1,12 +1,14 @@
-"""Catch up on slots that were missed: what the crontab's line for the boot starts, and what a person asks for."""
+"""Boot tasks and catching up on missed slots: what the crontab's line for the boot starts, or a user."""
 
 from __future__ import annotations
 
+import os
 import time
 
 from scflows.cron.task_index import read_tasks
 from scflows.history.store import FAULTS
 from scflows.history.task_log import warn_in_scheduler_log
+from scflows.scheduler.boot_tasks import start_boot_tasks
 from scflows.scheduler.housekeeping import run_housekeeping
 from scflows.scheduler.process_host import ProcessHost
 from scflows.scheduler.reconcile import catch_up_slots
@@ -40,21 +42,24 @@ def catch_up(settings: Settings, host: ProcessHost, work: Callable[[], None], mo
     return len(runs)
 
 
-def catch_up_after_boot(state: str = "", after: float = SETTLED) -> int:
-    """Record the slots that were missed and report them, catch up where a task asks for it; return how many slots.
+def start_after_boot(state: str = "", after: float = SETTLED) -> int:
+    """Start boot tasks; then record and report the slots that were missed, and catch up; return how many slots.
 
-    It begins `after` seconds later; problems are in the scheduler's log. `state` is the state folder, if it is not the
-    usual one. Raises Refused where that is not there.
+    Catching up begins `after` seconds later; problems are in the scheduler's log. `state` is the state folder, if it is
+    not the usual one. Raises Refused where that is not there.
     """
     with ProcessHost() as host:
+        if not state or os.path.isdir(state):
+            _start_boot_tasks(sound_settings(state), host)
         host.wait(after)
         if host.is_stop_requested:
             return 0
-        # Not before: the disk with that folder may be mounted meanwhile.
+        # The disk with that folder may have been mounted meanwhile.
         settings = sound_settings(state)
+        _start_boot_tasks(settings, host)
 
         def work() -> None:
-            host.start(["run", "--waiting", "--state", settings.state_path])
+            _start_worker(settings, host)
 
         try:
             number = catch_up(settings, host, work)
@@ -67,3 +72,15 @@ def catch_up_after_boot(state: str = "", after: float = SETTLED) -> int:
         run_housekeeping(settings)
         work_on_queue(settings.state_path, lambda text: None)
     return number
+
+
+def _start_boot_tasks(settings: Settings, host: ProcessHost) -> None:
+    def warn(text: str) -> None:
+        warn_in_scheduler_log(settings, text)
+
+    if start_boot_tasks(settings, host, warn):
+        _start_worker(settings, host)
+
+
+def _start_worker(settings: Settings, host: ProcessHost) -> None:
+    host.start(["run", "--waiting", "--state", settings.state_path])

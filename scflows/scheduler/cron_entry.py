@@ -11,7 +11,7 @@ from scflows.errors import NotFound, ScflowsError
 from scflows.execution.admission import ENQUEUE
 from scflows.execution.launch import RunOutcome, RunRequest, launch
 from scflows.history.recorder import Recorder, claim_path
-from scflows.history.run import CATCH_UP, CHECK, CRASHED, FAILED, Run, new_run_id
+from scflows.history.run import BOOT, CATCH_UP, CHECK, CRASHED, FAILED, Run, new_run_id
 from scflows.history.store import FAULTS, ask
 from scflows.history.task_log import TaskLog, log_path
 from scflows.locks import current_process
@@ -46,7 +46,7 @@ def run_task_from_cron(
     settings = bare_settings(state)
     trigger = trigger or ("cron" if slot is None else "scheduler")
     minute = now() // 60 * 60 if slot is None else slot
-    run = Run(new_run_id(), "", name, trigger, None if trigger == CHECK else minute, holder=current_process())
+    run = Run(new_run_id(), "", name, trigger, None if trigger in (CHECK, BOOT) else minute, holder=current_process())
     try:
         task = TaskStore(settings).read(name)
         run.flow, run.workspace = task.flow or " ".join(task.command), task.workspace
@@ -60,6 +60,10 @@ def run_task_from_cron(
             outcome = launch(RunRequest(task=task, trigger=trigger), settings)
         elif task.is_paused(minute + 59):
             return None  # With a time at which it resumes, a paused task keeps its line.
+        elif trigger == BOOT:
+            outcome = launch(RunRequest(task=task, trigger=trigger, waits=ENQUEUE), settings)
+        elif task.schedule.is_boot:
+            return None  # A line from before it became a boot task.
         elif task.schedule.is_fine and trigger != CATCH_UP:
             outcome = _run_minute(task, minute, trigger, settings, now, wait)
         else:

@@ -70,6 +70,7 @@ class Scheduler:
         """Enqueue until a signal says to stop, then wait until the runs have ended."""
         self.say(f"scheduler {os.getpid()} started, MAX_RUNS {self.most or self.settings.max_runs}")
         self._load(always=True)
+        self._start_boot_tasks()
         self._tick()
         self.ensure_worker()
         while not (self.is_stopping and (not self._worker() or self._is_over())):
@@ -146,6 +147,13 @@ class Scheduler:
             self.host.start(arguments)
         except OSError as error:
             self.warn(f"cannot start {slot.name}: {error.strerror}")
+
+    def _start_boot_tasks(self) -> None:
+        from scflows.scheduler.boot_tasks import start_boot_tasks
+
+        count = start_boot_tasks(self.settings, self.host, self.warn, self.most)
+        if count:
+            self.say(f"{_tasks(count)} started for this boot")
 
     def _load(self, always: bool = False) -> None:
         loaded = self._due_slots.reload(always)

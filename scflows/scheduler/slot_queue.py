@@ -92,10 +92,16 @@ class SlotQueue:
                 runs.append(run)
         return runs
 
-    def add(self, task: Task, slot: float, trigger: str, begins: float, now: float, overlap: str | None = None) -> str:
-        """Enqueue a slot that begins at a time; return the id of the run, empty if the slot has one. Raises OSError."""
+    def add(
+        self, task: Task, slot: float | None, trigger: str, begins: float, now: float, overlap: str | None = None
+    ) -> str:
+        """Enqueue a run that begins at a time; return its id, empty if its slot has a run already. Raises OSError.
+
+        `slot` is None for a boot task.
+        """
         settings, recorder = self._of(task)
-        request = RunRequest(task=task, trigger=trigger, slot=float(slot), begins=float(begins))
+        due = None if slot is None else float(slot)
+        request = RunRequest(task=task, trigger=trigger, slot=due, begins=float(begins))
         try:
             return enqueue(request, settings, recorder, self._permits(task, settings), overlap, now)
         except SlotTaken:

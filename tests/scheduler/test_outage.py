@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from scflows.scheduler.boot import catch_up_after_boot
+from scflows.scheduler.boot import start_after_boot
 from scflows.scheduler.process_host import ProcessHost
 
 LIBRARIES = (
@@ -148,7 +148,7 @@ def test_at_boot_a_state_folder_may_come_within_the_time_that_is_waited(settings
             os.makedirs(settings.state_path, exist_ok=True)
 
     monkeypatch.setattr("scflows.scheduler.boot.ProcessHost", World)
-    assert catch_up_after_boot(settings.state_path, 60.0) == 0
+    assert start_after_boot(settings.state_path, 60.0) == 0
 
 
 def test_told_to_stop_nothing_is_made_up_at_boot(at, hourly, environment, workspace, settings):

@@ -12,7 +12,7 @@ import scflows
 from scflows.cron.crontab.block import Parts, difference, drift, live_lines, plan
 from scflows.cron.crontab.install import Installed, install, reinstall, split_or_advise
 from scflows.cron.crontab.limits import check_limits, takes_boot_line
-from scflows.cron.crontab.line import ALL, BOOT, TICK, boot_line, line, tick_line
+from scflows.cron.crontab.line import ALL, BOOT, TICK, boot_line, line, needs_boot, tick_line
 from scflows.cron.crontab.owner import check_user, lines_of_others, not_ours, of_others, usual_state
 from scflows.cron.crontab.program import Crontab, find_crontab
 from scflows.cron.crontab.recovery import read_and_recover
@@ -119,7 +119,11 @@ class CrontabEditor:
             for entry in planned.entries:
                 planned.remove(entry.name)
             planned.remove(TICK)
-            planned.remove(BOOT)  # A tick notices missed slots itself.
+            # A tick notices missed slots itself.
+            if not self._has_boot_task(tasks, changed) or not takes_boot_line(self.crontab):
+                planned.remove(BOOT)
+            elif changed or planned.line(BOOT) is None:
+                planned.put(BOOT, boot_line(sys.executable, state_for_cron(self.settings)))
             if tasks.enabled:
                 planned.put(TICK, tick_line(sys.executable, state_for_cron(self.settings)))
             return planned
@@ -134,16 +138,27 @@ class CrontabEditor:
         block = self.parts.lines if self.is_ours else None
         for name, task in wanted.items():
             old = planned.line(name)
+            if task.schedule.is_boot:
+                planned.remove(name)  # The line of all boot tasks starts it.
+                continue
             if name in changed or old is None or (block is not None and old not in block):
                 planned.put(name, line(task, sys.executable, state))
         old = planned.line(BOOT)
-        needs_boot_line = any(task.catch_up != "none" for task in wanted.values()) and takes_boot_line(self.crontab)
+        needs_boot_line = any(needs_boot(task) for task in wanted.values()) and takes_boot_line(self.crontab)
         # Keep the line if a task cannot be read, since that task may catch up.
         if not needs_boot_line and (old is None or all(entry.name in known for entry in planned.entries)):
             planned.remove(BOOT)
         elif changed or old is None or (block is not None and old not in block):
             planned.put(BOOT, boot_line(sys.executable, state))
         return planned
+
+    def _has_boot_task(self, tasks: TaskChanges, changed: Collection[str]) -> bool:
+        """Return whether a task starts at boot; with one line for all tasks, few of them are read."""
+        if self._was_one_line and self.tabfile.found and self.tabfile.line(BOOT) is None:
+            candidates = [tasks[name] for name in changed if name in tasks]
+        else:
+            candidates = list(tasks.values())
+        return any(task.enabled and task.schedule.is_boot for task in candidates)
 
     def diff(self, planned: Tabfile) -> list[str]:
         """Return what would change in the block, as a unified diff."""

@@ -77,6 +77,11 @@ def boot_line(python: str, state_path: str | None = None) -> str:
     return f"@reboot {_checked(f'{python} -P -m scflows cron boot{state} # {BOOT}', BOOT)}"
 
 
+def needs_boot(task: Task) -> bool:
+    """Return whether a task needs the line that cron starts at boot, if each task has its own line."""
+    return task.schedule.is_boot or task.catch_up != "none"
+
+
 def _check_paths(python: str, state_path: str | None) -> None:
     for title, path in (("the Python interpreter", python), ("the state folder", state_path or "/")):
         if not os.path.isabs(path) or not SAFE.issuperset(path):

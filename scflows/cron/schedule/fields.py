@@ -22,6 +22,8 @@ FIELDS = (
     ("month", 1, 12),
     ("day of week", 0, 6),
 )
+#: Not a time: the task starts once after each boot.
+REBOOT = "@reboot"
 MACROS = {
     "@hourly": "0 * * * *",
     "@daily": "0 0 * * *",
@@ -41,6 +43,7 @@ def normalised(expression: str) -> str:
     """Normalise an expression to five fields of `*`, numbers, ranges and lists.
 
     Steps become lists, because crons skip and repeat slots of `*/n` when the clocks change, but not those of a list.
+    `@reboot` stays as it is.
     Raises UsageError, which names the field.
     """
     text = expression.strip(" \t")
@@ -48,10 +51,8 @@ def normalised(expression: str) -> str:
     if macro.startswith("@"):
         if macro in MACROS:
             return MACROS[macro]
-        if macro == "@reboot":
-            raise UsageError(
-                "cron '@reboot' is not supported: flows run at times", "use a time, e.g. @hourly or '5 4 * * *'"
-            )
+        if macro == REBOOT:
+            return REBOOT
         raise UsageError(f"cron {expression!r} is unknown", _nearest_macro(macro))
     if "\n" in text or "\r" in text:
         raise UsageError(f"cron {expression!r} has more than one line", "put the five fields on one line")
@@ -203,5 +204,6 @@ def _wrong(index: int, text: str, expression: str, message: str, help: str) -> U
 def _nearest_macro(text: str) -> str:
     import difflib
 
-    near = difflib.get_close_matches(text, MACROS, 1)
-    return f"did you mean {near[0]}?" if near else f"use one of {', '.join(MACROS)}, or five fields"
+    known = (*MACROS, REBOOT)
+    near = difflib.get_close_matches(text, known, 1)
+    return f"did you mean {near[0]}?" if near else f"use one of {', '.join(known)}, or five fields"

@@ -38,6 +38,8 @@ def clock_notes(schedule: Schedule, now: float) -> list[str]:
 
 def is_fixed(schedule: Schedule) -> bool:
     """Return whether a schedule has times of day; one that is due every hour or minute is not affected by changes."""
+    if schedule.is_boot:
+        return False
     minute, hour = schedule.cron.split(" ")[:2]
     return not schedule.is_counted and not minute.startswith("*") and not hour.startswith("*")
 
@@ -83,7 +85,7 @@ def _first(local: datetime, change: Change) -> int:
 
 def uneven_notes(schedule: Schedule) -> list[str]:
     """Report where a cron expression looks like an interval but is uneven, and suggest the interval."""
-    if schedule.every is not None:
+    if schedule.every is not None or schedule.is_boot:
         return []
     minute, hour = schedule.cron.split(" ")[:2]
     notes = []

@@ -38,8 +38,13 @@ class Schedule:
     second: int = 0  #: 0 to 59: how many seconds after its slot, a full minute, a run starts
 
     @property
+    def is_boot(self) -> bool:
+        """Whether the task starts once after each boot, and has no slots."""
+        return self.cron == "@reboot"
+
+    @property
     def line(self) -> str:
-        """The five fields for the crontab, in the system's zone."""
+        """The five fields for the crontab, in the system's zone; `@reboot` for a boot task."""
         if self.is_counted:
             from scflows.cron.schedule.crontab_fields import interval_fields
 
@@ -72,6 +77,8 @@ class Schedule:
 
     def latest_epoch(self, now: float) -> int | None:
         """Return the newest slot up to `now`, both in seconds since the epoch; None if there was none."""
+        if self.is_boot:
+            return None
         if self.is_counted:
             assert self.every
             return int(now - self.anchor) // self.every * self.every + self.anchor
@@ -87,6 +94,8 @@ class Schedule:
 
     def next_epoch(self, after: float) -> int | None:
         """Return the first slot later than `after`, both in seconds since the epoch; None if there is none."""
+        if self.is_boot:
+            return None
         if self.is_counted:
             assert self.every
             return (int((after - self.anchor) // self.every) + 1) * self.every + self.anchor
@@ -131,6 +140,8 @@ class Schedule:
                 yield datetime.fromtimestamp(slot, UTC)
                 slot = self.next_epoch(slot)
             return
+        if self.is_boot:
+            return
         from scflows.cron.schedule.slots import forward
 
         for moment in forward(self.cron, self.timezone, self._turn, after):
@@ -142,7 +153,9 @@ class Schedule:
         """Describe the schedule, for example `every 3 h at :17`."""
         from scflows.cron.schedule.describe import calendar, counted, turn
 
-        if self.is_counted:
+        if self.is_boot:
+            text = "at boot"
+        elif self.is_counted:
             text = counted(self.every or 0)
         else:
             text = turn(self.every_days, self.cron) if self.every_days else calendar(self.cron)
@@ -175,6 +188,8 @@ class Schedule:
         # Validate it, because users edit these files.
         schedule = cls(**{**values, "cron": normalised(values["cron"])})
         every = schedule.every
+        if schedule.is_boot and schedule != cls(schedule.cron):
+            raise ValueError("a schedule at boot has no interval and no zone")
         if type(schedule.anchor) is not int or (every is not None and (type(every) is not int or every < 1)):
             raise TypeError(f"every and anchor must be integers, not {every!r} and {schedule.anchor!r}")
         if abs(schedule.anchor) >= MAX_SECONDS or (every is not None and every > LONGEST):

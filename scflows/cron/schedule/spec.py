@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from scflows.cron.schedule.fields import normalised
+from scflows.cron.schedule.fields import REBOOT, normalised
 from scflows.errors import UsageError
 
 TYPE_CHECKING = False
@@ -70,6 +70,15 @@ def _read(given: dict[str, Any]) -> tuple[ScheduleSpec, list[tuple[Any, UsageErr
             values |= _value(key, given[key])
         except UsageError as error:
             errors.append((key, error))
+    if values.get("cron") == REBOOT:
+        errors += [
+            (
+                key,
+                UsageError(f"{key} has no effect with cron '@reboot': the task starts once per boot", f"remove {key}"),
+            )
+            for key in ("timezone", "catch_up", "start_within")
+            if values.get(key, "none") not in ("none", None)
+        ]
     return ScheduleSpec(**values), errors
 
 
@@ -99,7 +108,8 @@ def parse_every(text: str) -> int:
     if word.startswith("@"):
         if word in WORDS:
             return WORDS[word]
-        help = f"use cron: '{word}'" if word in ("@monthly", "@yearly", "@midnight", "@annually") else ""
+        is_cron = word in ("@monthly", "@yearly", "@midnight", "@annually", REBOOT)
+        help = f"use cron: '{word}'" if is_cron else ""
         raise UsageError(f"every: {text!r} is not a valid interval", help or _nearest(word, WORDS))
     number, unit = word[:-1].strip(), word[-1:]
     if word.isascii() and word.isdigit():

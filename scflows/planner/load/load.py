@@ -105,6 +105,8 @@ class Load:
 
     def count(self, schedule: Schedule, seconds: float, times: int = 1) -> None:
         """Count a task by its schedule and the expected duration of its runs, or remove it with `times=-1`."""
+        if schedule.is_boot:
+            return
         self.add(rhythm(schedule, seconds), times)
         self.count_extra(schedule, seconds, times)
 
@@ -170,9 +172,12 @@ class Load:
 
 
 def load_of(tasks: Iterable[tuple[Schedule, float]], busy_minutes: BusyMinutes | None = None) -> Load:
-    """Return the load of tasks, given as pairs of a schedule and an expected duration in seconds."""
+    """Return the load of tasks, given as pairs of a schedule and an expected duration in seconds.
+
+    Those that start at boot do not count.
+    """
     load = Load(busy_minutes)
-    pairs = list(tasks)
+    pairs = [(schedule, seconds) for schedule, seconds in tasks if not schedule.is_boot]
     load.add_all(rhythm(schedule, seconds) for schedule, seconds in pairs)
     for schedule, seconds in pairs:
         load.count_extra(schedule, seconds)

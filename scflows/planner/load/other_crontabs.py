@@ -10,7 +10,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from scflows.cron.crontab.line import parse_line
-from scflows.cron.schedule.fields import normalised, values
+from scflows.cron.schedule.fields import REBOOT, normalised, values
 from scflows.cron.schedule.notes import coming_changes
 from scflows.errors import UsageError
 from scflows.storage import names_in, open_regular
@@ -78,6 +78,7 @@ def foreign_starts(table: bytes) -> Counter[int]:
         except UsageError:
             continue
     found: Counter[int] = Counter()
+    lines.pop(REBOOT, None)
     for fields, count in lines.items():
         minutes, hours = fields.split(" ")[:2]
         for hour in values(hours, 1):

@@ -102,7 +102,7 @@ def test_both_day_fields_keep_how_they_go_together(text: str, expected: str) -> 
         ("0 0 0 * * *", "6 fields", "minute, hour"),
         ("", "0 fields", "minute, hour"),
         ("5 4 * * *\n* * * * * evil", "more than one line", "one line"),
-        ("@reboot", "@reboot", "@hourly"),
+        ("@rebot", "@rebot", "@reboot"),
         ("@dayly", "@dayly", "@daily"),
     ],
 )
@@ -344,7 +344,7 @@ def test_the_line_starts_at_each_slot_of_the_other_zone(
         (Schedule("0,7 1-9 * 5 *"), "0,7 1-9 * 5 *"),
         (Schedule("0 4 13 * 5"), "0 4 13 * 5"),
         (Schedule("0,10,20,30 * * * *"), "0,10,20,30 * * * *"),
-        (Schedule("@reboot"), "@reboot"),
+        (Schedule("@reboot"), "at boot"),
     ],
 )
 def test_a_schedule_reads_as_words(schedule: Schedule, text: str) -> None:
