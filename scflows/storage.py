@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from contextlib import contextmanager
 from itertools import islice
 
 from scflows.errors import StepError, UsageError
@@ -12,8 +13,8 @@ from scflows.errors import StepError, UsageError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterable
-    from typing import Any
+    from collections.abc import Iterable, Iterator
+    from typing import IO, Any
 
 
 #: Up to this many files are synced one by one; more are synced together.
@@ -90,6 +91,24 @@ def replace(path: str, content: bytes, mode: int | None = None, durable: bool = 
     """
     temporary = _write_temporary(path, content, mode, durable)
     try:
+        os.replace(temporary, path)
+    except BaseException:
+        discard(temporary)
+        raise
+
+
+@contextmanager
+def replacing(path: str) -> Iterator[IO[bytes]]:
+    """Open a new file for writing, which takes the place of `path` once the block has ended without an exception.
+
+    For content too large for `replace`; the same promises. Raises OSError.
+    """
+    temporary = _write_temporary(path, b"", None, durable=False)
+    try:
+        with open(temporary, "r+b") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
         discard(temporary)

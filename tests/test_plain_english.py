@@ -77,7 +77,10 @@ BANNED_NAMES = {
 }
 
 #: Where a phrase is meant literally: a path, and the words around it as they stand there.
-LITERAL: dict[str, tuple[str, ...]] = {}
+LITERAL: dict[str, tuple[str, ...]] = {
+    # The name of an option of the step type.
+    "scflows/steps/builtin/summarize.py": ("what",),
+}
 
 PATTERNS = [
     (re.compile(rf"(?<!\w)(?:{phrase})(?!\w)".replace(" ", r"\s+"), re.IGNORECASE), better)

@@ -1,0 +1,1 @@
+"""Posts of social media: collected from services, summarised into tables, edge lists and a page."""
