@@ -54,7 +54,7 @@ def is_alive(process: str) -> bool | None:
 
 def lock_name(path: str) -> str:
     """Return the name of a flow's lock, made of its real path; file names have at most 255 bytes."""
-    name = path.strip("/").replace("%", "%25").replace("/", "%2F")
+    name = path.strip("/").replace("%", "%25").replace("/", "%2F").replace(":", "%3A")
     encoded = os.fsencode(name)
     if len(encoded) <= 200:
         return name
@@ -211,6 +211,48 @@ class Lock:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+
+class RunLock(Lock):
+    """The lock of a task's or a flow's runs. `most` of them may hold it at the same time: `NAME`, `NAME:2`, …"""
+
+    def __init__(self, folder: str, name: str, most: int = 1) -> None:
+        super().__init__(folder, name)
+        self.most = most
+
+    def acquire(self, run: str) -> bool:
+        """Take the lock for a run; False if as many runs hold it as may."""
+        for number in range(1, self.most + 1):
+            suffix = f":{number}" if number > 1 else ""
+            self.path = os.path.join(self.folder, f"{self.name}{suffix}{SUFFIX}")
+            if super().acquire(run):
+                # Runs that started when more were allowed count as well.
+                if len(self.runs()) <= self.most:
+                    return True
+                self.release()
+                return False
+        return False
+
+    def runs(self) -> list[Holder]:
+        """Return the runs that hold the lock, the oldest first."""
+        return running(self.folder, self.name)
+
+
+def running(folder: str, name: str) -> list[Holder]:
+    """Return the runs that hold the lock of a task or flow, the oldest first."""
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return []
+    locks = [each for each in names if each.startswith(name) and lock_family(each.removesuffix(SUFFIX)) == name]
+    found = [_holder(os.path.join(folder, each)) for each in locks if each.endswith(SUFFIX)]
+    return sorted((each for each in found if each is not None and each.alive), key=lambda each: each.since)
+
+
+def lock_family(name: str) -> str:
+    """Return the task or flow that a lock belongs to, without its number."""
+    family, colon, number = name.rpartition(":")
+    return family if colon and number.isdecimal() else name
 
 
 def holders(folder: str) -> list[Holder]:

@@ -67,11 +67,9 @@ def _tasks(settings: Settings) -> Iterable[str]:
 
 
 def _logs(settings: Settings) -> Iterable[str]:
-    import os
+    from scflows.history.task_log import logged_tasks
 
-    from scflows.history.task_log import log_files
-
-    return [os.path.basename(path).removesuffix(".log") for path in log_files(settings.tasks_path)]
+    return logged_tasks(settings.tasks_path)
 
 
 def _flows(settings: Settings) -> Iterable[str]:

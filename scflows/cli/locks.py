@@ -73,4 +73,4 @@ def _item(holder: Holder) -> dict[str, Any]:
 
 def _shown(name: str) -> str:
     """Return the name to show for a lock: the flow's path if the lock is named after one."""
-    return "/" + name.replace("%2F", "/").replace("%25", "%") if "%2F" in name else name
+    return "/" + name.replace("%2F", "/").replace("%3A", ":").replace("%25", "%") if "%2F" in name else name

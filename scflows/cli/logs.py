@@ -55,6 +55,16 @@ def logs(
 
     out: Output = ctx.obj
     file, run = _found(name, out)
+    if run is None and (several := _run_logs(file)):
+        if path:
+            out.say(os.path.dirname(file), {"path": os.path.dirname(file)})
+            return 0
+        from scflows.cli.several_logs import show_several
+
+        first = None if since is None else parse_since(since, "--since", out.settings.timezone, out.now)
+        count = LINES if lines is None and first is None else lines
+        show_several(file, several, count, first, _filter(grep), follow, out)
+        return 0
     if path:
         out.say(file, {"path": file})
         return 0
@@ -85,7 +95,7 @@ def logs(
 
         out.object({"schema": 1, "items": list(json_items(shown))})
         return 0
-    _print(shown, out)
+    print_lines(shown, out)
     return _follow(file, end, run, matches, out) if follow else 0
 
 
@@ -110,6 +120,14 @@ def _found(name: str, out: Output) -> tuple[str, Run | None]:
     return run.log, run
 
 
+def _run_logs(file: str) -> list[str]:
+    """Return the logs of single runs beside a task's log; empty if there are none."""
+    from scflows.history.task_log import run_logs
+
+    folder = os.path.dirname(file)
+    return run_logs(os.path.dirname(folder), os.path.basename(folder))
+
+
 def _task_log(name: str, settings: Settings) -> str | None:
     from scflows.history.task_log import log_path
 
@@ -121,7 +139,7 @@ def _task_log(name: str, settings: Settings) -> str | None:
         settings = task_settings(TaskStore(settings).read(name))
         return log_path(settings.tasks_path, name)
     path = log_path(settings.tasks_path, name)
-    return path if os.path.exists(path) else None
+    return path if os.path.exists(path) or _run_logs(path) else None
 
 
 def _filter(pattern: str | None) -> Callable[[str], bool]:
@@ -136,12 +154,13 @@ def _filter(pattern: str | None) -> Callable[[str], bool]:
     return lambda line: expression.search(line) is not None
 
 
-def _print(lines: list[str], out: Output) -> None:
+def print_lines(lines: list[str], out: Output, run: str = "") -> None:
+    """Print lines of a log; in JSON each with its time and level, and with the run that it belongs to, if given."""
     if out.json:
         from scflows.history.log_reader import json_items
 
         for item in json_items(lines):
-            out.object(item)
+            out.object({**item, "run": run} if run else item)
         return
     for line in lines:
         out.line(escaped(line) if out.is_terminal else line)
@@ -159,7 +178,7 @@ def _follow(file: str, start: int, run: Run | None, matches: Callable[[str], boo
             if run is not None and is_last_line(line, run.id):
                 own_lines, watch.is_over = lines[: number + 1], True
                 break
-        _print([line for line in own_lines if matches(line)], out)
+        print_lines([line for line in own_lines if matches(line)], out)
         if watch.is_over:
             break
     return watch.code()

@@ -60,13 +60,11 @@ def find_run(store: RunStore, id: str) -> Run:
 
 def known_tasks(settings: Settings, store: RunStore | None = None) -> list[str]:
     """Return the names of tasks that are scheduled, have a log, or are among the newest runs."""
-    import os
-
     from scflows.cron.task_index import read_tasks
-    from scflows.history.task_log import log_files
+    from scflows.history.task_log import logged_tasks
 
     names = {task.name for task in read_tasks(settings)[0]}
-    names.update(os.path.basename(os.path.dirname(path)) for path in log_files(settings.tasks_path))
+    names.update(logged_tasks(settings.tasks_path))
     if store is not None:
         from scflows.history.contract import Query
 

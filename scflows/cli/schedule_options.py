@@ -39,6 +39,12 @@ Overlap = Annotated[
         metavar="skip|wait|cancel", help="What to do when a run is due while an earlier one is still in progress."
     ),
 ]
+MaxActiveRuns = Annotated[
+    int | None,
+    typer.Option(
+        "--max-active-runs", metavar="N", min=1, help="How many runs of the task may be active at the same time."
+    ),
+]
 StartWithin = Annotated[
     str | None,
     typer.Option(

@@ -36,6 +36,7 @@ ROW = (
     "took",
     "failures",
     "next",
+    "running",
 )
 
 
@@ -58,7 +59,8 @@ def list_tasks(
         workspace = "" if everywhere else out.settings.home
         found = list_task_status(out.settings, pattern, state, device, sort, workspace=workspace)
         items = [_row(view, out) for view in found.views]
-    items += [{**dict.fromkeys(ROW), "name": name, "state": Status("broken"), "failures": 0} for name in found.broken]
+    broken = {**dict.fromkeys(ROW), "state": Status("broken"), "failures": 0, "running": 0}
+    items += [{**broken, "name": name} for name in found.broken]
     columns = {
         "TASK": "name",
         "STATE": "state",
@@ -104,6 +106,7 @@ def show(
         "catch_up": view.task.catch_up,
         "catch_up_cap": view.task.catch_up_cap,
         "overlap": view.task.overlap,
+        "max_active_runs": view.task.max_active_runs,
         "priority": view.task.priority,
         "mutex": list(view.task.mutex),
         **expectation.to_dict(),
@@ -245,7 +248,8 @@ def _row(view: TaskStatus, out: Output) -> dict[str, Any]:
         status = Status(f"{last.status} {view.failures} times" if view.failures > 1 and not out.json else last.status)
     return {
         "name": view.task.name,
-        "state": Status(view.state),
+        "state": Status(f"{view.state} {view.running}" if view.running > 1 and not out.json else view.state),
+        "running": view.running,
         "paused_until": Moment(view.task.paused_until) if is_paused else None,
         "workspace": view.task.workspace,
         "schedule": view.task.schedule.words(),
@@ -317,6 +321,8 @@ def _shown(
         rows.append(("catch up", f"all, at most {task.catch_up_cap}" if task.catch_up == "all" else "last"))
     if task.overlap != "skip":
         rows.append(("overlap", task.overlap))
+    if task.max_active_runs > 1:
+        rows.append(("at most", f"{task.max_active_runs} runs at the same time"))
     if task.priority:
         rows.append(("priority", str(task.priority)))
     if task.mutex:

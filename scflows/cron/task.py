@@ -31,7 +31,7 @@ KINDS: dict[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("dry", "enabled"), bool),
     **dict.fromkeys(("command", "mutex"), list),
     **dict.fromkeys(("timeout", "start_within", "end_within"), (int, float, type(None))),
-    **dict.fromkeys(("catch_up_cap", "priority"), int),
+    **dict.fromkeys(("catch_up_cap", "priority", "max_active_runs"), int),
     "paused_until": (int, float),
 }
 
@@ -61,6 +61,7 @@ class Task:
     overlap: str = "skip"
     priority: int = 0  #: that of its flow when it was scheduled; `flows cron run` orders by it
     mutex: tuple[str, ...] = ()  #: that of its flow when it was scheduled; a run uses the current flow
+    max_active_runs: int = 1  #: how many of its runs may be active at the same time
     start_within: float | None = None  #: seconds from the slot to the latest start of a run; None: from the history
     end_within: float | None = None  #: seconds after which a running run is reported; None: from the history
 
@@ -109,6 +110,8 @@ class Task:
         texts = [*values.get("command", ()), *values.get("mutex", ()), *values.get("settings", {}).values()]
         if not all(isinstance(each, str) for each in texts):
             raise UsageError("'command', 'mutex' or 'settings' has a value that is not text")
+        if values.get("max_active_runs", 1) < 1:
+            raise UsageError("'max_active_runs' must be at least 1")
         known["schedule"] = Schedule.from_dict(values["schedule"])
         known["command"] = tuple(values.get("command", ()))
         known["mutex"] = tuple(values.get("mutex", ()))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from scflows.history.recorder import Recorder
-    from scflows.locks import Lock
+    from scflows.locks import RunLock
     from scflows.queue.entries import QueuedRun, QueueEntry
 
 #: What becomes of a run that cannot start now: it goes into the queue, as under cron, or its process waits.
@@ -155,7 +155,7 @@ class AdmissionControl:
             if not missing:
                 break
             if missing == LOCK and self.overlap == CANCEL and not is_other_asked:
-                is_other_asked = self.resources.stop_other()
+                is_other_asked = self.resources.stop_others()
             if now >= until:
                 return self._end(SKIPPED, "queue_timeout", timed_out(why, self._longest, self.limit))
             # Not sigtimedwait: if a process was stopped and is continued after that time, Python reports a signal
@@ -183,7 +183,7 @@ class AdmissionControl:
         """Describe what the run waits for, without taking anything."""
         from scflows.locks import holder
 
-        if self.resources.other_in_words():
+        if self.resources.others_in_words():
             return "an earlier run of it"
         for folder, name in self._mutex_locks():
             other = holder(folder, name)
@@ -214,7 +214,8 @@ class AdmissionControl:
         most = self.resources.most if self.resources.needs_permit else 0
         lock, waited = self.resources.lock, self._longest
         overlap = "" if self.run.trigger == CATCH_UP else self.overlap
-        return queued_run(self.run, self.begins, lock, most, self.mutexes, overlap, waited, why, self.request())
+        place = (self.run, self.begins, lock, most, self.mutexes, overlap)
+        return queued_run(*place, waited, why, self.request())
 
     def _skip(self, reason: str, message: str) -> bool:
         self._ended(SKIPPED, reason, message)
@@ -253,7 +254,7 @@ def put_into_queue(
 def queued_run(
     run: Run,
     begins: float,
-    lock: Lock,
+    lock: RunLock,
     most: int,
     mutexes: list[str],
     overlap: str,
@@ -267,7 +268,7 @@ def queued_run(
 
     since = max(time.time() if now is None else now, begins)
     place = (most, lock.folder, lock.name, mutexes, overlap)
-    return QueuedRun(run.trigger, run.slot, since, since + longest, *place, why, request)
+    return QueuedRun(run.trigger, run.slot, since, since + longest, *place, why, request, lock.most)
 
 
 def already_run(run: str) -> str:
@@ -278,8 +279,9 @@ def already_run(run: str) -> str:
 def skip_reason(overlap: str, running: str, waiting: Sequence[str]) -> str:
     """Return why a run is skipped, by the `overlap` of its task; empty if it starts or waits.
 
-    `running` describes the current run of the task, `waiting` are the ids of those that wait and came before.
-    With `cancel` these give way, and with an empty `overlap`, as that of catch-up runs, all wait for each other.
+    `running` describes the active runs of the task if no further one may start. `waiting` are the ids of those that
+    wait and came before; with `wait`, of those that ask for the same. With `cancel` these give way, and with an empty
+    `overlap`, as that of catch-up runs, all wait for each other.
     """
     if running and overlap == SKIP:
         return running
@@ -303,7 +305,6 @@ def earlier_run(state: str, mine: QueueEntry, locks: Sequence[tuple[str, str]]) 
 
     Locks are given as folder and name. Empty when there is none.
     """
-    from scflows.locks import holder
     from scflows.queue.entries import entries, read_queued_run
 
     now = time.time()
@@ -315,7 +316,7 @@ def earlier_run(state: str, mine: QueueEntry, locks: Sequence[tuple[str, str]]) 
             continue
         if now - queued.since > FAIR and any(each in locks for each in queued.locks):
             return entry.run
-        if has_free_permit(state, queued.most) and all(holder(*each) is None for each in queued.locks):
+        if has_free_permit(state, queued.most) and queued.is_startable:
             return entry.run
     return ""
 

@@ -12,7 +12,7 @@ from scflows.execution.launch import REQUEST_FIELDS, RunRequest, name_of, reques
 from scflows.flows.loader import find_flow, load_flow
 from scflows.history.recorder import Recorder
 from scflows.history.run import CATCH_UP, QUEUED, Run, new_run_id
-from scflows.locks import Lock
+from scflows.locks import RunLock
 from scflows.queue.entries import LAST_RANK, QueuedRun, QueueEntry, claim_entry, read_queued_run
 from scflows.queue.permits import wake_worker
 from scflows.settings import Settings, bare_settings, read_settings
@@ -51,13 +51,14 @@ def enqueue(
     if task is not None:
         run.task, run.flow = task.name, task.flow or " ".join(task.command)
         mutexes, priority, rule = list(task.mutex), task.priority, task.overlap
-        lock = Lock(settings.lock_path, task.name)
+        lock = RunLock(settings.lock_path, task.name, task.max_active_runs)
     else:
         where = find_flow(request.flow, settings)
         flow = load_flow(where, settings)
         run.task, run.flow = name_of(where), where.written
         mutexes, priority, rule = list(flow.mutex), flow.priority, flow.overlap
-        lock = Lock(settings.lock_path, run_lock_name(request, where, run.task, settings))
+        lock_name = run_lock_name(request, where, run.task, settings)
+        lock = RunLock(settings.lock_path, lock_name, flow.max_active_runs)
     rank, waits, rule = -priority, settings.max_wait_seconds, rule if overlap is None else overlap
     if run.trigger == CATCH_UP:
         rank, waits, rule = LAST_RANK, CATCH_UP_SECONDS, ""

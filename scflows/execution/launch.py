@@ -20,7 +20,7 @@ from scflows.flows.loader import FlowPath, find_flow, load_flow
 from scflows.history.recorder import Recorder
 from scflows.history.run import CANCELLED, CATCH_UP, EXIT, FAILED, GOOD, HOOK, SUCCESS, Run, new_run_id
 from scflows.history.task_log import TaskLog, log_path, scheduler_log, timestamp
-from scflows.locks import Lock, current_process, lock_name
+from scflows.locks import RunLock, current_process, lock_name
 from scflows.notifications.after_run import RunNotifier
 
 TYPE_CHECKING = False
@@ -132,8 +132,8 @@ class _Launch:
             path = find_flow(self.request.flow, self.settings)
             self.record.flow = path.written
             self.record.task = name_of(path)
-        self._open_log()
         self._load(path)
+        self._open_log()
         resources = self._resources(path)
         # From the claim to the final record signals are blocked or stop the child, but never end this process.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
@@ -191,11 +191,18 @@ class _Launch:
         most = self._setting("max_runs", 1)
         if request.grant is not None:
             return request.grant.resources
-        lock = Lock(settings.lock_path, run_lock_name(request, path, self.record.task, settings))
+        name = run_lock_name(request, path, self.record.task, settings)
+        lock = RunLock(settings.lock_path, name, self._max_active_runs())
         resources = RunResources(self.record.id, lock, settings.state_path, most)
         # A command starts other runs, and a hook belongs to a run with a permit: they would wait for themselves.
         resources.needs_permit = self.record.trigger != HOOK and not (request.task is not None and request.task.command)
         return resources
+
+    def _max_active_runs(self) -> int:
+        task = self.request.task
+        if task is not None:
+            return task.max_active_runs
+        return self.flow.max_active_runs if self.flow is not None else 1
 
     def _admission(self, resources: RunResources) -> AdmissionControl:
         request, task, flow = self.request, self.request.task, self.flow
@@ -331,7 +338,8 @@ class _Launch:
         if task is not None and task.command:
             path = scheduler_log(self.settings.tasks_path)
         else:
-            path = log_path(self.settings.tasks_path, self.record.task)
+            run = self.record.id if self._max_active_runs() > 1 else ""
+            path = log_path(self.settings.tasks_path, self.record.task, run)
         on_event = self.on_event
         echo = None if on_event is None else lambda line: on_event("log", {"line": line})
         self.log = TaskLog(path, self.settings.log_level, echo, self.follow_up.run_log_bytes)

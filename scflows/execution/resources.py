@@ -7,7 +7,7 @@ import signal
 import time
 
 from scflows.history.task_log import timestamp
-from scflows.locks import Holder, Lock, holder, is_alive
+from scflows.locks import Holder, Lock, RunLock, holder, is_alive
 from scflows.queue.permits import Permit, acquire_permit, wake_worker
 
 TYPE_CHECKING = False
@@ -37,7 +37,7 @@ class Grant:
 class RunResources:
     """What a run holds; all of it, or nothing: a run that waits keeps no other from starting."""
 
-    def __init__(self, run: str, lock: Lock, state: str, most: int) -> None:
+    def __init__(self, run: str, lock: RunLock, state: str, most: int) -> None:
         self.run = run
         self.lock = lock
         self.mutexes: list[Lock] = []
@@ -119,22 +119,29 @@ class RunResources:
             mutex.disown()
         self.release_permit()
 
-    def other_in_words(self) -> str:
-        """Describe the run that holds the lock; empty when none does."""
-        other = self._other()
-        if other is None:
+    def others_in_words(self) -> str:
+        """Describe the runs that hold the lock; empty if another one may start."""
+        others = self.lock.runs()
+        if len(others) < self.lock.most:
             return ""
-        by = f" (run {other.run}, since {timestamp(other.since)})" if other.run else ""
+        if len(others) > 1:
+            runs = ", ".join(other.run for other in others)
+            return f"{len(others)} runs of it are already running ({runs}); max_active_runs is {self.lock.most}"
+        by = f" (run {others[0].run}, since {timestamp(others[0].since)})" if others[0].run else ""
         return f"it is already running{by}"
 
-    def stop_other(self) -> bool:
-        """Ask the run that holds the lock to stop for this one; return False if that fails."""
-        other = self._other()
-        if other is None or not other.pid or not is_alive(other.process):
+    def stop_others(self, count: int = 1) -> bool:
+        """Ask the oldest `count` runs that hold the lock to stop for this one; return False if that fails for one."""
+        stopped = [self._stop(other) for other in self.lock.runs()[:count]]
+        return bool(stopped) and all(stopped)
+
+    def _stop(self, other: Holder) -> bool:
+        if not other.pid or not is_alive(other.process):
             return False
         try:
             # Its own process reads this when it was stopped, see `stopped_for`.
-            descriptor = os.open(self.lock.path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+            path = Lock(self.lock.folder, other.name).path
+            descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
             try:
                 os.write(descriptor, f"{self.run}\n".encode())
             finally:
@@ -161,17 +168,14 @@ class RunResources:
             # Without a lock two runs could meet, but a full or read-only disk must not stop the work.
             self.problem = f"lock {self.lock.path}: {error.strerror}; running without it"
             return ""
-        return self.other_in_words() or "it is already running"
-
-    def _other(self) -> Holder | None:
-        return holder(self.lock.folder, self.lock.name)
+        return self.others_in_words() or "it is already running"
 
     def _outlives(self) -> bool:
         """Return whether the lock comes free since its holder is dead: what it started is killed in a moment."""
         ends = time.monotonic() + DYING_SECONDS
         while time.monotonic() < ends:
-            other = self._other()
-            if other is not None and is_alive(other.process) is not False:
+            others = self.lock.runs()
+            if len([other for other in others if is_alive(other.process) is not False]) >= self.lock.most:
                 return False
             if self.lock.acquire(self.run):
                 return True

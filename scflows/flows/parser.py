@@ -61,6 +61,7 @@ class _Reader:
             timeout=self._typed(top, "timeout") or self._typed(top, "timeout_seconds"),
             priority=self._priority(top),
             mutex=self._mutex(top),
+            max_active_runs=int(self._typed(top, "max_active_runs", 1)),
             schedule=self._schedule(top),
             params=self._params(top),
             description=self._typed(top, "description", ""),

@@ -197,6 +197,13 @@ FLOW_PROPERTIES = _by_name(
         "one or more names; flows that share one never run at the same time on a machine",
         shape={"pattern": MUTEX, "items": {"type": "string", "pattern": MUTEX}},
     ),
+    Property(
+        "max_active_runs",
+        ("integer",),
+        "how many runs of the flow may be active at the same time",
+        default=1,
+        minimum=1,
+    ),
     Property("strict", ("boolean",), "unknown names in templates and conditions are errors", default=False),
     Property(
         "env",

@@ -8,7 +8,7 @@ from shlex import quote
 
 from scflows.health import FAIL, OK, Finding, counted
 from scflows.history.task_log import timestamp
-from scflows.locks import holder, is_alive
+from scflows.locks import is_alive
 from scflows.queue.entries import QueueEntry, entries, read_queued_run
 from scflows.queue.permits import has_free_permit
 from scflows.queue.worker_process import ASLEEP, worker_lock
@@ -86,9 +86,7 @@ def find_hanging_worker(state: str, now: float) -> HangingWorker | None:
 
 def _could_start(state: str, entry: QueueEntry) -> bool:
     run = read_queued_run(state, entry)
-    if run is None or not has_free_permit(state, run.most):
-        return False
-    return all(holder(*lock) is None for lock in run.locks)
+    return run is not None and has_free_permit(state, run.most) and run.is_startable
 
 
 def _process_state(pid: int) -> str:

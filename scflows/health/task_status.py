@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass, field
 
@@ -21,7 +22,7 @@ from scflows.storage import json_names
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from scflows.history.contract import RunStore
     from scflows.notifications.deadlines import Deadlines
@@ -43,6 +44,7 @@ class TaskStatus:
     failures: int  #: failed runs in a row, up to the last one
     next: int | None  #: the next slot; None while paused without an end
     is_paused: bool = False
+    running: int = 0  #: how many of its runs are active
 
 
 @dataclass
@@ -92,7 +94,8 @@ def list_task_status(
 
     def views(store: RunStore | None) -> list[TaskStatus]:
         latest = {} if store is None else store.latest(task.name for task in selected)
-        return [view_of(task, latest.get(task.name), moment, store, files, open_incidents) for task in selected]
+        active = _active_runs(selected, store)
+        return [view_of(task, latest.get(task.name), moment, store, files, open_incidents, active) for task in selected]
 
     known = ask(settings, views, None, open_reconciled_history, found.problems.append)
     if known is None:
@@ -113,17 +116,21 @@ def view_of(
     store: RunStore | None,
     files: TaskStore,
     open_incidents: Collection[str] = (),
+    active: Mapping[str, int] | None = None,
 ) -> TaskStatus:
     """Return the status of one task. `store` provides the failures in a row and whether the task is late.
 
-    `open_incidents` are the tasks with an open incident about slots without a run.
+    `open_incidents` are the tasks with an open incident about slots without a run; `active` says how many runs of a
+    task are active, if there may be several.
     """
+    is_last_active = last is not None and last.status == RUNNING
+    running = (active or {}).get(task.name, int(is_last_active))
     failures = 0
     if last is not None and last.status in (FAILED, CRASHED):
         failures = _failures(task, store) if store is not None else 1
     # A slot is upcoming until the task's second of the minute.
     upcoming = task.next_slot(now - task.schedule.second)
-    if last is not None and last.status == RUNNING:
+    if running:
         state = "running"
     elif task.is_paused(now):
         state = "paused"
@@ -132,7 +139,16 @@ def view_of(
     else:
         is_behind = store is not None and late(task, last, store, now, files) is not None
         state = "late" if is_behind or task.name in open_incidents else "enabled"
-    return TaskStatus(task, state, last, failures, upcoming, task.is_paused(now))
+    return TaskStatus(task, state, last, failures, upcoming, task.is_paused(now), running)
+
+
+def _active_runs(tasks: Iterable[Task], store: RunStore | None) -> dict[str, int]:
+    """Return how many runs are active of each task that may have several."""
+    several = {task.name: 0 for task in tasks if task.max_active_runs > 1}
+    for run in store.unfinished() if several and store is not None else ():
+        if run.task in several and run.status == RUNNING:
+            several[run.task] += 1
+    return several
 
 
 def _failures(task: Task, store: RunStore) -> int:
@@ -175,7 +191,8 @@ def one_task(settings: Settings, name: str) -> tuple[TaskStatus, list[Run], str 
     def shown(store: RunStore | None) -> tuple[TaskStatus, list[Run]]:
         runs = [] if store is None else store.find(Query(task=name, limit=20))
         last = None if store is None else store.latest([name]).get(name)
-        return view_of(task, last, time.time(), store, TaskStore(settings), _tasks_with_open_incidents(settings)), runs
+        reported, active = _tasks_with_open_incidents(settings), _active_runs([task], store)
+        return view_of(task, last, time.time(), store, TaskStore(settings), reported, active), runs
 
     # If the history cannot be used, the task itself can be shown; `flows check` says why.
     view, runs = ask(settings, shown, None, open_reconciled_history) or shown(None)
@@ -183,6 +200,8 @@ def one_task(settings: Settings, name: str) -> tuple[TaskStatus, list[Run], str 
     shared = BOOT if task.schedule.is_boot else TICK
     line = tabfile.line(name) or (tabfile.line(shared) if task.enabled else None)
     path = scheduler_log(settings.tasks_path) if task.command else log_path(settings.tasks_path, name)
+    if task.max_active_runs > 1:
+        path = os.path.dirname(path)  # Each run has its own log there.
     return view, runs, line, path
 
 

@@ -128,10 +128,12 @@ def is_last_line(line: str, run: str) -> bool:
     return own is not None and own[1] == run and own[2] != "started"
 
 
-def follow(path: str, start: int, goes_on: Callable[[], bool] = lambda: True) -> Iterator[list[str]]:
+def follow(
+    path: str, start: int, goes_on: Callable[[], bool] = lambda: True, pause: float = POLL_SECONDS
+) -> Iterator[list[str]]:
     """Yield new lines after a position until `goes_on` returns False; an empty list if there are none.
 
-    A log that is trimmed meanwhile is follow from the same line; one that is replaced or created is read from its
+    A log that is trimmed meanwhile is followed from the same line; one that is replaced or created is read from its
     start.
     """
     position, inode = start, os.stat(path).st_ino if start else 0
@@ -158,7 +160,7 @@ def follow(path: str, start: int, goes_on: Callable[[], bool] = lambda: True) ->
         if is_last:
             return
         if not lines:
-            time.sleep(POLL_SECONDS)
+            time.sleep(pause)
 
 
 def _position_after(content: bytes, last: bytes) -> int:

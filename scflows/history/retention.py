@@ -8,8 +8,8 @@ import time
 from scflows.config import Config, Retention, read_config
 from scflows.errors import ScflowsError
 from scflows.history.log_trim import trim_log
-from scflows.history.task_log import log_files, scheduler_log
-from scflows.storage import names_in
+from scflows.history.task_log import log_path, logged_tasks, run_logs, scheduler_log
+from scflows.storage import discard, names_in
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def prune(store: RunStore, settings: Settings, before: float | None = None) -> i
     oldest = now - limits.here.retention.days * DAY
     if before is not None:
         oldest = before
-    _prune_logs(limits, settings, before, now)
+    _prune_logs(limits, store, settings, before, now)
     for folder in ("claims", "checked-flows", "pending-hooks", "targets", "tracebacks"):
         for path in _files(os.path.join(settings.state_path, folder)):
             _remove_older(path, oldest)
@@ -86,24 +86,48 @@ def prune(store: RunStore, settings: Settings, before: float | None = None) -> i
     return removed
 
 
-def _prune_logs(limits: RetentionLimits, settings: Settings, before: float | None, now: float) -> None:
-    for path in log_files(settings.tasks_path):
-        folder, name = os.path.split(path)
-        retention = limits.of(name.removesuffix(".log"))
+def _prune_logs(limits: RetentionLimits, store: RunStore, settings: Settings, before: float | None, now: float) -> None:
+    for task in list(logged_tasks(settings.tasks_path)):
+        retention = limits.of(task)
         if retention is None:
             continue
+        path = log_path(settings.tasks_path, task)
         oldest = now - retention.days * DAY if before is None else before
         try:
+            is_removed = _prune_run_logs(run_logs(settings.tasks_path, task), store, oldest, retention.log_bytes)
             if _remove_older(path, oldest):
-                os.rmdir(folder)
-            else:
+                is_removed = True
+            elif os.path.isfile(path):
                 trim_log(path, retention.log_bytes, oldest)
+            if is_removed:
+                os.rmdir(os.path.dirname(path))
         except OSError:
             continue  # The log cannot be trimmed, or its folder holds other files.
     try:
         trim_log(scheduler_log(settings.tasks_path), limits.here.retention.log_bytes)
     except OSError:
         pass  # The log does not exist yet.
+
+
+def _prune_run_logs(paths: list[str], store: RunStore, oldest: float, total: int) -> bool:
+    """Remove logs of single runs: of removed and of old runs, then the oldest until their total size is `total`.
+
+    Return whether any was removed.
+    """
+    if not paths:
+        return False
+    runs = {os.path.basename(path).removesuffix(".log"): path for path in paths}
+    known, unfinished = store.known(list(runs)), {run.id for run in store.unfinished()}
+    size_of_all = sum(_size(path) for path in paths)
+    is_removed = False
+    for run, path in runs.items():
+        size = _size(path)
+        is_lost = run not in known and _is_older(path, time.time() - RECORDING_SECONDS)
+        if run not in unfinished and (is_lost or size_of_all > total or _is_older(path, oldest)):
+            discard(path)
+            size_of_all -= size
+            is_removed = True
+    return is_removed
 
 
 def _prune_folders(store: RunStore, settings: Settings, total: int) -> None:

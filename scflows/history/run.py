@@ -101,6 +101,11 @@ def new_run_id(now: float | None = None) -> str:
     return _encode(milliseconds, 10) + _encode(random_bits, 6)
 
 
+def is_run_id(text: str) -> bool:
+    """Return whether a text has the form of a run's id."""
+    return len(text) == 16 and set(text) <= set(ALPHABET)
+
+
 def first_id(moment: float) -> str:
     """Return a lower bound for the ids of runs since a moment."""
     return _encode(max(0, int(moment * 1000)), 10)

@@ -7,6 +7,7 @@ import os
 import stat
 import time
 
+from scflows.history.run import is_run_id
 from scflows.secrets.masking import Mask
 from scflows.settings import Settings
 from scflows.storage import names_in
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 #: Without O_NONBLOCK, opening a FIFO blocks until it has a reader.
 OPEN_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+LOG = ".log"
 LEVELS = {"DEBUG": 10, "INFO": 20, "WARNING": 30, "ERROR": 40}
 #: How many bytes are written before the size is checked again.
 CHECK_EVERY = 1 << 16
@@ -140,17 +142,26 @@ def timestamp(moment: float) -> str:
     return f"{text[:-2]}:{text[-2:]}"
 
 
-def log_path(tasks_path: str, task: str) -> str:
-    """Return the path of a task's log: `<tasks_path>/<task>/<task>.log`."""
-    return os.path.join(tasks_path, task, f"{task}.log")
+def log_path(tasks_path: str, task: str, run: str = "") -> str:
+    """Return the path of a task's log, `TASK/TASK.log` in `tasks_path`, or of one run, `TASK/RUN.log`.
+
+    A run has its own log if several runs of its task may be active at the same time.
+    """
+    return os.path.join(tasks_path, task, f"{run or task}.log")
 
 
-def log_files(tasks_path: str) -> Iterator[str]:
-    """Yield the paths of all task logs, by name."""
+def logged_tasks(tasks_path: str) -> Iterator[str]:
+    """Yield the names of all tasks that have a log, in order."""
     for name in names_in(tasks_path):
-        path = log_path(tasks_path, name)
-        if os.path.isfile(path):
-            yield path
+        if os.path.isfile(log_path(tasks_path, name)) or run_logs(tasks_path, name):
+            yield name
+
+
+def run_logs(tasks_path: str, task: str) -> list[str]:
+    """Return the paths of the logs of single runs of a task, the oldest run first."""
+    folder = os.path.join(tasks_path, task)
+    names = (name for name in names_in(folder) if name.endswith(LOG) and name != task + LOG)
+    return [os.path.join(folder, name) for name in names if is_run_id(name.removesuffix(LOG))]
 
 
 def scheduler_log(tasks_path: str) -> str:

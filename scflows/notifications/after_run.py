@@ -200,7 +200,7 @@ def _flow_of(run: Run, settings: Settings) -> tuple[FlowPath | None, Flow | None
     """Return the flow that an earlier run ran, and its settings; no flow if it cannot be identified for certain."""
     from scflows.cron.task import TaskStore, task_settings
     from scflows.flows.loader import find_flow, load_flow
-    from scflows.locks import holders, lock_name
+    from scflows.locks import holders, lock_family, lock_name
 
     path = run.flow
     own_settings = settings
@@ -213,7 +213,7 @@ def _flow_of(run: Run, settings: Settings) -> tuple[FlowPath | None, Flow | None
             return None, None, own_settings
         where = find_flow(path, own_settings)
         # Another workspace may have a flow of that name; the lock that the run left behind identifies it.
-        names = [lock.name for lock in holders(own_settings.lock_path) if lock.run == run.id]
+        names = [lock_family(lock.name) for lock in holders(own_settings.lock_path) if lock.run == run.id]
         if names and names[0] not in (lock_name(where.file), run.task):
             return None, None, own_settings
         return where, load_flow(where, own_settings), own_settings

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 #: The fields that are shown with both values, in this order.
 FIELDS = (
     *("flow", "command", "workspace", "source", "timeout", "catch_up", "overlap", "start_within", "end_within"),
-    *("priority", "mutex", "dry"),
+    *("priority", "mutex", "max_active_runs", "dry"),
 )
 
 

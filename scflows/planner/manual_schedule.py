@@ -46,6 +46,7 @@ class Order:
     timeout: float | None = None  #: seconds
     catch_up: str | None = None  #: none, last, all, or the cap of all as a number
     overlap: str | None = None
+    max_active_runs: int | None = None
     start_within: str | None = None  #: for example 10m
     end_within: str | None = None
     overwrite: bool = False
@@ -129,6 +130,7 @@ def edit_task(planner: Planner, name: str, order: Order) -> Change:
         schedule=schedule,
         params=params,
         timeout=old.timeout if order.timeout is None else order.timeout,
+        max_active_runs=order.max_active_runs or old.max_active_runs,
         since=since(old, schedule),
         **{key: getattr(spec, key) for key in _options(order)},
     )
@@ -187,6 +189,7 @@ def _requests(planner: Planner, order: Order) -> list[TaskRequest]:
                     dry=order.dry_tasks,
                     priority=flow.priority,
                     mutex=tuple(flow.mutex),
+                    max_active_runs=order.max_active_runs or flow.max_active_runs,
                     kind=kind.name if kind else "",
                 )
             )

@@ -289,6 +289,7 @@ class Planner:
             overlap=request.spec.overlap,
             priority=request.priority,
             mutex=request.mutex,
+            max_active_runs=request.max_active_runs,
             start_within=request.spec.start_within,
             end_within=request.spec.end_within,
         )

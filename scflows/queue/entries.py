@@ -11,6 +11,7 @@ import json
 import os
 from dataclasses import dataclass, replace
 
+from scflows.locks import holder, running
 from scflows.queue.permits import ENTRY_ENDING as ENDING
 from scflows.queue.permits import QUEUE_FOLDER, is_entry, is_entry_name
 
@@ -67,12 +68,19 @@ class QueuedRun:
     overlap: str  #: `skip`, `wait` or `cancel`; empty: it waits for all other runs of its task
     why: str  #: what it waited for when it was enqueued; empty if that was not looked at
     request: dict[str, Any]  #: the rest of what was asked for, see `execution.enqueue`
+    active: int = 1  #: how many runs of its task may be active at the same time
 
     @property
     def locks(self) -> list[tuple[str, str]]:
-        """The locks, each as folder and name, that must be free before the run can start: its own, and its mutexes."""
+        """The locks, each as folder and name, that the run needs before it can start: its own, and its mutexes."""
         folder = mutex_folder(self.lock_path)
         return [(self.lock_path, self.lock), *((folder, name) for name in self.mutexes)]
+
+    @property
+    def is_startable(self) -> bool:
+        """Whether it could have all its locks now."""
+        own, *mutexes = self.locks
+        return len(running(*own)) < self.active and all(holder(*each) is None for each in mutexes)
 
 
 class HeldEntry:
@@ -223,7 +231,9 @@ def _parsed(text: str) -> QueuedRun | None:
     except (ValueError, TypeError, RecursionError):
         return None
     texts = [queued.trigger, queued.lock_path, queued.lock, queued.overlap, queued.why]
-    if not isinstance(queued.mutexes, list) or type(queued.most) is not int or not isinstance(queued.request, dict):
+    if not isinstance(queued.mutexes, list) or not isinstance(queued.request, dict):
+        return None
+    if type(queued.most) is not int or type(queued.active) is not int or queued.active < 1:
         return None
     if not all(isinstance(text, str) and "\0" not in text for text in [*texts, *queued.mutexes]):
         return None

@@ -6,6 +6,7 @@ run, or opens the history, starts another one: the queue is files.
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import signal
@@ -18,7 +19,7 @@ from scflows.execution.enqueue import dequeue, recorder_for, request_of
 from scflows.execution.resources import Grant, RunResources
 from scflows.history.run import CANCELLED, CRASHED, FAILED, QUEUED, SKIPPED
 from scflows.history.task_log import timestamp, warn_in_scheduler_log
-from scflows.locks import Lock, holder
+from scflows.locks import Lock, RunLock, holder, running
 from scflows.queue.entries import (
     QueuedRun,
     QueueEntry,
@@ -121,7 +122,9 @@ class _Waiting:
     def __init__(self, entry: QueueEntry, queued: QueuedRun) -> None:
         self.entry = entry
         self.name = entry.name
-        self.queued = queued
+        #: What it asks for. Two runs of a task that ask for different things do not replace each other.
+        self.asks = hash(json.dumps([queued.request.get(key) for key in ("params", "payload")], sort_keys=True))
+        self.queued = without_request(queued)
         self.is_met = False  #: whether the overlap of its task was applied
         self.why = ""  #: what kept it from starting at the last look
 
@@ -231,7 +234,7 @@ class Worker:
             entry = parse_entry_name(name)
             queued = None if entry is None else read_queued_run(self.state, entry)
             if entry is not None and queued is not None:
-                self._waiting[name] = _Waiting(entry, without_request(queued))
+                self._waiting[name] = _Waiting(entry, queued)
                 continue
             if entry is not None:
                 self._discard(entry)
@@ -262,21 +265,27 @@ class Worker:
                 for other in same[queued.locks[0]]
                 if (other.entry.at, other.entry.run) < (each.entry.at, each.entry.run) and other.name in self._waiting
             ]
+            resources = self._resources(each)
+            # How many of the earlier runs, the oldest first, are too many besides this one.
+            active = len(resources.lock.runs())
+            excess = active + len(before) + 1 - queued.active
             if queued.overlap == CANCEL:
                 message = f"run {each.entry.run} replaced it (overlap: cancel)"
-                before = [other for other in before if not self._end(other, CANCELLED, "overlap", message)]
+                for other in before[: max(0, excess - active)]:
+                    self._end(other, CANCELLED, "overlap", message)
             before = [other for other in before if entry_of_run(self.state, other.entry.run) is not None]
             if queued.overlap != SKIP and any(not self._is_free(other) for other in before):
                 again = True  # One of them is about to start; the next look finds it running.
                 continue
-            resources = self._resources(each)
-            running = resources.other_in_words()
-            reason = skip_reason(queued.overlap, running, [other.entry.run for other in before])
-            if reason:
-                self._end(each, SKIPPED, "locked", reason)
-                continue
-            if running and queued.overlap == CANCEL:
-                resources.stop_other()
+            if excess > 0 and queued.overlap == CANCEL:
+                resources.stop_others(excess)
+            elif excess > 0:
+                alike = [other for other in before if queued.overlap == SKIP or other.asks == each.asks]
+                waiting = [other.entry.run for other in alike]
+                reason = skip_reason(queued.overlap, resources.others_in_words(), waiting)
+                if reason:
+                    self._end(each, SKIPPED, "locked", reason)
+                    continue
             each.is_met = True
         return again
 
@@ -288,6 +297,7 @@ class Worker:
         is_permit_needed = all(each.queued.most for each in due)
         # Locks that an earlier run could not have, or is about to take: a later one must not be quicker.
         behind: set[tuple[str, str]] = set()
+        starting: dict[tuple[str, str], set[str]] = {}  # runs that are about to take the lock of their task
         for each in due:
             queued = each.queued
             if 0 < queued.most <= full:
@@ -296,20 +306,24 @@ class Worker:
                 each.why = self._resources(each).permit_in_words
                 continue
             needed = queued.locks
-            missing = [lock for lock in needed if lock in behind or holder(*lock) is not None]
+            own, *mutexes = needed
+            about = starting.setdefault(own, set())
+            missing = [lock for lock in mutexes if lock in behind or holder(*lock) is not None]
+            if own in behind or len(about | {other.run for other in running(*own)}) >= queued.active:
+                missing.insert(0, own)
             if missing:
-                running = (
-                    "" if missing[0] in behind or missing[0] != needed[0] else self._resources(each).other_in_words()
-                )
-                reason = skip_reason(queued.overlap, running, ())
+                is_met = missing[0] != own or own in behind or bool(about)
+                active = "" if is_met else self._resources(each).others_in_words()
+                reason = skip_reason(queued.overlap, active, ())
                 if reason and self._end(each, SKIPPED, "locked", reason):
                     continue
                 each.why = self._lock_in_words(missing[0], queued)
                 behind.update(needed if now - queued.since > FAIR else missing)
                 continue
             held = claim_entry(self.state, each.entry)
+            behind.update(mutexes)
+            about.add(each.entry.run)
             if held is None:
-                behind.update(needed)
                 if not self._is_ours(each) and now - queued.since < ENQUEUING:
                     # It is enqueued just now: a later run must not be quicker.
                     pause = min(pause, SOON)
@@ -325,7 +339,8 @@ class Worker:
                 resources.release_locks()
                 each.why = resources.permit_in_words
                 full = max(full, queued.most)
-                continue
+                about.discard(each.entry.run)
+                behind.difference_update(mutexes)
             else:
                 # Only now: the run that gave up the permit has ended before, by the record too.
                 grant = Grant(resources, held, queued.overlap, queued.since, _why(each), self._now())
@@ -335,12 +350,12 @@ class Worker:
                     held.leave()
                     resources.release_locks()
                     resources.release_permit()
-            behind.update(needed)
         return pause
 
     def _resources(self, waiting: _Waiting) -> RunResources:
         queued = waiting.queued
-        resources = RunResources(waiting.entry.run, Lock(queued.lock_path, queued.lock), self.state, queued.most)
+        lock = RunLock(queued.lock_path, queued.lock, queued.active)
+        resources = RunResources(waiting.entry.run, lock, self.state, queued.most)
         resources.needs_permit = queued.most > 0
         return resources
 

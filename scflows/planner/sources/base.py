@@ -36,6 +36,7 @@ class TaskRequest:
     dry: bool = False
     priority: int = 0
     mutex: tuple[str, ...] = ()
+    max_active_runs: int = 1
 
 
 @dataclass(frozen=True)
