@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from scflows.cli import completion, exit_code
+from scflows.cli.log_lines import print_lines
 from scflows.cli.output import Output
-from scflows.cli.stream import escaped
 from scflows.errors import NotFound, UsageError
 
 TYPE_CHECKING = False
@@ -59,7 +59,7 @@ def logs(
         if path:
             out.say(os.path.dirname(file), {"path": os.path.dirname(file)})
             return 0
-        from scflows.cli.several_logs import show_several
+        from scflows.cli.log_lines import show_several
 
         first = None if since is None else parse_since(since, "--since", out.settings.timezone, out.now)
         count = LINES if lines is None and first is None else lines
@@ -152,18 +152,6 @@ def _filter(pattern: str | None) -> Callable[[str], bool]:
     except re.error as error:
         raise UsageError(f"--grep {pattern!r} is not a valid regular expression: {error}") from error
     return lambda line: expression.search(line) is not None
-
-
-def print_lines(lines: list[str], out: Output, run: str = "") -> None:
-    """Print lines of a log; in JSON each with its time and level, and with the run that it belongs to, if given."""
-    if out.json:
-        from scflows.history.log_reader import json_items
-
-        for item in json_items(lines):
-            out.object({**item, "run": run} if run else item)
-        return
-    for line in lines:
-        out.line(escaped(line) if out.is_terminal else line)
 
 
 def _follow(file: str, start: int, run: Run | None, matches: Callable[[str], bool], out: Output) -> int:

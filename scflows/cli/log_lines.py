@@ -1,4 +1,4 @@
-"""`flows logs TASK` for a task whose runs have a log each: the newest lines, under the id of their run."""
+"""Print lines of logs: of one log, or the newest of a task whose runs have a log each, under the ids of the runs."""
 
 from __future__ import annotations
 
@@ -6,12 +6,24 @@ import os
 import time
 from itertools import chain
 
-from scflows.cli.logs import print_lines
 from scflows.cli.output import Output
+from scflows.cli.stream import escaped
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+
+def print_lines(lines: list[str], out: Output, run: str = "") -> None:
+    """Print lines of a log; in JSON each with its time and level, and with the run that it belongs to, if given."""
+    if out.json:
+        from scflows.history.log_reader import json_items
+
+        for item in json_items(lines):
+            out.object({**item, "run": run} if run else item)
+        return
+    for line in lines:
+        out.line(escaped(line) if out.is_terminal else line)
 
 
 def show_several(
