@@ -9,6 +9,7 @@ import gzip
 import json
 import ssl
 import sys
+import threading
 import time
 import zlib
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -28,6 +29,7 @@ CODED = {
     "cut-trailer": ("gzip", gzip.compress(PACKED)[:-3]),
     "cut-deflate": ("deflate", zlib.compress(PACKED)[:-6]),
     "damaged": ("gzip", gzip.compress(PACKED)[:-8] + b"\0" * 8),
+    "many": (", ".join(["gzip"] * 2000), PACKED),
     "unknown": ("snappy", PACKED),
     "unknown-after": ("gzip, zstandard", PACKED),
 }
@@ -36,6 +38,8 @@ CODED = {
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     calls = 0  #: of /busy
+    sent = 0  #: how many MiB of the body of /moved-huge were taken
+    has_ended = threading.Event()
     seen: set[str] = set()  # noqa: RUF012  # what was asked of /rows/flaky
 
     def answer(self) -> None:
@@ -104,6 +108,13 @@ class Handler(BaseHTTPRequestHandler):
             self.say(307, b"", None, ("location", "/echo"))
         elif path == "/moved-away":
             self.say(302, b"", None, ("location", f"http://localhost:{self.server.server_port}/echo"))
+        elif path == "/moved-huge":
+            self.say_huge()
+        elif path == "/moved-huge-target":
+            Handler.has_ended.wait(10)
+            self.say(200, str(Handler.sent).encode(), "application/json")
+        elif path == "/empty-members":
+            self.say_members()
         elif path.startswith("/moved/"):
             self.say(
                 int(path.split("/")[2]), b"", None, ("location", "../../echo"), ("set-cookie", "via=moved; path=/")
@@ -134,6 +145,34 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
         else:
             self.say(404, b"{}")
+
+    def say_huge(self) -> None:
+        """Redirect with a body of 100 MiB; count what the client takes of it."""
+        Handler.has_ended.clear()
+        Handler.sent = 0
+        self.send_response(302)
+        self.send_header("location", "/moved-huge-target")
+        self.send_header("content-length", str(100 << 20))
+        self.end_headers()
+        try:
+            for Handler.sent in range(100):
+                self.wfile.write(bytes(1 << 20))
+        except OSError:
+            self.close_connection = True
+        Handler.has_ended.set()
+
+    def say_members(self) -> None:
+        """Send compressed data that unpacks to nothing, without an end."""
+        self.send_response(200)
+        self.send_header("content-encoding", "gzip")
+        self.send_header("connection", "close")
+        self.end_headers()
+        self.close_connection = True
+        try:
+            while True:
+                self.wfile.write(gzip.compress(b"") * 5000)
+        except OSError:
+            pass
 
     def rows(self, by: str) -> None:
         """Five rows, two at a time; the second page is empty where `gap` is asked for."""

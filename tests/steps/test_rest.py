@@ -114,6 +114,7 @@ def test_a_compressed_answer_is_unpacked(call, coding):
         ("cut-trailer", "is not complete"),
         ("cut-deflate", r"its compressed body \(deflate\) is not complete"),
         ("damaged", r"the answer cannot be unpacked \(gzip\)"),
+        ("many", "the answer has more than 10 content codings"),
         ("unknown", "the answer has the unknown content coding 'snappy'"),
         ("unknown-after", "the answer has the unknown content coding 'zstandard'"),
     ],
@@ -196,6 +197,16 @@ def test_a_larger_answer_than_allowed_is_an_error(call, path):
     assert len(call(path)) >= 3_000_000
     with pytest.raises(StepError, match="more than 1000 bytes"):
         call(path, max_bytes=1000)
+
+
+def test_the_body_of_a_redirect_is_not_read(call):
+    # What the sockets have room for may be sent.
+    assert call("/moved-huge") < 32
+
+
+def test_compressed_data_that_unpacks_to_nothing_is_bounded_too(call):
+    with pytest.raises(StepError, match="more than 1000 bytes"):
+        call("/empty-members", max_bytes=1000)
 
 
 def test_redirects_are_followed(call, server):

@@ -12,13 +12,18 @@ if TYPE_CHECKING:
     from typing import Any
 
 GZIP = ("gzip", "x-gzip")
+#: The most codings, one over the other, of one answer.
+MAX_CODINGS = 10
 #: The most bytes of one piece, so that a small body that unpacks to a huge one is stopped in time.
 PIECE = 1024 * 1024
 
 
 def unpacked(chunks: Iterable[bytes], codings: str) -> Iterator[bytes]:
     """Yield the body of an answer without the codings of its `Content-Encoding`. Raises CodingError."""
-    for coding in reversed([each.strip().lower() for each in codings.split(",")]):
+    names = [each.strip().lower() for each in codings.split(",")]
+    if len(names) > MAX_CODINGS:
+        raise CodingError(f"the answer has more than {MAX_CODINGS} content codings")
+    for coding in reversed(names):
         if coding in GZIP or coding == "deflate":
             chunks = _inflated(chunks, coding)
         elif coding not in ("", "identity"):

@@ -7,7 +7,7 @@ import threading
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from typing import Any
 
     from requests import Response, Session
@@ -105,20 +105,34 @@ def call(
 def read(response: Response, most: int, wait: float, masked: Callable[[str], str] = str) -> tuple[bytes, bool]:
     """Return the body, unpacked, and whether that is all; reading ends after `most` bytes. Raises HttpError."""
     from scflows.connectors.http.content_coding import unpacked
-    from scflows.connectors.http.response import http_error
+    from scflows.connectors.http.response import CodingError, http_error
 
     codings = response.headers.get("content-encoding", "")
     # The library returns what it has of a body that is cut, and a body in an unknown coding as it is.
     response.raw.headers.discard("content-encoding")
     content = bytearray()
+    # Compressed data is hardly longer than what it unpacks to, unless it is made to have no end.
+    received, longest = 0, 2 * most + CHUNK
+
+    def chunks() -> Iterator[bytes]:
+        nonlocal received
+        for chunk in response.iter_content(CHUNK):
+            received += len(chunk)
+            if received > longest:
+                return
+            yield chunk
+
     try:
-        for chunk in unpacked(response.iter_content(CHUNK), codings):
+        for chunk in unpacked(chunks(), codings):
             content += chunk
             if len(content) > most:
                 return bytes(content), False
     except OSError as error:
         raise http_error(error, wait, masked) from error
-    return bytes(content), True
+    except CodingError:
+        if received <= longest:
+            raise
+    return bytes(content), received <= longest
 
 
 def is_same_server(first: str, second: str) -> bool:
@@ -173,8 +187,10 @@ def _redirect_target(response: Response, session: Session) -> str | None:
 
 def _discard(response: Response) -> None:
     """Make the connection of a redirect reusable if its body is short; otherwise close it."""
-    with contextlib.suppress(Exception):
-        response.raw.read(CHUNK, decode_content=False)
+    length = response.headers.get("content-length", "")
+    if length.isdecimal() and int(length[:9]) <= CHUNK:
+        with contextlib.suppress(Exception):
+            response.raw.read(CHUNK, decode_content=False)
     response.close()
 
 
