@@ -15,9 +15,21 @@ from hypothesis import HealthCheck, assume, example, given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
 
+from scflows.documents import (
+    json_bytes,
+    json_text,
+    parse_json,
+    parse_json_lines,
+    parse_yaml,
+    received_value,
+    yaml_text,
+)
+from scflows.errors import StepError
 from scflows.execution.launch import RunRequest, launch
 from scflows.expressions.comparison import compare
+from scflows.expressions.templates import Expressions
 from scflows.history.run import FAILED, SUCCESS
+from scflows.integrations.forward.payload import from_json, shape_by_jq, shape_by_template
 
 #: Names of methods that Python has for what data consists of.
 METHODS = ("items", "keys", "values", "get", "pop", "copy", "update", "count", "index", "title", "format", "real")
@@ -157,6 +169,51 @@ def test_a_value_goes_through_every_way_as_it_is_or_is_refused(run_flow, workspa
         assert len(results) == 16
         assert (found.get("same"), found.get("named")) == (True, True)
         assert is_same(found["lines"], value)
+
+
+#: The ways once more without a run around them, for many more values; and those of messages and their forwarding.
+EXPRESSIONS = Expressions()
+JSON = {
+    "jq": lambda value: EXPRESSIONS.filter(".", value),
+    "jq shape": lambda value: EXPRESSIONS.filter("[{v: .}] | sort | map(.v) | .[0]", value),
+    "template": lambda value: json.loads(EXPRESSIONS.render("{{ v | tojson }}", {"v": value})),
+    "macro": lambda value: json.loads(EXPRESSIONS.render("{% set t %}{{ v | tojson }}{% endset %}{{ t }}", {"v": value})),
+    "json": lambda value: parse_json(json_text(value), "json"),
+    "lines": lambda value: parse_json_lines(f"{json_text(value)}\n{json_text(value)}\n", "lines")[1],
+    "yaml": lambda value: parse_yaml(yaml_text(value), "yaml"),
+    "message": lambda value: received_value(json_bytes(value), "message"),
+    "forward": lambda value: forwarded(shape_by_jq("{v: .payload}", EXPRESSIONS, from_json), value)["v"],
+    "forward by template": lambda value: forwarded(
+        shape_by_template("{{ payload | tojson }}", EXPRESSIONS, from_json), value
+    ),
+}  # fmt: skip
+
+
+def forwarded(shape, value):
+    return json.loads(shape(json_bytes(value), "a/b", {}))
+
+
+@effort(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(value=VALUES)
+@example(value={"items": [2**64 + 1, -(10**30)], "keys": 0.1 + 0.2, "get": {"": 1e22}, "title": "\u2028\x85"})
+@example(value="\udc00")
+@pytest.mark.language("§1 Data", "§10 kafka")
+def test_a_value_is_the_same_in_expressions_documents_and_messages(value):
+    assume(not is_split(value))
+    for way, hand_on in JSON.items():
+        try:
+            found = hand_on(value)
+        except (StepError, UnicodeEncodeError):
+            # Half a character, which UTF-8 cannot say, may be refused; nothing else.
+            if not has_half(value):
+                raise
+        else:
+            assert is_same(found, value), way
+    # Every value equals itself, and no other kind of value.
+    for condition in ("v == w", "w.items == v" if isinstance(value, str) else "v in [w]", "not v != w"):
+        names = {"v": value, "w": {"items": value} if ".items" in condition else value}
+        assert EXPRESSIONS.evaluate(condition, names), condition
+    assert EXPRESSIONS.evaluate("x == [v] and x != v and {'get': v}.get == v", {"v": value, "x": [value]})
 
 
 @effort(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
