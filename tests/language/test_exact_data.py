@@ -177,7 +177,7 @@ JSON = {
     "jq": lambda value: EXPRESSIONS.filter(".", value),
     "jq shape": lambda value: EXPRESSIONS.filter("[{v: .}] | sort | map(.v) | .[0]", value),
     "template": lambda value: json.loads(EXPRESSIONS.render("{{ v | tojson }}", {"v": value})),
-    "macro": lambda value: json.loads(EXPRESSIONS.render("{% set t %}{{ v | tojson }}{% endset %}{{ t }}", {"v": value})),
+    "macro": lambda value: json.loads(EXPRESSIONS.render("{% set t %}{{ v|tojson }}{% endset %}{{ t }}", {"v": value})),
     "json": lambda value: parse_json(json_text(value), "json"),
     "lines": lambda value: parse_json_lines(f"{json_text(value)}\n{json_text(value)}\n", "lines")[1],
     "yaml": lambda value: parse_yaml(yaml_text(value), "yaml"),
