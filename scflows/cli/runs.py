@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
@@ -47,19 +48,21 @@ def history(
     everywhere: AllWorkspaces = False,
 ) -> None:
     """List the runs of this workspace, newest first."""
-    from dataclasses import replace
-
     from scflows.cli.open_history import opened_history
-    from scflows.cli.times import parse_moment, parse_since
+    from scflows.cli.times import iso, parse_moment, parse_since
     from scflows.history.contract import Query
+    from scflows.history.run import latest_start
 
     out: Output = ctx.obj
     zone = out.settings.timezone
+    first = None if since is None else parse_since(since, "--since", zone, out.now)
+    last = latest_start(out.now)
+    is_open = until is None and (first is None or first < last)
     query = Query(
         task=task,
         statuses=_statuses(status or ()),
-        since=None if since is None else parse_since(since, "--since", zone, out.now),
-        until=None if until is None else parse_since(until, "--until", zone, out.now),
+        since=first,
+        until=last if is_open else None if until is None else parse_since(until, "--until", zone, out.now),
         slot=None if slot is None else parse_moment(slot, "--slot", zone),
         limit=limit,
         # A task's name is unique.
@@ -70,6 +73,7 @@ def history(
         if task is not None and not found:
             _check_task(task, out, store)
         items = [_row(run, store) for run in found]
+        ahead = [] if not is_open else store.find(replace(query, since=last, until=None, limit=1))
     columns = {"RUN": "id", "TASK": "task", "SLOT": "slot", "STARTED": "started", "TOOK": "took"}
     columns |= {"STATUS": "status", "STEP": "step", "WHY": "why"}
     if task is not None:
@@ -79,12 +83,21 @@ def history(
     out.table(columns, items)
     whose = f" of {query.workspace}" if query.workspace is not None else ""
     if not items:
-        none = "No runs" if replace(query, workspace=None) == Query() else "No matching runs"
+        none = (
+            "No runs"
+            if replace(query, workspace=None) == Query(until=query.until) and not ahead
+            else "No matching runs"
+        )
         out.hint(f"{none}{whose}." + (" Of all workspaces: flows history --all" if whose else ""))
     elif limit and len(items) == limit:
         out.hint(f"The newest {limit} runs{whose}; all: flows history --limit 0")
     else:
         out.hint(f"{len(items)} {'run' if len(items) == 1 else 'runs'}{whose}")
+    if ahead:
+        out.warn(
+            "some runs are dated in the future, since the clock was ahead; to show them:"
+            f" flows history --since {iso(last, zone)}"
+        )
 
 
 def show(ctx: typer.Context, id: RunId) -> None:
@@ -203,8 +216,6 @@ def prune(
 
 
 def _run_again(ctx: typer.Context, id: str, follow: bool, resume: bool, force: bool) -> int:
-    from dataclasses import replace
-
     from scflows.cli.open_history import find_run, opened_history
     from scflows.cli.run import finish
     from scflows.execution.control import request_again

@@ -11,6 +11,7 @@ from scflows.cron.schedule.schedule import OVERDUE
 from scflows.cron.scheduler_lock import Heartbeat, last_heartbeat
 from scflows.errors import ScflowsError
 from scflows.health import FAIL, OK, SKIP, WARN, Finding, counted
+from scflows.history.run import latest_start
 from scflows.history.task_log import timestamp
 from scflows.locks import holders
 from scflows.queue.entries import entry_names
@@ -163,9 +164,11 @@ def slots(installation: Installation) -> Iterator[Finding]:
 
     def look(store: RunStore) -> tuple[list[Run], list[Task]]:
         started = [
-            run for run in store.find(Query(since=slot - 60, limit=1000)) if run.trigger in ("cron", "scheduler")
+            run
+            for run in store.find(Query(since=slot - 60, until=latest_start(now), limit=1000))
+            if run.trigger in ("cron", "scheduler")
         ]
-        latest = store.latest(task.name for _, task in expected)
+        latest = store.latest((task.name for _, task in expected), latest_start(now))
         files = TaskStore(installation.settings)
         return started, [task for _, task in expected if late(task, latest.get(task.name), store, now, files)]
 

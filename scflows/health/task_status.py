@@ -12,7 +12,7 @@ from scflows.cron.task import Task, TaskStore, no_such_task
 from scflows.cron.task_index import read_tasks
 from scflows.errors import NotFound, UsageError
 from scflows.history.contract import Query
-from scflows.history.run import CANCELLED, CRASHED, FAILED, RUNNING, SKIPPED, Run
+from scflows.history.run import CANCELLED, CRASHED, FAILED, RUNNING, SKIPPED, Run, latest_start
 from scflows.history.store import ask
 from scflows.history.task_log import log_path, scheduler_log, timestamp
 from scflows.notifications.incidents import TOO_LONG, incidents
@@ -90,10 +90,10 @@ def list_task_status(
     ]
     moment = time.time() if now is None else now
     files = TaskStore(settings)
-    open_incidents = _tasks_with_open_incidents(settings)
+    open_incidents = _tasks_with_open_incidents(settings, moment)
 
     def views(store: RunStore | None) -> list[TaskStatus]:
-        latest = {} if store is None else store.latest(task.name for task in selected)
+        latest = {} if store is None else store.latest((task.name for task in selected), latest_start(moment))
         active = _active_runs(selected, store)
         return [view_of(task, latest.get(task.name), moment, store, files, open_incidents, active) for task in selected]
 
@@ -104,9 +104,11 @@ def list_task_status(
     return found
 
 
-def _tasks_with_open_incidents(settings: Settings) -> set[str]:
+def _tasks_with_open_incidents(settings: Settings, now: float) -> set[str]:
     """Return the tasks with an open incident about slots without a run."""
-    return {each.task for each in incidents(settings) if each.is_open and not each.recovery and each.kind != TOO_LONG}
+    return {
+        each.task for each in incidents(settings, now) if each.is_open and not each.recovery and each.kind != TOO_LONG
+    }
 
 
 def view_of(
@@ -127,7 +129,7 @@ def view_of(
     running = (active or {}).get(task.name, int(is_last_active))
     failures = 0
     if last is not None and last.status in (FAILED, CRASHED):
-        failures = _failures(task, store) if store is not None else 1
+        failures = _failures(task, store, now) if store is not None else 1
     # A slot is upcoming until the task's second of the minute.
     upcoming = task.next_slot(now - task.schedule.second)
     if running:
@@ -151,9 +153,9 @@ def _active_runs(tasks: Iterable[Task], store: RunStore | None) -> dict[str, int
     return several
 
 
-def _failures(task: Task, store: RunStore) -> int:
+def _failures(task: Task, store: RunStore, now: float) -> int:
     count = 0
-    for run in store.find(Query(task=task.name, limit=MAX_FAILURES)):
+    for run in store.find(Query(task=task.name, until=latest_start(now), limit=MAX_FAILURES)):
         if run.trigger == "manual" and (run.dry_run or run.reason == "refused"):
             continue
         if run.status in (FAILED, CRASHED):
@@ -189,10 +191,12 @@ def one_task(settings: Settings, name: str) -> tuple[TaskStatus, list[Run], str 
     task = find_task(settings, name)
 
     def shown(store: RunStore | None) -> tuple[TaskStatus, list[Run]]:
-        runs = [] if store is None else store.find(Query(task=name, limit=20))
-        last = None if store is None else store.latest([name]).get(name)
-        reported, active = _tasks_with_open_incidents(settings), _active_runs([task], store)
-        return view_of(task, last, time.time(), store, TaskStore(settings), reported, active), runs
+        now = time.time()
+        until = latest_start(now)
+        runs = [] if store is None else store.find(Query(task=name, until=until, limit=20))
+        last = None if store is None else store.latest([name], until).get(name)
+        reported, active = _tasks_with_open_incidents(settings, now), _active_runs([task], store)
+        return view_of(task, last, now, store, TaskStore(settings), reported, active), runs
 
     # If the history cannot be used, the task itself can be shown; `flows check` says why.
     view, runs = ask(settings, shown, None, open_reconciled_history) or shown(None)

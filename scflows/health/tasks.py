@@ -11,7 +11,7 @@ from scflows.cron.task import TaskStore
 from scflows.health.ownership import foreign_files
 from scflows.health.queue import find_hanging_worker
 from scflows.history.contract import Query
-from scflows.history.run import BAD, CANCELLED, CRASHED, QUEUED, RUNNING, SKIPPED, Run
+from scflows.history.run import BAD, CANCELLED, CRASHED, QUEUED, RUNNING, SKIPPED, Run, latest_start
 from scflows.history.task_groups import task_groups
 from scflows.notifications.incidents import incidents
 from scflows.notifications.problems import LOOK_BACK, by_task, find_problems
@@ -62,11 +62,13 @@ def condition(settings: Settings, store: RunStore, now: float | None = None) -> 
     moment = time.time() if now is None else now
     tasks, broken = TaskStore(settings).read_all()
     found = Condition(tasks=len(tasks) + len(broken), paused=sum(task.is_paused(moment) for task in tasks))
-    known = {each.task: each for each in incidents(settings) if each.is_open}
+    known = {each.task: each for each in incidents(settings, moment) if each.is_open}
     seen: set[str] = set()
     for group in task_groups(settings, store, tasks):
         names = [task.name for task in group.tasks]
-        for problem in find_problems(group, by_task(group.store.late_runs(moment - LOOK_BACK)), moment):
+        for problem in find_problems(
+            group, by_task(group.store.late_runs(moment - LOOK_BACK, latest_start(moment))), moment
+        ):
             name = problem.task.name
             incident = known.get(name)
             # A known incident may have started earlier and cover more slots.
@@ -77,11 +79,11 @@ def condition(settings: Settings, store: RunStore, now: float | None = None) -> 
             is_delivered = None if problem.task.dry else incident is not None and incident.delivered
             found.problems.append(Problem(name, problem.kind, since, message, run, is_delivered))
             seen.add(name)
-        latest = group.store.latest(names)
+        latest = group.store.latest(names, latest_start(moment))
         for last in latest.values():
             found.running += last.status == RUNNING
             if last.status in BAD:
-                found.problems.append(_failing(last, group.store))
+                found.problems.append(_failing(last, group.store, moment))
         for name in sorted((set(names) & set(known)) - seen):
             incident = known[name]
             is_over = incident.recovery or (name in latest and incident.is_resolved_by(latest[name]))
@@ -101,10 +103,10 @@ def condition(settings: Settings, store: RunStore, now: float | None = None) -> 
     return found
 
 
-def _failing(last: Run, store: RunStore) -> Problem:
+def _failing(last: Run, store: RunStore, now: float) -> Problem:
     """Return the problem of a task whose latest runs failed."""
     first, count = last, 0
-    for run in store.find(Query(task=last.task, limit=MAX_FAILURES)):
+    for run in store.find(Query(task=last.task, until=latest_start(now), limit=MAX_FAILURES)):
         if run.trigger == "manual" and (run.dry_run or run.reason == "refused"):
             continue
         if run.status in BAD:

@@ -45,14 +45,17 @@ if TYPE_CHECKING:
         def slots(self, task: str, after: float, until: float) -> set[float]:
             """Return the slots of a task after `after`, up to and including `until`, that have a run."""
 
-        def latest(self, tasks: Iterable[str]) -> dict[str, Run]:
-            """Return each task's newest run, except skipped runs and manual runs that were refused or dry."""
+        def latest(self, tasks: Iterable[str], until: float | None = None) -> dict[str, Run]:
+            """Return each task's newest run that was recorded until a moment.
+
+            Skipped runs and manual runs that were refused or dry are omitted.
+            """
 
         def unfinished(self) -> Iterator[Run]:
             """Yield all runs that are recorded as queued or running."""
 
-        def late_runs(self, since: float) -> list[Run]:
-            """Return runs since a moment whose slot was missed or given up, or that started late; oldest first.
+        def late_runs(self, since: float, until: float) -> list[Run]:
+            """Return runs recorded in a period whose slot was missed or given up, or that started late; oldest first.
 
             Late is more than `OVERDUE` seconds after the slot. Manual runs are omitted.
             """
@@ -60,8 +63,8 @@ if TYPE_CHECKING:
         def tasks(self) -> list[str]:
             """Return the names of all tasks that have runs."""
 
-        def durations(self, keep: int) -> dict[str, list[float]]:
-            """Return how many seconds each task's newest `keep` good runs took, the newest first.
+        def durations(self, keep: int, until: float | None = None) -> dict[str, list[float]]:
+            """Return how many seconds each task's newest `keep` good runs until a moment took, the newest first.
 
             A run is good if it ended with `success` or `exit` and was not dry.
             """
@@ -72,8 +75,13 @@ if TYPE_CHECKING:
             Skipped and queued runs are omitted. A run that is still running ends with the period.
             """
 
-        def excess(self, task: str, before: float | None = None, keep: int | None = None) -> list[str]:
-            """Return the ids of a task's finished runs that started before a moment, or exceed the newest `keep`."""
+        def excess(
+            self, task: str, before: float | None = None, keep: int | None = None, until: float | None = None
+        ) -> list[str]:
+            """Return the ids of a task's finished runs that started before a moment, or exceed the newest `keep`.
+
+            Runs recorded after `until`, by a clock that was ahead, count as the oldest.
+            """
 
         def remove(self, ids: Sequence[str]) -> int:
             """Remove runs with their steps and return how many; in batches, so that other writers wait briefly."""

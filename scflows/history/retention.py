@@ -8,6 +8,7 @@ import time
 from scflows.config import Config, Retention, read_config
 from scflows.errors import ScflowsError
 from scflows.history.log_trim import trim_log
+from scflows.history.run import first_id, latest_start
 from scflows.history.task_log import log_path, logged_tasks, run_logs, scheduler_log
 from scflows.storage import discard, names_in
 
@@ -61,7 +62,8 @@ def excess(store: RunStore, settings: Settings, before: float | None = None, now
         if before is not None:
             ids += store.excess(task, before)
         elif retention is not None:
-            ids += store.excess(task, (time.time() if now is None else now) - retention.days * DAY, retention.runs)
+            moment = time.time() if now is None else now
+            ids += store.excess(task, moment - retention.days * DAY, retention.runs, latest_start(moment))
     return ids
 
 
@@ -144,8 +146,9 @@ def _prune_folders(store: RunStore, settings: Settings, total: int) -> None:
         else:
             folders.append((name, sum(_size(each) for each in _files(path))))
     size_of_all = sum(size for _, size in folders)
-    # Run ids sort by time, so the oldest folder is first.
-    for name, size in folders:
+    # Run ids sort by time, so the oldest folder is first, after those of a clock that was ahead.
+    ahead = first_id(latest_start(time.time()))
+    for name, size in sorted(folders, key=lambda folder: (folder[0] < ahead, folder[0])):
         if size_of_all <= total:
             return
         if name not in unfinished:

@@ -36,6 +36,8 @@ CATCH_UP = "catch_up"  #: trigger of a run for a missed slot
 CHECK = "check"  #: trigger of a trial run started as cron would start it; it has no slot
 BOOT = "boot"  #: trigger of a run of a task that starts once per boot; it has no slot
 HOOK = "hook"  #: trigger of a run that reports another run
+#: Seconds by which the start of a run may lie in the future, since clocks are adjusted.
+AHEAD = 60.0
 #: The reason of a run that found nothing new to report since the previous one; it does not change the task's state.
 UNCHANGED = "unchanged"
 
@@ -104,6 +106,11 @@ def new_run_id(now: float | None = None) -> str:
 def is_run_id(text: str) -> bool:
     """Return whether a text has the form of a run's id."""
     return len(text) == 16 and set(text) <= set(ALPHABET)
+
+
+def latest_start(now: float) -> float:
+    """Return when the newest run can have started: later ones were recorded by a clock that was ahead."""
+    return now + AHEAD
 
 
 def first_id(moment: float) -> str:

@@ -25,6 +25,8 @@ STEP_COLUMNS = ", ".join(STEP_FIELDS)
 STEP_MARKS = ", ".join(f":{name}" for name in STEP_FIELDS)
 #: As in the condition of the index.
 UNFINISHED = f"status IN ('{QUEUED}', '{RUNNING}')"
+#: Greater than every id.
+LAST_ID = "~"
 #: Runs that are removed in one transaction.
 REMOVAL_BATCH = 500
 #: Free pages (4 KiB each) from which the file is made smaller.
@@ -139,15 +141,15 @@ class SqliteStore:
         )
         return {row[0] for row in rows}
 
-    def latest(self, tasks: Iterable[str]) -> dict[str, Run]:
+    def latest(self, tasks: Iterable[str], until: float | None = None) -> dict[str, Run]:
         # One query for all tasks: with many tasks, one query each took twice as long.
         rows = self._connection.execute(
             f"SELECT {RUN_COLUMNS} FROM runs WHERE id IN"
-            " (SELECT (SELECT id FROM runs WHERE task = wanted.value AND status != ?"
+            " (SELECT (SELECT id FROM runs WHERE task = wanted.value AND status != ? AND id < ?"
             # A refused manual run or a dry run does not change the state of the task.
             " AND NOT (trigger = 'manual' AND (dry_run OR reason = 'refused')) ORDER BY id DESC LIMIT 1)"
             " FROM json_each(?) AS wanted)",
-            (SKIPPED, json.dumps(list(tasks))),
+            (SKIPPED, LAST_ID if until is None else first_id(until), json.dumps(list(tasks))),
         )
         return {run.task: run for run in map(run_of, rows)}
 
@@ -155,24 +157,25 @@ class SqliteStore:
         rows = self._connection.execute(f"SELECT {RUN_COLUMNS} FROM runs WHERE {UNFINISHED}").fetchall()
         return map(run_of, rows)
 
-    def late_runs(self, since: float) -> list[Run]:
+    def late_runs(self, since: float, until: float) -> list[Run]:
         rows = self._connection.execute(
-            f"SELECT {RUN_COLUMNS} FROM runs WHERE id >= ? AND slot IS NOT NULL AND trigger != 'manual'"
+            f"SELECT {RUN_COLUMNS} FROM runs WHERE id >= ? AND id < ? AND slot IS NOT NULL AND trigger != 'manual'"
             " AND (reason IN ('missed', 'queue_timeout') OR (status != ? AND started - slot > ?)) ORDER BY id",
-            (first_id(since), SKIPPED, OVERDUE),
+            (first_id(since), first_id(until), SKIPPED, OVERDUE),
         )
         return [run_of(row) for row in rows]
 
     def tasks(self) -> list[str]:
         return [row[0] for row in self._connection.execute("SELECT DISTINCT task FROM runs ORDER BY task")]
 
-    def durations(self, keep: int) -> dict[str, list[float]]:
+    def durations(self, keep: int, until: float | None = None) -> dict[str, list[float]]:
         rows = self._connection.execute(
             "SELECT task, ended - started FROM"
             " (SELECT task, started, ended, row_number() OVER (PARTITION BY task ORDER BY id DESC) AS rank"
-            f" FROM runs WHERE status IN ({', '.join('?' * len(GOOD))}) AND NOT dry_run AND ended IS NOT NULL) AS good"
+            f" FROM runs WHERE status IN ({', '.join('?' * len(GOOD))}) AND NOT dry_run AND ended IS NOT NULL"
+            " AND id < ?) AS good"
             " WHERE rank <= ? ORDER BY task, rank",
-            (*GOOD, keep),
+            (*GOOD, LAST_ID if until is None else first_id(until), keep),
         )
         found: dict[str, list[float]] = {}
         for task, took in rows:
@@ -186,17 +189,24 @@ class SqliteStore:
             (until, until, since, SKIPPED, QUEUED),
         ).fetchall()
 
-    def excess(self, task: str, before: float | None = None, keep: int | None = None) -> list[str]:
-        last = ""
+    def excess(
+        self, task: str, before: float | None = None, keep: int | None = None, until: float | None = None
+    ) -> list[str]:
+        # Ids sort by time: of those below `ahead`, the newest are kept, then of the others.
+        ahead = LAST_ID if until is None else first_id(until)
+        last, following = "", LAST_ID
         if keep is not None:
-            # Ids sort by time.
-            row = self._connection.execute(
-                "SELECT id FROM runs WHERE task = ? ORDER BY id DESC LIMIT 1 OFFSET ?", (task, keep)
-            ).fetchone()
+            select = "SELECT id FROM runs WHERE task = ? AND id < ? ORDER BY id DESC"
+            row = self._connection.execute(f"{select} LIMIT 1 OFFSET ?", (task, ahead, keep)).fetchone()
             last = row[0] if row else ""
+            query = f"SELECT count(*) FROM ({select} LIMIT ?)"
+            rest = keep - int(self._connection.execute(query, (task, ahead, keep)).fetchone()[0])
+            row = self._connection.execute(f"{select} LIMIT 1 OFFSET ?", (task, LAST_ID, rest)).fetchone()
+            following = row[0] if row else ""
         rows = self._connection.execute(
-            f"SELECT id FROM runs WHERE task = ? AND (started < ? OR id <= ?) AND NOT {UNFINISHED} ORDER BY id",
-            (task, before or 0.0, last),
+            f"SELECT id FROM runs WHERE task = ? AND (started < ? OR id <= ? OR (id >= ? AND id <= ?))"
+            f" AND NOT {UNFINISHED} ORDER BY id",
+            (task, before or 0.0, last, ahead, following),
         )
         return [row[0] for row in rows]
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 from scflows.cron.schedule.schedule import OVERDUE
 from scflows.history.contract import Query
-from scflows.history.run import GOOD, Run, quantile
+from scflows.history.run import GOOD, Run, latest_start, quantile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -81,5 +82,5 @@ def end_within(task: Task, runs: Sequence[Run], limit: float) -> float:
 
 def measured_runs(task: Task, store: RunStore) -> list[Run]:
     """Return the newest successful runs."""
-    runs = store.find(Query(task=task.name, statuses=GOOD, limit=RUNS))
+    runs = store.find(Query(task=task.name, statuses=GOOD, until=latest_start(time.time()), limit=RUNS))
     return [run for run in runs if not run.dry_run or task.dry]

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from dataclasses import dataclass, replace
 
-from scflows.history.run import GOOD, Run
+from scflows.history.run import GOOD, Run, latest_start
 from scflows.locks import locked
 from scflows.storage import BROKEN, checked_number, checked_seconds, checked_text, json_names
 from scflows.storage import replace as replace_file
@@ -67,15 +68,29 @@ class Incident:
         return {**self.__dict__, "slots": list(self.slots)}
 
 
-def incident_of(settings: Settings, task: str) -> Incident | None:
-    """Return the open or latest incident of a task; None if there is none or its file is damaged."""
+def incident_of(settings: Settings, task: str, now: float | None = None) -> Incident | None:
+    """Return the open or latest incident of a task; None if there is none or its file is damaged.
+
+    What a clock that was ahead has recorded counts as unknown.
+    """
     try:
         with open(_path(settings, task), "rb") as file:
             values = json.loads(file.read())
         found = _checked(Incident(**{**values, "slots": tuple(values["slots"])}))
     except BROKEN:
         return None
-    return found if found.task == task else None
+    return _until(found, time.time() if now is None else now) if found.task == task else None
+
+
+def _until(found: Incident, now: float) -> Incident | None:
+    """Return the incident as it was known now; None if it was found, or begins, in the future."""
+    last = latest_start(now)
+    if found.found > last or found.since > last:
+        return None
+    if found.until <= last:
+        return found
+    slots = tuple(slot for slot in found.slots if slot <= last)
+    return replace(found, until=max(found.since, *slots) if slots else found.since, slots=slots)
 
 
 def _checked(found: Incident) -> Incident:
@@ -94,18 +109,18 @@ def _checked(found: Incident) -> Incident:
     return found
 
 
-def incidents(settings: Settings) -> list[Incident]:
+def incidents(settings: Settings, now: float | None = None) -> list[Incident]:
     """Return all open incidents and those closed recently."""
-    found = (incident_of(settings, name) for name in json_names(_folder(settings)))
+    found = (incident_of(settings, name, now) for name in json_names(_folder(settings)))
     return [each for each in found if each is not None]
 
 
 def change_incident(
-    settings: Settings, task: str, change: Callable[[Incident | None], Incident | None]
+    settings: Settings, task: str, change: Callable[[Incident | None], Incident | None], now: float | None = None
 ) -> Incident | None:
     """Change a task's incident under the lock and return the result; None removes it. Raises OSError."""
     with _locked(settings, ".lock", wait=True):
-        before = incident_of(settings, task)
+        before = incident_of(settings, task, now)
         after = change(before)
         if after is None:
             try:

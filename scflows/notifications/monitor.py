@@ -9,7 +9,7 @@ from scflows.cron.task import Task, TaskStore
 from scflows.cron.task_index import gc_paused, read_tasks
 from scflows.errors import NotFound, ScflowsError
 from scflows.history.contract import Query
-from scflows.history.run import GOOD, Run
+from scflows.history.run import GOOD, Run, latest_start
 from scflows.history.task_groups import task_groups
 from scflows.notifications.incidents import (
     MAX_SLOTS,
@@ -55,10 +55,10 @@ def update_incidents(
         pending.setdefault(name, []).append(slot)
     for group in task_groups(settings, store, read_tasks(settings)[0] if all_tasks is None else all_tasks):
         tasks = {task.name: task for task in group.tasks}
-        late_runs = by_task(group.store.late_runs(now - LOOK_BACK))
+        late_runs = by_task(group.store.late_runs(now - LOOK_BACK, latest_start(now)))
         # Slots that were late or missed may have passed unnoticed, so they come first.
         for name in sorted(tasks.keys() & (late_runs.keys() | pending.keys())):
-            before = incident_of(settings, name)
+            before = incident_of(settings, name, now)
             known = before.until if before is not None else 0.0
             for problem in (
                 late_or_missed(tasks[name], late_runs.get(name, ()), group.store, known),
@@ -68,9 +68,9 @@ def update_incidents(
                     _record(settings, problem, now)
         for problem in find_problems(group, late_runs, now):
             _record(settings, problem, now)
-        for incident in incidents(settings):
+        for incident in incidents(settings, now):
             if incident.task in tasks and incident.is_open and not incident.recovery:
-                _resolve(settings, incident, group.store)
+                _resolve(settings, incident, group.store, now)
     _remove_obsolete(settings, now)
 
 
@@ -78,7 +78,7 @@ def _record(settings: Settings, problem: Problem, now: float) -> None:
     task = problem.task
     if task.dry:
         return  # Dry tasks are never reported.
-    change_incident(settings, task.name, lambda before: _updated(before, problem, now))
+    change_incident(settings, task.name, lambda before: _updated(before, problem, now), now)
 
 
 def _updated(before: Incident | None, problem: Problem, now: float) -> Incident | None:
@@ -106,27 +106,27 @@ def _updated(before: Incident | None, problem: Problem, now: float) -> Incident 
     return replace(new, kind=kind, message=message, slots=slots, delivered=before.delivered, attempts=before.attempts)
 
 
-def _resolve(settings: Settings, incident: Incident, store: RunStore) -> None:
+def _resolve(settings: Settings, incident: Incident, store: RunStore, now: float) -> None:
     """Resolve an incident if a run did so before the incident was recorded."""
-    for run in store.find(Query(task=incident.task, statuses=GOOD, limit=10)):
+    for run in store.find(Query(task=incident.task, statuses=GOOD, until=latest_start(now), limit=10)):
         if run.is_reported and incident.is_resolved_by(run):
 
             def resolved(before: Incident | None, run: Run = run) -> Incident | None:
                 return before.resolve(run) if before == incident else before
 
-            change_incident(settings, incident.task, resolved)
+            change_incident(settings, incident.task, resolved, now)
             return
 
 
 def _remove_obsolete(settings: Settings, now: float) -> None:
     """Remove old closed incidents, and those of removed or paused tasks."""
     files = TaskStore(settings)
-    for incident in incidents(settings):
+    for incident in incidents(settings, now):
         if not incident.is_open and now - incident.until < RETENTION_SECONDS:
             continue
         if incident.is_open and _is_watched(files, incident.task, now):
             continue
-        change_incident(settings, incident.task, partial(_unless_changed, incident))
+        change_incident(settings, incident.task, partial(_unless_changed, incident), now)
 
 
 def _unless_changed(known: Incident, before: Incident | None) -> Incident | None:

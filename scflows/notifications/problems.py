@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from scflows.cron.task import Task, TaskStore
 from scflows.history.contract import Query
-from scflows.history.run import QUEUED, RUNNING, Run
+from scflows.history.run import QUEUED, RUNNING, Run, latest_start
 from scflows.history.task_log import timestamp
 from scflows.notifications.deadlines import MAX_USUAL_WAIT, base_start_within, end_within, measured_runs, usual_wait
 from scflows.notifications.incidents import LATE, MAX_SLOTS, MISSED, TOO_LONG
@@ -40,7 +40,7 @@ class Problem:
 
 def find_problems(group: TaskGroup, late_runs: Mapping[str, Sequence[Run]], now: float) -> Iterator[Problem]:
     """Yield the current problems of the tasks of a group; `late_runs` are those of the store, by task."""
-    latest = group.store.latest(task.name for task in group.tasks)
+    latest = group.store.latest((task.name for task in group.tasks), latest_start(now))
     files = TaskStore(group.settings)
     for task in group.tasks:
         last = latest.get(task.name)

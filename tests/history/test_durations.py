@@ -50,3 +50,9 @@ def test_runs_that_say_nothing_of_how_long_the_work_takes_are_left_out(store: Ru
 def test_a_clock_that_was_set_back_makes_no_negative_duration(store: RunStore) -> None:
     ran(store, "report", 1_790_000_000, -50.0)
     assert store.durations(20) == {"report": [0.0]}
+
+
+def test_runs_of_a_clock_that_was_ahead_are_left_out(store: RunStore) -> None:
+    for hours in range(4):
+        ran(store, "report", 1_790_000_000 + hours * 3600, 5.0 + hours)
+    assert store.durations(2, 1_790_000_000 + 3600 + 60) == {"report": [6.0, 5.0]}

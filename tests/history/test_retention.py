@@ -201,3 +201,14 @@ def test_prune_goes_by_the_settings_unless_told_otherwise(ran, flows, configure)
     answer = flows("runs", "prune", "--yes")
     assert answer.out == "Removed 2 runs beyond the retention limits · flows history\n"
     assert len(flows("history").out.splitlines()) == 1
+
+
+def test_runs_of_a_clock_that_was_ahead_push_out_no_true_run(store, ran, configure, settings):
+    configure("retention: {runs: 3}\n")
+    ahead = ran("a", -5, -4)
+    true = ran("a", 0.4, 0.3, 0.2, 0.1)
+    assert sorted(excess(store, settings)) == sorted([true[0], *ahead])
+    few = ran("b", 0.2, 0.1)
+    later = ran("b", -3, -2)
+    # The newest of them fills the place that is left.
+    assert {id for id in excess(store, settings) if id in (*few, *later)} == {later[1]}

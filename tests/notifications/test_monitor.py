@@ -22,14 +22,15 @@ from scflows.cron.task import Task, TaskStore
 from scflows.cron.task_index import read_tasks
 from scflows.execution.launch import RunRequest, launch, start_hook
 from scflows.health.task_status import list_task_status
+from scflows.health.tasks import condition
 from scflows.history.contract import Query
-from scflows.history.run import RUNNING, SKIPPED, SUCCESS, Run, new_run_id
+from scflows.history.run import FAILED, RUNNING, SKIPPED, SUCCESS, Run, new_run_id
 from scflows.history.store import open_store
 from scflows.history.task_groups import task_groups
 from scflows.locks import current_process
 from scflows.notifications.deadlines import deadlines_of, measured_runs
 from scflows.notifications.deliver import deliver_alerts
-from scflows.notifications.incidents import incident_of, incidents
+from scflows.notifications.incidents import Incident, change_incident, incident_of, incidents
 from scflows.notifications.problems import by_task, find_problems
 from scflows.scheduler.housekeeping import run_housekeeping
 from scflows.scheduler.reconcile import open_reconciled_history
@@ -211,7 +212,7 @@ def test_slots_that_were_given_up_while_they_waited_are_one_alert_and_one_recove
     found = incident_of(settings, "hourly")
     assert found is not None
     assert found.message.endswith("given up after waiting longer than MAX_WAIT_SECONDS")
-    assert [view.state for view in list_task_status(settings, now=TEN + 2 * HOUR + 56 * MINUTE).views] == ["late"]
+    assert [view.state for view in list_task_status(settings, now=TEN + 3 * HOUR).views] == ["late"]
     assert answer(settings, "hourly", TEN + 3 * HOUR) == "success"
     assert told() == [("on_failure", "missed"), ("on_recovery", "missed")]
     assert [view.state for view in list_task_status(settings, now=TEN + 3 * HOUR + MINUTE).views] == ["enabled"]
@@ -227,7 +228,10 @@ def test_slots_from_before_a_task_was_scheduled_anew_are_not_counted(put, ran, m
     group = next(task_groups(settings, store, read_tasks(settings)[0]))
 
     def found() -> list[str]:
-        return [each.kind for each in find_problems(group, by_task(store.late_runs(now - 86400)), time.time() + 1)]
+        return [
+            each.kind
+            for each in find_problems(group, by_task(store.late_runs(now - 86400, time.time())), time.time() + 1)
+        ]
 
     assert found() == ["missed"]
     files.write(task)
@@ -629,3 +633,55 @@ def test_a_broken_incident_is_none_and_a_run_goes_on(put, settings: Settings, br
     assert incidents(settings) == []
     assert incident_of(settings, "hourly") is None
     assert launch(RunRequest(task=task, trigger="cron", slot=TEN), settings).run.status == SUCCESS
+
+
+def test_runs_of_a_clock_that_was_ahead_hide_no_failure(put, ran, settings):
+    put()
+    ran(TEN + 40 * HOUR)
+    ran(TEN, FAILED)
+    now = TEN + 10 * MINUTE
+    (view,) = list_task_status(settings, now=now).views
+    assert (view.state, view.failures) == ("failing", 1)
+    store = open_store(settings)
+    assert [problem.kind for problem in condition(settings, store, now).problems] == ["failing"]
+    store.close()
+
+
+def test_slots_that_a_clock_that_was_ahead_missed_are_not_reported(put, ran, missed, told, settings):
+    put()
+    missed(*(TEN + hours * HOUR for hours in range(1, 30)), at=TEN + 30 * HOUR)
+    ran(TEN)
+    run_housekeeping(settings, TEN + 10 * MINUTE)
+    assert told() == []
+    assert incident_of(settings, "hourly") is None
+
+
+def test_an_incident_that_a_clock_that_was_ahead_found_blocks_no_alert(put, ran, missed, told, settings):
+    put()
+    ran(TEN)
+    run_housekeeping(settings, TEN + 31 * HOUR)
+    assert told() == [("on_failure", "late")]
+    run_housekeeping(settings, TEN + HOUR + 11 * MINUTE)
+    assert told() == [("on_failure", "late")] * 2
+    incident = incident_of(settings, "hourly", TEN + HOUR + 11 * MINUTE)
+    assert incident is not None
+    assert incident.until == TEN + HOUR
+
+
+def test_an_incident_that_grew_while_the_clock_was_ahead_ends_with_the_next_good_run(put, ran, told, settings):
+    put()
+    ran(TEN)
+    run_housekeeping(settings, TEN + HOUR + 11 * MINUTE)
+    run_housekeeping(settings, TEN + 31 * HOUR)
+    ran(TEN + 2 * HOUR)
+    run_housekeeping(settings, TEN + 2 * HOUR + MINUTE)
+    assert [hook for hook, _ in told()] == ["on_failure", "on_recovery"]
+
+
+def test_a_failure_is_told_although_an_incident_lies_in_the_future(put, told, settings, workspace):
+    put(flow="steps: [{name: a, type: file, file: {path: nowhere.txt, type: text}}]\n")
+    ahead = time.time() + 86400
+    found = Incident("hourly", "missed", ahead - HOUR, ahead, ahead, slots=(ahead,), delivered=True)
+    change_incident(settings, "hourly", lambda before: found)
+    assert answer(settings, "hourly", TEN) == "failed"
+    assert told() == [("on_failure", "failed")]

@@ -18,7 +18,8 @@ MAX_BACKUPS = 20
 def backups(settings: Settings) -> list[str]:
     """Return the paths of the backups, the newest first."""
     folder = backup_folder(settings)
-    return [os.path.join(folder, name) for name in reversed(names_in(folder, ".tab"))]
+    names = sorted(names_in(folder, ".tab"), key=lambda name: (_number(name), name), reverse=True)
+    return [os.path.join(folder, name) for name in names]
 
 
 def back_up(raw: bytes, settings: Settings) -> str:
@@ -26,7 +27,9 @@ def back_up(raw: bytes, settings: Settings) -> str:
     from datetime import UTC, datetime
 
     folder = backup_folder(settings)
-    path = os.path.join(folder, f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}.tab")
+    # By number, because the clock may have been ahead.
+    number = max((_number(os.path.basename(each)) for each in backups(settings)), default=0) + 1
+    path = os.path.join(folder, f"{number:06d}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.tab")
     try:
         replace(path, raw, mode=0o600)
     except OSError as error:
@@ -37,6 +40,12 @@ def back_up(raw: bytes, settings: Settings) -> str:
     for old in backups(settings)[MAX_BACKUPS:]:
         discard(old)  # An additional backup does no harm.
     return path
+
+
+def _number(name: str) -> int:
+    """Return the number of a backup, which says in which order they were made."""
+    number = name.partition("-")[0]
+    return int(number) if number.isascii() and number.isdigit() and len(number) < 16 else 0
 
 
 def content(path: str) -> bytes | None:

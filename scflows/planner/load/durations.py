@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from scflows.history.run import quantile
+import time
+
+from scflows.history.run import latest_start, quantile
 from scflows.history.store import ask, open_read_only
 
 TYPE_CHECKING = False
@@ -70,4 +72,6 @@ class Durations:
 def measured_durations(settings: Settings, tasks: Iterable[Kind]) -> Durations:
     """Return the expected durations of tasks; if the history cannot be read, those of tasks that never ran."""
     # Read only: a plan does not create a history.
-    return Durations(tasks, ask(settings, lambda store: store.durations(KEEP), {}, open_read_only))
+    return Durations(
+        tasks, ask(settings, lambda store: store.durations(KEEP, latest_start(time.time())), {}, open_read_only)
+    )

@@ -47,6 +47,7 @@ class RunsStep(Step):
 
     def run(self, ctx: Context) -> Any:
         from scflows.history.contract import Query
+        from scflows.history.run import latest_start
         from scflows.history.store import ask
 
         age = None if not self.since else _seconds(self.since)
@@ -56,6 +57,7 @@ class RunsStep(Step):
             task=self.task or None,
             statuses=tuple(_listed(self.status)),
             since=None if age is None else time.time() - age,
+            until=latest_start(time.time()),
             limit=self.limit,
         )
         problems: list[str] = []

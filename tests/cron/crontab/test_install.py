@@ -68,6 +68,18 @@ def test_only_the_last_twenty_copies_are_kept(fake: FakeCrontab, settings: Setti
     assert split(Path(kept[0]).read_bytes()).lines == [A.replace("17", "21")]
 
 
+def test_the_newest_copy_is_the_last_one_though_the_clock_was_ahead(fake: FakeCrontab, settings: Settings) -> None:
+    crontab = fake.program
+    install(crontab, crontab.read(), [A], settings)
+    (first,) = backups(settings)
+    # The clock was a year ahead when it was made.
+    number = Path(first).name.partition("-")[0]
+    os.rename(first, Path(first).with_name(f"{number}-20991231T000000Z.tab"))
+    done = install(crontab, crontab.read(), [A.replace("17", "18")], settings)
+    assert backups(settings)[0] == done.backup
+    assert split(Path(done.backup).read_bytes()).lines == [A]
+
+
 def test_debian_s_heading_is_neither_kept_nor_doubled(fake: FakeCrontab, settings: Settings) -> None:
     fake.behaves("debian")
     crontab = fake.program
