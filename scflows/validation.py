@@ -89,14 +89,14 @@ MAX_DEPTH = 60
 
 
 class Located:
-    """A parsed YAML document: its `value`, and the position of each key in it."""
+    """A parsed YAML document: its `value`, the position of each key in it, and its `root` node, None if it is empty."""
 
     def __init__(self, text: bytes, path: str) -> None:
         """Parse a text. Raises FlowError for invalid YAML: bad syntax, unknown tags, alias bombs, loops."""
         self.path = path
         self.mistakes: list[Mistake] = []
-        self._root = self._compose(text)
-        self.value = self._construct() if self._root is not None else None
+        self.root = self._compose(text)
+        self.value = self._construct() if self.root is not None else None
 
     def mistake(self, message: str, *keys: str | int, severity: str = "error") -> None:
         """Add a mistake at the key that `keys` lead to, or at its nearest parent that exists."""
@@ -105,7 +105,7 @@ class Located:
 
     def place(self, *keys: str | int) -> tuple[int, int]:
         """Return line and column, from 1, of the key in a mapping or the item in a list that `keys` lead to."""
-        node, mark = self._root, None
+        node, mark = self.root, None
         for key in keys:
             found = _child(node, key)
             if found is None:
@@ -161,7 +161,7 @@ class Located:
             self._measure_depth(decoded)
             root = yaml.compose(decoded, Loader=_loader())
         except yaml.YAMLError as error:
-            raise FlowError([_syntax(error, self.path)]) from error
+            raise FlowError([_syntax(error, self.path, decoded)]) from error
         except RecursionError as error:
             raise FlowError([Mistake(self.path, "nested too deeply")]) from error
         if root is not None:
@@ -233,7 +233,7 @@ class Located:
 
         loader = _loader()("")
         try:
-            return loader.construct_document(self._root)
+            return loader.construct_document(self.root)
         except yaml.YAMLError as error:
             raise FlowError([_syntax(error, self.path)]) from error
         except (ValueError, TypeError, OverflowError) as error:
@@ -245,7 +245,7 @@ class Located:
     def _invalid_values(self) -> list[Mistake]:
         """Return a mistake for each text and key from which no value can be made."""
         found = {}
-        pending = [self._root]
+        pending = [self.root]
         while pending:
             node = pending.pop()
             if isinstance(node.value, str):
@@ -286,13 +286,30 @@ def _child(node: Any, key: str | int) -> tuple[Any, Any] | None:
     return None
 
 
-def _syntax(error: Any, path: str) -> Mistake:
+#: What to do about errors of the YAML parser: a part of its message, a text on its line (or nothing), the remedy.
+REMEDIES = (
+    ("unhashable key", "", "a value that begins with {{ must be in quotes"),
+    ("cannot start any token", "\t", "indent with blanks, not with tabs"),
+    ("cannot start any token", "", "a value that begins with @, % or ` must be in quotes"),
+    ("did not find expected alphabetic or numeric", "", "a value that begins with * or & must be in quotes"),
+    ("mapping values are not allowed", "", "a value that contains a colon and a blank must be in quotes"),
+    ("did not find expected", "{{", "a value that begins with {{ must be in quotes"),
+)
+
+
+def _syntax(error: Any, path: str, text: str = "") -> Mistake:
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     problem = getattr(error, "problem", None) or " ".join(str(error).split())
     problem = str(problem).replace("could not determine a constructor for the tag", "unknown tag")
     context = getattr(error, "context", None)
-    text = f"{context}: {problem}" if context else problem
-    return Mistake(path, f"YAML: {text}", mark.line + 1 if mark else 1, mark.column + 1 if mark else 1)
+    message = f"{context}: {problem}" if context else problem
+    lines = text.splitlines()
+    line = lines[mark.line] if mark and mark.line < len(lines) else ""
+    for part, sign, remedy in REMEDIES:
+        if part in problem and sign in line:
+            message += f"; {remedy}"
+            break
+    return Mistake(path, f"YAML: {message}", mark.line + 1 if mark else 1, mark.column + 1 if mark else 1)
 
 
 def _loader() -> Any:

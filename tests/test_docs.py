@@ -93,6 +93,9 @@ EXAMPLES = [
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_an_example_in_the_documents_is_a_sound_flow(example: str) -> None:
     _, warnings = parse_flow(flow_of(example), "example.yml", "/example.yml")
+    if isinstance(yaml.safe_load(example), list):
+        # What the steps take from others is not in an excerpt.
+        warnings = [each for each in warnings if not re.search("no step (stores|or parameter gives) '", each.message)]
     assert warnings == []
 
 

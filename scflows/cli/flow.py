@@ -56,7 +56,7 @@ def validate(
             found.append(Mistake(shown, "flow file not found"))
             continue
         files += 1
-        mistakes, source = _checked(shown, flow)
+        mistakes, source = _checked(shown, flow, out.settings)
         found += mistakes
         sources[shown] = source
     if not paths:
@@ -121,10 +121,10 @@ def _named(paths: list[str], settings: Settings) -> Iterator[tuple[str, FlowPath
                 yield (path if path.endswith(ENDINGS) else _near(found.file)), found
 
 
-def _checked(shown: str, flow: FlowPath) -> tuple[list[Mistake], list[str]]:
+def _checked(shown: str, flow: FlowPath, settings: Settings) -> tuple[list[Mistake], list[str]]:
     """Return the mistakes in a file, and its lines."""
-    from scflows.flows.hooks import missing_hooks
     from scflows.flows.loader import SCHEMAS, THRESHOLDS, check_name
+    from scflows.flows.missing import missing_hooks, missing_secrets
     from scflows.flows.parser import parse_flow
     from scflows.storage import open_regular
     from scflows.validation import MAX_BYTES
@@ -150,7 +150,11 @@ def _checked(shown: str, flow: FlowPath) -> tuple[list[Mistake], list[str]]:
             read_thresholds(flow.file, shown)
             return [], lines
         parsed, warnings = parse_flow(content, flow.written, flow.file, shown)
-        return [*warnings, *missing_hooks(parsed.hooks, flow.folder, flow.file, shown)], lines
+        missing = [
+            *missing_hooks(parsed.hooks, flow.folder, flow.file, shown),
+            *missing_secrets(parsed, settings, shown, always=False),
+        ]
+        return [*warnings, *missing], lines
     except FlowError as error:
         return error.mistakes, lines
     except UsageError as error:

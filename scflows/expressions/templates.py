@@ -217,6 +217,11 @@ class Expressions:
             raise StepError(f"condition {shortened(condition)!r}: nested too deeply") from error
         return lambda names: _evaluated(template, names)
 
+    @property
+    def environment(self) -> SandboxedEnvironment:
+        """Return Jinja's environment, to look into templates."""
+        return self._jinja()
+
     def _jinja(self) -> SandboxedEnvironment:
         if self._environment is None:
             with self._cache_lock:

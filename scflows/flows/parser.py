@@ -7,6 +7,7 @@ from scflows.errors import FlowError, Mistake, ScflowsError
 from scflows.flows.model import MAX_STEPS, MOST_PRIORITY, RESERVED, Flow, StepSpec
 from scflows.flows.properties import FLOW_PROPERTIES, SCHEDULE_PROPERTIES
 from scflows.flows.step_parser import StepReader
+from scflows.flows.surprises import surprises
 from scflows.steps import json_value
 from scflows.steps.registry import find_step
 from scflows.validation import Located, described, nearest
@@ -49,6 +50,10 @@ class _Reader:
         self._jumps(top, specs, finally_step)
         if any(spec.needs is not None for spec in specs):
             self._graph(specs, finally_step)
+        params = self._params(top)
+        strict = self._typed(top, "strict", False)
+        self.step_reader.names.report([spec.key for spec in specs], params, strict)
+        self.document.mistakes.extend(surprises(self.document))
         return Flow(
             path=path,
             file=file,
@@ -57,13 +62,13 @@ class _Reader:
             finally_step=finally_step,
             max_steps=int(self._typed(top, "max_steps", MAX_STEPS)),
             max_parallel=self._typed(top, "max_parallel"),
-            strict=self._typed(top, "strict", False),
+            strict=strict,
             timeout=self._typed(top, "timeout") or self._typed(top, "timeout_seconds"),
             priority=self._priority(top),
             mutex=self._mutex(top),
             max_active_runs=int(self._typed(top, "max_active_runs", 1)),
             schedule=self._schedule(top),
-            params=self._params(top),
+            params=params,
             description=self._typed(top, "description", ""),
             env=env_of(self.document, top),
             hooks=hooks_of(self.document, top),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from scflows.errors import ScflowsError, StepError
 from scflows.expressions.templates import Expressions
 from scflows.flows.model import StepSpec
+from scflows.flows.names import CONDITION, KEY, LITERAL, TEMPLATE, NameCheck
 from scflows.flows.properties import INNER_PROPERTIES, STEP_PROPERTIES
 from scflows.steps import Option, Step, json_value, options_of
 from scflows.steps.registry import find_step, step_types
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     At = tuple[str | int, ...]
 
 
+#: The option that names a key of the data, in every step type.
+DATA_KEY = "data_key"
+
+
 class StepReader:
     """A parser for the steps of one document, which collects the mistakes."""
 
@@ -25,6 +30,7 @@ class StepReader:
         self.document = document
         self.wrong = document.mistake
         self.expressions = Expressions()
+        self.names = NameCheck(document, self.expressions)
 
     def step(self, written: Any, index: int) -> StepSpec | None:
         """Parse the step at an index of the list; return None if it is not usable at all."""
@@ -43,7 +49,7 @@ class StepReader:
         if step_class is None:
             return None
         assert isinstance(kind, str)
-        self.document.warn_unknown(written, (*STEP_PROPERTIES, kind), title, at)
+        self._unknown(written, kind, step_class, title, at)
         return StepSpec(
             name=name,
             type=kind,
@@ -76,10 +82,19 @@ class StepReader:
         for key in STEP_PROPERTIES:
             if key in written and key not in INNER_PROPERTIES:
                 self.wrong(f"{title}: {key} is allowed only on the outer step", *at, key)
-        self.document.warn_unknown(written, (*STEP_PROPERTIES, kind), title, at)
+        self._unknown(written, kind, step_class, title, at)
         self._options(written, kind, step_class, title, at)
         self._jq(written, title, at)
         self._choice(written, "jq_output", title, at)
+
+    def _unknown(self, written: dict[Any, Any], kind: str, step_class: type[Step], title: str, at: At) -> None:
+        """Warn about properties that the language does not know; an option of the type belongs elsewhere."""
+        options = options_of(step_class)
+        for key in written:
+            if key in options and key not in STEP_PROPERTIES and key != kind:
+                message = f"{title}: {key!r} is ignored here: it is an option, write it below `{kind}:`"
+                self.document.mistake(message, *at, key, severity="warning")
+        self.document.warn_unknown(written, (*STEP_PROPERTIES, *options, kind), title, at)
 
     def _step_class(self, kind: Any, title: str, at: At) -> type[Step] | None:
         if not isinstance(kind, str):
@@ -140,7 +155,8 @@ class StepReader:
     def _option(self, option: Option, value: Any, title: str, at: At) -> None:
         if option.kinds and not fits(value, option.kinds):
             wanted = " or ".join(KIND_WORDS[kind] for kind in option.kinds if kind != "null")
-            self.wrong(f"{title}: {option.name!r} must be {wanted}, not {described(value)}", *at)
+            hint = "; it is not a template" if isinstance(value, str) and "{{" in value else ""
+            self.wrong(f"{title}: {option.name!r} must be {wanted}, not {described(value)}{hint}", *at)
             return
         if option.choices and value is not None:
             shown = str(value).lower() if option.any_case else value
@@ -152,12 +168,19 @@ class StepReader:
                 )
         if option.minimum is not None and isinstance(value, int | float) and not value >= option.minimum:
             self.wrong(f"{title}: {option.name!r} must be at least {option.minimum:g}, not {value}", *at)
+        label = f"{title}: {option.name!r}"
+        if option.name == DATA_KEY:
+            self.names.add(KEY, value, f"{title}: {option.name}", at)
+        elif not option.template:
+            for text in texts(value):
+                self.names.add(LITERAL, text, label, at)
         if option.template:
             for text in texts(value):
+                self.names.add(TEMPLATE, text, label, at)
                 self._compiles(
                     lambda each: self.expressions.check_template(each, option.secrets),
                     text,
-                    f"{title}: {option.name!r}",
+                    label,
                     at,
                 )
 
@@ -169,6 +192,7 @@ class StepReader:
                 self.wrong(f"{title}: a condition must be text, not {described(condition)}", *at, "when")
                 return []
             if self._compiles(self.expressions.check_condition, condition, f"{title}: when", (*at, "when")):
+                self.names.add(CONDITION, condition, f"{title}: when", (*at, "when"))
                 doubt = self.expressions.doubt_condition(condition)
                 if doubt:
                     self.document.mistake(f"{title}: when: {condition!r} {doubt}", *at, "when", severity="warning")
@@ -185,6 +209,7 @@ class StepReader:
             )
         if key == "":
             self.wrong(f"{title}: result_key is empty", *at, "result_key")
+        self.names.add(LITERAL, key, f"{title}: result_key", (*at, "result_key"))
         return key or ""
 
     def _jq(self, written: dict[Any, Any], title: str, at: At) -> str | None:
@@ -241,6 +266,7 @@ class StepReader:
                 self.wrong(f"{title}: {key} must be paths, not {described(path)}", *at, key)
                 return []
             self._compiles(self.expressions.check_template, path, f"{title}: {key}", (*at, key))
+            self.names.add(TEMPLATE, path, f"{title}: {key}", (*at, key))
         if key == "sources" and written.get("target") is None:
             self.wrong(f"{title}: sources have no effect without a target", *at, key)
         return list(paths)

@@ -6,7 +6,7 @@ import os
 import shutil
 
 from scflows.errors import FlowError, ScflowsError
-from scflows.health import FAIL, OK, Finding, counted, some
+from scflows.health import FAIL, OK, WARN, Finding, counted, some
 from scflows.health.cron_environment import PATH, environment
 
 TYPE_CHECKING = False
@@ -30,6 +30,12 @@ def flows(installation: Installation) -> Iterator[Finding]:
             count += bool(task.flow)
             if flow is not None and (missing := list(_missing_hooks(installation, task, flow))):
                 raise FlowError(missing)
+            if flow is not None:
+                from scflows.flows.missing import missing_secrets
+
+                settings = _settings(installation, task)
+                found = missing_secrets(flow, settings, flow.path)
+                findings += [Finding(WARN, "flows", f"{task.name}: {each.path}: {each.message}") for each in found]
         except FlowError as error:
             more = f" (and {len(error.mistakes) - 1} more)" if len(error.mistakes) > 1 else ""
             help = error.help or f"flows validate {task.flow}"
@@ -56,8 +62,8 @@ def programs(installation: Installation) -> Iterator[Finding]:
 
 
 def _missing_hooks(installation: Installation, task: Task, flow: Flow) -> Iterator[Mistake]:
-    from scflows.flows.hooks import missing_hooks
     from scflows.flows.loader import find_flow
+    from scflows.flows.missing import missing_hooks
 
     if flow.hooks:
         where = find_flow(task.flow, _settings(installation, task))

@@ -49,7 +49,7 @@ def env_mistakes(settings: Settings) -> Iterator[Mistake]:
 def config_mistakes(settings: Settings) -> Iterator[Mistake]:
     """Yield all mistakes in `config.yml`, including hooks whose flow does not exist."""
     from scflows.config import read_config
-    from scflows.flows.hooks import missing_shared_hooks
+    from scflows.flows.missing import missing_shared_hooks
 
     try:
         found = read_config(settings)

@@ -9,8 +9,8 @@ from scflows.cron.schedule.fields import REBOOT
 from scflows.cron.schedule.spec import CATCH_UP, MAX_CATCH_UP, ScheduleSpec, parse_every, parse_schedule
 from scflows.cron.task import check_name, task_name
 from scflows.errors import Busy, UsageError
-from scflows.flows.hooks import missing_hooks
 from scflows.flows.loader import find_flow, load_flow
+from scflows.flows.missing import missing_hooks
 from scflows.flows.parameters import convert
 from scflows.integrations.smartcitizen.task_kinds import Kind, find_kind
 from scflows.planner.differences import differences

@@ -47,7 +47,7 @@ class Secrets:
             if entry is not None:
                 break
         else:
-            raise StepError(f"secret {name!r} not found{self._hint(name)}")
+            raise StepError(f"secret {name!r} not found{self.hint(name)}")
         if entry.type == VAULT:
             entry = self._vault.fetch(entry)
         self._remember_entry(entry)
@@ -115,11 +115,16 @@ class Secrets:
         self._mask.add(public - private, is_private=False)
         self._masked.add(values)
 
-    def _hint(self, name: str) -> str:
+    def names(self) -> list[str]:
+        """Return the names of all secrets. Raises StepError for a store that cannot be read."""
+        return sorted({each for store in self._stores for each in store.names()})
+
+    def hint(self, name: str) -> str:
+        """Return what to do about a secret that does not exist, as the end of a message."""
         from scflows.secrets.env import variable_of
         from scflows.validation import nearest
 
-        known = sorted({each for store in self._stores for each in store.names()})
+        known = self.names()
         if known:
             return nearest(name, known) or f"; defined are {', '.join(known)}"
         return f" (none are defined); add it to data/secrets.yml or set {variable_of(name)}__…"

@@ -15,16 +15,19 @@ BROKEN = """steps:
     extra: 1
   - {name: stop, type: jqq}
 """
+SOUND = "steps: [{name: first, type: debug, debug: {}}, {name: second, type: debug, debug: {}}]\n"
 
 
 @pytest.fixture
 def broken(shipped: Path) -> Path:
+    (shipped / "tasks/fail.yml").write_text(SOUND)
     (shipped / "tasks/sub").mkdir()
     (shipped / "tasks/sub/report.yml").write_text(BROKEN)
     return shipped
 
 
 def test_flows_without_mistakes_are_told_in_a_line(shipped: Path, flows: Flows) -> None:
+    (shipped / "tasks/fail.yml").write_text(SOUND)
     answer = flows("validate")
     assert (answer.code, answer.out, answer.err) == (0, "4 files, no errors\n", "")
     assert flows("validate", "-q").out == ""
@@ -130,3 +133,14 @@ def test_flows_are_listed_with_their_schedules_and_problems(broken: Path, flows:
     shown = terminal.run("list-flows").text
     assert "SCHEDULE" in shown.splitlines()[0]
     assert "flows validate" in shown
+
+
+def test_a_secret_that_is_not_defined_is_told_where_others_are(shipped: Path, flows: Flows) -> None:
+    (shipped / "tasks/fail.yml").write_text(SOUND)
+    mail = "{name: m, type: email, email: {secret: smpt, to: a@b.org, subject: s, body: \"{{ secret('x').y }}\"}}"
+    (shipped / "tasks/mail.yml").write_text(f"steps:\n  - {mail}\n".replace("{{ secret('x').y }}", "b"))
+    assert flows("validate").out == "5 files, no errors\n"
+    answer = flows("validate", SECRET_SMTP__HOST="localhost")
+    assert answer.code == 0
+    assert "tasks/mail.yml:2:36: warning: step 'm': secret 'smpt' not found; did you mean 'smtp'?" in answer.out
+    assert flows("validate", "--strict", SECRET_SMTP__HOST="localhost").code == 1

@@ -25,16 +25,21 @@ from scflows.flows.parser import parse_flow
 )
 @pytest.mark.parametrize("strict", [True, False])
 def test_unknown_names_are_errors_where_the_flow_is_strict(run_flow, step, strict):
-    run = run_flow(f"strict: {strict}\nsteps: [{{name: s, ignore_errors: target, {step}}}]")
-    assert run.status == ("failed" if strict else "success"), run.message
-    if strict:
-        assert "'unknown' is undefined" in run.message
+    # A name that no step gives is found before the flow runs; one that a skipped step would give, when it is used.
+    giving = "{name: unknown, type: set_fact, when: false, set_fact: {value: 1}}, "
+    for steps, message in (("", "no step or parameter gives 'unknown'"), (giving, "'unknown' is undefined")):
+        run = run_flow(f"strict: {strict}\nsteps: [{steps}{{name: s, ignore_errors: target, {step}}}]")
+        assert run.status == ("failed" if strict else "success"), run.message
+        if strict:
+            assert message in run.message
+            assert run.reason == ("error" if steps else "refused")
 
 
 @pytest.mark.language("§1 A flow file")
 def test_a_strict_child_is_strict_by_itself(run_flow, workspace):
     (workspace / "tasks" / "child.yml").write_text(
-        "strict: true\nsteps: [{name: s, type: set_fact, set_fact: {value: '{{ unknown }}'}}]"
+        "strict: true\nsteps: [{name: unknown, type: set_fact, when: false, set_fact: {value: 1}},"
+        " {name: s, type: set_fact, set_fact: {value: '{{ unknown }}'}}]"
     )
     run = run_flow(
         "steps: [{name: s, type: flow, ignore_errors: undefined, when: not unknown, flow: {path: child.yml}}]"
@@ -216,7 +221,8 @@ def test_what_cannot_be_compared_or_computed_exactly_is_an_error(condition, mess
     ],
 )
 def test_a_condition_that_is_never_true_is_warned_of(when, is_doubtful):
-    text = f"steps: [{{name: s, type: set_fact, when: {json.dumps(when)}, set_fact: {{value: 1}}}}]"
+    given = "".join(f"{{name: {name}, type: set_fact, set_fact: {{value: 1}}}}, " for name in ("n", "m", "flag"))
+    text = f"steps: [{given}{{name: s, type: set_fact, when: {json.dumps(when)}, set_fact: {{value: 1}}}}]"
     _, found = parse_flow(text.encode(), "f.yml", "/f.yml")
     assert [each.severity for each in found] == (["warning"] if is_doubtful else [])
     assert all("is never true: it renders to a text with" in each.message for each in found)

@@ -67,3 +67,12 @@ def test_tasks_in_an_hour_that_will_be_skipped_are_told(machine, one) -> None:
     )
     machine.now -= 60 * 86400
     assert list(clock.changes(machine.installation())) == []
+
+
+def test_a_secret_that_a_task_lacks_is_told(machine, one) -> None:
+    mail = "{name: m, type: email, email: {secret: smtp, to: a@b.org, subject: s, body: b}}"
+    machine.task("mail", flow=f"steps: [{mail}]\n")
+    machine.install()
+    finding = one(flows.flows)
+    assert finding.level == WARN
+    assert "step 'm': secret 'smtp' not found" in finding.text

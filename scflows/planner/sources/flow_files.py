@@ -7,8 +7,8 @@ import os
 from scflows.cron.schedule.spec import parse_schedule
 from scflows.cron.task import check_name, task_name
 from scflows.errors import FlowError, ScflowsError, Unreachable
-from scflows.flows.hooks import missing_hooks
 from scflows.flows.loader import flow_files, load_flow
+from scflows.flows.missing import missing_hooks
 from scflows.planner.sources.base import SourceResult, TaskRequest
 
 TYPE_CHECKING = False

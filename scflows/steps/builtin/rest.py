@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 HEADER_SIGNS = "!#$%&'*+-.^_`|~"
 
 
+#: The beginnings of addresses that can be called.
+SCHEMES = ("http://", "https://")
+
+
 @dataclass(frozen=True)
 class RestStep(Step):
     """Call an HTTP API. The result is the JSON of the response, its text if it is not JSON, null without a body.
@@ -64,6 +68,9 @@ class RestStep(Step):
 
     @classmethod
     def check(cls, options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        uri = options["uri"].strip()
+        if not _may_be_http(uri.lower()):
+            yield "uri", f"uri must begin with http:// or https://, not {uri[:40]!r}"
         for name, value in (options.get("headers") or {}).items():
             if not name or not all(
                 letter in HEADER_SIGNS or (letter.isascii() and letter.isalnum()) for letter in name
@@ -171,3 +178,9 @@ def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value)
+
+
+def _may_be_http(uri: str) -> bool:
+    """Return whether an address, perhaps a template, may begin with one of the schemes."""
+    written, brace, _ = uri.partition("{")
+    return any(written.startswith(scheme) or (brace and scheme.startswith(written)) for scheme in SCHEMES)
