@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import sys
+import time
 
 __version__ = "0.1.0"
+#: When this process, or the one that it was forked from, began, by the monotonic clock.
+BEGAN = time.monotonic()
 
 
 def command_line(*arguments: str) -> list[str]:

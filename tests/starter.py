@@ -21,7 +21,8 @@ import sys
 import time
 from typing import Any
 
-import scflows.cli.app  # noqa: F401 - what all commands need; what else one needs it loads itself
+import scflows
+import scflows.cli.app
 
 #: The longest message, in bytes.
 LONGEST = 1 << 18
@@ -64,6 +65,7 @@ def serve(path: str) -> dict[str, Any]:
                 for stream, file in enumerate(files):
                     os.dup2(file, stream)
                     os.close(file)
+                scflows.BEGAN = time.monotonic()
                 given: dict[str, Any] = json.loads(message)
                 return given
             for file in files:

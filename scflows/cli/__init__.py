@@ -12,12 +12,14 @@ if TYPE_CHECKING:
 def main() -> None:
     """Run this process's command line and exit."""
     arguments = sys.argv[1:]
-    if len(arguments) in (4, 5) and arguments[:3] == ["run", "--waiting", "--state"]:
+    if len(arguments) >= 4 and arguments[:3] == ["run", "--waiting", "--state"]:
         from scflows.cron.machine_zone import use_kept_zone
         from scflows.scheduler.worker import run_worker
 
         use_kept_zone(arguments[3])
-        run_worker(arguments[3], _report, _warn, _say if arguments[4:] else lambda text: None)
+        options = arguments[4:]
+        children = [int(each[8:]) for each in options if each.startswith("--child=")]
+        run_worker(arguments[3], _report, _warn, _say if "--say" in options else None, children)
         sys.exit(0)
     if arguments[:1] == ["tick"] and (len(arguments) == 1 or (len(arguments) == 3 and arguments[1] == "--state")):
         sys.exit(_run_shared_line("tick", *arguments[2:]))

@@ -89,6 +89,7 @@ class HeldEntry:
     def __init__(self, path: str, descriptor: int) -> None:
         self.path = path
         self.descriptor = descriptor
+        self.is_stuck = False  #: whether it could not be removed
 
     def leave(self) -> None:
         """Let go of the entry; the run stays in the queue."""
@@ -100,8 +101,10 @@ class HeldEntry:
         """Take the run out of the queue."""
         try:
             os.unlink(self.path)
-        except OSError:
+        except FileNotFoundError:
             pass
+        except OSError:
+            self.is_stuck = True
         self.leave()
 
     def rewrite(self, queued: QueuedRun) -> None:
@@ -169,6 +172,14 @@ def entry_of_run(state: str, run: str) -> QueueEntry | None:
     """Return the entry of a run; None when it is not in the queue."""
     ending = f"_{run}{ENDING}"
     return next((parse_entry_name(name) for name in entry_names(state) if name.endswith(ending)), None)
+
+
+def check_writable(state: str) -> None:
+    """Raise OSError if entries cannot be removed: their runs would be started again and again."""
+    folder = os.path.join(state, QUEUE_FOLDER)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        number = errno.EROFS if os.statvfs(folder).f_flag & os.ST_RDONLY else errno.EACCES
+        raise OSError(number, os.strerror(number), folder)
 
 
 def remove_unfinished(state: str, now: float) -> None:

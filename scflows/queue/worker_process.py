@@ -52,19 +52,21 @@ def resume_worker(state: str) -> None:
         pass  # It has ended meanwhile.
 
 
-def ensure_worker(state: str) -> None:
-    """Start a worker if runs wait and there is none: for commands that must not be one.
+def ensure_worker(state: str, is_cron: bool = False) -> None:
+    """Start a worker in a new interpreter if runs wait and there is none.
 
-    What waits was started by cron and must not see the environment of a person at a terminal.
+    Unless cron started this process, the worker does not get its environment and output: queued runs were started by
+    cron and must not see the environment of a user at a terminal.
     """
     if is_queue_empty(state) or Lock(state, "scheduler", instead=state).holder() is not None or not needs_worker(state):
         return
     import sys
 
     bare = {name: os.environ[name] for name in INHERITED_VARIABLES if name in os.environ}
-    nothing = [(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) for number in range(3)]
+    environment = os.environ if is_cron else {"PATH": "/usr/bin:/bin", **bare}
+    nothing = [(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) for number in range(1 if is_cron else 3)]
     command = command_line(*WORKER_COMMAND, "--state", state)
     try:
-        os.posix_spawn(sys.executable, command, {"PATH": "/usr/bin:/bin", **bare}, file_actions=nothing, setsid=True)
+        os.posix_spawn(sys.executable, command, environment, file_actions=nothing, setsid=True)
     except OSError:
         pass  # The next command or run starts it.

@@ -122,7 +122,7 @@ def test_a_queue_that_cannot_be_locked_is_reported(machine: Machine, monkeypatch
     said: list[str] = []
     run_worker(machine.settings.state_path, lambda *given: None, said.append)
     assert len(said) == 1
-    assert "queue: No locks available; there can be no queue worker" in said[0]
+    assert "queue: No locks available; the queue worker cannot run" in said[0]
 
 
 def test_users_whose_places_are_one_folder_share_the_cap() -> None:

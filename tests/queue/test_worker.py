@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
+import subprocess
+import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +16,7 @@ from typing import Any
 
 import pytest
 
+import scflows
 from scflows.cron.task import TaskStore
 from scflows.queue import entries as queue
 from scflows.queue.permits import acquire_permit, is_queue_empty
@@ -232,3 +236,105 @@ def test_a_file_in_the_queue_that_is_not_an_entry_keeps_no_worker_busy(machine: 
     # One that is started for it ends as well.
     assert machine.flows("run", "--waiting", "--state", machine.settings.state_path).wait(60) == 0
     stray.rmdir() if stray.is_dir() else stray.unlink()
+
+
+#: What an upgrade changes: a module that the worker has loaded, and one that only a run loads, which needs the change.
+CHANGED = {
+    "errors.py": "{}\n\n\ndef added() -> None: ...\n",
+    "steps/builtin/set_fact.py": "{}\n\nfrom scflows.errors import added  # noqa\n",
+}
+
+
+@pytest.mark.waits
+@pytest.mark.parametrize("kept", [False, True], ids=["worker", "long run"])
+def test_after_an_upgrade_the_queue_goes_on_with_the_new_code(
+    machine: Machine, environment: dict[str, str], tmp_path: Path, kept: bool
+) -> None:
+    package = tmp_path / "lib" / "scflows"
+    shutil.copytree(scflows.__path__[0], package, ignore=shutil.ignore_patterns("__pycache__", "shipped"))
+    environment["PYTHONPATH"] = str(package.parent)
+    machine.hold("first")
+    machine.task("other", HOLD.replace("go", "on"), mutex=[])
+    machine.task("then")
+    for name in ("other", "then"):
+        assert machine.start(name).wait(60) == 0
+    if kept:
+        # The end of a run that began before the upgrade starts the worker.
+        os.kill(machine.until(machine.worker), signal.SIGKILL)
+    worker = machine.worker()
+    for name, text in CHANGED.items():
+        path = package / name
+        content = text.format(path.read_text())
+        path.unlink()
+        path.write_text(content)
+    machine.let_go()
+    machine.until(lambda: machine.statuses().get("other") == "running")
+    assert kept or machine.worker() == worker, "the same process"
+    (machine.workspace / "data" / "on").touch()
+    runs = machine.ended(3)
+    assert [run.message for run in runs] == [""] * 3
+    assert [(run.task, run.status) for run in runs] == [("first", "success"), ("other", "success"), ("then", "success")]
+
+
+def _queued(machine: Machine, name: str) -> None:
+    """Queue a run that may start, without a worker."""
+    state = machine.settings.state_path
+    lock, place = worker_lock(state), acquire_permit(state, 1)
+    assert lock.acquire("")
+    assert place is not None
+    machine.task(name)
+    assert machine.start(name).wait(60) == 0
+    place.release()
+    lock.release()
+
+
+#: Runs a command while the folder of the state is on a read-only disk.
+READ_ONLY = 'mount --bind "$0" "$0" && mount -o remount,ro,bind "$0" && exec "$@"'
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("unshare") is None, reason="needs root and unshare")
+def test_a_queue_that_becomes_read_only_is_reported_and_its_runs_start_once_it_can_be_written(
+    machine: Machine, environment: dict[str, str], tmp_path: Path
+) -> None:
+    state = machine.settings.state_path
+    _queued(machine, "next")
+    command = [sys.executable, "-P", "-m", "scflows", "run", "--waiting", "--state", state]
+    with (tmp_path / "err").open("w") as err:
+        worker = subprocess.Popen(
+            ["unshare", "--mount", "sh", "-c", READ_ONLY, state, *command], env=environment, stderr=err
+        )
+        log = Path(machine.settings.tasks_path, "scheduler.log")
+        machine.until(lambda: log.exists() and "queued runs are not started" in log.read_text())
+        worker.kill()
+        worker.wait(60)
+    assert "Read-only file system" in log.read_text()
+    assert "queued runs are not started" in (tmp_path / "err").read_text()
+    assert machine.statuses() == {"next": "queued"}
+    assert machine.flows("run", "--waiting", "--state", state).wait(60) == 0
+    assert machine.statuses() == {"next": "success"}
+
+
+#: A worker that cannot remove entries, as those of another user in a folder such as /tmp.
+STUCK = """
+import os, sys
+from scflows.scheduler import worker
+unlink = os.unlink
+def refuse(path, *given, **named):
+    if str(path).endswith(".run"):
+        raise PermissionError(1, "Operation not permitted", path)
+    return unlink(path, *given, **named)
+os.unlink = refuse
+worker.run_worker(sys.argv[1], lambda task, outcome: None, print)
+"""
+
+
+def test_an_entry_that_cannot_be_removed_is_started_once(machine: Machine) -> None:
+    state = machine.settings.state_path
+    _queued(machine, "next")
+    assert machine.python(STUCK, state).wait(60) == 0
+    assert "cannot be removed from the queue" in Path(machine.settings.tasks_path, "scheduler.log").read_text()
+    assert [run.status for run in machine.runs()] == ["success"]
+    # The history knows that it was run.
+    assert machine.flows("run", "--waiting", "--state", state).wait(60) == 0
+    assert [run.status for run in machine.runs()] == ["success"]
+    assert is_queue_empty(state)
