@@ -62,6 +62,15 @@ def open_regular(path: str) -> int:
     return descriptor
 
 
+def file_state(path: str) -> tuple[int, int, int] | None:
+    """Return inode, size and modification time of a file, which change when it is written; None if there is none."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
 def names_in(folder: str, ending: str = "") -> list[str]:
     """Return the names in a folder that end with `ending`, sorted; none if the folder cannot be read."""
     try:

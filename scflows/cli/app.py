@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from scflows.cli import (
+    artifacts,
     authoring,
     change,
     check,
@@ -84,6 +85,9 @@ PANELS: dict[str, dict[str, Command | Group]] = {
                 "retry": runs.retry,
                 "prune": runs.prune,
             },
+        ),
+        "artifacts": Group(
+            "List the files that a run made; copy them.", {"list": artifacts.list_artifacts, "get": artifacts.get}
         ),
         "logs": logs.logs,
         "locks": Group("Show which runs hold locks; release one.", {"clear": locks.clear}, default=locks.locks),

@@ -96,9 +96,26 @@ def perform(
         _fail(result, StepError(f"{type(error).__name__}: {error}"))
     finally:
         scope.remove_limit(limit)
+    if ctx.files and (result.error is None or result.targets is None):
+        _record_files(ctx)
     result.child_errors, ctx.errors = ctx.errors, []
     result.acknowledgements, ctx.acknowledgements = ctx.acknowledgements, []
     return result
+
+
+def _record_files(ctx: Context) -> None:
+    """Record the files that a step made as artifacts of the run."""
+    run, made = ctx.shared.get("run"), ctx.made_files()
+    ctx.files = {}
+    if not run or not made:
+        return
+    from scflows.history.artifacts import artifacts_path, record_artifacts
+
+    path = artifacts_path(ctx.settings, run)
+    try:
+        record_artifacts(path, ctx.settings.data_path, ctx.step_name, made)
+    except OSError as error:
+        ctx.log.warning(f"the files that the step made cannot be recorded: {path}: {error.strerror}")
 
 
 def run_step(

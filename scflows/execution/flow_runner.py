@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 from scflows.errors import StepError
@@ -39,6 +40,8 @@ class FlowRunner(StepRunner):
         """
         checkpoint: Checkpoint | None = None
         self.position = position
+        if self.flow.uses_run_folder and not self.ctx.dry_run and (problem := self._make_run_folder()):
+            return FlowResult(FAILED, "error", problem)
         if self.journal is not None and (self.journal.is_resumed or killed is not None):
             from scflows.execution.resume import restore
 
@@ -61,6 +64,15 @@ class FlowRunner(StepRunner):
             self.journal.note_end(outcome.status, outcome.message)
         self.acknowledge_postponed(outcome.status in (SUCCESS, EXIT))
         return outcome
+
+    def _make_run_folder(self) -> str:
+        """Create the folder of the run; return why that fails."""
+        name = self.ctx.data["__run_folder__"]
+        try:
+            os.makedirs(os.path.join(self.ctx.settings.data_path, name), exist_ok=True)
+        except OSError as error:
+            return f"the folder of the run, {name}, cannot be created: {error.strerror}"
+        return ""
 
     def run_final(self, outcome: FlowResult, first_position: int | None = None) -> FlowResult:
         """Run only the final step after a flow with this outcome; return the combined outcome."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 #: The maximum depth of nested flows.
 MAX_DEPTH = 20
 #: The variables that a child flow inherits.
-INHERITED = ("__timestamp__", "__job_id__", "__slot__")
+INHERITED = ("__timestamp__", "__job_id__", "__run_folder__", "__slot__")
 
 
 class FlowSession:

@@ -289,7 +289,9 @@ class _Launch:
         if self.record.trigger == HOOK:
             usual = min(usual, HOOK_SECONDS)
         limit = min(limit_given or flow.timeout or usual, flow.timeout or float("inf"))
-        return FlowWorkload(flow, data, self.settings, limit, self.journal, path.folder, self.request.force)
+        return FlowWorkload(
+            flow, data, self.settings, limit, self.journal, path.folder, self.request.force, self.record.id
+        )
 
     def _params(self, flow: Flow, given: dict[str, Any]) -> dict[str, Any]:
         if not flow.params and not given:
@@ -309,6 +311,7 @@ class _Launch:
             "__job_id__": self.record.id,
             "__flow_path__": flow.path,
             "__loop_index__": None,
+            "__run_folder__": f"runs/{self.record.id}",
             "__slot__": slot,
         }
         if flow.params or self.record.params:

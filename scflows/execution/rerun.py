@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from scflows.errors import FlowError, Mistake, NotFound, Refused, UsageError
 from scflows.execution.journal import Journal, latest_successor, note_successor, open_journal, read_header
+from scflows.history.artifacts import copy_artifacts
 from scflows.history.journal_file import journal_path
 
 TYPE_CHECKING = False
@@ -90,6 +91,8 @@ def start_journal(
     if earlier is not None:
         try:
             journal.copy_from(journal_path(settings, earlier.run))
+            if is_durable:
+                copy_artifacts(settings, earlier.run, run.id)
         except OSError as error:
             journal.problem = f"run {earlier.run} cannot be read: {error.strerror}"
         if journal.problem:

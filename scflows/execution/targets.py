@@ -11,13 +11,11 @@ import os
 
 from scflows.errors import StepError
 from scflows.locks import lock_name
-from scflows.storage import discard
+from scflows.storage import discard, file_state
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from scflows.steps import Context
-
-    State = tuple[int, int, int] | None
 
 
 class Targets:
@@ -29,7 +27,7 @@ class Targets:
         self._paths = [ctx.writable(path) for path in target]
         self._sources = [ctx.readable(path) for path in sources]
         self._marks = [os.path.join(ctx.settings.state_path, "targets", lock_name(path)) for path in self._paths]
-        self._before: list[State] = []
+        self._before: list[tuple[int, int, int] | None] = []
 
     def are_done(self) -> bool:
         """Return True if all targets are complete and no source is newer than the oldest of them."""
@@ -45,7 +43,7 @@ class Targets:
         """Create the markers. Raises StepError."""
         # A file left behind by an interrupted step is treated as new, so that a failure removes it.
         pairs = zip(self._paths, self._marks, strict=True)
-        self._before = [None if os.path.lexists(mark) else _state(path) for path, mark in pairs]
+        self._before = [None if os.path.lexists(mark) else file_state(path) for path, mark in pairs]
         for mark in self._marks:
             try:
                 os.makedirs(os.path.dirname(mark), mode=0o700, exist_ok=True)
@@ -62,7 +60,7 @@ class Targets:
     def discard(self) -> None:
         """Remove the files that a failed step created or changed, because they may be incomplete."""
         for path, before in zip(self._paths, self._before, strict=True):
-            if before != _state(path):
+            if before != file_state(path):
                 try:
                     os.unlink(path)
                 except FileNotFoundError:
@@ -82,11 +80,3 @@ def _modified(path: str) -> int | None:
         return os.stat(path).st_mtime_ns
     except OSError:
         return None
-
-
-def _state(path: str) -> State:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_ino, found.st_size, found.st_mtime_ns

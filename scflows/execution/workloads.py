@@ -40,8 +40,10 @@ class FlowWorkload:
         journal: Journal,
         folder: str = "",
         force: bool = False,
+        run_id: str = "",
     ) -> None:
         """`folder` contains the child flows; `force` runs steps even if their target exists."""
+        self.run_id = run_id
         self.flow = flow
         self.data = data
         self.settings = settings
@@ -73,6 +75,8 @@ class FlowWorkload:
             self.settings, self.data, expressions, log, self.flow.file, dry_run, watchdog.main_scope.remaining
         )
         ctx.scope = watchdog.main_scope
+        if not dry_run:
+            ctx.shared["run"] = self.run_id
         self.journal.mask = log.mask.private
         self.journal.mask.listeners.append(lambda texts: self.journal.mask_notes())
         runner = FlowRunner(self.flow, ctx, session, _StepReporter(send, self.journal), self.journal)
@@ -99,7 +103,9 @@ class FlowWorkload:
 
         data = restore_data(self.journal.notes(), self.data)
         data["__errors__"].append({"step": run.steps[-1].name if run.steps else "", "error": {"message": run.message}})
-        rest = FlowWorkload(self.flow, data, self.settings, FINAL_LIMIT, self.journal, self.folder, self.force)
+        rest = FlowWorkload(
+            self.flow, data, self.settings, FINAL_LIMIT, self.journal, self.folder, self.force, self.run_id
+        )
         rest._final_only = (run.status, run.reason, run.message, len(run.steps))
         return rest
 
@@ -118,7 +124,9 @@ class FlowWorkload:
             step.message = f"interrupted: the process was killed because of {killed.step!r}; run again"
         record.message = killed.message
         run.status, run.reason, run.message = RUNNING, "", ""
-        rest = FlowWorkload(self.flow, self.data, self.settings, self.limit, self.journal, self.folder, self.force)
+        rest = FlowWorkload(
+            self.flow, self.data, self.settings, self.limit, self.journal, self.folder, self.force, self.run_id
+        )
         rest.ends = self.ends
         rest._killed, rest._position = record, len(run.steps)
         return rest

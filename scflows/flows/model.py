@@ -58,6 +58,7 @@ class Flow:
     priority: int = 0  #: queued runs with the highest priority start first
     mutex: list[str] = field(default_factory=list)  #: names; flows that share one never run at the same time
     max_active_runs: int = 1  #: how many of its runs may be active at the same time
+    uses_run_folder: bool = False  #: whether the file mentions `__run_folder__`
     schedule: dict[str, Any] | None = None  #: as written
     params: dict[str, Any] = field(default_factory=dict)  #: declarations, by name
     description: str = ""

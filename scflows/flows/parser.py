@@ -25,6 +25,7 @@ def parse_flow(content: bytes, path: str, file: str, shown: str | None = None) -
     every mistake.
     """
     reader = _Reader(Located(content, shown or path))
+    reader.uses_run_folder = b"__run_folder__" in content
     flow = reader.flow(path, file)
     mistakes = sorted(reader.document.mistakes, key=lambda mistake: (mistake.line, mistake.column))
     if any(mistake.severity == "error" for mistake in mistakes):
@@ -36,6 +37,7 @@ def parse_flow(content: bytes, path: str, file: str, shown: str | None = None) -
 class _Reader:
     def __init__(self, document: Located) -> None:
         self.document = document
+        self.uses_run_folder = False
         self.wrong = document.mistake
         self.step_reader = StepReader(document)
 
@@ -66,6 +68,7 @@ class _Reader:
             timeout=self._typed(top, "timeout") or self._typed(top, "timeout_seconds"),
             priority=self._priority(top),
             mutex=self._mutex(top),
+            uses_run_folder=self.uses_run_folder,
             max_active_runs=int(self._typed(top, "max_active_runs", 1)),
             schedule=self._schedule(top),
             params=params,

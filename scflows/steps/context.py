@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from scflows.errors import StepError
 from scflows.steps.values import json_copy
-from scflows.storage import inside, is_below
+from scflows.storage import file_state, inside, is_below
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -101,6 +101,8 @@ class Context:
         self.attempts: dict[str, Any] = {}  #: what a step carries from one attempt to the next
         self._has_started = False
         self.errors: list[dict[str, Any]] = []  #: of child flows; they are listed before the step's own
+        #: The files that the step may write, with their state (inode, size, time) before; see `made_files`.
+        self.files: dict[str, tuple[int, int, int] | None] = {}
         self.acknowledgements: list[Acknowledgement] = []  #: pending until the step's result is stored
 
     def branch(self, data: dict[str, Any], scope: CancelScope) -> Context:
@@ -129,6 +131,19 @@ class Context:
         """Set the step that runs from now on."""
         self.step_name, self.step_index, self._has_started = name, index, False
         self.calls, self.attempts = {}, {}
+        self.files = {}
+
+    def add_file(self, path: str) -> None:
+        """Note that the step may write a file, before it does, so that the file is an artifact of the run if it does.
+
+        `path` is absolute. Paths from `writable` are noted already.
+        """
+        if path not in self.files:
+            self.files[path] = file_state(path)
+
+    def made_files(self) -> list[str]:
+        """Return the paths of the files that the step has created or changed."""
+        return [path for path, before in self.files.items() if file_state(path) not in (None, before)]
 
     def note_start(self) -> None:
         """Note in the journal, once, that the step starts to change something outside the run."""
@@ -260,11 +275,17 @@ class Context:
             raise StepError(f"{path!r} is a settings file, which steps may not access")
         return full
 
-    def writable(self, path: str) -> str:
-        """Return the absolute path of a file to write, inside `DATA_PATH`. Raises StepError."""
+    def writable(self, path: str, is_artifact: bool = True) -> str:
+        """Return the absolute path of a file to write, inside `DATA_PATH`. Raises StepError.
+
+        The file is an artifact of the run if the step writes it, unless `is_artifact` is false.
+        """
         if path.startswith(BESIDE_FLOW):
             raise StepError(f"{path!r}: files in the flow's folder are read-only")
-        return self._in_data(path)
+        full = self._in_data(path)
+        if is_artifact:
+            self.add_file(full)
+        return full
 
     def _in_data(self, path: str) -> str:
         full = inside(self.settings.data_path, path)

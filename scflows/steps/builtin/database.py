@@ -145,7 +145,7 @@ class DatabaseStep(Step):
             shown = url.database or ""
         else:
             shown = self.sqlite
-        path = ctx.readable(shown) if read_only else ctx.writable(shown)
+        path = ctx.readable(shown) if read_only else ctx.writable(shown, is_artifact=False)
         return Database.in_file(path, shown, read_only, remaining, lambda: ctx.sleep(0), ctx.sleep)
 
     def _fetch(self, ctx: Context, connection: Connection, statement: Any, params: dict[str, Any]) -> Any:

@@ -9,6 +9,7 @@ from scflows.config import variable_mistakes
 from scflows.errors import StepError
 from scflows.steps import Context, Step, option
 from scflows.steps.program_environment import program_variables
+from scflows.steps.program_files import check_files, note_files
 from scflows.steps.program_output import OutputLog
 
 TYPE_CHECKING = False
@@ -34,6 +35,9 @@ class PythonStep(Step):
     data_key: str = option(".", help="the key of the argument")
     env: dict[str, Any] | None = option(
         None, template=True, secrets=True, help="environment variables, besides PATH, HOME, TZ and the language"
+    )
+    artifacts: list[Any] | None = option(
+        None, template=True, help="the files that it makes, in DATA_PATH; patterns such as `plots/*.png` are allowed"
     )
     max_bytes: int = option(64 * 1024 * 1024, minimum=1, help="maximum size of the return value as JSON")
 
@@ -81,6 +85,7 @@ class PythonStep(Step):
             ]
             try:
                 os.makedirs(folder, exist_ok=True)
+                note_files(ctx, self.artifacts)
                 result = run_program(
                     command,
                     folder,
@@ -102,6 +107,7 @@ class PythonStep(Step):
         answer = documents.parse_json(documents.decode(content, self._title()), self._title())
         if "error" in answer:
             raise output.error(f"{self._title()}: {answer['error']}", exception=answer["exception"])
+        check_files(ctx, self.artifacts)
         return answer["result"]
 
     def _title(self) -> str:

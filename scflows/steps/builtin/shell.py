@@ -9,6 +9,7 @@ from scflows.config import variable_mistakes
 from scflows.errors import StepError
 from scflows.steps import Context, Step, option
 from scflows.steps.program_environment import program_variables
+from scflows.steps.program_files import check_files, note_files
 from scflows.steps.program_output import OutputLog
 
 TYPE_CHECKING = False
@@ -45,6 +46,9 @@ class ShellStep(Step):
         None, template=True, secrets=True, help="environment variables; `$PATH` in PATH is the earlier value"
     )
     parse: str = option("text", choices=("text", "lines", "json"), help="how to parse the output")
+    artifacts: list[Any] | None = option(
+        None, template=True, help="the files that it makes, in DATA_PATH; patterns such as `plots/*.png` are allowed"
+    )
     max_bytes: int = option(16 * 1024 * 1024, minimum=1, help="maximum size of the output")
 
     @classmethod
@@ -75,6 +79,7 @@ class ShellStep(Step):
         output = OutputLog(ctx.log)
         try:
             os.makedirs(folder, exist_ok=True)
+            note_files(ctx, self.artifacts)
             result = run_program(
                 words or ["/bin/sh", "-c", str(self.command)],
                 folder,
@@ -100,6 +105,7 @@ class ShellStep(Step):
             message = f"{self._title()}: {end}{_last_line(stderr) or _last_line(stdout)}"
             raise output.error(message, exit_code=code, stderr=stderr, stdout=stdout)
         try:
+            check_files(ctx, self.artifacts)
             return self._parsed(result.output)
         except StepError as error:
             raise output.error(str(error)) from error
