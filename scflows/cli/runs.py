@@ -132,7 +132,8 @@ def show(ctx: typer.Context, id: RunId) -> None:
     for step in run.steps:
         if step.output and out.is_terminal:
             out.line("")
-            out.line(f"The last output of {step.name!r}:")
+            title = "failed items" if step.type == "flow_loop" else "last output"
+            out.line(f"The {title} of {step.name!r}:")
             for line in step.output.splitlines():
                 out.line(f"  {out.cell(line)}")
     out.hint(f"flows logs {run.id}")

@@ -35,6 +35,7 @@ class StepResult:
     child_errors: list[dict[str, Any]] = field(default_factory=list)
     interrupted: Deadline | str | None = None  #: why it was interrupted, unless by its own limit
     message: str = ""  #: for the step's record
+    output: str = ""  #: for the step's record, if it succeeded
     targets: Targets | None = None
     acknowledgements: list[Acknowledgement] = field(default_factory=list)
 
@@ -223,7 +224,8 @@ def _run_once(spec: StepSpec, ctx: Context, classes: StepClasses, result: StepRe
     value, message = run_step(ctx, classes, spec.type, spec.options, spec.jq_expression, spec.jq_output)
     if result.targets is not None:
         result.targets.check_made()
-    result.message = message
+    result.message, result.output = ctx.remark
+    result.message = message or result.message
     result.status = SUCCESS
     if isinstance(value, Goto):
         result.jump = value.step_name

@@ -135,7 +135,7 @@ class StepRunner:
         jump, message = result.jump, ""
         if isinstance(jump, str) and (problem := self._jump_problem(jump)):
             jump, result.status, result.error = None, "", StepError(problem)
-        record.status, record.message = result.status, result.message
+        record.status, record.message, record.output = result.status, result.message, result.output
         if result.error is not None:
             jump, message = self._handle(spec, record, result)
         if result.stores:

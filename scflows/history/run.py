@@ -56,7 +56,9 @@ class StepRecord:
     started: float = 0.0
     ended: float | None = None
     message: str = ""
-    output: str = ""  #: of a failed step: the last lines that its program printed, each after `stdout: ` or `stderr: `
+    #: Of a failed step, the last lines that its program printed, each after `stdout: ` or `stderr: `; of a loop, its
+    #: failed items.
+    output: str = ""
 
 
 @dataclass

@@ -100,6 +100,7 @@ class Context:
         self.calls: dict[tuple[str, int | None], int] = {}  #: how often the step has run each child flow for each item
         self.attempts: dict[str, Any] = {}  #: what a step carries from one attempt to the next
         self._has_started = False
+        self.remark = ("", "")  #: for the record of a step that succeeds: message and output
         self.errors: list[dict[str, Any]] = []  #: of child flows; they are listed before the step's own
         #: The files that the step may write, with their state (inode, size, time) before; see `made_files`.
         self.files: dict[str, tuple[int, int, int] | None] = {}
@@ -130,6 +131,7 @@ class Context:
     def start_step(self, name: str, index: int) -> None:
         """Set the step that runs from now on."""
         self.step_name, self.step_index, self._has_started = name, index, False
+        self.remark = ("", "")
         self.calls, self.attempts = {}, {}
         self.files = {}
 

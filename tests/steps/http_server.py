@@ -98,6 +98,8 @@ class Handler(BaseHTTPRequestHandler):
             self.say(500, b'{"why": "broken"}', "application/json")
         elif path == "/error-text":
             self.say(418, b"I am a teapot", "text/plain")
+        elif path == "/refuse":
+            self.say(404, parse_qs(urlsplit(self.path).query, keep_blank_values=True)["body"][0].encode())
         elif path == "/error-empty":
             self.say(404, b"")
         elif path == "/error-huge":

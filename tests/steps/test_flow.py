@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 
@@ -203,6 +204,38 @@ def test_a_failed_item_counts_as_on_item_error_says(run_flow, child, mode, statu
         assert [each["__status__"]["type"] for each in run.result["loop"]] == ["success", "failed"] + ["success"] * 4
     if mode == "stop":
         assert "were not started" in run.errors[-1]["error"]["message"]
+
+
+def test_failed_items_are_counted_in_the_message_of_the_run_and_listed(run_flow, child, flows):
+    child(SECOND_FAILS)
+    run = run_flow(LOOP.format("continue"))
+    assert run.message == "loop: 5 of 6 items succeeded"
+    assert "loop: 5 of 6 items succeeded; failed: 2\n" in run.log
+    shown = json.loads(flows("runs", "show", run.outcome.run.id, "--json").out)
+    assert shown["message"] == run.message
+    step = shown["steps"][1]
+    assert (step["status"], step["message"]) == ("success", "5 of 6 items succeeded")
+    assert step["output"].startswith("item 2 (2): s: ")
+    assert "missing" in step["output"]
+    run = run_flow(LOOP.format("fail"))
+    assert run.message == "loop: 1 of 6 items failed"
+    assert run.outcome.run.steps[1].output == step["output"]
+
+
+def test_many_failed_items_are_cut(run_flow, child):
+    child("steps: [{name: s, type: jq, jq: {data_key: missing, expression: .}}]")
+    run = run_flow(
+        """
+        steps:
+          - {name: rows, type: jq, jq: {expression: '[range(25) | "x" * 100]'}}
+          - {name: loop, type: flow_loop, flow_loop: {path: child.yml, data_key: rows}}
+        """
+    )
+    assert run.message == "loop: 0 of 25 items succeeded"
+    lines = run.outcome.run.steps[1].output.splitlines()
+    assert len(lines) == 21
+    assert lines[0].startswith('item 1 ("' + "x" * 59 + "…): s: ")
+    assert lines[-1] == "… and 5 more"
 
 
 def test_items_go_side_by_side_up_to_the_limit(run_flow, child, workspace):

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from scflows import __version__
+from scflows.connectors.http.response import reason_in
 from scflows.errors import StepError
+from scflows.secrets.masking import Mask
 
 pytestmark = pytest.mark.language("§4 rest")
 
@@ -153,6 +155,36 @@ def test_which_method_sends_which_body(call, method, options, body):
 def test_a_body_is_a_mapping_or_a_list(call, value):
     with pytest.raises(StepError, match="must be a mapping or a list"):
         call("/echo", {"v": value}, method="POST", data_key="v")
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ('{"detail": "no such station"}', ": no such station"),
+        ('{"error": {"code": 7, "message": "quota\\nused up"}}', ": quota"),
+        ('{"errors": [{"title": "bad day"}, {"title": "other"}]}', ": bad day"),
+        ('{"code": 7}', ': {"code": 7}'),
+        ('[{"x": 1}]', ': {"x": 1}'),
+        ("first line\nsecond line", ": first line"),
+        ("<html><head><title>Bad  Gateway</title></head><body>long</body></html>", ": Bad Gateway"),
+        ("<html><body>nothing</body></html>", ""),
+        ("Not Found", ""),
+        ("{}", ""),
+        ("", ""),
+        ("a\x1b[31mb", ": a�[31mb"),
+        ("x" * 300, f": {'x' * 200}…"),
+    ],
+)
+def test_what_a_failed_answer_says_is_in_the_message(call, body, message):
+    with pytest.raises(StepError) as caught:
+        call("/refuse", query={"body": body})
+    assert str(caught.value).endswith(f"/refuse: 404 Not Found{message}")
+
+
+def test_a_secret_in_a_failed_answer_is_masked_before_it_is_cut():
+    mask = Mask()
+    mask.add(["a-long-secret"])
+    assert reason_in("x" * 195 + "a-long-secret", mask.text) == "x" * 195 + "***"
 
 
 @pytest.mark.parametrize(

@@ -137,7 +137,7 @@ class HttpRequest:
             raise self._failed(uri, f"the header {name!r} may only have Latin-1 characters") from None
 
     def _value(self, uri: str, response: Response) -> Any:
-        from scflows.connectors.http.response import answered, body_text, retry_after
+        from scflows.connectors.http.response import answered, body_text, reason_in, retry_after
         from scflows.documents import InexactNumber
 
         succeeded = 200 <= response.status_code < 300
@@ -150,8 +150,10 @@ class HttpRequest:
             value = body_text(content, response)
         if not succeeded:
             reason = f" {response.reason}" if response.reason else ""
+            message = reason_in(value, self.mask.text)
+            because = f": {message}" if message and message != response.reason else ""
             refused = StepError(
-                f"{self.shown(uri)}: {response.status_code}{reason}",
+                f"{self.shown(uri)}: {response.status_code}{reason}{because}",
                 status_code=response.status_code,
                 response_content=value,
             )

@@ -43,6 +43,39 @@ def body_text(content: bytes, response: Response) -> str:
     return content.decode("latin-1")
 
 
+#: The keys of a JSON body under which APIs say what went wrong, and how many characters of it are shown.
+REASONS = ("detail", "message", "error_description", "error", "title", "reason", "msg", "errors")
+MAX_REASON = 200
+
+
+def reason_in(value: Any, masked: Callable[[str], str]) -> str:
+    """Return what a failed answer says went wrong, on one short line; empty if it says nothing."""
+    # Masked before it is cut: half of a secret would not be found any more.
+    text = " ".join(masked(_reason(value)).split())
+    text = "".join(sign if sign.isprintable() else "�" for sign in text)
+    return text if len(text) <= MAX_REASON else f"{text[:MAX_REASON]}…"
+
+
+def _reason(value: Any, depth: int = 0) -> str:
+    if isinstance(value, str):
+        text = value.strip()
+        if text[:1] != "<":
+            return next(iter(text.splitlines()), "")
+        import re
+
+        # A page: its title says most, and the rest is for browsers.
+        title = re.search(r"<title[^>]*>([^<]*)", text[:10_000], re.IGNORECASE)
+        return title[1] if title else ""
+    if value is None or value in ({}, []):
+        return ""
+    if depth < 4 and isinstance(value, dict | list):
+        inner = [value[name] for name in REASONS if value.get(name)] if isinstance(value, dict) else value[:1]
+        for each in inner:
+            if found := _reason(each, depth + 1):
+                return found
+    return documents.json_text(value)
+
+
 class HttpError(ScflowsError):
     """A server that cannot be reached, breaks off or is busy: a later attempt may succeed."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from functools import partial
 
@@ -10,10 +11,14 @@ from scflows.steps import ChildResult, Context, Step, option
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
 #: How many items per thread are submitted ahead of time.
 PREFETCH = 2
+#: How many failed items are listed in the step's record, and how many characters of each.
+MAX_LISTED = 20
+MAX_ITEM = 60
 
 
 @dataclass(frozen=True)
@@ -54,11 +59,19 @@ class FlowLoopStep(Step):
             for result in results:
                 if result is not None:
                     ctx.errors.extend(result.errors)
-        failed = sum(result is not None and result.status == "failed" for result in results)
-        if failed and self.on_item_error != "continue":
-            left = sum(result is None for result in results)
-            not_started = f"; {left} were not started" if left else ""
-            raise StepError(f"{failed} of {len(items)} items failed{not_started}", failed=failed)
+        failed = [index for index, result in enumerate(results) if result is not None and result.status == "failed"]
+        if failed:
+            output = ctx.masked("\n".join(_failures(items, results, failed)))
+            if self.on_item_error != "continue":
+                left = sum(result is None for result in results)
+                not_started = f"; {left} were not started" if left else ""
+                error = StepError(f"{len(failed)} of {len(items)} items failed{not_started}", failed=len(failed))
+                error.output = output
+                raise error
+            message = f"{len(items) - len(failed)} of {len(items)} items succeeded"
+            ctx.remark = message, output
+            ctx.log.warning(f"{message}; failed: {_numbers(failed)}")
+            ctx.conclude("", f"{ctx.step_name}: {message}")
         return [result.data for result in results if result is not None]
 
     def _run_all(self, ctx: Context, items: list[Any], results: list[ChildResult | None]) -> None:
@@ -83,3 +96,20 @@ class FlowLoopStep(Step):
 
 def _run_item(ctx: Context, path: str, item: Any, index: int, scope: Any) -> ChildResult:
     return ctx.run_flow(path, item, index, scope)
+
+
+def _failures(items: list[Any], results: list[ChildResult | None], failed: list[int]) -> Iterator[str]:
+    """Yield a line for each failed item: its number, the item, and why it failed."""
+    for index in failed[:MAX_LISTED]:
+        result = results[index]
+        item = json.dumps(items[index], ensure_ascii=False)
+        shown = item if len(item) <= MAX_ITEM else f"{item[:MAX_ITEM]}…"
+        message = " ".join((result.message if result is not None else "").split())
+        yield f"item {index + 1} ({shown}): {message}"
+    if len(failed) > MAX_LISTED:
+        yield f"… and {len(failed) - MAX_LISTED} more"
+
+
+def _numbers(failed: list[int]) -> str:
+    text = ", ".join(str(index + 1) for index in failed[:MAX_LISTED])
+    return f"{text}, …" if len(failed) > MAX_LISTED else text
