@@ -7,10 +7,10 @@ import time
 from scflows.errors import StepError
 from scflows.execution.attempt import StepClasses, StepResult, error_texts, perform, run_step
 from scflows.flows.model import RESERVED, Flow, StepSpec
-from scflows.history.run import FAILED, RUNNING, SUCCESS, StepRecord
+from scflows.history.run import CANCELLED, FAILED, RUNNING, SUCCESS, StepRecord
 from scflows.secrets.references import secret_names
 from scflows.steps import Acknowledgement, ChildResult, Context, Exit
-from scflows.steps.cancellation import CancelScope
+from scflows.steps.cancellation import CancelScope, StepInterrupted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,6 +39,10 @@ if TYPE_CHECKING:
             notes: Notes | None,
             place: Place | None,
         ) -> ChildResult: ...
+
+
+#: How long the patterns of `ignore_errors` may take for one error. A regular expression may never end.
+PATTERN_SECONDS = 2.0
 
 
 class StepRunner:
@@ -228,14 +232,14 @@ class StepRunner:
         log.set_step(spec.name)
         try:
             if result.interrupted is None:
-                pattern = _ignored_by(spec.ignore_errors, message, result.details)
+                pattern = self._ignored_by(spec, message, result)
                 if pattern is not None:
                     entry["ignored"] = pattern
                     record.status = "ignored"
                     log.info(f"error ignored by {pattern!r}: {message}")
                     return None, ""
                 # There is nothing to jump to from the final step.
-                if spec.on_error_goto is not None and spec is not self.final:
+                if spec.on_error_goto is not None and spec is not self.final and result.interrupted is None:
                     record.status = "handled"
                     log.warning(f"{message}; jumping to {spec.on_error_goto}")
                     return spec.on_error_goto, ""
@@ -246,10 +250,27 @@ class StepRunner:
             log.set_step("")
         return None, message
 
+    def _ignored_by(self, spec: StepSpec, message: str, result: StepResult) -> str | None:
+        """Return the pattern that matches an error; None if none does within `PATTERN_SECONDS`."""
+        if not spec.ignore_errors:
+            return None
+        from scflows.flows.error_patterns import matching
 
-def _ignored_by(patterns: list[Any], message: str, details: dict[str, Any]) -> str | None:
-    if not patterns:
+        # The step's own limit no longer applies, and may be the error.
+        limit = self.scope.add_limit(PATTERN_SECONDS, "step", spec.name)
+        try:
+            try:
+                self.scope.start_step()
+                return matching(spec.ignore_errors, error_texts(message, result.details), result.details)
+            finally:
+                self.scope.end_step()
+        except StepInterrupted as stop:
+            self.scope.end_step()
+            cause = stop.cause or self.scope.pending_cause() or CANCELLED
+            if cause is limit:
+                self.ctx.log.warning(f"ignore_errors took longer than {PATTERN_SECONDS:g} s; the error is not ignored")
+            else:
+                result.interrupted = cause
+        finally:
+            self.scope.remove_limit(limit)
         return None
-    from scflows.flows.error_patterns import matching
-
-    return matching(patterns, error_texts(message, details), details)

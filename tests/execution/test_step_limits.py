@@ -247,3 +247,39 @@ steps:
     assert (run.status, run.result["after"]) == ("success", 1)
     assert "killed" not in run.errors[-1]["error"]["message"]
     assert (workspace / "data/last").read_text() == "done\n"
+
+
+EVIL = "ignore_errors: '(a+)+$', file: {path: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa!}"
+
+
+@pytest.mark.parametrize("more", ["", "timeout: 1, "])
+def test_a_pattern_of_ignore_errors_that_never_ends_does_not_match(run_flow, more):
+    run = run_flow(f"""
+        timeout: 60
+        steps:
+          - {{name: a, type: file, {more}on_error_goto: b, {EVIL}}}
+          - {{name: skipped, type: set_fact, set_fact: {{value: 1}}}}
+          - {{name: b, type: set_fact, set_fact: {{value: 2}}}}
+    """)
+    assert run.status == "success", run.message
+    assert run.result["b"] == 2
+    assert "skipped" not in run.result
+    assert "a: ignore_errors took longer than 2 s; the error is not ignored" in run.log
+
+
+def test_the_limit_of_the_run_applies_to_patterns_of_ignore_errors(run_flow):
+    run = run_flow(f"timeout: 1\nsteps: [{{name: a, type: file, on_error_goto: __end__, {EVIL}}}]")
+    assert (run.status, run.reason) == ("failed", "timeout")
+
+
+def test_a_pattern_that_never_ends_in_a_loop_or_graph_fails_only_its_step(run_flow, workspace):
+    (workspace / "tasks" / "child.yml").write_text(f"steps: [{{name: a, type: file, {EVIL}}}]")
+    run = run_flow("""
+        timeout: 60
+        steps:
+          - {name: items, type: set_fact, set_fact: {value: [1, 2]}}
+          - {name: loop, type: flow_loop, flow_loop: {path: child.yml, data_key: items}, on_error_goto: after}
+          - {name: after, type: set_fact, set_fact: {value: 3}}
+    """)
+    assert run.status == "success", run.message
+    assert run.result["after"] == 3
