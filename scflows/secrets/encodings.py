@@ -10,6 +10,12 @@ if TYPE_CHECKING:
 
 #: The characters that requests does not escape in a uri.
 URI_SIGNS = "!#$%&'()*+,/:;=?@[]~"
+#: Those that encodeURIComponent and encodeURI of JavaScript do not escape.
+SCRIPT_SIGNS = ("!'()*~", ";/?:@&=+$,#!'()*~")
+#: The characters that libraries escape in JSON so that it can stand in HTML: Go and Rails, Jinja and Flask, PHP.
+SAFE_JSON = ("<>&", "<>&'", "<>&'\"")
+QUOTES_IN_HTML = ('"', "&quot;", "&#34;", "&#x22;")
+APOSTROPHES_IN_HTML = ("'", "&#x27;", "&#39;", "&#039;", "&apos;")
 
 
 def encodings_of(text: str) -> set[str]:
@@ -48,27 +54,53 @@ def _encoded(text: str) -> Iterator[str]:
         yield once
         yield once.replace("/", "\\/")
         yield json.dumps(once, ensure_ascii=ascii_only)[1:-1]
+        yield from _in_safe_json(once)
     for shown in (repr(text)[1:-1], ascii(text)[1:-1], repr('"' + text)[2:-1]):
         yield shown
         yield shown.replace("\\'", "'")
         yield shown.replace("'", "\\'")
-    yield html.escape(text, quote=False)
-    yield html.escape(text)
-    yield html.escape(text).replace("&#x27;", "&#39;")
-    yield text.replace("'", "'\"'\"'")  # as quoted for the shell
+    for double in QUOTES_IN_HTML:
+        for single in APOSTROPHES_IN_HTML:
+            yield html.escape(text, quote=False).replace('"', double).replace("'", single)
+    yield from _in_shells(text)
     content = text.encode("utf-8", "surrogatepass")
     yield repr(content)[2:-1]
     yield content.decode("latin-1")  # UTF-8 that was decoded as Latin-1, as in headers
-    yield content.hex()
+    for separator in ("", ":", " "):
+        written = content.hex(separator) if separator else content.hex()
+        yield written
+        yield written.upper()
     yield from _in_uris(content)
     yield from _in_base64(content)
     yield from _in_yaml(text)
 
 
+def _in_safe_json(escaped: str) -> Iterator[str]:
+    """Yield JSON with the characters of HTML escaped too, in small and capital hexadecimal, with and without `\\/`."""
+    for signs in SAFE_JSON:
+        for form in ("\\u{:04x}", "\\u{:04X}"):
+            text = escaped.replace('\\"', '"') if '"' in signs else escaped
+            for sign in (*signs, "\u2028", "\u2029"):
+                text = text.replace(sign, form.format(ord(sign)))
+            yield text
+            yield text.replace("/", "\\/")
+
+
+def _in_shells(text: str) -> Iterator[str]:
+    """Yield a text as it is quoted for a shell: in apostrophes, in quotes, with backslashes."""
+    import re
+
+    yield text.replace("'", "'\"'\"'")
+    yield text.replace("'", "'\\''")
+    yield re.sub(r'(["\\$`])', r"\\\1", text)
+    for unquoted in ("", ",", "~", ",~"):
+        yield re.sub(rf"([^\w@%+=:./{unquoted}-])", r"\\\1", text)
+
+
 def _in_uris(content: bytes) -> Iterator[str]:
     from urllib.parse import quote, quote_plus
 
-    for safe in ("", "/", "~", "/~", URI_SIGNS, URI_SIGNS.replace("%", "")):
+    for safe in ("", "/", "~", "/~", URI_SIGNS, URI_SIGNS.replace("%", ""), *SCRIPT_SIGNS):
         for quoted in (quote(content, safe), quote_plus(content, safe)):
             yield quoted
             yield quoted.replace("'", "%27")

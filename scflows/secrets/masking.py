@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 MASK = "***"
 #: The signs that follow a truncated text.
 CUT_SIGNS = ("...", "…")
+LONG = 40  #: characters; a shorter text has no line that an encoder has broken off
 SHORTEST = 4  #: characters; shorter texts would match parts of ordinary words
 #: The longest line that is buffered, in bytes; longer lines are written in parts.
 LONGEST_LINE = 64 * 1024
@@ -25,6 +26,7 @@ class Mask:
     def __init__(self, is_private: bool = False) -> None:
         self._lock = allocate_lock()
         self._texts: tuple[str, ...] = ()
+        self._encoded: tuple[str, ...] = ()  #: those that may be broken over several lines
         #: The same without texts that are shown as `***` but are not secret, for example user names and hosts.
         self.private = self if is_private else Mask(is_private=True)
         self.listeners: list[Callable[[list[str]], None]] = []  #: called with new texts before a step can use them
@@ -42,6 +44,9 @@ class Mask:
             if new:
                 # The longest first: after replacing a part of it, the rest would no longer be recognised.
                 self._texts = tuple(sorted({*self._texts, *new}, key=lambda text: (-len(text), text)))
+                from scflows.secrets.wrapped import is_encoded
+
+                self._encoded = tuple(each for each in self._texts if is_encoded(each))
                 for listener in self.listeners:
                     listener(sorted(new))
 
@@ -54,8 +59,12 @@ class Mask:
         """Return the length of the longest text, in characters."""
         return len(self._texts[0]) if self._texts else 0
 
-    def text(self, text: str) -> str:
-        """Return a text with its secrets masked."""
+    def text(self, text: str, before: str = "") -> str:
+        """Return a text with its secrets masked. `before`: the line before it, from which a secret may go on."""
+        if self._encoded and len(before) + len(text) > LONG:
+            from scflows.secrets.wrapped import mask_wrapped
+
+            text = mask_wrapped(text, self._encoded, MASK, before)
         for each in self._texts:
             if each in text:
                 text = text.replace(each, MASK)

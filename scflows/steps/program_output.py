@@ -27,6 +27,7 @@ class OutputLog:
     def __init__(self, log: TaskLog) -> None:
         self._log = log
         self._partial = {name: bytearray() for name in STREAMS}
+        self._before = dict.fromkeys(STREAMS, "")  #: the last line of each stream, not masked
         self._tail: list[str] = []
 
     def write(self, stream: str, part: bytes) -> None:
@@ -60,7 +61,9 @@ class OutputLog:
         return "\n".join(self._tail)[-TAIL_CHARACTERS:]
 
     def _line(self, stream: str, content: bytes) -> None:
-        text = self._log.mask.text(content.decode("utf-8", "replace"))
+        written = content.decode("utf-8", "replace")
+        text = self._log.mask.text(written, self._before[stream])
+        self._before[stream] = written
         # The log has a line for each part between any characters that end lines, such as the `\r` of a progress bar.
         for line in text.splitlines() or [""]:
             self._log.info(f"{stream}: {line}")
