@@ -113,9 +113,9 @@ def _report_line(change: Change, out: Output) -> str:
 
 def _notes_on(task: Task) -> list[str]:
     """Return what upcoming clock changes do to a task, and where its interval is uneven."""
-    from scflows.cron.schedule.notes import clock_notes, uneven_notes
+    from scflows.cron.schedule.notes import clock_notes, day_notes, uneven_notes
 
-    return [*uneven_notes(task.schedule), *clock_notes(task.schedule, time.time())]
+    return [*day_notes(task.schedule), *uneven_notes(task.schedule), *clock_notes(task.schedule, time.time())]
 
 
 def _count_notes(task: Task) -> list[str]:

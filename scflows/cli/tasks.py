@@ -300,7 +300,7 @@ def _upcoming(task: Task, count: int) -> list[int]:
 def _shown(
     view: TaskStatus, upcoming: list[int], expectation: Deadlines, line: str | None, log: str, out: Output
 ) -> list[tuple[str, str]]:
-    from scflows.cron.schedule.notes import clock_notes, uneven_notes
+    from scflows.cron.schedule.notes import clock_notes, day_notes, uneven_notes
 
     task = view.task
     rows = [
@@ -315,6 +315,7 @@ def _shown(
     ]
     if task.schedule.why_counted():
         rows.append(("counted", task.schedule.why_counted()))
+    rows += [("days", note) for note in day_notes(task.schedule)]
     rows += [("uneven", note) for note in uneven_notes(task.schedule)]
     rows += [("clocks", note) for note in clock_notes(task.schedule, time.time())]
     if task.catch_up != "none":

@@ -52,6 +52,21 @@ def shifted_fields(cron: str, timezone: str) -> str:
     return " ".join((minute, hour, *days))
 
 
+def one_day_field(fields: str) -> str:
+    """Return fields that are due on every day on which both day fields match, if both have to.
+
+    Crons disagree on when both have to: busybox never asks for both. So the line has only the rarer days, and the run
+    checks the others.
+    """
+    minute, hour, day, month, weekday = fields.split(" ")
+    if "*" in (day, weekday) or "*" not in day[0] + weekday[0]:
+        return fields
+    days, weekdays = values(day, 2), values(weekday, 4)
+    if len(days) * 7 <= len(weekdays) * 31:
+        return f"{minute} {hour} {write(days, 2)} {month} *"
+    return f"{minute} {hour} * {month} {write(weekdays, 4)}"
+
+
 def _after_gaps(timezone: str, times: set[int]) -> Iterator[int]:
     """Yield when those of `times` that a coming change of the clocks skips are due, in the system's zone.
 

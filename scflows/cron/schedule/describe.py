@@ -8,6 +8,7 @@ from scflows.cron.schedule.crontab_fields import check_minutes
 from scflows.cron.schedule.fields import values
 
 WEEKDAYS = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")
+ORDINALS = ("first", "second", "third", "fourth")
 #: Up to this many times of day are listed.
 MAX_TIMES = 4
 
@@ -96,6 +97,12 @@ def _days(day: str, month: str, weekday: str) -> str | None:
         return f"weekly on {WEEKDAYS[days[0]]}" if len(days) == 1 else None
     if (month, weekday) == ("*", "*") and len(values(day, 2)) == 1:
         return f"monthly on day {day}"
+    weekdays, days = values(weekday, 4), values(day, 2)
+    week = (days[0] - 1) // 7
+    needs_both = "*" in day[0] + weekday[0] and "*" not in (day, weekday)
+    is_week = needs_both and week < len(ORDINALS) and days == list(range(week * 7 + 1, week * 7 + 8))
+    if month == "*" and is_week and len(weekdays) == 1:
+        return f"monthly on the {ORDINALS[week]} {WEEKDAYS[weekdays[0]]}"
     return None
 
 

@@ -35,6 +35,9 @@ MACROS = {
 }
 MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
+UNITS = ("m", "h", "d")  #: of an interval, for the first three fields
+#: For the day fields, the step with which a star has one value.
+LAST = {2: 31, 4: 7}
 LONGEST = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)  #: the most days of each month
 
 
@@ -69,9 +72,8 @@ def normalised(expression: str) -> str:
     if written[2] != "*" and written[4] != "*" and _is_and(parts):
         # Both days must match only while one of the fields starts with a star.
         index = 4 if parts[4].startswith("*") else 2
-        if "," in parts[index]:
-            raise _wrong(index, parts[index], expression, "a step of '*' in a list", "list the days one by one")
-        written[index] = parts[index]
+        # For example the first Monday, `*/100,1-7 * mon`. A step as long as the field only adds its first value.
+        written[index] = f"*/{LAST[index]},{written[index]}" if "," in parts[index] else parts[index]
     elif parts[2][0] != "*" and parts[4][0] != "*" and "*" in (written[2], written[4]):
         # One of the two days suffices, and one of the fields means every day.
         written[2] = written[4] = "*"
@@ -93,7 +95,7 @@ def _values(text: str, index: int) -> tuple[int, ...]:
             continue
         first, _, last = item.partition("-")
         found.extend(range(int(first), int(last or first) + 1))
-    return tuple(found)
+    return tuple(sorted(set(found)) if "*" in text else found)
 
 
 def write(numbers: Iterable[int], index: int) -> str:
@@ -117,7 +119,10 @@ def _parse_field(text: str, index: int, expression: str) -> set[int]:
     found: set[int] = set()
     for item in text.split(","):
         if item == "*" and "," in text:
-            raise _wrong(index, text, expression, "'*' cannot be in a list", "remove the list or the '*'")
+            _, low, high = FIELDS[index]
+            # If a day field begins with a star, both days have to match, otherwise one of them.
+            every = "'*' alone" if text[0] == "*" else f"{low}-{high}"
+            raise _wrong(index, text, expression, "'*' in a list means every value", f"write {every} for that")
         found.update(_item(item, index, text, expression))
     return {0 if index == 4 and value == 7 else value for value in found}
 
@@ -128,7 +133,16 @@ def _item(item: str, index: int, text: str, expression: str) -> Iterable[int]:
     span, slash, step_text = item.partition("/")
     step = 1
     if slash:
-        if not _is_number(step_text) or not 0 < int(step_text) <= top:
+        is_number = _is_number(step_text) and int(step_text) > 0
+        # Debian's cron takes any step. In a list of days it has a use: `*/100,1-7 * mon` is the first Monday.
+        if is_number and int(step_text) > top and not (index in LAST and span == "*" and "," in text):
+            first = span.partition("-")[0] if span != "*" else str(low)
+            only = f"*/{LAST[index]}" if index in LAST and span == "*" else first
+            help = (
+                f"write {only}; for an interval use every, e.g. every: {step_text}{UNITS[index]}" if index < 3 else ""
+            )
+            raise _wrong(index, text, expression, f"the step {step_text} leaves only {first}", help or f"write {only}")
+        if not is_number:
             raise _wrong(
                 index,
                 text,
@@ -149,8 +163,11 @@ def _item(item: str, index: int, text: str, expression: str) -> Iterable[int]:
     if index == 4 and last == 0 and first > 0:
         last = 7
     if last < first:
-        help = f"use {first}-{high},{low}-{last}" if low != last else f"use {first}-{high},{low}"
-        raise _wrong(index, text, expression, f"the range {span!r} is reversed", help)
+        days = [*range(first, high + 1), *range(low, last + 1)][::step] if first <= high else range(low, last + 1, step)
+        wrapped = write(days, index)
+        # A star would change how the day fields go together.
+        wrapped = f"{low}-{high}" if wrapped == "*" else wrapped
+        raise _wrong(index, text, expression, f"the range {span!r} is reversed", f"use {wrapped}")
     return range(first, last + 1, step)
 
 

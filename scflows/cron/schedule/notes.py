@@ -7,6 +7,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
+from scflows.cron.schedule.describe import WEEKDAYS
 from scflows.cron.schedule.fields import values
 from scflows.cron.schedule.zones import Change, changes
 
@@ -81,6 +82,23 @@ def _notes(schedule: Schedule, change: Change) -> Iterator[str]:
 
 def _first(local: datetime, change: Change) -> int:
     return int(local.replace(tzinfo=UTC).timestamp()) - change.before
+
+
+def day_notes(schedule: Schedule) -> list[str]:
+    """Explain an expression with two day fields of which one has to match, and how both would have to."""
+    if schedule.is_boot:
+        return []
+    minute, hour, day, month, weekday = schedule.cron.split(" ")
+    if "*" in day + weekday:
+        return []
+    names = ", ".join(WEEKDAYS[each] for each in values(weekday, 4))
+    both = "test the weekday in the flow"
+    if 1 in values(day, 2):
+        both = f"cron '{minute} {hour} */31,{day} {month} {weekday}'"
+    elif 0 in values(weekday, 4):
+        both = f"cron '{minute} {hour} {day} {month} {'*/7' if weekday == '0' else f'*/7,{weekday}'}'"
+    days = f"day {day}" if day.isdigit() else f"days {day}"
+    return [f"starts on {days} and also on every {names}, as in cron; if both have to match: {both}"]
 
 
 def uneven_notes(schedule: Schedule) -> list[str]:

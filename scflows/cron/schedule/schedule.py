@@ -49,11 +49,16 @@ class Schedule:
             from scflows.cron.schedule.crontab_fields import interval_fields
 
             return interval_fields(self.every or 0, self.anchor)
-        if self.timezone is None:
-            return self.cron
-        from scflows.cron.schedule.crontab_fields import shifted_fields
+        fields = self.cron
+        if self.timezone is not None:
+            from scflows.cron.schedule.crontab_fields import shifted_fields
 
-        return shifted_fields(self.cron, self.timezone)
+            fields = shifted_fields(fields, self.timezone)
+        if fields.count("*") > fields.endswith("*") and not fields.endswith(" *"):
+            from scflows.cron.schedule.crontab_fields import one_day_field
+
+            return one_day_field(fields)
+        return fields
 
     @property
     def gated(self) -> bool:

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scflows.cron.schedule.fields import normalised, values
+from scflows.cron.schedule.notes import day_notes
 from scflows.cron.schedule.schedule import Schedule
 from scflows.cron.schedule.spec import ScheduleSpec, parse_every, parse_schedule
 from scflows.errors import UsageError
@@ -62,6 +63,11 @@ def test_a_cron_expression_is_written_as_lists(text: str, expected: str) -> None
         ("0 0 */2 * 1", "0 0 */2 * 1"),
         ("0 0 13 * */2", "0 0 13 * */2"),
         ("0 0 */2 * */3", "0 0 1,3,5,7,9,11,13,15,17,19,21,23,25,27,29,31 * */3"),
+        # The first Monday and the first Sunday, as Debian's cron reads them.
+        ("0 8 */100,1-7 * mon", "0 8 */31,1-7 * 1"),
+        ("0 8 */31,1-7 * mon", "0 8 */31,1-7 * 1"),
+        ("0 8 1-7 * */7", "0 8 1-7 * */7"),
+        ("0 8 1-7 * mon", "0 8 1-7 * 1"),
         # Every day, since one of the two suffices, and one is every day.
         ("0 0 13 * 0-6", "0 0 * * *"),
         ("0 0 1-31 * 5", "0 0 * * *"),
@@ -70,6 +76,68 @@ def test_a_cron_expression_is_written_as_lists(text: str, expected: str) -> None
 )
 def test_both_day_fields_keep_how_they_go_together(text: str, expected: str) -> None:
     assert normalised(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("index", "field", "starts"),
+    [
+        (4, "7-1", {0, 1}),
+        (4, "fri-mon", {0, 1, 5, 6}),
+        (4, "3-2", set(range(7))),
+        (4, "6-2/2", {6, 1}),
+        (1, "22-6", {22, 23, *range(7)}),
+        (1, "22-6/3", {22, 1, 4}),
+        (0, "59-0", {59, 0}),
+        (3, "11-2", {11, 12, 1, 2}),
+        (2, "30-2", {30, 31, 1, 2}),
+    ],
+)
+def test_the_proposal_for_a_reversed_range_is_accepted_and_means_the_same(
+    index: int, field: str, starts: set[int]
+) -> None:
+    def written(text: str) -> str:
+        return " ".join(text if each == index else "*" for each in range(5))
+
+    with pytest.raises(UsageError) as caught:
+        normalised(written(field))
+    proposed = (caught.value.help or "").removeprefix("use ")
+    assert set(values(normalised(written(proposed)).split(" ")[index], index)) == starts
+
+
+@pytest.mark.parametrize(("fields", "proposed"), [("0 0 5,* * 1", "1-31"), ("0 0 5 * 3-2", "0-6")])
+def test_a_proposal_keeps_how_the_day_fields_go_together(fields: str, proposed: str) -> None:
+    with pytest.raises(UsageError, match=r"means every value|is reversed") as caught:
+        normalised(fields)
+    assert proposed in (caught.value.help or "")
+
+
+def test_a_day_that_has_to_match_both_fields_does_so_with_every_cron() -> None:
+    # No line has two day fields that both have to match, because busybox's cron would start it if one does.
+    schedule = Schedule(normalised("0 8 */100,1-7 * mon"))
+    assert (schedule.line, schedule.gated, schedule.words()) == (
+        "0 8 * * 1",
+        True,
+        "monthly on the first Monday at 08:00",
+    )
+    begin = datetime(2027, 1, 1, tzinfo=UTC)
+    found = [each.date().isoformat() for each in schedule.slots(begin, begin + timedelta(days=120))]
+    assert found == ["2027-01-04", "2027-02-01", "2027-03-01", "2027-04-05"]
+    assert Schedule("0 0 */16 * */2").line == "0 0 1,17 * *"
+
+
+@pytest.mark.parametrize(
+    ("cron", "note"),
+    [
+        ("0 8 1-7 * 1", "starts on days 1-7 and also on every Monday, as in cron; if both have to match: cron '"),
+        ("0 0 13 * 5", "starts on day 13 and also on every Friday, as in cron; if both have to match: test"),
+        ("0 8 8-14 * 0", "if both have to match: cron '0 8 8-14 * */7'"),
+    ],
+)
+def test_two_day_fields_of_which_one_suffices_are_explained(cron: str, note: str) -> None:
+    (found,) = day_notes(Schedule(cron))
+    assert note in found
+    for proposal in found.split("'")[1:2]:
+        assert day_notes(Schedule(normalised(proposal))) == []
 
 
 @pytest.mark.parametrize(
@@ -82,14 +150,16 @@ def test_both_day_fields_keep_how_they_go_together(text: str, expected: str) -> 
         ("0 0 0 * *", "day of month", "1 to 31"),
         ("0 0 * 13 *", "month", "jan to dec"),
         ("0 0 * * 8", "day of week", "sun to sat"),
-        ("0 0 * * 5-3", "day of week", "5-6,0-3"),
-        ("0 22-4 * * *", "hour", "22-23,0-4"),
+        ("0 0 * * 5-3", "day of week", "use 0-3,5,6"),
+        ("0 22-4 * * *", "hour", "use 0-4,22,23"),
+        ("0 0 * * 7-1", "day of week", "use 0,1"),
+        ("*/90 * * * *", "minute", "every: 90m"),
         ("5/15 * * * *", "minute", "5-59/15"),
         ("*/0 * * * *", "minute", "1 to 59"),
-        ("*/60 * * * *", "minute", "1 to 59"),
+        ("*/60 * * * *", "minute", "write 0; for an interval use every, e.g. every: 60m"),
         ("1,,2 * * * *", "minute", "0 to 59"),
         ("1- * * * *", "minute", "0 to 59"),
-        ("*,5 * * * *", "minute", "remove"),
+        ("*,5 * * * *", "minute", "write '*' alone for that"),
         ("٣ * * * *", "minute", "0 to 59"),
         ("-5 * * * *", "minute", "0 to 59"),
         ("0 0 31 2 *", "day of month", "29"),
