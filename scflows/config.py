@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from scflows import __version__
 from scflows.errors import FlowError, Mistake, UsageError
-from scflows.settings import RUN_LOG_BYTES, Settings
+from scflows.settings import LOG_BYTES, RUN_LOG_BYTES, TOTAL_BYTES, Settings
 from scflows.storage import open_regular, replace
 from scflows.validation import Located, described, nearest
 
@@ -33,9 +33,9 @@ class Retention:
 
     days: float = 90  #: for runs, logs and run folders
     runs: int = 10_000  #: per task
-    log_bytes: int = 10 * 2**20  #: per task
+    log_bytes: int = LOG_BYTES  #: per task
     run_log_bytes: int = RUN_LOG_BYTES  #: per run
-    total_bytes: int = 2**30  #: all run folders together
+    total_bytes: int = TOTAL_BYTES  #: all run folders together
 
 
 LIMITS = tuple(Retention.__dataclass_fields__)

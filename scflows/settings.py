@@ -39,6 +39,9 @@ REMEMBERED = (
 DATABASES = ("SCFLOWS_DATABASE_URL", "SQLALCHEMY_DATABASE_URI")
 #: How many bytes a run may write to its log, unless `config.yml` sets another limit.
 RUN_LOG_BYTES = 4 * 2**20
+#: The same for the log of a task, and for all run folders together.
+LOG_BYTES = 10 * 2**20
+TOTAL_BYTES = 2**30
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 

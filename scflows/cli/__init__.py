@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """Run this process's command line and exit."""
+    if sys.getfilesystemencoding() != "utf-8":
+        _restart_with_utf8()
     arguments = sys.argv[1:]
     if len(arguments) >= 4 and arguments[:3] == ["run", "--waiting", "--state"]:
         from scflows.cron.machine_zone import use_kept_zone
@@ -33,6 +35,16 @@ def main() -> None:
     from scflows.cli.app import run_app
 
     sys.exit(run_app(arguments))
+
+
+def _restart_with_utf8() -> None:
+    """Start this command again with UTF-8 for file names; otherwise the names of tasks would depend on the locale."""
+    import os
+
+    try:
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
+    except OSError:
+        pass  # Then file names are read as the locale says.
 
 
 def _parse_cron_arguments(arguments: list[str]) -> tuple[str, str, float | None, str] | None:

@@ -18,6 +18,7 @@ class ReaderGone(Exception):
 
 def open_streams() -> None:
     """Give this process standard streams that accept any text, even if they were closed."""
+    encoding = _terminal_encoding()
     for name in ("stdin", "stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
@@ -25,7 +26,18 @@ def open_streams() -> None:
             setattr(sys, name, open(os.devnull, "r+", encoding="utf-8"))  # noqa: SIM115 — stays open
         elif name != "stdin" and hasattr(stream, "reconfigure"):
             # Do not fail for a file name that is not UTF-8 or for a middle dot in an ASCII locale.
-            stream.reconfigure(errors="backslashreplace")
+            stream.reconfigure(encoding=encoding, errors="backslashreplace")
+
+
+def _terminal_encoding() -> str | None:
+    """Return the encoding of the locale, if UTF-8 is only used for file names; None for no change."""
+    if "utf8" not in sys._xoptions:
+        return None
+    import locale
+
+    encoding = locale.getencoding()
+    # In the locale C, Python writes UTF-8.
+    return None if encoding.upper().startswith(("ANSI_X3", "US-ASCII", "ASCII")) else encoding
 
 
 def write(stream: TextIO, text: str) -> None:

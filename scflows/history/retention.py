@@ -7,6 +7,7 @@ import time
 
 from scflows.config import Config, Retention, read_config
 from scflows.errors import ScflowsError
+from scflows.history.growth import note_size
 from scflows.history.log_trim import trim_log
 from scflows.history.run import first_id, latest_start
 from scflows.history.task_log import log_path, logged_tasks, run_logs, scheduler_log
@@ -82,7 +83,7 @@ def prune(store: RunStore, settings: Settings, before: float | None = None) -> i
     for folder in ("claims", "checked-flows", "pending-hooks", "targets", "tracebacks"):
         for path in _files(os.path.join(settings.state_path, folder)):
             _remove_older(path, oldest)
-    _prune_folders(store, settings, limits.here.retention.total_bytes)
+    note_size(settings, prune_folders(store, settings, limits.here.retention.total_bytes))
     if removed:
         store.compact()
     return removed
@@ -132,8 +133,11 @@ def _prune_run_logs(paths: list[str], store: RunStore, oldest: float, total: int
     return is_removed
 
 
-def _prune_folders(store: RunStore, settings: Settings, total: int) -> None:
-    """Remove the folders of removed runs, then the oldest folders until their total size is within the limit."""
+def prune_folders(store: RunStore, settings: Settings, total: int) -> int:
+    """Remove the folders of removed runs, then the oldest folders until their total size is within the limit.
+
+    Returns the remaining size.
+    """
     top = os.path.join(settings.state_path, "runs")
     names = [name for name in names_in(top) if os.path.isdir(os.path.join(top, name))]
     known = store.known(names)
@@ -150,10 +154,11 @@ def _prune_folders(store: RunStore, settings: Settings, total: int) -> None:
     ahead = first_id(latest_start(time.time()))
     for name, size in sorted(folders, key=lambda folder: (folder[0] < ahead, folder[0])):
         if size_of_all <= total:
-            return
+            break
         if name not in unfinished:
             _remove_folder(os.path.join(top, name))
             size_of_all -= size
+    return size_of_all
 
 
 def _remove_folder(path: str) -> None:

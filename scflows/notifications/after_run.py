@@ -6,7 +6,7 @@ import os
 
 from scflows.errors import ScflowsError, UsageError
 from scflows.history.run import BAD, GOOD, Run
-from scflows.settings import RUN_LOG_BYTES, Settings
+from scflows.settings import LOG_BYTES, RUN_LOG_BYTES, TOTAL_BYTES, Settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -152,6 +152,16 @@ class RunNotifier:
     def run_log_bytes(self) -> int:
         """How much the run may write to its log."""
         return RUN_LOG_BYTES if self._config is None else self._config.retention_of(self.run.task).run_log_bytes
+
+    @property
+    def log_bytes(self) -> int:
+        """How large the log of its task may be."""
+        return LOG_BYTES if self._config is None else self._config.retention_of(self.run.task).log_bytes
+
+    @property
+    def total_bytes(self) -> int:
+        """How large all run folders together may be."""
+        return TOTAL_BYTES if self._config is None else self._config.retention.total_bytes
 
     def _read_config(self) -> Config | None:
         """Return the settings of the workspace; None if there are none or they are invalid, which is reported."""

@@ -519,3 +519,57 @@ def test_lines_of_the_block_that_the_tabfile_has_not_are_cleared_too(flows: Flow
     tabfile.write_text("".join(line for line in tabfile.read_text().splitlines(True) if "# one" not in line))
     assert flows("clear-tasks", "--yes").code == 0
     assert tab.content == FIRST
+
+
+def test_a_program_that_shows_its_own_header_gets_it_back_once(flows: Flows, tab: Tab) -> None:
+    tab.behaves("suse")
+    subprocess.run([tab.folder / "crontab", "-"], input=FIRST, check=True)
+    assert flows("manual-schedule", "one.yml").code == 0
+    assert flows("manual-schedule", "two.yml").code == 0
+    assert tab.content.count(b"DO NOT EDIT") == 1
+    assert tab.content.endswith(FIRST)
+    assert "2 tasks, same as the tabfile" in flows("check").out
+    assert flows("crontab", "restore", "1", "--yes").code == 0
+    assert flows("clear-tasks", "--yes").code == 0
+    assert tab.content.count(b"DO NOT EDIT") == 1
+    assert tab.content.partition(b"(Cronie version 4.2)\n")[2] == FIRST
+
+
+def test_a_broken_line_of_the_user_has_the_number_that_the_user_sees(flows: Flows, tab: Tab) -> None:
+    tab.content = b"# mine\n5 4 * * * true\n61 4 * * * backup /home\n"
+    tab.behaves("checks")
+    refused = flows("manual-schedule", "one.yml")
+    assert refused.code == 5
+    assert "line 3 of the crontab of" in refused.err
+    assert "is invalid: bad minute: 61 4 * * * backup /home" in refused.err
+    assert "crontab -e" in refused.err
+    # With lines of ours above it, too, and with several that are equal.
+    tab.behaves("ok")
+    assert flows("manual-schedule", "one.yml").code == 0
+    tab.behaves("checks")
+    refused = flows("manual-schedule", "two.yml")
+    number = tab.content.split(b"\n").index(b"61 4 * * * backup /home") + 1
+    assert (number > 3, f"line {number} of the crontab of" in refused.err) == (True, True)
+
+
+def test_the_name_of_a_task_does_not_depend_on_the_locale(
+    workspace: Path, environment: dict[str, str], crontab: Path
+) -> None:
+    flow = workspace / "tasks" / "prüfung größe.yml"
+    flow.write_text("schedule: {every: 1h}\nsteps: []\n")
+    lines = set()
+    # Without its own locale, Python would read file names as ASCII.
+    for variables in ({"LC_ALL": "C.UTF-8"}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}):
+        for words in (["auto-schedule", "--once"], ["list-tasks"], ["run", flow.name], ["clear-tasks", "--yes"]):
+            done = subprocess.run(
+                [sys.executable, "-P", "-m", "scflows", *words],
+                cwd=workspace,
+                env={**environment, **variables},
+                capture_output=True,
+                check=False,
+            )
+            assert (done.returncode, done.stderr) == (0, b"")
+            if words == ["list-tasks"]:
+                lines.add(done.stdout.split(b"\t")[0])
+                lines.add(crontab.read_bytes().split(b"scflows run ")[1])
+    assert sorted(lines)[1:] == [b"prufung-groe"]
