@@ -17,7 +17,7 @@ from scflows.execution.resources import Grant, RunResources
 from scflows.execution.supervisor import STOP_SIGNALS, Supervisor
 from scflows.execution.workloads import CommandWorkload, FlowWorkload
 from scflows.flows.loader import FlowPath, find_flow, load_flow
-from scflows.history.growth import limit_folders, limit_log
+from scflows.history.growth import are_folders_too_large, limit_log
 from scflows.history.recorder import Recorder
 from scflows.history.run import CANCELLED, CATCH_UP, EXIT, FAILED, GOOD, HOOK, SUCCESS, Run, new_run_id
 from scflows.history.task_log import TaskLog, log_path, scheduler_log, timestamp
@@ -377,7 +377,10 @@ class _Launch:
         self.log.close()
         if self.record.log:
             limit_log(self.record.log, self.follow_up.log_bytes)
-        limit_folders(self.settings, self.record.id, self.follow_up.total_bytes)
+        if are_folders_too_large(self.settings, self.record.id, self.follow_up.total_bytes):
+            from scflows.history.retention import shrink_folders
+
+            shrink_folders(self.settings, self.follow_up.total_bytes)
         return RunOutcome(self.record, self.data, self.problems, self.mistakes)
 
 

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import os
 
-from scflows.history.store import FAULTS
 from scflows.locks import locked
 from scflows.storage import BROKEN
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from scflows.settings import Settings
-
-#: What remains of the run folders when they exceed their limit, so that not each run removes some.
-REMAINS = 0.9
 
 
 def limit_log(path: str, limit: int) -> None:
@@ -27,24 +23,23 @@ def limit_log(path: str, limit: int) -> None:
         pass  # A log that is too long is still usable.
 
 
-def limit_folders(settings: Settings, run: str, limit: int) -> None:
-    """Count the folder of a run that ended, and remove the oldest folders if all together exceed their limit.
+def are_folders_too_large(settings: Settings, run: str, limit: int) -> bool:
+    """Count the folder of a run that ended, and return whether all run folders together exceed their limit.
 
-    Ignores what cannot be written or removed; the daily pruning tries it again.
+    False if the count cannot be written; the daily pruning counts again.
     """
     own = _size(os.path.join(settings.state_path, "runs", run))
     if not own:
-        return
+        return False
     try:
         with locked(_path(settings)) as descriptor:
             known = os.pread(descriptor, 32, 0)
             is_known = known.strip().isdigit()
             size = int(known) + own if is_known else _size(os.path.join(settings.state_path, "runs"))
-            if size > limit:
-                size = _prune(settings, int(limit * REMAINS))
             _write(descriptor, size)
-    except FAULTS:
-        pass
+        return size > limit
+    except OSError:
+        return False
 
 
 def note_size(settings: Settings, size: int) -> None:
@@ -54,14 +49,6 @@ def note_size(settings: Settings, size: int) -> None:
             _write(descriptor, size)
     except OSError:
         pass
-
-
-def _prune(settings: Settings, limit: int) -> int:
-    from scflows.history.retention import prune_folders
-    from scflows.history.store import open_store
-
-    with open_store(settings) as store:
-        return prune_folders(store, settings, limit)
 
 
 def _size(folder: str) -> int:

@@ -10,6 +10,7 @@ from scflows.errors import ScflowsError
 from scflows.history.growth import note_size
 from scflows.history.log_trim import trim_log
 from scflows.history.run import first_id, latest_start
+from scflows.history.store import ask
 from scflows.history.task_log import log_path, logged_tasks, run_logs, scheduler_log
 from scflows.storage import discard, names_in
 
@@ -131,6 +132,16 @@ def _prune_run_logs(paths: list[str], store: RunStore, oldest: float, total: int
             size_of_all -= size
             is_removed = True
     return is_removed
+
+
+def shrink_folders(settings: Settings, total: int) -> None:
+    """Remove the oldest run folders so that their total size is somewhat below a limit."""
+
+    def shrink(store: RunStore) -> None:
+        # Somewhat below, so that not each of the next runs has to do it again.
+        note_size(settings, prune_folders(store, settings, int(total * 0.9)))
+
+    ask(settings, shrink, None)
 
 
 def prune_folders(store: RunStore, settings: Settings, total: int) -> int:

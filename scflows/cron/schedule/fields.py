@@ -136,12 +136,12 @@ def _item(item: str, index: int, text: str, expression: str) -> Iterable[int]:
         is_number = _is_number(step_text) and int(step_text) > 0
         # Debian's cron takes any step. In a list of days it has a use: `*/100,1-7 * mon` is the first Monday.
         if is_number and int(step_text) > top and not (index in LAST and span == "*" and "," in text):
-            first = span.partition("-")[0] if span != "*" else str(low)
-            only = f"*/{LAST[index]}" if index in LAST and span == "*" else first
+            lowest = span.partition("-")[0] if span != "*" else str(low)
+            only = f"*/{LAST[index]}" if index in LAST and span == "*" else lowest
             help = (
                 f"write {only}; for an interval use every, e.g. every: {step_text}{UNITS[index]}" if index < 3 else ""
             )
-            raise _wrong(index, text, expression, f"the step {step_text} leaves only {first}", help or f"write {only}")
+            raise _wrong(index, text, expression, f"the step {step_text} leaves only {lowest}", help or f"write {only}")
         if not is_number:
             raise _wrong(
                 index,
