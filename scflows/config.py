@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 HOOKS = ("on_failure", "on_success", "on_recovery")
 PINGS = ("start", "success", "failure")
 SIZES = {"": 1, "B": 1, "kB": 1000, "KiB": 1024, "MB": 10**6, "MiB": 2**20, "GB": 10**9, "GiB": 2**30}
-TOP = ("allow", "env", *HOOKS, "ping", "retention", "autostart_flows", "autostart")
+TOP = ("allow", "env", *HOOKS, "ping", "retention", "jobs", "autostart_flows", "autostart")
 #: Accepted but without effect on a crontab: a service reads them.
 LATER = ("autostart_flows", "autostart")
 HELP = "fix the file, or move it away to use the defaults"
@@ -144,24 +144,24 @@ def parse_config(content: bytes, path: str) -> Config:
     if not isinstance(top, dict):
         document.mistake(f"config.yml must contain a mapping, not {described(top)}")
     else:
-        document.warn_unknown(top, TOP)
-        for name in LATER:
-            if top.get(name) is not None:
-                message = f"{name} has no effect: schedule flows with `flows auto-schedule`"
-                document.mistake(message, name, severity="warning")
-        retention, tasks = _retention(document, top)
-        config = Config(
-            _allow(document, top),
-            env_of(document, top),
-            hooks_of(document, top),
-            pings_of(document, top),
-            retention,
-            tasks,
-        )
+        config = config_of(document, top)
     mistakes = sorted(document.mistakes, key=lambda mistake: (mistake.line, mistake.column))
     if any(mistake.severity == "error" for mistake in mistakes):
         raise FlowError(mistakes)
     return Config(**{**config.__dict__, "warnings": tuple(mistakes)})
+
+
+def config_of(document: Located, top: dict[Any, Any]) -> Config:
+    """Return the content of a `config.yml` except its `jobs`; mistakes are added to the document."""
+    document.warn_unknown(top, TOP)
+    for name in LATER:
+        if top.get(name) is not None:
+            message = f"{name} has no effect: schedule flows with `flows auto-schedule`"
+            document.mistake(message, name, severity="warning")
+    retention, tasks = _retention(document, top)
+    return Config(
+        _allow(document, top), env_of(document, top), hooks_of(document, top), pings_of(document, top), retention, tasks
+    )
 
 
 def env_of(document: Located, top: dict[Any, Any]) -> dict[str, Any]:

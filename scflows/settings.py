@@ -261,6 +261,19 @@ def read_settings(home: str | None = None, environment: Mapping[str, str] | None
     return Settings(folder, merged, variables)
 
 
+def folder_settings(folder: str, environment: Mapping[str, str] | None = None) -> Settings:
+    """Return the settings of a working folder of folder pairs: a workspace whose files are in the folder itself.
+
+    Its `config.yml` is the workspace's. Raise UsageError as `read_settings` does, or if it has no `config.yml`.
+    """
+    path = os.path.realpath(os.path.expanduser(folder))
+    config = os.path.join(path, "config.yml")
+    variables = os.environ if environment is None else environment
+    if os.path.isdir(path) and not os.path.exists(config):
+        raise UsageError(f"{folder}: the working folder has no config.yml", "name its jobs there: docs/folder-pairs.md")
+    return read_settings(path, {**variables, "DATA_PATH": path, "CONFIG_FILE": config})
+
+
 def read_env_file(path: str) -> dict[str, str]:
     """Return the `NAME=value` lines of an env file; `{}` if there is no file.
 

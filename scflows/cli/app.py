@@ -22,6 +22,7 @@ from scflows.cli import (
     demo,
     devices,
     flow,
+    folders,
     forward,
     health,
     locks,
@@ -90,6 +91,10 @@ PANELS: dict[str, dict[str, Command | Group]] = {
             "List the files that a run made; copy them.", {"list": artifacts.list_artifacts, "get": artifacts.get}
         ),
         "logs": logs.logs,
+        "folders": Group(
+            "Run the jobs of a working folder; show the status of its files.",
+            {"run": folders.run, "status": folders.status},
+        ),
         "locks": Group("Show which runs hold locks; release one.", {"clear": locks.clear}, default=locks.locks),
     },
     "FLOWS": {
@@ -259,7 +264,7 @@ def _invoke(words: list[str], out: Output) -> int:
 def _run_housekeeping(words: list[str], out: Output) -> None:
     """Run housekeeping after the command, without output."""
     # Runs do this themselves, `cron` starts runs, and a dry run must not change anything.
-    if not words or words[0] in ("run", "cron") or not _DRY.isdisjoint(words) or COMPLETION in os.environ:
+    if not words or words[0] in ("run", "cron", "folders") or not _DRY.isdisjoint(words) or COMPLETION in os.environ:
         return
     try:
         settings = out.settings

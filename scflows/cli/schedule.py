@@ -114,6 +114,9 @@ def manual_schedule(
         typer.Option(help="A device, by number, address or name; FLOW gets it as parameter `device`."),
     ] = None,
     kind: Annotated[str | None, typer.Option(metavar="KIND", help="With --device: process, backup or check.")] = None,
+    folder: Annotated[
+        str | None, typer.Option("--folder", metavar="DIR", help="A working folder instead of a flow; every minute.")
+    ] = None,
     task_file: Annotated[str | None, typer.Option(help="Same as FLOW.")] = None,
     name: Annotated[str | None, typer.Option(help="The task's name (default: derived from the flow's path).")] = None,
     cron: Annotated[str | None, typer.Option(help="A cron expression, e.g. '5 4 * * *'.")] = None,
@@ -147,8 +150,17 @@ def manual_schedule(
     from scflows.planner.planner import planning
 
     out: Output = ctx.obj
+    named = (*(flow or ()), *((task_file,) if task_file else ()))
+    settings = out.settings
+    if folder is not None:
+        from scflows.settings import folder_settings
+
+        if named or device:
+            raise UsageError("--folder cannot be combined with flows or devices", "schedule them one by one")
+        settings = folder_settings(folder)
+        named = (settings.config_file,)
     order = Order(
-        flows=(*(flow or ()), *((task_file,) if task_file else ())),
+        flows=named,
         devices=tuple(device or ()),
         kind=kind,
         name=name,
@@ -167,8 +179,8 @@ def manual_schedule(
         dry_tasks=dry_tasks,
         balance=not no_balance,
     )
-    order = resolve_devices(order, out.settings)
-    with planning(out.settings, dry_run, one_line) as planner:
+    order = resolve_devices(order, settings)
+    with planning(settings, dry_run, one_line) as planner:
         plan = manual_schedule(planner, order)
         apply_plan(planner, plan, dry_run, overwrite)
     note_plan(out, plan, dry_run)

@@ -225,7 +225,7 @@ def _run_once(spec: StepSpec, ctx: Context, classes: StepClasses, result: StepRe
     if result.targets is not None:
         result.targets.check_made()
     result.message, result.output = ctx.remark
-    result.message = message or result.message
+    result.message = result.message or message
     result.status = SUCCESS
     if isinstance(value, Goto):
         result.jump = value.step_name

@@ -8,7 +8,7 @@ import time
 from scflows.cron.task import TaskStore
 from scflows.errors import Busy, ScflowsError
 from scflows.execution.admission import TURN, already_run, put_into_queue, queued_run
-from scflows.execution.launch import REQUEST_FIELDS, RunRequest, name_of, request_fields, run_lock_name
+from scflows.execution.launch import REQUEST_FIELDS, RunRequest, request_fields, run_lock_name
 from scflows.flows.loader import find_flow, load_flow
 from scflows.history.recorder import Recorder
 from scflows.history.run import CATCH_UP, QUEUED, Run, new_run_id
@@ -55,7 +55,7 @@ def enqueue(
     else:
         where = find_flow(request.flow, settings)
         flow = load_flow(where, settings)
-        run.task, run.flow = name_of(where), where.written
+        run.task, run.flow = where.task, where.written
         mutexes, priority, rule = list(flow.mutex), flow.priority, flow.overlap
         lock_name = run_lock_name(request, where, run.task, settings)
         lock = RunLock(settings.lock_path, lock_name, flow.max_active_runs)

@@ -99,10 +99,15 @@ class FlowRunner(StepRunner):
             return FlowResult(FAILED, TIMEOUT, f"{killed.name}: {killed.message}")
         spec = self.sequence[index]
         jump, message = self.finish_step(spec, index, killed, StepResult(error=StepError(killed.message)))
-        return self._after(spec, jump, message) or self._walk(self.next_index(jump, index))
+        outcome = self._after(spec, jump, message)
+        if outcome is None or not self.flow.is_folder:
+            return outcome or self._walk(self.next_index(jump, index))
+        rest = self._walk(index + 1)
+        return rest if rest.status not in (SUCCESS, FAILED) else _failed_too(outcome, rest)
 
     def _walk(self, index: int | None) -> FlowResult:
         executed = self.position
+        failures: list[str] = []
         while index is not None and index < len(self.sequence):
             spec = self.sequence[index]
             executed += 1
@@ -117,10 +122,12 @@ class FlowRunner(StepRunner):
             if result.interrupted is not None:
                 return _interrupted(result.interrupted, message)
             outcome = self._after(spec, jump, message)
-            if outcome is not None:
+            if outcome is not None and outcome.status == FAILED and self.flow.is_folder:
+                failures.append(outcome.message)
+            elif outcome is not None:
                 return outcome
             index = self.next_index(jump, index)
-        return FlowResult(SUCCESS)
+        return FlowResult(FAILED, self.failure_reason, "; ".join(failures)) if failures else FlowResult(SUCCESS)
 
     def _after(self, spec: StepSpec, jump: Exit | str | None, message: str) -> FlowResult | None:
         """Return the outcome of the flow if it ends with this step, otherwise None."""
@@ -139,6 +146,11 @@ class FlowRunner(StepRunner):
         if end.failure:
             return FlowResult(FAILED, self.failure_reason, end.failure)
         return FlowResult(EXIT, end.reason, end.message) if end.is_exit else FlowResult(SUCCESS)
+
+
+def _failed_too(outcome: FlowResult, rest: FlowResult) -> FlowResult:
+    """Return the outcome of a folder of which one job was killed, and that of the rest."""
+    return FlowResult(FAILED, outcome.reason, "; ".join(filter(None, (outcome.message, rest.message))), rest.cause)
 
 
 def _interrupted(cause: Deadline | str, message: str) -> FlowResult:

@@ -19,7 +19,7 @@ from scflows.execution.workloads import CommandWorkload, FlowWorkload
 from scflows.flows.loader import FlowPath, find_flow, load_flow
 from scflows.history.growth import are_folders_too_large, limit_log
 from scflows.history.recorder import Recorder
-from scflows.history.run import CANCELLED, CATCH_UP, EXIT, FAILED, GOOD, HOOK, SUCCESS, Run, new_run_id
+from scflows.history.run import CANCELLED, CATCH_UP, EXIT, FAILED, GOOD, HOOK, SUCCESS, UNCHANGED, Run, new_run_id
 from scflows.history.task_log import TaskLog, log_path, scheduler_log, timestamp
 from scflows.locks import RunLock, current_process, lock_name
 from scflows.notifications.after_run import RunNotifier
@@ -121,6 +121,7 @@ class _Launch:
         self.journal: Journal | None = None
         self.path: FlowPath | None = None
         self.flow: Flow | None = None
+        self._held_line = ""  #: the first line of the log, until there is work
         self.follow_up = RunNotifier(self.record, settings, start_hook)
 
     def run(self) -> RunOutcome:
@@ -132,7 +133,7 @@ class _Launch:
         else:
             path = find_flow(self.request.flow, self.settings)
             self.record.flow = path.written
-            self.record.task = name_of(path)
+            self.record.task = path.task
         self._load(path)
         self._open_log()
         resources = self._resources(path)
@@ -249,11 +250,14 @@ class _Launch:
             self.log.error(str(error))
             return
         self.recorder.close()
+        supervisor = Supervisor(
+            workload, self.record, self.log, self.recorder, self.on_event, self.request.wants_data, self.data
+        )
         try:
-            Supervisor(
-                workload, self.record, self.log, self.recorder, self.on_event, self.request.wants_data, self.data
-            ).run()
+            supervisor.run()
         finally:
+            if supervisor.has_begun:
+                self._held_line = ""
             if self.journal is not None:
                 self.journal.close()
 
@@ -282,7 +286,11 @@ class _Launch:
         is_durable = not self.record.dry_run
         self.journal = start_journal(self.settings, self.record, path, name, params, data, is_durable, earlier)
         resumed = f", resuming run {earlier.run}" if earlier is not None else ""
-        self._log_start(f"flow {path.written}{resumed}")
+        subject = f"flow {path.written}{resumed}"
+        if flow.is_folder:
+            self._held_line = self._first_line(subject)
+        else:
+            self._log_start(subject)
         self.follow_up.notify_start(path, flow)
         limit_given = self.request.timeout or (task.timeout if task is not None else None)
         # The given limit applies to the run and the flow's own to the flow; the setting is the default for both.
@@ -290,12 +298,18 @@ class _Launch:
         if self.record.trigger == HOOK:
             usual = min(usual, HOOK_SECONDS)
         limit = min(limit_given or flow.timeout or usual, flow.timeout or float("inf"))
-        return FlowWorkload(
-            flow, data, self.settings, limit, self.journal, path.folder, self.request.force, self.record.id
-        )
+        arguments = data, self.settings, limit, self.journal, path.folder, self.request.force, self.record.id
+        if not flow.is_folder:
+            return FlowWorkload(flow, *arguments)
+        from scflows.execution.folder_workload import FolderWorkload, chosen_jobs
+
+        work = FolderWorkload(chosen_jobs(flow, self.record.params), *arguments)
+        work.first_line, work.task = self._held_line, self.record.task
+        work.jobs = tuple(step.name for step in flow.steps)
+        return work
 
     def _params(self, flow: Flow, given: dict[str, Any]) -> dict[str, Any]:
-        if not flow.params and not given:
+        if not given and (not flow.params or flow.is_folder):
             return {}
         from scflows.flows.parameters import convert
 
@@ -315,7 +329,7 @@ class _Launch:
             "__run_folder__": f"runs/{self.record.id}",
             "__slot__": slot,
         }
-        if flow.params or self.record.params:
+        if (flow.params and not flow.is_folder) or self.record.params:
             data["params"] = self.record.params
         return data
 
@@ -353,13 +367,20 @@ class _Launch:
             self.record.log = path
 
     def _log_start(self, subject: str) -> None:
+        self.log.info(self._first_line(subject), echo=False)
+
+    def _first_line(self, subject: str) -> str:
         slot = f", slot {timestamp(self.record.slot)}" if self.record.slot is not None else ""
         dry = ", dry run" if self.record.dry_run else ""
         waited = f", after waiting {self.record.waited:.0f} s" if self.record.waited >= 1 else ""
-        self.log.info(f"run {self.record.id} started: {subject}{slot}{dry}{waited}", echo=False)
+        return f"run {self.record.id} started: {subject}{slot}{dry}{waited}"
 
     def _log_end(self) -> None:
         record = self.record
+        if self._held_line:
+            if record.reason == UNCHANGED:
+                return  # A folder without work: thousands of lines would hide the others.
+            self.log.info(self._held_line, echo=False)
         message = f": {record.message}" if record.message else ""
         line = f"run {record.id} {record.status} after {record.took or 0:.1f} s{message}"
         if record.status in (SUCCESS, EXIT):
@@ -382,12 +403,6 @@ class _Launch:
 
             shrink_folders(self.settings, self.follow_up.total_bytes)
         return RunOutcome(self.record, self.data, self.problems, self.mistakes)
-
-
-def name_of(path: FlowPath) -> str:
-    from scflows.cron.task import task_name
-
-    return task_name(path.file, path.folder)
 
 
 def run_lock_name(request: RunRequest, path: FlowPath | None, name: str, settings: Settings) -> str:

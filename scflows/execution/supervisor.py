@@ -81,6 +81,7 @@ class Supervisor:
         self.data = data  #: filled with the run's data when `wants_data`
         self._workload = workload
         self.stop_signal = 0
+        self.has_begun = False  #: whether the child of a quiet workload has found work, and logged its start
         self.wake, self._wake_write = -1, -1
 
     def run(self) -> None:
@@ -306,6 +307,8 @@ class _Watch:
 
                     self._limits = StepLimits(GRACE)
                 (self._limits.add if event == "limit_set" else self._limits.remove)(values)
+            elif event == "begun":
+                self.supervisor.has_begun = True
             elif event == "secret":
                 self._learn(values["texts"])
             elif event == "step_started":

@@ -34,6 +34,17 @@ class FlowPath:
     written: str
     folder: str  #: the flows folder, or the folder of a flow outside it
     typed: str = ""  #: the path as typed by the user, so that editors can open it from messages
+    is_config: bool = False  #: it is the `config.yml` of a working folder, whose jobs are the steps
+
+    @property
+    def task(self) -> str:
+        """The name of its task, and of its log: its path as words, or the name of the working folder."""
+        from scflows.cron.task import task_name
+
+        if self.is_config:
+            folder = os.path.dirname(self.file)
+            return task_name(folder, os.path.dirname(folder))
+        return task_name(self.file, self.folder)
 
 
 def find_flow(path: str, settings: Settings) -> FlowPath:
@@ -123,6 +134,10 @@ def flow_files(settings: Settings) -> Iterator[FlowPath]:
 
 def _placed(file: str, named: str, flows: str, typed: str, settings: Settings) -> FlowPath:
     check_name(file, typed)
+    if file == os.path.realpath(settings.config_file):
+        folder = os.path.dirname(file)
+        written = f"{os.path.basename(folder)}/{os.path.basename(file)}"
+        return FlowPath(file, written, flows if os.path.isdir(flows) else folder, typed, is_config=True)
     if file.startswith(flows.rstrip("/") + "/"):
         return FlowPath(file, _as_written(named, file, flows), flows, typed)
     if settings.flows_path_is_set:

@@ -65,6 +65,7 @@ class Flow:
     env: dict[str, Any] = field(default_factory=dict)  #: variables of all programs, templates
     hooks: dict[str, str] = field(default_factory=dict)  #: paths of flows, by `on_failure` and the like
     ping: dict[str, str] = field(default_factory=dict)  #: addresses by `start`, `success`, `failure`; empty: none
+    is_folder: bool = False  #: its steps are the jobs of a working folder; one that fails does not stop the others
 
     @property
     def overlap(self) -> str:

@@ -46,6 +46,10 @@ class _Reader:
         if not isinstance(top, dict):
             self.wrong("a flow must be a mapping with a list of `steps`")
             return None
+        if "jobs" in top and "steps" not in top:
+            from scflows.flows.working_folder import folder_flow
+
+            return folder_flow(self.document, self.step_reader, path, file)
         self.document.warn_unknown(top, FLOW_PROPERTIES)
         specs = self._steps(top)
         finally_step = self._typed(top, "finally_step")

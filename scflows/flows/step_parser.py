@@ -130,26 +130,31 @@ class StepReader:
             wanted = ", ".join(name for name, each in known.items() if each.required)
             self.wrong(f"{title} {problem}" + (f" with {wanted}" if wanted else ""), *at, kind)
             return {}
+        return self.options_in(block, step_class, title, (*at, kind))
+
+    def options_in(self, block: dict[Any, Any], step_class: type[Step], title: str, at: At) -> dict[str, Any]:
+        """Check the options of a step type in the mapping at a place, and return them."""
+        known = options_of(step_class)
         before = len(self.document.mistakes)
         for key in block:
             if key not in known:
                 hint = nearest(str(key), known) or f"; use {', '.join(known)}"
-                self.wrong(f"{title}: unknown option {key!r}{hint}", *at, kind, key)
+                self.wrong(f"{title}: unknown option {key!r}{hint}", *at, key)
         for option in known.values():
             if option.name in block:
-                self._option(option, block[option.name], title, (*at, kind, option.name))
+                self._option(option, block[option.name], title, (*at, option.name))
             elif option.required:
-                self.wrong(f"{title}: option {option.name!r} is missing", *at, kind)
+                self.wrong(f"{title}: option {option.name!r} is missing", *at)
         try:
             options: dict[str, Any] = json_value({key: value for key, value in block.items() if key in known})
         except StepError as error:
-            self.wrong(f"{title}: {error}", *at, kind)
+            self.wrong(f"{title}: {error}", *at)
             return {}
         if len(self.document.mistakes) == before:
             for name, message in step_class.check(options):
-                self.wrong(f"{title}: {message}", *at, kind, name)
+                self.wrong(f"{title}: {message}", *at, name)
             for keys, step in step_class.nested(block):
-                self.inner(step, title, (*at, kind, *keys))
+                self.inner(step, title, (*at, *keys))
         return options
 
     def _option(self, option: Option, value: Any, title: str, at: At) -> None:

@@ -56,7 +56,9 @@ class RunNotifier:
     def notify_start(self, where: FlowPath | None = None, flow: Flow | None = None) -> None:
         """Report that the run is about to start; without a flow it is a command, or was refused."""
         self._configure(where, flow)
-        if self._ping.get("start") and self.run.is_reported:
+        # A folder is looked at every minute, and most of the time there is nothing to report.
+        is_quiet = flow is not None and flow.is_folder
+        if self._ping.get("start") and self.run.is_reported and not is_quiet:
             self._start_ping = self._begin_start_ping()
 
     def notify_end(self, has_incident: bool = False) -> None:

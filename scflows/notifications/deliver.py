@@ -16,6 +16,7 @@ from scflows.notifications.after_run import RunNotifier
 from scflows.notifications.incidents import (
     LATE,
     MISSED,
+    NO_SOURCE,
     Incident,
     change_incident,
     delivery_lock,
@@ -123,7 +124,7 @@ def _run_of(incident: Incident, task: Task, settings: Settings) -> Run:
     """Return the run that the incident concerns; if there is none, a run that represents it."""
     run = _stored(incident.run, settings) if incident.run else None
     if run is None:
-        statuses = {LATE: "late", MISSED: SKIPPED}
+        statuses = {LATE: "late", NO_SOURCE: "late", MISSED: SKIPPED}
         run = Run(
             id=incident.run,
             flow=task.flow or " ".join(task.command),

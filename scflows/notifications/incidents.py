@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 LATE = "late"  #: the run of a due slot has not started in time
 MISSED = "missed"  #: slots have no run and will not get one
 TOO_LONG = "too_long"  #: a run takes longer than expected
+NO_SOURCE = "no_source"  #: a job of a working folder had no new source for longer than expected
+KINDS = (LATE, MISSED, TOO_LONG, NO_SOURCE)
 #: How many slots are stored, the newest.
 MAX_SLOTS = 24
 #: Seconds for which a closed incident is stored, so that late findings do not report it again.
@@ -38,7 +40,7 @@ class Incident:
     """An incident of a task. Times are seconds since the epoch."""
 
     task: str
-    kind: str  #: LATE, MISSED or TOO_LONG
+    kind: str  #: one of KINDS
     since: float  #: the first slot that has no run, or the start of the run that takes too long
     until: float  #: the newest slot that it concerns; a problem that is not newer is already known
     found: float
@@ -52,8 +54,8 @@ class Incident:
 
     def is_resolved_by(self, run: Run) -> bool:
         """Return whether a run shows that the task works again."""
-        if run.status not in GOOD:
-            return False
+        if run.status not in GOOD or self.kind == NO_SOURCE:
+            return False  # The run of a folder sees itself whether there are new sources.
         if self.kind == TOO_LONG:
             return run.started >= self.since
         # A manual run does not show that the scheduler works.
@@ -100,11 +102,7 @@ def _checked(found: Incident) -> Incident:
     for moment in (found.since, found.until, found.found, *found.slots):
         checked_seconds(moment)
     checked_number(found.attempts)
-    if (
-        found.kind not in (LATE, MISSED, TOO_LONG)
-        or type(found.delivered) is not bool
-        or type(found.is_open) is not bool
-    ):
+    if found.kind not in KINDS or type(found.delivered) is not bool or type(found.is_open) is not bool:
         raise ValueError(f"kind {found.kind!r}, delivered {found.delivered!r}, is_open {found.is_open!r}")
     return found
 

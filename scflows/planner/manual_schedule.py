@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from scflows.cron.schedule.fields import REBOOT
 from scflows.cron.schedule.spec import CATCH_UP, MAX_CATCH_UP, ScheduleSpec, parse_every, parse_schedule
-from scflows.cron.task import check_name, task_name
+from scflows.cron.task import check_name
 from scflows.errors import Busy, UsageError
 from scflows.flows.loader import find_flow, load_flow
 from scflows.flows.missing import missing_hooks
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 HOUR = 3600
 #: The interval of a flow for which none is given.
 DEFAULT_HOURS = 24
+#: The same for a working folder, which costs little if there is nothing to do.
+FOLDER_INTERVAL = "1m"
 #: The schedule options besides the times; those that are not given come from the flow.
 OPTIONS = ("catch_up", "overlap", "start_within", "end_within")
 NO_ZONE = "--timezone only works with --cron: it has no effect on an interval"
@@ -171,14 +173,15 @@ def _requests(planner: Planner, order: Order) -> list[TaskRequest]:
     for typed in order.flows:
         where = find_flow(typed, planner.settings)
         flow = load_flow(where, planner.settings, cache=not planner.dry_run)
-        spec = _spec(order, flow.schedule, kind.hours if kind else DEFAULT_HOURS)
+        written = {"every": FOLDER_INTERVAL} if flow.is_folder else flow.schedule
+        spec = _spec(order, written, kind.hours if kind else DEFAULT_HOURS)
         for device in order.devices or ("",):
             params = {**order.params, **({"device": device} if device else {})}
             # Check them now, while the user can see errors.
             converted = convert(flow.params, params)
             if kind is not None:
                 params["device"] = converted["device"]
-            name = order.name or _device_name(order, where.file, where.folder, device, kind)
+            name = order.name or _device_name(order, where.task, device, kind)
             requests.append(
                 TaskRequest(
                     check_name(name),
@@ -196,8 +199,7 @@ def _requests(planner: Planner, order: Order) -> list[TaskRequest]:
     return requests
 
 
-def _device_name(order: Order, file: str, folder: str, device: str, kind: Kind | None) -> str:
-    flow = task_name(file, folder)
+def _device_name(order: Order, flow: str, device: str, kind: Kind | None) -> str:
     if kind is not None:
         return kind.task(device)
     if not device:

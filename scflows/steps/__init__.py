@@ -77,6 +77,14 @@ class Step:
         return iter(())
 
     @classmethod
+    def for_files(cls, options: Mapping[str, Any], sources: Mapping[str, str], target: str) -> dict[str, Any]:
+        """Return the options with which the step makes the file `target` from `sources`, paths by name.
+
+        Folder pairs call it for the step types that they offer, with paths in `DATA_PATH`.
+        """
+        return {**options, "path": next(iter(sources.values()))}
+
+    @classmethod
     def jumps(cls, options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         """Yield the possible jumps, as (option, step name as written)."""
         return iter(())

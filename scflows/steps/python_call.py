@@ -25,7 +25,7 @@ def main(path: str, name: str, result_descriptor: int, max_bytes: int) -> None:
     null_device = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null_device, 0)
     try:
-        output = json.dumps({"result": _as_json(_function(path, name)(argument))}, allow_nan=False)
+        output = json.dumps({"result": _as_json(load_function(path, name)(argument))}, allow_nan=False)
         if len(output) > max_bytes:
             raise ValueError(f"more than {max_bytes} bytes of result")
     except KeyboardInterrupt:
@@ -45,7 +45,8 @@ def main(path: str, name: str, result_descriptor: int, max_bytes: int) -> None:
     os._exit(0)
 
 
-def _function(path: str, name: str) -> Any:
+def load_function(path: str, name: str) -> Any:
+    """Return a function of a Python file. Raises what the file raises, or AttributeError."""
     from importlib.util import module_from_spec, spec_from_file_location
 
     # The file can import modules from its own folder.

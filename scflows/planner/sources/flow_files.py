@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from scflows.cron.schedule.spec import parse_schedule
-from scflows.cron.task import check_name, task_name
+from scflows.cron.task import check_name
 from scflows.errors import FlowError, ScflowsError, Unreachable
 from scflows.flows.loader import flow_files, load_flow
 from scflows.flows.missing import missing_hooks
@@ -23,7 +23,7 @@ class FlowsSource:
         result = _check_folders(os.path.realpath(settings.flows_path))
         seen: dict[str, str] = {}
         for where in flow_files(settings):
-            name = task_name(where.file, where.folder)
+            name = where.task
             try:
                 flow = load_flow(where, settings, cache=keep)
                 if flow.schedule is None:
