@@ -25,7 +25,7 @@ ENDLESS = {
 SLOW = {
     "template": "{type: set_fact, set_fact: {value: '"
     "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}'}}",
-    "condition": """{type: debug, when: "range(99999) | map('center', 9999999) | list | length > 0", debug: {}}""",
+    "condition": """{type: debug, when: "([1] * 9999999) | map('int', base=7) | max > 0", debug: {}}""",
     "sleep": "{type: sleep, sleep: {seconds: 600}}",
     "program": "{type: shell, shell: {command: 'sleep 600 & sleep 600'}}",
     "deaf program": "{type: shell, shell: {command: 'trap \"\" TERM; while :; do sleep 1; done'}}",
