@@ -7,7 +7,9 @@ import os
 import time
 from contextlib import suppress
 
+from scflows.errors import ScflowsError
 from scflows.history.run import FINAL, QUEUED, RUNNING, SKIPPED, Run, StepRecord, new_run_id
+from scflows.history.short_record import read_short_record, write_short_record
 from scflows.history.store import FAULTS, history_location, open_store, problem_of
 from scflows.locks import FOLDER, locked
 from scflows.storage import BROKEN, checked_number, checked_seconds, checked_text, json_names, replace
@@ -116,9 +118,15 @@ class Recorder:
         except OSError:
             run.unclaimed = True
             return None
-        with suppress(OSError):
-            os.write(descriptor, self._content(run))
+        try:
+            content = self._content(run)
+            is_complete = os.write(descriptor, content) == len(content)
+        except OSError:
+            is_complete = False
         os.close(descriptor)
+        if not is_complete:
+            with suppress(OSError):
+                write_short_record(path, run)
         return None
 
     def _write_file(self, run: Run) -> None:
@@ -130,7 +138,10 @@ class Recorder:
         try:
             os.makedirs(folder, mode=0o700, exist_ok=True)
             with locked(folder, how=FOLDER):
-                replace(path, self._content(run), mode=0o600)
+                try:
+                    replace(path, self._content(run), mode=0o600)
+                except OSError:
+                    write_short_record(path, run)
         except OSError:
             pass  # Nothing can be written; the log and stderr have reported it.
 
@@ -170,13 +181,24 @@ def import_claims(settings: Settings, store: RunStore) -> int:
         origin = {"home": settings.home, "history": history_location(settings)}
         inode = None
         try:
-            with open(path, encoding="utf-8") as file:
-                inode = os.fstat(file.fileno()).st_ino
-                values = {**origin, **json.load(file)}
-            if values.pop("home") != origin["home"] and values["history"] != origin["history"]:
-                continue  # Of another workspace, whose next run imports it.
-            del values["history"]
-            run = run_from_dict(values)
+            inode = os.lstat(path).st_ino
+            short = read_short_record(path)
+            if short is not None:
+                if not _is_of(settings, short.task):
+                    continue
+                if short.status == RUNNING:
+                    if not _is_old(path):
+                        continue
+                    short.holder = NO_PROCESS
+                run = short
+            else:
+                with open(path, encoding="utf-8") as file:
+                    inode = os.fstat(file.fileno()).st_ino
+                    values = {**origin, **json.load(file)}
+                if values.pop("home") != origin["home"] and values["history"] != origin["history"]:
+                    continue  # Of another workspace, whose next run imports it.
+                del values["history"]
+                run = run_from_dict(values)
         except FileNotFoundError:
             continue  # Another process has imported it.
         except BROKEN:
@@ -189,7 +211,7 @@ def import_claims(settings: Settings, store: RunStore) -> int:
             store.finish(run)
         with suppress(FileNotFoundError), locked(os.path.dirname(path), how=FOLDER):
             # Another file at this path: its run has ended, and written its record, meanwhile.
-            if inode is None or os.stat(path).st_ino == inode:
+            if inode is None or os.lstat(path).st_ino == inode:
                 os.unlink(path)
         imported += 1
     return imported
@@ -205,14 +227,32 @@ def _lost(path: str) -> Run | None:
         changed = os.lstat(path).st_mtime
         if not at or not (slot.isascii() and slot.isdigit()):
             os.replace(path, path + ".broken")
-        elif time.time() - changed > LOST_AFTER:
+        elif _is_old(path):
             return Run(new_run_id(changed), task, task, slot=float(slot), started=changed, holder=NO_PROCESS)
     return None
+
+
+def _is_old(path: str) -> bool:
+    """Return whether the run of a claim is certainly over."""
+    return time.time() - os.lstat(path).st_mtime > LOST_AFTER
+
+
+def _is_of(settings: Settings, task: str) -> bool:
+    """Return whether the runs of a task belong into the history of these settings."""
+    from scflows.cron.task import TaskStore, task_settings
+
+    try:
+        return history_location(task_settings(TaskStore(settings).read(task))) == history_location(settings)
+    except ScflowsError:
+        return True  # It is not a task, or it is gone.
 
 
 def _owner(path: str) -> str:
     """Return the id of the run that a file belongs to; empty if there is no file."""
     try:
+        short = read_short_record(path)
+        if short is not None:
+            return short.id
         with open(path, encoding="utf-8") as file:
             return checked_text(json.load(file)["id"])
     except FileNotFoundError:

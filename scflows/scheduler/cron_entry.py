@@ -159,7 +159,7 @@ def _is_due(task: Task, slot: float, settings: Settings, now: float) -> bool:
     # A new task waits for its next slot and ignores older ones, but a clock that was set back does not stop it.
     if slot < task.begins <= now:
         return False
-    if os.path.exists(claim_path(settings, task.name, slot)):
+    if os.path.lexists(claim_path(settings, task.name, slot)):
         return False
     # Without a history the claim file decides, or nothing does.
     return ask(settings, lambda history: slot not in history.slots(task.name, slot - 1, slot), True)

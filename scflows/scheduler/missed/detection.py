@@ -210,7 +210,7 @@ class _Look:
 
     def _is_claimed(self, task: str, slot: float) -> bool:
         """Return whether a run claimed a slot by a file that is still to be imported."""
-        return os.path.exists(claim_path(self.settings, task, slot))
+        return os.path.lexists(claim_path(self.settings, task, slot))
 
 
 def _first(task: Task) -> float:
