@@ -144,7 +144,7 @@ class Settings:
     @property
     def timeout_seconds(self) -> float:
         """The time limit of runs whose flow and task set none."""
-        return self._number("FLOW_TIMEOUT_SECONDS", 600)
+        return self._seconds("FLOW_TIMEOUT_SECONDS", 600)
 
     @property
     def max_workers(self) -> int:
@@ -158,7 +158,7 @@ class Settings:
     @property
     def max_wait_seconds(self) -> float:
         """How long a run may wait in the queue before it is skipped."""
-        return self._number("MAX_WAIT_SECONDS", 3600)
+        return self._seconds("MAX_WAIT_SECONDS", 3600)
 
     @property
     def log_level(self) -> str:
@@ -216,6 +216,18 @@ class Settings:
             return os.path.normpath(path)
         home = self.environment.get("HOME") or os.path.expanduser("~")
         return os.path.join(home, fallback)
+
+    def _seconds(self, name: str, default: float) -> float:
+        """Return a duration, a number of seconds or a text such as `30m`."""
+        text = self.environment.get(name)
+        if not text:
+            return default
+        from scflows.validation import duration_seconds
+
+        seconds = duration_seconds(text)
+        if seconds is None or not 0 < seconds < 1e9:
+            raise UsageError(f"{name} must be a duration above 0, not {text!r}", "use for example 90, 30m or 2h")
+        return float(seconds)
 
     def _number(self, name: str, default: float, minimum: float = 0, is_integer: bool = False) -> float:
         text = self.environment.get(name)

@@ -18,13 +18,36 @@ KIND_WORDS = {
     "list": "a list",
     "mapping": "a mapping",
     "null": "null",
+    "duration": "a duration such as 90, 30s or 15m",
 }
+#: The units of durations, in seconds.
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
 def fits(value: Any, kinds: tuple[str, ...]) -> bool:
-    """Return whether a value is of one of these kinds; an integer is a number too."""
+    """Return whether a value is of one of these kinds; an integer is a number too, and each number a duration."""
     kind = kind_word(value)
-    return kind in kinds or (kind == "integer" and "number" in kinds)
+    if kind in kinds or (kind == "integer" and "number" in kinds):
+        return True
+    return "duration" in kinds and duration_seconds(value) is not None
+
+
+def duration_seconds(value: Any) -> float | None:
+    """Return the seconds of a number or a text such as `90`, `45s`, `1.5h`, `7d`, `2w`; None if it is not a duration.
+
+    A number stays as it is, also one that is negative.
+    """
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return value
+    if not isinstance(value, str):
+        return None
+    word = value.strip().lower()
+    unit = UNITS.get(word[-1:])
+    number = word if unit is None else word[:-1].rstrip()
+    if not number.isascii() or not number.replace(".", "", 1).isdigit() or len(number) > 12:
+        return None
+    seconds = float(number) * (unit or 1)
+    return int(seconds) if seconds.is_integer() else seconds
 
 
 def kind_word(value: Any) -> str:
@@ -132,7 +155,9 @@ class Located:
         if not fits(value, (kind,)):
             self.mistake(f"{subject} must be {KIND_WORDS[kind]}, not {described(value)}", *at, key)
             return default
-        if least is not None and value < least:
+        if kind == "duration":
+            value = duration_seconds(value) or 0
+        if least is not None and not value >= least:
             self.mistake(f"{subject} must be {'more than 0' if least < 1 else f'at least {least:g}'}", *at, key)
             return default
         return value

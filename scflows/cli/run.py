@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -252,7 +253,7 @@ def _object(
 def _slot(text: str, settings: Settings) -> float:
     from scflows.cli.times import parse_moment
 
-    return parse_moment(text, "--slot", settings.timezone)
+    return parse_moment(text, "--slot", settings.timezone, time.time())
 
 
 def _seconds(text: str) -> float:

@@ -63,7 +63,7 @@ def history(
         statuses=_statuses(status or ()),
         since=first,
         until=last if is_open else None if until is None else parse_since(until, "--until", zone, out.now),
-        slot=None if slot is None else parse_moment(slot, "--slot", zone),
+        slot=None if slot is None else parse_moment(slot, "--slot", zone, out.now),
         limit=limit,
         # A task's name is unique.
         workspace=None if everywhere or task is not None else out.settings.home,

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from scflows.errors import UsageError
+from scflows.validation import UNITS, duration_seconds
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from datetime import datetime
 
-UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+#: The names of days, as tables show them.
+DAYS = {"yesterday": -1, "today": 0, "tomorrow": 1}
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ def clock(epoch: float, zone: str, now: float, seconds: bool = False) -> str:
     moment, today = in_zone(epoch, zone), in_zone(now, zone)
     time = moment.strftime("%H:%M:%S" if seconds else "%H:%M")
     days = (moment.date() - today.date()).days
-    day = {-1: "yesterday", 0: "today", 1: "tomorrow"}.get(days)
+    day = {distance: name for name, distance in DAYS.items()}.get(days)
     if day is None:
         return f"{moment.date().isoformat()} {time}"
     return time if seconds and days == 0 else f"{day} {time}"
@@ -85,31 +87,32 @@ def parse_duration(text: str, option: str, may_be_zero: bool = False) -> float:
 
     Raise UsageError that names the option.
     """
-    number, unit = (text[:-1], text[-1:]) if text[-1:] in UNITS else (text, "s")
-    try:
-        seconds = float(number) * UNITS[unit]
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds < 1e10 or (seconds == 0 and not may_be_zero):
+    seconds = duration_seconds(text)
+    if seconds is None or not 0 <= seconds < 1e10 or (seconds == 0 and not may_be_zero):
         raise UsageError(f"{option} must be a duration, not {text!r}", "for example 90s, 30m, 2h or 7d")
-    return seconds
+    return float(seconds)
 
 
-def parse_moment(text: str, option: str, zone: str) -> float:
-    """Return the epoch seconds of an ISO 8601 time (in `zone` if it has no offset) or of a number of seconds.
+def parse_moment(text: str, option: str, zone: str, now: float) -> float:
+    """Return the epoch seconds of a time (in `zone` if it has no offset) or of a number of seconds.
 
+    A time is ISO 8601, or as tables show it: `today`, `yesterday 13:42`, and `13:42` for the last one.
     Raise UsageError that names the option.
     """
     from datetime import datetime
 
-    if text.isascii() and text.isdigit() and 9 <= len(text) <= 11:
-        return float(text)
+    word = text.strip().lower()
+    if word.isascii() and word.isdigit() and 9 <= len(word) <= 11:
+        return float(word)
+    found = _by_day(word, zone, now)
+    if found is not None:
+        return found
     try:
         moment = datetime.fromisoformat(text.strip())
     except ValueError:
         raise UsageError(
             f"{option} must be a time, not {text!r}",
-            "for example 2026-11-20T13:42, with an offset for another time zone",
+            "for example 2026-11-20T13:42, with an offset for another time zone, or yesterday 13:42",
         ) from None
     if moment.tzinfo is None:
         zoned = in_zone(0, zone).tzinfo
@@ -119,15 +122,10 @@ def parse_moment(text: str, option: str, zone: str) -> float:
 
 def parse_coming(text: str, option: str, zone: str, now: float) -> float:
     """Return the epoch seconds of a time in the future; `18:30` is the next one. Raise UsageError."""
-    from datetime import timedelta
-
-    hour, colon, minute = text.strip().partition(":")
-    if colon and len(hour) <= 2 and len(minute) == 2 and (hour + minute).isdigit():
-        today = in_zone(now, zone)
-        if int(hour) < 24 and int(minute) < 60:
-            moment = today.replace(hour=int(hour), minute=int(minute), second=0, microsecond=0)
-            return moment.timestamp() if moment > today else (moment + timedelta(days=1)).timestamp()
-    epoch = parse_moment(text, option, zone)
+    if _time_of_day(text.strip()) is not None:
+        today = _by_day(f"today {text.strip()}", zone, now) or 0.0
+        return today if today > now else _by_day(f"tomorrow {text.strip()}", zone, now) or 0.0
+    epoch = parse_moment(text, option, zone, now)
     if epoch <= now:
         raise UsageError(f"{option} must be a time in the future, not {text!r}", "for example 18:30")
     return epoch
@@ -135,10 +133,37 @@ def parse_coming(text: str, option: str, zone: str, now: float) -> float:
 
 def parse_since(text: str, option: str, zone: str, now: float) -> float:
     """Return the epoch seconds of a time, or of a duration before now such as `7d`."""
-    if text[-1:] in UNITS and text[:-1].replace(".", "", 1).isdigit():
+    if text.strip().lower()[-1:] in UNITS and duration_seconds(text) is not None:
         return now - parse_duration(text, option)
     try:
-        return parse_moment(text, option, zone)
+        return parse_moment(text, option, zone, now)
     except UsageError as error:
-        help = "for example 7d, 2h or 2026-11-20T13:42, with an offset for another time zone"
+        help = "for example 7d, 2h, 13:42, yesterday or 2026-11-20T13:42, with an offset for another time zone"
         raise UsageError(str(error), help) from None
+
+
+def _by_day(word: str, zone: str, now: float) -> float | None:
+    """Return the epoch seconds of `yesterday`, `today 13:42` or `13:42`, the last one; None for other texts."""
+    from datetime import timedelta
+
+    day, _, rest = word.partition(" ")
+    time = _time_of_day(rest.strip() if day in DAYS else word)
+    if day in DAYS and not rest:
+        time = (0, 0, 0)
+    if time is None:
+        return None
+    hour, minute, second = time
+    moment = in_zone(now, zone).replace(hour=hour, minute=minute, second=second, microsecond=0)
+    days = DAYS[day] if day in DAYS else -1 if moment.timestamp() > now else 0
+    return (moment + timedelta(days=days)).timestamp()
+
+
+def _time_of_day(text: str) -> tuple[int, int, int] | None:
+    """Return hour, minute and second of `9:05` or `13:42:07`; None for other texts."""
+    parts = text.split(":")
+    if len(parts) not in (2, 3) or not all(part.isascii() and part.isdigit() and len(part) <= 2 for part in parts):
+        return None
+    if len(parts[1]) != 2 or len(parts[-1]) != 2:
+        return None
+    hour, minute, second = (*map(int, parts), 0)[:3]
+    return (hour, minute, second) if hour < 24 and minute < 60 and second < 60 else None

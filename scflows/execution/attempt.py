@@ -11,6 +11,7 @@ from scflows.history.run import CANCELLED, SKIPPED, SUCCESS
 from scflows.steps import Acknowledgement, Context, Exit, Goto, Nothing, Step, json_value, options_of
 from scflows.steps.cancellation import Deadline, StepInterrupted
 from scflows.steps.context import once
+from scflows.steps.options import in_seconds
 from scflows.steps.registry import find_step
 
 TYPE_CHECKING = False
@@ -44,7 +45,7 @@ class StepClasses:
     """A cache of the step classes of one run, with the names of the options that are templates."""
 
     def __init__(self) -> None:
-        self._known: dict[str, tuple[type[Step], list[tuple[str, bool]]]] = {}
+        self._known: dict[str, tuple[type[Step], list[tuple[str, bool]], list[str]]] = {}
 
     def create(self, ctx: Context, kind: str, written: dict[str, Any]) -> Step:
         """Return a step with its templates rendered. Raises StepError."""
@@ -53,10 +54,12 @@ class StepClasses:
             found = find_step(kind)
             if found is None:
                 raise StepError(f"step type {kind!r} is no longer installed")
-            templates = [(option.name, option.secrets) for option in options_of(found).values() if option.template]
-            known = self._known[kind] = (found, templates)
-        step_class, templates = known
-        options = dict(written)
+            declared = options_of(found).values()
+            templates = [(option.name, option.secrets) for option in declared if option.template]
+            durations = [option.name for option in declared if option.duration]
+            known = self._known[kind] = (found, templates, durations)
+        step_class, templates, durations = known
+        options = in_seconds(written, durations)
         for name, secrets in templates:
             if name in options:
                 options[name] = ctx.rendered(options[name], secrets)

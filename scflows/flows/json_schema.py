@@ -36,7 +36,10 @@ WORDS = {
     "list": "array",
     "mapping": "object",
     "null": "null",
+    "duration": "number",
 }
+#: A number of seconds, or a text such as 15m.
+DURATION = r"^\s*[0-9]+(\.[0-9]+)?\s*[smhdwSMHDW]?\s*$"
 INNER_STEP = {"$ref": "#/$defs/inner_step"}
 
 
@@ -178,6 +181,8 @@ def _required(table: Mapping[str, Property]) -> list[str]:
 
 def _value(each: Property | Option) -> Schema:
     words = [WORDS[kind] for kind in each.kinds]
+    if "duration" in each.kinds:
+        words.append("string")
     value: Schema = {"type": words[0] if len(words) == 1 else words} if words else {}
     texts = [each.help] if each.help else []
     if getattr(each, "template", False):
@@ -192,6 +197,8 @@ def _value(each: Property | Option) -> Schema:
         value |= _any_case(each.choices) if getattr(each, "any_case", False) else {"enum": choices}
     if each.minimum is not None:
         value["minimum"] = each.minimum
+    if "duration" in each.kinds:
+        value["pattern"] = DURATION
     return value
 
 

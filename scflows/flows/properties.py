@@ -103,9 +103,9 @@ PARAM_PROPERTIES = _by_name(
 )
 RETRY_PROPERTIES = _by_name(
     Property("attempts", ("integer",), "total number of attempts", default=3, minimum=1),
-    Property("delay", ("number",), "seconds before the second attempt", default=1, minimum=0),
+    Property("delay", ("duration",), "seconds before the second attempt", default=1, minimum=0),
     Property("backoff", ("number",), "factor between one delay and the next", default=2, minimum=1),
-    Property("max_delay", ("number",), "longest delay, in seconds", default=60, minimum=0),
+    Property("max_delay", ("duration",), "longest delay, in seconds", default=60, minimum=0),
     Property(
         "jitter", ("number",), "random variation of delays, as a fraction", default=0, minimum=0, shape={"maximum": 1}
     ),
@@ -153,7 +153,7 @@ STEP_PROPERTIES = _by_name(
         shape=PATTERNS,
     ),
     Property("on_error_goto", ("text",), "where to continue after an error: a step, __start__, __end__ or __exit__"),
-    Property("timeout", ("number",), "seconds that all attempts together may take", minimum=LEAST_SECONDS),
+    Property("timeout", ("duration",), "seconds that all attempts together may take", minimum=LEAST_SECONDS),
     Property("retry", ("mapping",), "try again after temporary errors"),
     Property(
         "needs", ("text", "list"), "the steps that must end first; the order in the file no longer counts", shape=TEXTS
@@ -177,8 +177,8 @@ FLOW_PROPERTIES = _by_name(
     Property("params", ("mapping",), "the parameters of a run, by name"),
     Property("steps", ("list",), "the steps, in order", required=True),
     Property("finally_step", ("text",), "the step that runs last, whether the others succeed or fail"),
-    Property("timeout", ("number",), "seconds that a run may take", minimum=LEAST_SECONDS),
-    Property("timeout_seconds", ("number",), "the older name of timeout", minimum=LEAST_SECONDS),
+    Property("timeout", ("duration",), "seconds that a run may take", minimum=LEAST_SECONDS),
+    Property("timeout_seconds", ("duration",), "the older name of timeout", minimum=LEAST_SECONDS),
     Property(
         "max_steps", ("integer",), "maximum number of executed steps, to stop endless loops", minimum=1, default=10000
     ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scflows.validation import described, fits, nearest
+from scflows.validation import KIND_WORDS, described, duration_seconds, fits, nearest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 ATTEMPTS, DELAY, BACKOFF, MAX_DELAY, JITTER = 3, 1.0, 2.0, 60.0, 0.0
 MINIMUM = {"attempts": 1, "delay": 0, "backoff": 1, "max_delay": 0, "jitter": 0}
 PROPERTIES = (*MINIMUM, "on")
+DURATIONS = ("delay", "max_delay")
 #: HTTP statuses of temporary errors, besides 5xx.
 TEMPORARY_STATUSES = (408, 425, 429)
 #: Exceptions for failed connections and timeouts, by the name of their class or a base class.
@@ -33,11 +34,22 @@ def retry_mistakes(written: Any) -> Iterator[tuple[str, str]]:
             yield str(key), f"retry: unknown property {key!r}{nearest(str(key), PROPERTIES)}"
         elif key == "on":
             yield from _pattern_mistakes(value)
-        elif not fits(value, ("integer" if key == "attempts" else "number",)):
-            yield key, f"retry: {key} must be a number, not {described(value)}"
-        elif not MINIMUM[key] <= value < 1e9 or (key == "jitter" and value > 1):
-            maximum = " and at most 1" if key == "jitter" else ""
-            yield key, f"retry: {key} must be at least {MINIMUM[key]}{maximum}"
+        else:
+            yield from _number_mistakes(key, value)
+
+
+def _number_mistakes(key: str, value: Any) -> Iterator[tuple[str, str]]:
+    kind = "integer" if key == "attempts" else "duration" if key in DURATIONS else "number"
+    if not fits(value, (kind,)):
+        yield key, f"retry: {key} must be {KIND_WORDS[kind]}, not {described(value)}"
+    elif not MINIMUM[key] <= (duration_seconds(value) or 0) < 1e9 or (key == "jitter" and value > 1):
+        maximum = " and at most 1" if key == "jitter" else ""
+        yield key, f"retry: {key} must be at least {MINIMUM[key]}{maximum}"
+
+
+def with_seconds(written: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a valid `retry` block with its durations in seconds."""
+    return {key: duration_seconds(value) if key in DURATIONS else value for key, value in written.items()}
 
 
 def wait_before(

@@ -8,8 +8,9 @@ from scflows.flows.model import StepSpec
 from scflows.flows.names import CONDITION, KEY, LITERAL, TEMPLATE, NameCheck
 from scflows.flows.properties import INNER_PROPERTIES, STEP_PROPERTIES
 from scflows.steps import Option, Step, json_value, options_of
+from scflows.steps.options import in_seconds
 from scflows.steps.registry import find_step, step_types
-from scflows.validation import KIND_WORDS, Located, described, fits, nearest, texts
+from scflows.validation import KIND_WORDS, Located, described, duration_seconds, fits, nearest, texts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -151,7 +152,8 @@ class StepReader:
             self.wrong(f"{title}: {error}", *at)
             return {}
         if len(self.document.mistakes) == before:
-            for name, message in step_class.check(options):
+            durations = [each.name for each in known.values() if each.duration]
+            for name, message in step_class.check(in_seconds(options, durations)):
                 self.wrong(f"{title}: {message}", *at, name)
             for keys, step in step_class.nested(block):
                 self.inner(step, title, (*at, *keys))
@@ -171,7 +173,8 @@ class StepReader:
                 self.wrong(
                     f"{title}: {option.name!r} must be one of {', '.join(option.choices)}, not {value!r}{near}", *at
                 )
-        if option.minimum is not None and isinstance(value, int | float) and not value >= option.minimum:
+        number = duration_seconds(value) if "duration" in option.kinds else value
+        if option.minimum is not None and isinstance(number, int | float) and not number >= option.minimum:
             self.wrong(f"{title}: {option.name!r} must be at least {option.minimum:g}, not {value}", *at)
         label = f"{title}: {option.name!r}"
         if option.name == DATA_KEY:
@@ -237,7 +240,7 @@ class StepReader:
         return given if isinstance(given, list) else [given]
 
     def _retry(self, written: dict[Any, Any], title: str, at: At) -> dict[str, Any] | None:
-        from scflows.flows.retry import retry_mistakes
+        from scflows.flows.retry import retry_mistakes, with_seconds
 
         given = written.get("retry")
         if given is None:
@@ -248,7 +251,7 @@ class StepReader:
         found = list(retry_mistakes(given))
         for key, message in found:
             self.wrong(f"{title}: {message}", *at, "retry", *([key] if key else []))
-        return None if found else dict(given)
+        return None if found else with_seconds(given)
 
     def _needs(self, written: dict[Any, Any], title: str, at: At) -> list[str] | None:
         given = written.get("needs")

@@ -20,6 +20,7 @@ PLACEHOLDERS = {
     "list": "[]",
     "mapping": "{}",
     "null": "null",
+    "duration": "1.5",
 }
 
 

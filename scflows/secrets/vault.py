@@ -6,6 +6,7 @@ import time
 
 from scflows.errors import StepError
 from scflows.secrets.secret import SecretEntry
+from scflows.validation import duration_seconds
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -111,12 +112,9 @@ class Vault:
         text = self._settings.environment.get(TTL)
         if not text:
             return CACHE_SECONDS
-        try:
-            seconds = float(text)
-        except ValueError:
-            seconds = -1.0
-        if not 0 <= seconds < 1e9:
-            raise StepError(f"{TTL} must be a number of seconds, not {text!r}")
+        seconds = duration_seconds(text)
+        if seconds is None or not 0 <= seconds < 1e9:
+            raise StepError(f"{TTL} must be a duration such as 90 or 5m, not {text!r}")
         return seconds
 
 

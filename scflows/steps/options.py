@@ -8,6 +8,7 @@ from scflows.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
     from typing import Any
 
 
@@ -21,6 +22,7 @@ def option(
     any_case: bool = False,
     minimum: float | None = None,
     default_factory: Any = MISSING,
+    duration: bool = False,
 ) -> Any:
     """Return a dataclass field that describes an option.
 
@@ -28,9 +30,10 @@ def option(
     - `secrets`: its templates may call `secret('name').field`
     - `choices`: the allowed texts; with `any_case` in upper or lower case
     - `minimum`: the smallest allowed number
+    - `duration`: a number of seconds, written as such or as `30s`, `15m`, `2h`
     """
     declared = {"help": help, "template": template, "secrets": secrets, "choices": choices}
-    declared |= {"any_case": any_case, "minimum": minimum}
+    declared |= {"any_case": any_case, "minimum": minimum, "duration": duration}
     return field(default=default, default_factory=default_factory, metadata={"option": declared})
 
 
@@ -48,6 +51,7 @@ class Option:
     any_case: bool = False
     minimum: float | None = None
     help: str = ""
+    duration: bool = False  #: whether it takes `15m`; a step gets the seconds
 
 
 #: The types of options as annotations, with the words that flow authors read.
@@ -71,9 +75,22 @@ def options_of(step_class: type[Any]) -> dict[str, Option]:
             default = each.default_factory()
         required = default is MISSING
         kinds = _kinds(step_class, each)
+        if each.metadata.get("option", {}).get("duration"):
+            kinds = tuple("duration" if kind == "number" else kind for kind in kinds)
         found[each.name] = Option(
             each.name, kinds, required, None if required else default, **each.metadata.get("option", {})
         )
+    return found
+
+
+def in_seconds(options: Mapping[str, Any], durations: Iterable[str]) -> dict[str, Any]:
+    """Return the options of a step with these durations in seconds."""
+    found = dict(options)
+    for name in durations:
+        if isinstance(found.get(name), str):
+            from scflows.validation import duration_seconds
+
+            found[name] = duration_seconds(found[name])
     return found
 
 

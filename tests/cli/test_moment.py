@@ -44,13 +44,24 @@ def test_times_are_told_from_today_in_their_zone() -> None:
         ("1792324800", "Europe/Madrid", NOON),
         ("90m", "UTC", NOON - 5400),
         ("7d", "UTC", NOON - 7 * 86400),
+        ("1.5h", "UTC", NOON - 5400),
+        ("11:15", "UTC", NOON - 2700),
+        ("12:00", "UTC", NOON),
+        ("19:15", "UTC", NOON - 86400 + 7 * 3600 + 900),
+        ("13:15", "Europe/Madrid", NOON - 2700),
+        ("11:59:30", "UTC", NOON - 30),
+        ("today", "UTC", NOON - 12 * 3600),
+        ("yesterday", "UTC", NOON - 36 * 3600),
+        ("Yesterday", "Europe/Madrid", NOON - 38 * 3600),
+        ("yesterday 19:15", "UTC", NOON - 86400 + 7 * 3600 + 900),
+        ("tomorrow 09:10", "UTC", NOON + 86400 - 3 * 3600 + 600),
     ],
 )
 def test_times_are_read_in_the_zone_unless_they_say_their_own(text: str, zone: str, epoch: float) -> None:
     assert parse_since(text, "--since", zone, NOON) == epoch
 
 
-@pytest.mark.parametrize("text", ["", "tomorrow", "12:00", "2026-13-01", "d", "-1d"])
+@pytest.mark.parametrize("text", ["", "24:00", "12:60", "1:2", "yesterday noon", "2026-13-01", "d", "-1d"])
 def test_what_is_no_time_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="--since"):
         parse_since(text, "--since", "UTC", NOON)
@@ -64,4 +75,4 @@ def test_what_is_no_duration_is_refused(text: str) -> None:
 
 def test_a_zone_nobody_knows_is_refused() -> None:
     with pytest.raises(UsageError, match="Europe/Madird"):
-        parse_moment("2026-10-18T12:00", "--slot", "Europe/Madird")
+        parse_moment("2026-10-18T12:00", "--slot", "Europe/Madird", NOON)

@@ -68,8 +68,11 @@ def test_patterns_say_what_is_tried_again():
     [
         ([], "must be a mapping"),
         ({"attempts": 0}, "at least 1"),
-        ({"attempts": 2.5}, "must be a number"),
+        ({"attempts": 2.5}, "must be an integer"),
         ({"delay": -1}, "at least 0"),
+        ({"delay": "soon"}, "must be a duration such as 90, 30s or 15m"),
+        ({"max_delay": "1 fortnight"}, "must be a duration"),
+        ({"backoff": "2m"}, "must be a number"),
         ({"jitter": 2}, "at most 1"),
         ({"on": "("}, "not a valid regular expression"),
         ({"atempts": 2}, "did you mean"),

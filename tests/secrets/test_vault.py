@@ -171,7 +171,7 @@ def test_a_token_in_a_file_serves_and_a_wrong_one_is_told(vault, workspace):
         vault(answer(token="x"), HASHICORP_VAULT_TOKEN="wrong").find("portal")
     with pytest.raises(StepError, match="HASHICORP_VAULT_TOKEN is not set"):
         vault(answer(token="x"), HASHICORP_VAULT_TOKEN="").find("portal")
-    with pytest.raises(StepError, match="HASHICORP_VAULT_CACHE_TTL must be a number of seconds, not 'soon'"):
+    with pytest.raises(StepError, match="HASHICORP_VAULT_CACHE_TTL must be a duration such as 90 or 5m, not 'soon'"):
         vault(answer(token="x"), HASHICORP_VAULT_CACHE_TTL="soon").find("portal")
 
 

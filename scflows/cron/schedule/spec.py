@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 from scflows.cron.schedule.fields import REBOOT, normalised
 from scflows.errors import UsageError
+from scflows.validation import UNITS, duration_seconds
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection
     from typing import Any
 
-UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 WORDS = {"@minute": 60, "@hourly": 3600, "@daily": 86400, "@weekly": 7 * 86400}
 LONGEST = 366 * 86400
 KEYS = ("cron", "every", "every_seconds", "timezone", "catch_up", "overlap", "start_within", "end_within")
@@ -132,7 +132,8 @@ def _every(key: str, value: Any) -> int:
         help = f"use {value}m for minutes, {value}h for hours" if isinstance(value, int) else "e.g. 15m, 3h, 1d"
         raise UsageError(f"every: {value!r} has no unit", help)
     if isinstance(value, bool) or not isinstance(value, int):
-        raise UsageError(f"every_seconds must be an integer, not {value!r}", "e.g. 900")
+        help = f"use every: {value}" if isinstance(value, str) and value[-1:] in UNITS else "e.g. 900"
+        raise UsageError(f"every_seconds must be an integer, not {value!r}", help)
     return _checked(key, value, value)
 
 
@@ -164,12 +165,11 @@ def _within(key: str, value: Any) -> float:
 def parse_within(key: str, text: str) -> float:
     """Return the seconds of a time limit such as `90s`, `10m`, `2h`. Raises UsageError that starts with `key`."""
     word = text.strip().lower()
-    number, unit = word[:-1].strip(), word[-1:]
-    if unit not in UNITS or not (number.isascii() and number.isdigit()) or len(number) > 9 or not int(number):
+    if word[-1:] not in UNITS or not duration_seconds(word):
         raise UsageError(
             f"{key}: {text!r} is not a valid duration", "use a number and s, m, h, d or w, e.g. 90s, 10m, 2h"
         )
-    seconds = int(number) * UNITS[unit]
+    seconds = duration_seconds(word) or 0.0
     if seconds > LONGEST:
         raise UsageError(f"{key}: {text!r} is longer than a year")
     return float(seconds)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from scflows.errors import UsageError
+from scflows.validation import duration_seconds
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,12 +63,9 @@ def read_access(settings: Settings, remember: Callable[[str], object] = lambda t
     """
     given = settings.environment
     retry = given.get("SC_RETRY_SECONDS") or str(RETRY_SECONDS)
-    try:
-        seconds = float(retry)
-    except ValueError:
-        seconds = -1
-    if not 0 <= seconds < 1e6:
-        raise UsageError(f"SC_RETRY_SECONDS must be a number of seconds, not {retry!r}", "for example 90")
+    seconds = duration_seconds(retry)
+    if seconds is None or not 0 <= seconds < 1e6:
+        raise UsageError(f"SC_RETRY_SECONDS must be a duration, not {retry!r}", "for example 90 or 2m")
     token = find_token(settings)
     if token:
         remember(token)

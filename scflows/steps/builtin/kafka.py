@@ -44,7 +44,7 @@ class KafkaStep(Step):
     group: str | None = option(None, help="the consumer group; each record is delivered to one of its members")
     max_messages: int = option(1000, minimum=1, help="maximum number of records that `consume` returns")
     parse: str = option("auto", choices=("auto", "text"), help="`text`: `consume` returns values as text, also JSON")
-    wait: float = option(10, minimum=0.001, help="`consume` ends after this many seconds without a record")
+    wait: float = option(10, minimum=0.001, duration=True, help="`consume` ends after this time without a record")
 
     @classmethod
     def check(cls, options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -44,7 +44,7 @@ class MqttStep(Step):
     session: str | None = option(None, help="name of a persistent session for `take`")
     max_messages: int = option(1000, minimum=1, help="maximum number of messages that `take` returns")
     parse: str = option("auto", choices=("auto", "text"), help="`text`: `take` returns payloads as text, also JSON")
-    wait: float = option(5, minimum=0.001, help="`take` ends after this many seconds without a message")
+    wait: float = option(5, minimum=0.001, duration=True, help="`take` ends after this time without a message")
 
     @classmethod
     def check(cls, options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

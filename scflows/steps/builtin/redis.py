@@ -65,7 +65,7 @@ class RedisStep(Step):
     key: str = option(template=True, help="the key, or the channel for `publish`")
     secret: str = option(help="name of the secret with the server and credentials")
     data_key: str | None = option(None, help="the key of the value that `set`, `push` and `publish` send")
-    ttl: float | None = option(None, minimum=0.001, help="seconds until a value that was `set` expires")
+    ttl: float | None = option(None, minimum=0.001, duration=True, help="time until a value that was `set` expires")
     by: int = option(1, help="how much `incr` adds")
 
     @classmethod

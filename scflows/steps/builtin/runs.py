@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from typing import Any
 
-UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
-
 
 @dataclass(frozen=True)
 class RunsStep(Step):
@@ -79,7 +77,6 @@ def _listed(value: Any) -> list[Any]:
 
 
 def _seconds(text: str) -> float | None:
-    number, unit = text.strip()[:-1], text.strip()[-1:]
-    if unit not in UNITS or not number.isdecimal():
-        return None
-    return int(number) * UNITS[unit]
+    from scflows.validation import UNITS, duration_seconds
+
+    return duration_seconds(text) if text.strip()[-1:] in UNITS else None

@@ -24,7 +24,7 @@ class SleepStep(Step):
       sleep: {seconds: 1.5}
     """
 
-    seconds: float = option(minimum=0, help="how long to wait")
+    seconds: float = option(minimum=0, duration=True, help="how long to wait, for example 1.5 or 5m")
 
     @classmethod
     def check(cls, options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
