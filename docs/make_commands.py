@@ -23,7 +23,8 @@ TOP = """\
 `flows COMMAND --help` shows the same in a terminal. [Concepts](concepts.md) explains the terms and the
 [exit codes](concepts.md#exit-codes).
 
-In a terminal, results are tables with colours and relative times. In a pipe, the same columns are separated by tabs,
+In a terminal, results are tables with colours that fit its width: text is wrapped, and columns that matter less are
+left out; `--wide` shows all of them. In a pipe, the same columns are separated by tabs,
 without truncation or header, and times are in ISO 8601. With `--json` the result is one JSON document, or one object
 per line for commands that keep running (`--follow`). Results go to stdout, everything else to stderr.
 """

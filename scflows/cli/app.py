@@ -146,7 +146,8 @@ ALIASES = {"doctor": "check", "ls": "list-tasks"}
 EPILOG = "\b\nGlobal options, before or after the command:\n" + "\n".join(
     f"  {option:<15}{text}" for option, text in HELP
 )
-SHORT_EPILOG = "Global options: " + ", ".join(option for option, _ in HELP)
+SHORT_EPILOG = "\b\nGlobal options: " + ", ".join(option for option, _ in HELP[:6]) + ",\n"
+SHORT_EPILOG += "                " + ", ".join(option for option, _ in HELP[6:])
 COMPLETION = "_FLOWS_COMPLETE"
 _DRY = {"--dry-run", "-h", "--help"}
 

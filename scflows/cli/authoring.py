@@ -43,7 +43,7 @@ def steps(
     if out.json:
         out.table({}, items)
         return
-    out.table({"TYPE": "name", "FROM": "from", "DOES": "does"}, shown)
+    out.table({"TYPE": "name", "FROM": "from", "DOES": "does"}, shown, less=("from",))
     out.hint("Show the options of one, with an example: flows steps rest")
 
 
@@ -96,16 +96,16 @@ def _show(found: StepType, out: Output) -> None:
     if out.json:
         out.object(item)
         return
-    for title, value in (("type", found.name), ("from", found.package), ("does", found.summary)):
-        if value:
-            out.line(f"{title:<10} {value}" if out.is_terminal else f"{title}\t{value}")
-    for line in found.more.splitlines():
-        out.line(f"{'':<10} {line}".rstrip() if out.is_terminal else f"\t{line}")
+    about = [("type", found.name), ("from", found.package), ("does", found.summary)]
+    out.fields(
+        [*((title, value) for title, value in about if value), *(("", line) for line in found.more.splitlines())]
+    )
     columns = {"OPTION": "name", "KIND": "kind", "DEFAULT": "default", "TEMPLATE": "template"}
     if found.options:
         out.line("")
         rows = [{**_option(each), "kind": _kind(each), "default": _default(each)} for each in found.options]
-        out.table(columns | {"CHOICES": "choices", "HELP": "help"}, [{**row, "choices": _words(row)} for row in rows])
+        columns |= {"CHOICES": "choices", "HELP": "help"}
+        out.table(columns, [{**row, "choices": _words(row)} for row in rows], less=("choices", "template", "default"))
     out.line("")
     for line in found.example.splitlines():
         out.line(line)

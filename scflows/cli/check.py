@@ -90,11 +90,12 @@ def _report(out: Output, findings: list[Finding]) -> int:
 
 def _show(out: Output, finding: Finding) -> None:
     gap = " " * (5 - len(finding.level))
-    out.line(f"{out.colored(finding.level)}{gap} {finding.topic:<9} {out.cell(finding.text)}")
+    first = f"{out.colored(finding.level)}{gap} {finding.topic:<9} "
+    out.paragraph(out.cell(finding.text), first, 6 + max(9, len(finding.topic)) + 1)
     for line in finding.lines:
         out.line(f"      {out.cell(line)}")
     if finding.help:
-        out.line(f"      help: {out.cell(finding.help)}")
+        out.paragraph(out.cell(finding.help), "      help: ", 12)
 
 
 def _item(finding: Finding) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scflows.cli.times import Moment
+from scflows.cli.times import Moment, Status
 
 if TYPE_CHECKING:
     from scflows.cli.output import Output
@@ -65,7 +65,7 @@ def check_devices(
         out.object({"schema": 1, "items": [each.item() for each in listed]})
     else:
         columns = {"DEVICE": "device", "NAME": "name", "STATE": "state", "LAST READING": "last", "BATTERY": "battery"}
-        out.table({**columns, "WHAT": "what"}, [_row(each) for each in listed])
+        out.table({**columns, "WHAT": "what"}, [_row(each) for each in listed], less=("battery", "last"))
     wrong = sum(1 for each in found if each.problems)
     unknown = [each for each in found if each.state == UNKNOWN]
     for each in found:
@@ -91,7 +91,7 @@ def _row(found: Found) -> dict[str, Any]:
     return {
         "device": found.device,
         "name": found.name,
-        "state": found.state,
+        "state": Status(found.state),
         "last": None if found.last is None else Moment(found.last),
         "battery": None if found.battery is None else f"{found.battery:g} %",
         "what": "; ".join(problem.message for problem in found.problems),

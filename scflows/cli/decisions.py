@@ -63,7 +63,11 @@ def show_decisions(out: Output, plan: Plan) -> None:
         out.hint("Add -v to list each device.")
         return
     columns = {"DEVICE": "device", "TASK": "result", "LAST READING": "last_reading_at"}
-    out.table({**columns, "PROCESSED": "latest_postprocessing", "WHY": "why"}, items)
+    out.table(
+        {**columns, "PROCESSED": "latest_postprocessing", "WHY": "why"},
+        items,
+        less=("latest_postprocessing", "last_reading_at"),
+    )
 
 
 def _moment(epoch: float | None) -> Moment | None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scflows.cli.times import Moment
+from scflows.cli.times import Moment, Status
 
 if TYPE_CHECKING:
     from scflows.cli.output import Output
@@ -41,7 +41,11 @@ def search(
     devices = [each for _, each in sorted(found.devices.items()) if state in (None, each.state)]
     items = [_item(device, tasks.get(device.id, [])) for device in devices[:limit]]
     columns = {"DEVICE": "device", "NAME": "name", "STATE": "state", "LAST READING": "last_reading_at"}
-    out.table({**columns, "PROCESSED": "latest_postprocessing", "TASKS": "task_names"}, items)
+    out.table(
+        {**columns, "PROCESSED": "latest_postprocessing", "TASKS": "task_names"},
+        items,
+        less=("latest_postprocessing", "state"),
+    )
     for problem in found.problems:
         out.warn(problem.partition(": no task")[0])
     out.hint(f"{len(items)} of {len(found.devices)} devices · flows manual-schedule --device N")
@@ -87,9 +91,8 @@ def show(
         "a search would": "decision",
         "because": "why",
     }
-    for title, key in titles.items():
-        value = out.cell(item[key]) if out.is_terminal else out.piped(item[key])
-        out.line(f"{title:<15}{value}" if out.is_terminal else f"{title}\t{value}")
+    shown = out.cell if out.is_terminal else out.piped
+    out.fields((title, shown(item[key])) for title, key in titles.items())
     return 0
 
 
@@ -110,7 +113,7 @@ def _item(device: Device, tasks: list[str]) -> dict[str, Any]:
     return {
         "device": device.id,
         "name": device.name,
-        "state": device.state,
+        "state": Status(device.state),
         "last_reading_at": moment(device.last_reading_at),
         "latest_postprocessing": moment(device.latest_postprocessing),
         "tasks": tasks,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -90,7 +91,7 @@ def list_flows(ctx: typer.Context) -> None:
         raise _no_folder(folder)
     items = [_item(flow, out.settings) for flow in flow_files(out.settings)]
     columns = {"FLOW": "flow", "NAME": "name", "SCHEDULE": "schedule", "STEPS": "steps", "PROBLEMS": "summary"}
-    out.table(columns, items)
+    out.table(columns, items, less=("name", "steps"))
     if not items:
         out.hint(f"No flows in {folder}. Create a workspace: flows init DIR")
     elif any(item["problems"] for item in items):
@@ -171,7 +172,7 @@ def _lines(path: str) -> list[str]:
 
 def _pointed(mistake: Mistake, source: list[str], out: Output) -> Iterator[str]:
     """Return the mistake, then its line of the file with a mark below the column."""
-    yield escaped(str(mistake))
+    yield out.mistake(sys.stdout, mistake)
     if 0 < mistake.line <= len(source):
         text = source[mistake.line - 1].replace("\t", " ")
         yield f"{mistake.line:>5} | {escaped(text)}"
@@ -180,7 +181,7 @@ def _pointed(mistake: Mistake, source: list[str], out: Output) -> Iterator[str]:
             length = 1
             while at + length < len(text) and (text[at + length].isalnum() or text[at + length] in "_-."):
                 length += 1
-            yield f"      | {' ' * at}{'^' * length}"
+            yield f"      | {' ' * at}{out.caret(mistake, '^' * length)}"
 
 
 def _annotation(mistake: Mistake) -> Iterator[str]:

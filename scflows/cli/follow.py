@@ -38,7 +38,7 @@ class Follower:
             drop_output()
 
     def _log(self, line: str) -> None:
-        self.out.line(escaped(line) if self.out.is_terminal else line)
+        self.out.line(self.out.log_line(line))
 
     def _step(self, values: dict[str, Any]) -> None:
         out = self.out

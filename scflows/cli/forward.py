@@ -61,7 +61,7 @@ def status(ctx: typer.Context) -> int:
             }
         )
     columns = {"LEVEL": "level", "NAME": "name", "FORWARDED": "forwarded", "WAITING": "waiting", "LAST": "last"}
-    out.table({**columns, "STATE": "text"}, items)
+    out.table({**columns, "STATE": "text"}, items, less=("last", "waiting"))
     if not items:
         out.hint("No forwarder has been started. Start one: flows forward mqtt --schema-file FILE")
     return 1 if any(item["level"] == FAIL for item in items) else 0

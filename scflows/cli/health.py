@@ -38,7 +38,9 @@ def health(
         found = condition(out.settings, store)
     numbers = {"tasks": found.tasks, "paused": found.paused, "running": found.running, "waiting": found.waiting}
     columns = {"TASK": "task", "PROBLEM": "problem", "SINCE": "since", "RUN": "run", "WHY": "why"}
-    out.table(columns, [_item(problem) for problem in found.problems], {**numbers, "problems": len(found.problems)})
+    out.table(
+        columns, [_item(problem) for problem in found.problems], {**numbers, "problems": len(found.problems)}, ("run",)
+    )
     if not out.json:
         _sum_up(out, found)
     return 1 if found.problems else 0

@@ -21,7 +21,9 @@ def locks(ctx: typer.Context) -> None:
 
     out: Output = ctx.obj
     found = [_item(holder) for holder in holders(out.settings.lock_path)]
-    out.table({"LOCK": "lock", "STATE": "state", "RUN": "run", "PID": "pid", "SINCE": "since"}, found)
+    out.table(
+        {"LOCK": "lock", "STATE": "state", "RUN": "run", "PID": "pid", "SINCE": "since"}, found, less=("pid", "since")
+    )
     if not found:
         out.hint("No locks: nothing is running.")
 

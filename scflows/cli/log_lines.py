@@ -7,7 +7,6 @@ import time
 from itertools import chain
 
 from scflows.cli.output import Output
-from scflows.cli.stream import escaped
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ def print_lines(lines: list[str], out: Output, run: str = "") -> None:
             out.object({**item, "run": run} if run else item)
         return
     for line in lines:
-        out.line(escaped(line) if out.is_terminal else line)
+        out.line(out.log_line(line))
 
 
 def show_several(

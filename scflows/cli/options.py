@@ -16,6 +16,7 @@ HELP = (
     ("-v", "log more; -vv: show tracebacks of errors"),
     ("-q", "print only results and errors"),
     ("--json", "results and errors as JSON"),
+    ("--wide", "tables with all columns, wider than the terminal"),
     ("--color WHEN", "auto, always or never"),
     ("--home DIR", "the workspace (default: the current folder)"),
     ("--no-input", "never ask for confirmation"),
@@ -31,6 +32,7 @@ class Options:
     verbose: int = 0
     quiet: bool = False
     json: bool = False
+    wide: bool = False  #: tables are not fitted to the terminal
     color: str = "auto"  #: one of COLORS
     home: str | None = None  #: the workspace as typed
     no_input: bool = False
@@ -71,6 +73,8 @@ def take_options(arguments: list[str]) -> tuple[Options, list[str]]:
             options = replace(options, verbose=options.verbose + len(word) - 1)
         elif word == "--json":
             options = replace(options, json=True)
+        elif word == "--wide":
+            options = replace(options, wide=True)
         elif word == "--no-input":
             options = replace(options, no_input=True)
         elif word in ("-V", "--version"):

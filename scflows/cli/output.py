@@ -7,16 +7,18 @@ import sys
 import time
 from itertools import islice
 
+from scflows.cli.colors import BOLD, CYAN, DIM, GREEN, RED, YELLOW, color_of, log_parts
 from scflows.cli.options import Options
 from scflows.cli.stream import escaped, write
 from scflows.cli.times import Moment, Seconds, Status, clock, iso, words
-from scflows.errors import FlowError, ScflowsError, UsageError
+from scflows.errors import FlowError, Mistake, ScflowsError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from typing import Any, TextIO
 
+    from scflows.cli.columns import Layout
     from scflows.cli.progress import Progress
     from scflows.settings import Settings
 
@@ -25,17 +27,6 @@ SCHEMA = 1
 BATCH = 500
 #: To confirm an action on more items than this, the user types their number instead of `y`.
 MAX_YES = 20
-GREEN, YELLOW, RED, CYAN = "32", "33", "31", "36"
-COLORS = {
-    GREEN: ("success", "succeeded", "ok", "exit", "enabled", "held", "fixed", "would"),
-    YELLOW: (
-        *("skipped", "cancelled", "paused", "warn", "warning", "ignored", "handled", "left behind"),
-        *("late", "missed", "too_long", "waiting"),
-    ),
-    RED: ("failed", "crashed", "failing", "broken", "hangs", "unusable", "error", "FAIL", "ERROR"),
-    CYAN: ("running", "queued"),
-}
-COLOR_OF = {word: color for color, known in COLORS.items() for word in known}
 
 
 class Output:
@@ -88,12 +79,13 @@ class Output:
             if item is not None:
                 self.object(item)
         elif not self.options.quiet:
-            self.line(text)
+            self._lines(self._parts(text))
 
     def hint(self, text: str) -> None:
         """Print a hint to stderr, only on a terminal."""
         if self.is_terminal and not self.json and not self.options.quiet:
-            write(sys.stderr, self._styled(sys.stderr, "2", text) + "\n")
+            for line in self._parts(text):
+                write(sys.stderr, self._styled(sys.stderr, DIM, line) + "\n")
 
     def object(self, item: Mapping[str, Any]) -> None:
         """Print one JSON object on one line."""
@@ -104,18 +96,23 @@ class Output:
         columns: Mapping[str, str],
         items: Iterable[Mapping[str, Any]],
         more: Mapping[str, Any] | None = None,
+        less: Sequence[str] = (),
     ) -> None:
         """Print items as rows; in a pipe, one by one as they arrive.
 
         `columns` maps titles to keys of the items. With `--json` the complete items are printed, together with `more`.
-        The title of the first column with times names their zone.
+        The title of the first column with times names their zone. `less` are the keys of the columns that a terminal
+        without room for all leaves out, the first one first; it also omits those of them that are empty.
         """
         if self.json:
             self.object({"schema": SCHEMA, "items": list(items), **(more or {})})
         elif self.is_terminal:
             known = list(items)
             if known:
-                self._lines(self._aligned(columns, known))
+                layout = self._layout(columns, known, less)
+                self._lines(layout.lines(self.bold))
+                if layout.omitted:
+                    self.hint(f"Not shown here: {', '.join(layout.omitted)}; add --wide")
         else:
             keys = list(columns.values())
             self._lines("\t".join([self.piped(item.get(key)) for key in keys]) for item in items)
@@ -137,8 +134,11 @@ class Output:
         lines = []
         if isinstance(error, FlowError):
             for each in error.mistakes:
-                # If the line is known, the location comes first, as editors and CI expect.
-                lines.append(escaped(str(each)) if each.line else f"{word}: {escaped(f'{each.path}: {each.message}')}")
+                lines.append(
+                    self.mistake(sys.stderr, each)
+                    if each.line
+                    else f"{word}: {escaped(f'{each.path}: {each.message}')}"
+                )
         else:
             first, *others = str(error).splitlines() or [""]
             lines += [f"{word}: {escaped(first)}", *(f"  {escaped(line)}" for line in others)]
@@ -170,12 +170,27 @@ class Output:
 
     def colored(self, word: str) -> str:
         """Return a status word with its colour, for stdout."""
-        color = COLOR_OF.get(word)
+        color = color_of(word)
         return word if color is None else self._styled(sys.stdout, color, word)
+
+    def first_colored(self, text: str) -> str:
+        """Return a sentence for stdout with the colour of its first word."""
+        word, space, rest = text.partition(" ")
+        return f"{self.colored(word)}{space}{rest}"
+
+    def mistake(self, stream: TextIO, mistake: Mistake) -> str:
+        """Return a mistake in a flow file, with its location first, as editors and CI expect."""
+        color = RED if mistake.severity == "error" else YELLOW
+        place, found, message = escaped(str(mistake)).partition(f": {mistake.severity}: ")
+        return f"{place}: {self._styled(stream, color, mistake.severity)}: {message}" if found else place
+
+    def caret(self, mistake: Mistake, text: str) -> str:
+        """Return the mark below the column of a mistake, for stdout."""
+        return self._styled(sys.stdout, RED if mistake.severity == "error" else YELLOW, text)
 
     def bold(self, text: str) -> str:
         """Return a heading, for stdout."""
-        return self._styled(sys.stdout, "1", text)
+        return self._styled(sys.stdout, BOLD, text)
 
     def diff_line(self, line: str) -> str:
         """Return a line of a unified diff with its colour, for stdout."""
@@ -190,22 +205,73 @@ class Output:
             return words(value)
         return escaped(_text(value))
 
-    def _aligned(self, columns: Mapping[str, str], items: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-        from shutil import get_terminal_size
+    def _layout(self, columns: Mapping[str, str], items: Sequence[Mapping[str, Any]], less: Sequence[str]) -> Layout:
+        from dataclasses import replace
 
-        from scflows.cli.columns import Column, rows
+        from scflows.cli.columns import Column, fit
 
-        aligned, is_zone_shown = [], False
+        aligned: list[Column] = []
+        zones: dict[int, str] = {}
         for title, key in columns.items():
             values = [item.get(key) for item in items]
+            if key in less and all(value in (None, "") for value in values):
+                continue
             moment = next((value for value in values if isinstance(value, Moment)), None)
-            if moment is not None and not is_zone_shown:
-                is_zone_shown = True
-                title = f"{title} ({self._zone(moment)})"
+            if moment is not None:
+                zones[len(aligned)] = f"{title} ({self._zone(moment)})"
             is_number = any(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
             paint = self.colored if any(isinstance(value, Status) for value in values) else None
-            aligned.append(Column(title, [self.cell(value) for value in values], is_number, paint))
-        return rows(aligned, get_terminal_size().columns, self.bold)
+            rank = len(less) - less.index(key) if key in less else 0
+            aligned.append(Column(title, [self.cell(value) for value in values], is_number, paint, rank))
+        for index, title in zones.items():
+            # The first of those that are shown names the zone.
+            named = [replace(each, title=title) if number == index else each for number, each in enumerate(aligned)]
+            layout = fit(named, self.room)
+            if title not in layout.omitted:
+                return layout
+        return fit(aligned, self.room)
+
+    @property
+    def room(self) -> int | None:
+        """The columns of the terminal; None: rows may be as long as they need."""
+        from shutil import get_terminal_size
+
+        return get_terminal_size().columns if self.is_terminal and not self.options.wide else None
+
+    def fields(self, rows: Iterable[tuple[str, str]]) -> None:
+        """Print titles with their values, on a terminal one below the other."""
+        from scflows.cli.columns import wrapped_text
+
+        known = list(rows)
+        if not self.is_terminal:
+            self._lines(f"{title}\t{value}" for title, value in known)
+            return
+        width = max((len(title) for title, _ in known), default=0)
+        for title, value in known:
+            self._lines(wrapped_text(value, f"{title:<{width}}  ", self.room))
+
+    def _parts(self, text: str) -> Iterator[str]:
+        if not self.is_terminal:
+            return iter([text])
+        from scflows.cli.columns import wrapped_parts
+
+        return wrapped_parts(text, self.room)
+
+    def paragraph(self, text: str, first: str, indent: int) -> None:
+        """Print a text after `first`, on a terminal wrapped at words and indented."""
+        from scflows.cli.columns import wrapped_text
+
+        lines = list(wrapped_text(text, " " * indent, self.room))
+        self.line("\n".join([first + lines[0][indent:], *lines[1:]]))
+
+    def log_line(self, line: str) -> str:
+        """Return a line of a log for stdout, with the colour of its level."""
+        text = escaped(line) if self.is_terminal else line
+        parts = log_parts(text) if self.has_color(sys.stdout) else None
+        if parts is None:
+            return text
+        time, level, rest = parts
+        return f"{self._styled(sys.stdout, DIM, time)} {self.colored(level)}{rest}"
 
     def _lines(self, lines: Iterator[str]) -> None:
         """Print lines in batches, so that the first appear before the last are generated."""

@@ -234,7 +234,7 @@ def _report(out: Output, outcome: RunOutcome, follow: bool) -> None:
     if run.dry_run and not (out.json or follow or out.options.quiet):
         _plan(out, run.steps)
     if not out.json:
-        out.say(f"{prefix}{result} · run {run.id} · flows runs show {run.id}")
+        out.say(f"{prefix}{out.first_colored(result)} · run {run.id} · flows runs show {run.id}")
 
 
 def _plan(out: Output, steps: list[StepRecord]) -> None:

@@ -14,6 +14,8 @@ from scflows.cli.schedule_options import AllWorkspaces
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from scflows.history.contract import RunStore
     from scflows.history.run import Run, StepRecord
 
@@ -74,13 +76,17 @@ def history(
             _check_task(task, out, store)
         items = [_row(run, store) for run in found]
         ahead = [] if not is_open else store.find(replace(query, since=last, until=None, limit=1))
+    if out.is_terminal and not out.json:
+        for item in items:
+            first, newline, _ = item["why"].partition("\n")
+            item["why"] = f"{first} …" if newline else first
     columns = {"RUN": "id", "TASK": "task", "SLOT": "slot", "STARTED": "started", "TOOK": "took"}
     columns |= {"STATUS": "status", "STEP": "step", "WHY": "why"}
     if task is not None:
         del columns["TASK"]
     if everywhere:
         columns["WORKSPACE"] = "workspace"
-    out.table(columns, items)
+    out.table(columns, items, less=("took", "slot", "step", "workspace"))
     whose = f" of {query.workspace}" if query.workspace is not None else ""
     if not items:
         none = (
@@ -103,7 +109,6 @@ def history(
 def show(ctx: typer.Context, id: RunId) -> None:
     """Show a run: its outcome, parameters and steps."""
     from scflows.cli.open_history import find_run, opened_history
-    from scflows.cli.times import words
 
     out: Output = ctx.obj
     with opened_history(out.settings) as store:
@@ -113,22 +118,11 @@ def show(ctx: typer.Context, id: RunId) -> None:
     if out.json:
         out.object(item)
         return
-    for key in ("id", "task", "flow", "trigger", "slot", "started", "took", "status", "reason", "message"):
-        if item[key] not in (None, ""):
-            _field(out, key, item[key])
-    for key, text in (("dry_run", "nothing was published"), ("unclaimed", "its slot could not be claimed")):
-        if item[key]:
-            _field(out, key.replace("_", " "), text)
-    if run.waited_for:
-        _field(out, "waited", f"{words(run.waited)} for {run.waited_for}")
-    for name, value in run.params.items():
-        _field(out, "param", f"{name}={value}")
-    if run.log:
-        _field(out, "log", run.log)
+    out.fields(_fields(out, run, item))
     if steps:
         out.line("")
         columns = {"STEP": "name", "TYPE": "type", "STARTED": "started", "TOOK": "took", "STATUS": "status"}
-        out.table(columns | {"MESSAGE": "message"}, steps)
+        out.table(columns | {"MESSAGE": "message"}, steps, less=("started", "type", "took"))
     for step in run.steps:
         if step.output and out.is_terminal:
             out.line("")
@@ -286,16 +280,29 @@ def _row(run: Run, store: RunStore) -> dict[str, Any]:
     return {**item, "step": step, "why": why}
 
 
-def _field(out: Output, name: str, value: Any) -> None:
-    from scflows.cli.times import Moment, Status
+def _fields(out: Output, run: Run, item: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    from scflows.cli.times import Moment, Status, words
 
-    if out.is_terminal:
+    def shown(value: Any) -> str:
+        if not out.is_terminal:
+            return out.piped(value)
         text = out.cell(value)
         if isinstance(value, Moment):
             text += f" {value.zone or out.settings.timezone}"
-        out.line(f"{name:<9} {out.colored(text) if isinstance(value, Status) else text}")
-    else:
-        out.line(f"{name}\t{out.piped(value)}")
+        return out.colored(text) if isinstance(value, Status) else text
+
+    for key in ("id", "task", "flow", "trigger", "slot", "started", "took", "status", "reason", "message"):
+        if item[key] not in (None, ""):
+            yield key, shown(item[key])
+    for key, text in (("dry_run", "nothing was published"), ("unclaimed", "its slot could not be claimed")):
+        if item[key]:
+            yield key.replace("_", " "), text
+    if run.waited_for:
+        yield "waited", shown(f"{words(run.waited)} for {run.waited_for}")
+    for name, value in run.params.items():
+        yield "param", shown(f"{name}={value}")
+    if run.log:
+        yield "log", shown(run.log)
 
 
 def _statuses(words: list[str] | tuple[()]) -> tuple[str, ...]:

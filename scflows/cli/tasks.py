@@ -69,7 +69,8 @@ def list_tasks(
         "STATUS": "status",
         "NEXT": "next",
     }
-    out.table(columns | ({"WORKSPACE": "workspace"} if everywhere else {}), items)
+    columns |= {"WORKSPACE": "workspace"} if everywhere else {}
+    out.table(columns, items, less=("last", "workspace", "status"))
     for problem in found.problems:
         out.warn(problem)
     failing = next((view.task.name for view in found.views if view.failures), None)
@@ -118,10 +119,13 @@ def show(
     if out.json:
         out.object(item)
         return
-    for title, value in _shown(view, upcoming, expectation, line, log, out):
-        out.line(f"{title}\t{value}" if not out.is_terminal else f"{title:<10} {value}")
+    out.fields(_shown(view, upcoming, expectation, line, log, out))
     out.line("")
-    out.table({"RUN": "id", "STARTED": "started", "TOOK": "took", "STATUS": "status", "WHY": "why"}, item["runs"])
+    out.table(
+        {"RUN": "id", "STARTED": "started", "TOOK": "took", "STATUS": "status", "WHY": "why"},
+        item["runs"],
+        less=("took",),
+    )
     if not runs:
         out.hint(f"No runs yet. Run it now: flows run {view.task.name}")
 
@@ -163,7 +167,7 @@ def next_slots(
                 "slot": _slot(task, slot),
             }
 
-    out.table({"AT": "at", "IN": "in", "TASK": "name", "SCHEDULE": "schedule"}, items())
+    out.table({"AT": "at", "IN": "in", "TASK": "name", "SCHEDULE": "schedule"}, items(), less=("schedule", "in"))
     for problem in problems:
         out.warn(str(problem))
     if not shown:

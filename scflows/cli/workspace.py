@@ -61,4 +61,4 @@ def config(
             out.line(out.cell(setting.value))
         return
     items = [setting.__dict__ for setting in effective(out.settings, out.environment)]
-    out.table({"SETTING": "name", "VALUE": "value", "FROM": "source"}, items)
+    out.table({"SETTING": "name", "VALUE": "value", "FROM": "source"}, items, less=("source",))

@@ -232,7 +232,7 @@ def test_an_unwritable_log_and_a_broken_history_are_warnings(shipped: Path, flow
 
 
 def test_on_a_terminal_a_long_run_shows_its_step_and_an_interrupt_ends_it(shipped: Path, terminal: Any) -> None:
-    shown = terminal.run("run", "nap.yml", answers={"step 'nap' · 1 s": "^C"})
+    shown = terminal.run("run", "nap.yml", answers={"step 'nap' · 1 s": "^C"}, NO_COLOR="1")
     assert shown.code == 130
     assert "stopped after" in shown.text
 

@@ -46,7 +46,7 @@ class RestStep(Step):
       rest:
         uri: "https://api.example.org/rows"
         headers: {X-Auth: "{{ secret('portal').token }}"}
-        paginate: {by: cursor, param: cursor, next: ".next", items: ".rows", max_pages: 100}
+        paginate: {by: cursor, param: cursor, next: ".next", items: ".rows"}
     """
 
     uri: str = option(template=True, secrets=True)
