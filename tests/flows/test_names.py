@@ -87,7 +87,10 @@ def test_braces_in_an_option_that_is_no_template_are_a_warning() -> None:
     ]
     assert "'body' is not a template: the braces are used as they are written" in told[0][2]
     assert "'path' is not a template" in told[1][2]
-    assert "'seconds' must be a number, not text ('{{ rows[0] }}'); it is not a template" in told[3][2]
+    assert (
+        "'seconds' must be a duration such as 90, 30s or 15m, not text ('{{ rows[0] }}'); it is not a template"
+        in told[3][2]
+    )
 
 
 @pytest.mark.parametrize("uri", ["example.org/x", "//example.org", "ftp://example.org", "localhost:80/{{ rows }}", ""])
