@@ -29,7 +29,7 @@ def decision_items(plan: Plan) -> list[dict[str, Any]]:
             result = UNCHANGED[each.decision]
         else:
             result = DONE[change.action]
-            if change.why.startswith(("belongs to", "scheduled by hand", "paused")):
+            if change.protection:
                 why = f"{why}; {change.why}"
         items.append(
             {

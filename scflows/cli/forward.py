@@ -11,7 +11,7 @@ from scflows.errors import UsageError
 
 if TYPE_CHECKING:
     from scflows.cli.output import Output
-    from scflows.integrations.forward.base import Message
+    from scflows.integrations.forward.contract import Message
 
 SchemaFile = Annotated[
     str, typer.Option("--schema-file", metavar="FILE", help="The source, the destination and the mapping.")
@@ -81,7 +81,7 @@ def _forward(out: Output, path: str, dry_run: bool, count: int, others: tuple[st
 
 
 def _show(out: Output, message: Message, made: object) -> None:
-    from scflows.integrations.forward.base import Dropped, Outgoing, Refused
+    from scflows.integrations.forward.contract import Dropped, Outgoing, Refused
 
     item: dict[str, Any] = {"topic": message.topic, "bytes": len(message.payload)}
     if isinstance(made, Outgoing):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from scflows.cron.schedule.spec import ScheduleSpec
 from scflows.cron.task import Task, no_such_task, task_name
 from scflows.errors import Refused, Unreachable
-from scflows.planner.plan import KEEP, REMOVE, Change, Plan
+from scflows.planner.plan import FOREIGN, KEEP, PAUSED, REMOVE, Change, Plan
 from scflows.planner.planner import Planner
 from scflows.planner.sources.base import SourceResult, TaskRequest
 from scflows.planner.sources.registry import find_source, sources
@@ -152,7 +152,7 @@ def _replaced_only(planner: Planner, search: Search, found: SearchResult, reques
 
 def refused_names(plan: Plan) -> list[str]:
     """Return the requested names that belong to another source or workspace."""
-    return [change.task.name for change in plan.of(KEEP) if change.why.startswith("belongs to")]
+    return [change.task.name for change in plan.of(KEEP) if change.protection == FOREIGN]
 
 
 def _as_searched(request: TaskRequest, search: Search) -> TaskRequest:
@@ -194,7 +194,8 @@ def _gone(planner: Planner, results: dict[str, SourceResult], is_forced: bool) -
             removed.append(Change(REMOVE, task, reason))
         else:
             # Keep the task, so that it is still paused if its flow comes back.
-            removed.append(Change(KEEP, task, f"paused; {reason}; remove it with: flows remove-task {task.name}"))
+            why = f"paused; {reason}; remove it with: flows remove-task {task.name}"
+            removed.append(Change(KEEP, task, why, protection=PAUSED))
     return removed
 
 

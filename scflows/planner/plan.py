@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from scflows.settings import Settings
 
 ADD, REPLACE, REMOVE, KEEP = "add", "replace", "remove", "keep"
+#: What protects a task that is kept although a source wants something else: its owner, a user's order, or a pause.
+FOREIGN, BY_HAND, PAUSED = "foreign", "by_hand", "paused"
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class Change:
     task: Task  #: the task afterwards; for `remove` before
     why: str = ""
     rewrite: bool = False  #: whether its line is rewritten even if the task stays the same
+    protection: str = ""  #: for `keep`: FOREIGN, BY_HAND or PAUSED, if that is the reason
     verb: str = ""  #: what is done in the user's words, for example `pause`; empty: `action`
 
     @property

@@ -21,7 +21,7 @@ from scflows.errors import Refused
 from scflows.planner.differences import differences
 from scflows.planner.inventory import TaskInventory
 from scflows.planner.load.placement import at_full_hours, place
-from scflows.planner.plan import ADD, KEEP, REMOVE, REPLACE, Change, Plan
+from scflows.planner.plan import ADD, BY_HAND, FOREIGN, KEEP, REMOVE, REPLACE, Change, Plan
 from scflows.planner.write_intent import WriteIntent, remove_intent, unfinished_write
 
 TYPE_CHECKING = False
@@ -97,10 +97,11 @@ class Planner:
                 plan.changes.append(Change(ADD, task, task.schedule.words()))
             elif not _may_replace(old, request, self.settings):
                 if old.source == "manual" and (old.workspace, old.flow) == (self.settings.home, request.flow):
-                    plan.changes.append(Change(KEEP, old, "scheduled by hand"))
+                    plan.changes.append(Change(KEEP, old, "scheduled by hand", protection=BY_HAND))
                     continue
                 owner = f"belongs to the source {old.source!r} in {old.workspace}"
-                plan.changes.append(Change(KEEP, old, f"{owner}; use another name, or remove it first"))
+                why = f"{owner}; use another name, or remove it first"
+                plan.changes.append(Change(KEEP, old, why, protection=FOREIGN))
                 continue
             elif not overwrite:
                 changed = "" if _has_same_schedule(request.spec, old, balance) else "; its schedule has changed"

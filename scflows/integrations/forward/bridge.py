@@ -9,13 +9,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from select import select
 
-from scflows.integrations.forward.base import Dropped, Message, Outgoing, Refused, seconds_left
+from scflows.integrations.forward.contract import Dropped, Message, Outgoing, Refused, seconds_left
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from scflows.integrations.forward.base import Sink, Source
+    from scflows.integrations.forward.contract import Sink, Source
     from scflows.integrations.forward.route import Route
     from scflows.integrations.forward.spool import Spool
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from scflows.connectors.http.request import HttpRequest
-    from scflows.integrations.forward.base import Sink, Source
+    from scflows.integrations.forward.contract import Sink, Source
     from scflows.integrations.forward.end_spec import EndSpec
     from scflows.integrations.forward.lookup_table import Fetch, NameTable
     from scflows.integrations.forward.route import Shape

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from threading import Thread
 
-from scflows.integrations.forward.base import Message, Outgoing
+from scflows.integrations.forward.contract import Message, Outgoing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

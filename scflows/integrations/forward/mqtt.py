@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 
-from scflows.integrations.forward.base import EXPIRES, Message, Outgoing, expiry, seconds_left
+from scflows.integrations.forward.contract import EXPIRES, Message, Outgoing, expiry, seconds_left
 from scflows.integrations.forward.mqtt_connection import WINDOW, Link, MqttEnd
 
 TYPE_CHECKING = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from scflows.errors import StepError
-from scflows.integrations.forward.base import Dropped, Message, Outgoing, Refused
+from scflows.integrations.forward.contract import Dropped, Message, Outgoing, Refused
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from scflows.integrations.forward.base import Message
+    from scflows.integrations.forward.contract import Message
     from scflows.integrations.forward.lookup_table import NameTable
     from scflows.integrations.forward.schema import Schema
     from scflows.settings import Settings

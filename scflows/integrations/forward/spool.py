@@ -7,7 +7,7 @@ import os
 import sqlite3
 import time
 
-from scflows.integrations.forward.base import Outgoing
+from scflows.integrations.forward.contract import Outgoing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

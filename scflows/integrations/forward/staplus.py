@@ -11,7 +11,7 @@ from queue import Empty, Queue
 from threading import Event, Thread
 
 from scflows.errors import StepError
-from scflows.integrations.forward.base import Outgoing
+from scflows.integrations.forward.contract import Outgoing
 from scflows.integrations.forward.payload import from_json
 
 TYPE_CHECKING = False

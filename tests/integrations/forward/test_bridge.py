@@ -17,8 +17,8 @@ import pytest
 from scflows.connectors.endpoint import Endpoint
 from scflows.integrations.forward import bridge, mqtt, spool
 from scflows.integrations.forward import mqtt_connection as link
-from scflows.integrations.forward.base import EXPIRES, Message, Outgoing, expiry, seconds_left
 from scflows.integrations.forward.bridge import Bridge
+from scflows.integrations.forward.contract import EXPIRES, Message, Outgoing, expiry, seconds_left
 from scflows.integrations.forward.mqtt import MqttSink, MqttSource
 from scflows.integrations.forward.mqtt_connection import MqttEnd
 from scflows.integrations.forward.route import Route

@@ -6,7 +6,7 @@ import pytest
 
 from scflows.errors import StepError
 from scflows.expressions.templates import Expressions
-from scflows.integrations.forward.base import Message, Outgoing, Refused
+from scflows.integrations.forward.contract import Message, Outgoing, Refused
 from scflows.integrations.forward.payload import from_json, from_kit, shape_by_jq
 from scflows.integrations.forward.route import Route
 from scflows.integrations.forward.staplus import observations
