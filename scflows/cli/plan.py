@@ -21,9 +21,18 @@ MAX_NOTES = 5
 #: The past of what is done to a task.
 DONE = {
     **{"add": "added", "replace": "replaced", "change": "changed", "move": "moved"},
+    "repair": "repaired",
     **{"pause": "paused", "enable": "enabled", "remove": "removed", "keep": "kept"},
 }
 LIST = "See them: flows list-tasks"
+
+
+def warn_if_nothing_starts(out: Output) -> None:
+    """Warn a person at a terminal if neither the system's cron nor our own scheduler is running."""
+    from scflows.health.daemon import START_ONE, is_nothing_running
+
+    if out.is_terminal and not out.json and is_nothing_running(out.settings):
+        out.warn(f"no cron daemon is running, so no tasks are started; {START_ONE}")
 
 
 def apply_plan(planner: Planner, plan: Plan, dry_run: bool, overwrite: bool) -> None:

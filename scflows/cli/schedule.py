@@ -9,7 +9,7 @@ import typer
 
 from scflows.cli.decisions import show_decisions
 from scflows.cli.parameters import parse_params
-from scflows.cli.plan import apply_plan, note_plan, report_plan, run_first
+from scflows.cli.plan import apply_plan, note_plan, report_plan, run_first, warn_if_nothing_starts
 from scflows.cli.schedule_options import (
     CatchUp,
     DryRun,
@@ -247,7 +247,10 @@ def _report(out: Output, plan: Plan, dry_run: bool, exit_code: bool) -> int:
             plan.problems.append(str(mistake))
         else:
             plan.notes.append(f"{mistake.path}:{mistake.line}: {mistake.message}")
-    return report_plan(out, plan, dry_run, exit_code)
+    code = report_plan(out, plan, dry_run, exit_code)
+    if plan.tasks:
+        warn_if_nothing_starts(out)
+    return code
 
 
 def _report_problems(plan: Plan) -> bool:

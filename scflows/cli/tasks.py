@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from scflows.cli import completion
+from scflows.cli.plan import warn_if_nothing_starts
 from scflows.cli.schedule_options import AllWorkspaces
 from scflows.cli.times import Moment, Seconds, Status, relative
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from scflows.notifications.deadlines import Deadlines
 
 DAY = 86400
+#: How many broken tasks a list explains.
+MAX_PROBLEMS = 5
 #: The fields of a task in a list.
 ROW = (
     "name",
@@ -37,6 +40,7 @@ ROW = (
     "failures",
     "next",
     "running",
+    "problem",
 )
 
 
@@ -73,6 +77,13 @@ def list_tasks(
     out.table(columns, items, less=("last", "workspace", "status"))
     for problem in found.problems:
         out.warn(problem)
+    gone = [f"{view.task.name}: {view.problem}" for view in found.views if view.problem]
+    for text in gone[:MAX_PROBLEMS]:
+        out.warn(text)
+    if len(gone) > MAX_PROBLEMS:
+        out.warn(f"{len(gone) - MAX_PROBLEMS} more broken tasks: flows list-tasks --state broken")
+    if any(view.task.enabled for view in found.views):
+        warn_if_nothing_starts(out)
     failing = next((view.task.name for view in found.views if view.failures), None)
     count = f"{len(items)} of {found.total} tasks" if len(items) != found.total else counted(found.total)
     whose = "" if everywhere else f" of {out.settings.home}"
@@ -254,6 +265,7 @@ def _row(view: TaskStatus, out: Output) -> dict[str, Any]:
         "name": view.task.name,
         "state": Status(f"{view.state} {view.running}" if view.running > 1 and not out.json else view.state),
         "running": view.running,
+        "problem": view.problem or None,
         "paused_until": Moment(view.task.paused_until) if is_paused else None,
         "workspace": view.task.workspace,
         "schedule": view.task.schedule.words(),
@@ -310,6 +322,7 @@ def _shown(
     rows = [
         ("task", task.name),
         ("state", out.colored(view.state) + _pause_end(view, out)),
+        *([("broken", view.problem)] if view.problem else []),
         ("flow", task.flow or " ".join(("flows", *task.command))),
         (
             "schedule",

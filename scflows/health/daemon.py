@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from scflows.cron.crontab.editor import abandoned_block
 from scflows.cron.crontab.program import implementation
+from scflows.cron.daemon import find_daemon
 from scflows.cron.schedule.schedule import OVERDUE
-from scflows.cron.scheduler_lock import Heartbeat, last_heartbeat
+from scflows.cron.scheduler_lock import Heartbeat, last_heartbeat, scheduler
 from scflows.errors import ScflowsError
 from scflows.health import FAIL, OK, SKIP, WARN, Finding, counted
 from scflows.history.run import latest_start
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from scflows.health.installation import Installation
     from scflows.history.contract import RunStore
     from scflows.history.run import Run
+    from scflows.settings import Settings
 
 RUN = "flows cron run"
 START_ONE = "start the system's cron (service cron start), or: flows cron run"
@@ -68,6 +70,11 @@ def status(installation: Installation) -> Status:
         in_crontab=in_crontab,
         in_tabfile=in_tabfile,
     )
+
+
+def is_nothing_running(settings: Settings, proc: str = "/proc", run: str = "/run") -> bool:
+    """Return whether neither the system's cron nor `flows cron run` is running."""
+    return scheduler(settings) is None and find_daemon(proc, run) is None
 
 
 def program(installation: Installation) -> Iterator[Finding]:

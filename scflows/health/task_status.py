@@ -11,6 +11,7 @@ from scflows.cron.crontab.tabfile import Tabfile
 from scflows.cron.task import Task, TaskStore, no_such_task
 from scflows.cron.task_index import read_tasks
 from scflows.errors import NotFound, UsageError
+from scflows.health.broken import broken_tasks
 from scflows.history.contract import Query
 from scflows.history.run import CANCELLED, CRASHED, FAILED, RUNNING, SKIPPED, Run, latest_start
 from scflows.history.store import ask
@@ -45,6 +46,7 @@ class TaskStatus:
     next: int | None  #: the next slot; None while paused without an end
     is_paused: bool = False
     running: int = 0  #: how many of its runs are active
+    problem: str = ""  #: why it is broken
 
 
 @dataclass
@@ -91,11 +93,15 @@ def list_task_status(
     moment = time.time() if now is None else now
     files = TaskStore(settings)
     open_incidents = _tasks_with_open_incidents(settings, moment)
+    gone = broken_tasks(settings, selected)
 
     def views(store: RunStore | None) -> list[TaskStatus]:
         latest = {} if store is None else store.latest((task.name for task in selected), latest_start(moment))
         active = _active_runs(selected, store)
-        return [view_of(task, latest.get(task.name), moment, store, files, open_incidents, active) for task in selected]
+        return [
+            view_of(task, latest.get(task.name), moment, store, files, open_incidents, active, gone.get(task.name, ""))
+            for task in selected
+        ]
 
     known = ask(settings, views, None, open_reconciled_history, found.problems.append)
     if known is None:
@@ -119,11 +125,12 @@ def view_of(
     files: TaskStore,
     open_incidents: Collection[str] = (),
     active: Mapping[str, int] | None = None,
+    problem: str = "",
 ) -> TaskStatus:
     """Return the status of one task. `store` provides the failures in a row and whether the task is late.
 
     `open_incidents` are the tasks with an open incident about slots without a run; `active` says how many runs of a
-    task are active, if there may be several.
+    task are active, if there may be several; `problem` says what of it is gone.
     """
     is_last_active = last is not None and last.status == RUNNING
     running = (active or {}).get(task.name, int(is_last_active))
@@ -136,12 +143,14 @@ def view_of(
         state = "running"
     elif task.is_paused(now):
         state = "paused"
+    elif problem:
+        state = "broken"
     elif failures:
         state = "failing"
     else:
         is_behind = store is not None and late(task, last, store, now, files) is not None
         state = "late" if is_behind or task.name in open_incidents else "enabled"
-    return TaskStatus(task, state, last, failures, upcoming, task.is_paused(now), running)
+    return TaskStatus(task, state, last, failures, upcoming, task.is_paused(now), running, problem)
 
 
 def _active_runs(tasks: Iterable[Task], store: RunStore | None) -> dict[str, int]:
@@ -196,7 +205,8 @@ def one_task(settings: Settings, name: str) -> tuple[TaskStatus, list[Run], str 
         runs = [] if store is None else store.find(Query(task=name, until=until, limit=20))
         last = None if store is None else store.latest([name], until).get(name)
         reported, active = _tasks_with_open_incidents(settings, now), _active_runs([task], store)
-        return view_of(task, last, now, store, TaskStore(settings), reported, active), runs
+        problem = broken_tasks(settings, [task]).get(name, "")
+        return view_of(task, last, now, store, TaskStore(settings), reported, active, problem), runs
 
     # If the history cannot be used, the task itself can be shown; `flows check` says why.
     view, runs = ask(settings, shown, None, open_reconciled_history) or shown(None)

@@ -134,7 +134,7 @@ def auto_schedule(planner: Planner, search: Search, search_result: SearchResult)
         plan.problems.extend(each.problems)
         plan.notes.extend(each.notes)
         plan.decisions.extend(each.decisions)
-    return planner.add_removals(plan, gone) if gone else plan
+    return planner.repair_lines(planner.add_removals(plan, gone) if gone else plan)
 
 
 def _replaced_only(planner: Planner, search: Search, found: SearchResult, requests: list[TaskRequest]) -> Plan:

@@ -170,6 +170,23 @@ class Planner:
         plan.notes += [f"{problem}; its line is not changed" for problem in self.inventory.broken]
         return plan
 
+    def repair_lines(self, plan: Plan) -> Plan:
+        """Return the plan with the lines whose Python is gone rewritten for this one."""
+        dead = {
+            entry.name: entry.python
+            for entry in self.editor.tabfile.entries
+            if entry.name in plan.tasks and not os.access(entry.python, os.X_OK)
+        }
+        known = {change.task.name for change in plan.changes if change.action != KEEP}
+        names = dead.keys() - known
+        if not names:
+            return plan
+        plan.changes = [change for change in plan.changes if change.task.name not in names]
+        for name in sorted(names):
+            why = f"the Python of its line is gone ({dead[name]})"
+            plan.changes.append(Change(REPLACE, plan.tasks[name], why, rewrite=True, verb="repair"))
+        return self._completed(plan)
+
     def add_removals(self, plan: Plan, removed: Iterable[Change]) -> Plan:
         """Return the plan with additional removals."""
         for change in removed:

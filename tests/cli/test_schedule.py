@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from scflows.cron.daemon import find_daemon
+from scflows.health.daemon import is_nothing_running
 
 QUICK = "steps: [{name: s, type: set_fact, set_fact: {value: 1}}]\n"
 FOREIGN = b"# mine, set A=1 first\nA = b\n5 4 * * *  echo 'x%y' # z\n\n@reboot true"
@@ -579,3 +583,72 @@ def test_validate_and_check_find_a_hook_that_is_gone(flows, workspace, crontab) 
     answer = flows("check")
     assert "a: a.yml:2:1: error: on_recovery: flow '../lost.yml' not found" in answer.out
     assert "config.yml:1:1: on_success: gone.yml: flow file not found" in answer.out
+
+
+@pytest.fixture
+def lost_python(flows, workspace, crontab, tmp_path):
+    """Tasks whose lines name a Python that is gone."""
+    (workspace / "tasks/a.yml").write_text("schedule: {every: 1h}\nsteps: []\n")
+    (workspace / "tasks/b.yml").write_text("steps: []\n")
+    assert flows("auto-schedule").code == 0
+    assert flows("manual-schedule", "b.yml").code == 0
+    lost = str(tmp_path / "env/bin/python3")
+    for path in (crontab, tmp_path / "cache/scdata/tasks/tabfile.tab"):
+        path.write_text(path.read_text().replace(sys.executable, lost))
+    return lost
+
+
+def test_tasks_whose_python_is_gone_are_broken_and_auto_schedule_repairs_their_lines(flows, crontab, lost_python):
+    answer = flows("list-tasks")
+    assert [line.split("\t")[1] for line in answer.out.splitlines()] == ["broken"] * 3
+    assert f"a: the Python of its crontab line is gone ({lost_python}); rewrite the line: flows repair" in answer.err
+    assert f"broken\tthe Python of its crontab line is gone ({lost_python})" in flows("show", "a").out
+    before = crontab.read_text()
+    answer = flows("auto-schedule", "--dry-run")
+    assert f"repair b: the Python of its line is gone ({lost_python})" in answer.out
+    assert crontab.read_text() == before
+    answer = flows("auto-schedule")
+    assert answer.code == 0
+    assert answer.out.startswith(f"repaired a: the Python of its line is gone ({lost_python})\n")
+    assert "Repaired 3 tasks" in answer.out
+    assert lost_python not in crontab.read_text()
+    assert crontab.read_text().count(sys.executable) == 3
+    assert flows("list-tasks", "--state", "broken").out == ""
+    assert "No changes" in flows("auto-schedule").out
+
+
+def test_a_task_whose_flow_or_workspace_is_gone_is_broken(flows, workspace, crontab, tmp_path):
+    (workspace / "tasks/b.yml").write_text("steps: []\n")
+    other = tmp_path / "other"
+    (other / "tasks").mkdir(parents=True)
+    (other / "tasks/c.yml").write_text("steps: []\n")
+    assert flows("manual-schedule", "b.yml").code == 0
+    assert flows("manual-schedule", "c.yml", "--home", str(other)).code == 0
+    (workspace / "tasks/b.yml").unlink()
+    shutil.rmtree(other)
+    items = json.loads(flows("list-tasks", "--all", "--state", "broken", "--json").out)["items"]
+    assert [(item["name"], item["problem"]) for item in items] == [
+        ("b", f"its flow {workspace}/tasks/b.yml is gone; remove it: flows remove-task b"),
+        ("c", f"its workspace {other} is gone; remove it: flows remove-task c"),
+    ]
+    flows("disable", "b")
+    assert flows("list-tasks", "--state", "broken").out == ""
+
+
+def test_a_person_is_told_when_nothing_starts_the_tasks(terminal, workspace, crontab):
+    (workspace / "tasks/a.yml").write_text("schedule: {every: 1h}\nsteps: []\n")
+    message = "no cron daemon is running, so no tasks are started"
+    for words in ("auto-schedule", "list-tasks"):
+        assert (message in terminal.run(*words.split(), COLUMNS="200").text) == (find_daemon() is None)
+
+
+def test_without_any_process_of_cron_nothing_starts_the_tasks(settings, tmp_path):
+    proc = tmp_path / "proc"
+    proc.mkdir()
+    assert is_nothing_running(settings, str(proc), str(tmp_path))
+    (proc / "77").mkdir()
+    (proc / "77/comm").write_text("cron\n")
+    (proc / "77/cmdline").write_text("/usr/sbin/cron\0-f\0")
+    (proc / "77/stat").write_text("77 (cron) S 1 " + "0 " * 40)
+    (proc / "stat").write_text("btime 1\n")
+    assert not is_nothing_running(settings, str(proc), str(tmp_path))
