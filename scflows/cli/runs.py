@@ -240,6 +240,7 @@ def run_item(run: Run) -> dict[str, Any]:
         "status": Status(run.status),
         "reason": run.reason,
         "message": run.message,
+        "count": run.count,
         "dry_run": run.dry_run,
         "unclaimed": run.unclaimed,
         "params": run.params,

@@ -258,6 +258,8 @@ class _Launch:
         finally:
             if supervisor.has_begun:
                 self._held_line = ""
+            elif self._held_line and self.record.reason == UNCHANGED and not self.record.dry_run:
+                self.record.count = 1
             if self.journal is not None:
                 self.journal.close()
 

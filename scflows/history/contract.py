@@ -31,7 +31,11 @@ if TYPE_CHECKING:
             """Record that a queued run starts. Return False if it is no longer queued, None if it is unknown."""
 
         def finish(self, run: Run) -> bool:
-            """Record how a run ended, with its steps. Return False if it already had a final status."""
+            """Record how a run ended, with its steps. Return False if it already had a final status.
+
+            A run with a `count` had nothing to do: its record replaces those of its task's earlier runs of that kind,
+            and counts them.
+            """
 
         def progress(self, run: Run) -> None:
             """Record the steps so far of a running run."""

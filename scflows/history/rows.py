@@ -52,11 +52,20 @@ MIGRATIONS = (
     "CREATE INDEX runs_of_slot ON runs (task, slot)",
     "ALTER TABLE steps ADD COLUMN output TEXT NOT NULL DEFAULT ''",
     "ALTER TABLE runs ADD COLUMN workspace TEXT NOT NULL DEFAULT ''",
+    """
+    ALTER TABLE runs ADD COLUMN count INTEGER NOT NULL DEFAULT 0;
+    CREATE INDEX runs_without_work ON runs (task) WHERE count > 0;
+    CREATE TABLE slots_without_work (
+        task TEXT NOT NULL,
+        slot REAL NOT NULL,
+        PRIMARY KEY (task, slot)
+    ) WITHOUT ROWID
+    """,
 )
 #: The columns, in the order of the fields of `Run`.
 RUN_FIELDS = (
     *("id", "flow", "task", "trigger", "slot", "status", "reason", "message", "started", "ended"),
-    *("dry_run", "params", "holder", "log", "waited", "waited_for", "workspace", "claimed"),
+    *("dry_run", "params", "holder", "log", "waited", "waited_for", "workspace", "count", "claimed"),
 )
 RUN_COLUMNS = ", ".join(RUN_FIELDS)
 #: One placeholder for each of `RUN_FIELDS`.

@@ -84,6 +84,7 @@ class Run:
     waited: float = 0.0  #: seconds between its due time and its start
     waited_for: str = ""  #: what it waited for: a permit, a mutex, an earlier run of the task
     workspace: str = ""  #: the workspace that it ran in; empty if unknown
+    count: int = 0  #: how many runs without anything to do the record stands for, itself included; 0: had something
     unclaimed: bool = False  #: neither the history nor a claim file could be written
     steps: list[StepRecord] = field(default_factory=list)
 

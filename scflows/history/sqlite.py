@@ -33,6 +33,8 @@ REMOVAL_BATCH = 500
 MIN_FREE_PAGES = 1000
 #: The `auto_vacuum` mode of a file that can shrink a few pages at a time.
 INCREMENTAL = 2
+#: Seconds for which the slots of runs without work are known; missed slots are searched long before.
+SLOTS_KEPT = 2 * 86400.0
 
 
 class SqliteStore:
@@ -44,6 +46,8 @@ class SqliteStore:
 
     def claim(self, run: Run, again: bool = False) -> Run | None:
         claims = run.slot is not None and run.status != SKIPPED and not again
+        if claims and (without_work := self._run_without_work(run)) is not None:
+            return without_work
         try:
             self._insert(run, claims)
         except sqlite3.IntegrityError:
@@ -62,7 +66,8 @@ class SqliteStore:
         with self._transaction() as connection:
             for run in runs:
                 query = "SELECT 1 FROM runs WHERE task = ? AND slot = ? LIMIT 1"
-                if connection.execute(query, (run.task, run.slot)).fetchone() is None:
+                known = connection.execute(query, (run.task, run.slot)).fetchone()
+                if known is None and not self._had_no_work(run):
                     self._insert(run, claims=False)
                     recorded.append(run)
         return recorded
@@ -95,6 +100,8 @@ class SqliteStore:
                     return False
                 self._insert_late(run)
             self._put_steps(run)
+            if run.count:
+                self._replace_earlier(run)
         return True
 
     def progress(self, run: Run) -> None:
@@ -137,7 +144,9 @@ class SqliteStore:
 
     def slots(self, task: str, after: float, until: float) -> set[float]:
         rows = self._connection.execute(
-            "SELECT DISTINCT slot FROM runs WHERE task = ? AND slot > ? AND slot <= ?", (task, after, until)
+            "SELECT slot FROM runs WHERE task = ? AND slot > ? AND slot <= ?"
+            " UNION SELECT slot FROM slots_without_work WHERE task = ? AND slot > ? AND slot <= ?",
+            (task, after, until) * 2,
         )
         return {row[0] for row in rows}
 
@@ -257,6 +266,37 @@ class SqliteStore:
             self._insert(run, claims=run.slot is not None and run.status != SKIPPED)
         except sqlite3.IntegrityError:
             self._insert(run, claims=False)
+
+    def _replace_earlier(self, run: Run) -> None:
+        """Let the record of a run without work stand for the earlier ones of its task, whose slots stay known."""
+        rows = self._connection.execute(
+            "SELECT id, count, slot FROM runs WHERE task = ? AND count > 0 AND id != ?", (run.task, run.id)
+        ).fetchall()
+        total = run.count + sum(row[1] for row in rows)
+        for id, _, slot in rows:
+            self._connection.execute("DELETE FROM runs WHERE id = ?", (id,))
+            if slot is not None:
+                self._connection.execute("INSERT OR IGNORE INTO slots_without_work VALUES (?, ?)", (run.task, slot))
+        times = f" ({total} runs like this)" if total > 1 else ""
+        self._connection.execute(
+            "UPDATE runs SET count = ?, message = ? WHERE id = ?", (total, f"{run.message}{times}", run.id)
+        )
+        self._connection.execute(
+            "DELETE FROM slots_without_work WHERE task = ? AND slot < ?", (run.task, run.started - SLOTS_KEPT)
+        )
+
+    def _had_no_work(self, run: Run) -> bool:
+        query = "SELECT 1 FROM slots_without_work WHERE task = ? AND slot = ?"
+        return self._connection.execute(query, (run.task, run.slot)).fetchone() is not None
+
+    def _run_without_work(self, run: Run) -> Run | None:
+        """Return the record that stands for a run without work that had this slot."""
+        if not self._had_no_work(run):
+            return None
+        row = self._connection.execute(
+            f"SELECT {RUN_COLUMNS} FROM runs WHERE task = ? AND count > 0", (run.task,)
+        ).fetchone()
+        return run_of(row) if row else None
 
     def _put_steps(self, run: Run) -> None:
         self._connection.executemany(
