@@ -132,10 +132,10 @@ def finish(request: RunRequest, settings: Settings, out: Output, follow: bool) -
 
         for sentence in steps_to_repeat(settings, request.resume):
             out.warn(sentence)
-    outcome = _launched(request, settings, out, follow)
+    outcome, is_error_shown = _launched(request, settings, out, follow)
     for problem in outcome.problems:
         out.warn(problem)
-    _report(out, outcome, follow)
+    _report(out, outcome, follow, is_error_shown)
     from scflows.queue.permits import is_queue_empty
     from scflows.scheduler.housekeeping import run_housekeeping
 
@@ -190,32 +190,39 @@ def _verbose(settings: Settings, out: Output) -> Settings:
     return replace(settings, environment={**settings.environment, "LOG_LEVEL": "DEBUG"})
 
 
-def _launched(request: RunRequest, settings: Settings, out: Output, follow: bool) -> RunOutcome:
+def _launched(request: RunRequest, settings: Settings, out: Output, follow: bool) -> tuple[RunOutcome, bool]:
+    """Run; return the outcome, and whether the terminal shows its error already."""
+    from scflows.cli.follow import Follower, Numbers
     from scflows.execution.launch import launch
 
-    if follow:
-        from scflows.cli.follow import Follower
-
-        return launch(request, settings, Follower(out).print)
     with out.progress() as progress:
+        if follow:
+            follower = Follower(out, progress)
+            outcome = launch(request, settings, follower.print)
+            follower.end(outcome.run)
+            is_shown = out.is_terminal and bool(follower.shown_error)
+            return outcome, is_shown and follower.shown_error == outcome.run.message
         if not progress.shows:
-            return launch(request, settings)
+            return launch(request, settings), False
+        numbers = Numbers()
 
         def show(event: str, values: dict[str, Any]) -> None:
+            if event == "flow":
+                numbers.names = values["steps"]
             if event == "waits":
                 progress.show(values["message"])
             if event == "step_started":
-                progress.show(f"step {values['name']!r}")
+                progress.show(f"step {numbers.of(values['name'])} {values['name']!r}".replace("  ", " "))
 
-        return launch(request, settings, show)
+        return launch(request, settings, show), False
 
 
-def _report(out: Output, outcome: RunOutcome, follow: bool) -> None:
+def _report(out: Output, outcome: RunOutcome, follow: bool, is_error_shown: bool) -> None:
     run = outcome.run
     if out.json:
         _object(out, follow, run.status, run.reason, run.message, outcome.data, run.id)
     code = exit_code(outcome)
-    if code:
+    if code and not is_error_shown:
         error = outcome.mistakes or ScflowsError(run.message, f"flows logs {run.id}" if run.log else None)
         if out.json and not isinstance(error, FlowError):
             error = ScflowsError(run.message)

@@ -80,7 +80,8 @@ def launch(
 ) -> RunOutcome:
     """Run a flow, or record why it did not run.
 
-    `on_event` is called with the events `log` (a line), `step_started` and `step_ended` (a step record), and `waits`.
+    `on_event` is called with the events `flow` (the names of its steps), `log` (a line), `step_started` and
+    `step_ended` (a step record), and `waits`.
     Raises FlowError if a flow given by its path does not exist; any other failure is in the outcome.
     """
     return _Launch(request, settings, on_event).run()
@@ -250,6 +251,8 @@ class _Launch:
             self.log.error(str(error))
             return
         self.recorder.close()
+        if self.on_event is not None and self.flow is not None:
+            self.on_event("flow", {"steps": [step.name for step in self.flow.steps]})
         supervisor = Supervisor(
             workload, self.record, self.log, self.recorder, self.on_event, self.request.wants_data, self.data
         )

@@ -157,7 +157,8 @@ def test_follow_shows_each_step_and_the_log(shipped: Path, flows: Flows) -> None
     answer = flows("run", "fail.yml", "--follow")
     steps = [line.split("\t")[1:3] for line in answer.out.splitlines() if "\t" in line]
     assert steps == [["first", "ok"], ["second", "failed"]]
-    assert "ERROR   second: the data has no key" in answer.out
+    assert [line.split("\t")[-1] for line in answer.out.splitlines() if "\t" in line] == ["1/2", "2/2"]
+    assert [text.count("the data has no key") for text in (answer.out, answer.err)] == [1, 1]
     events = [json.loads(line) for line in flows("run", "fail.yml", "--follow", "--json").out.splitlines()]
     assert {event["event"] for event in events} == {"log", "step_started", "step_ended", "run_ended"}
     assert events[-1]["status"] == "failed"
@@ -232,17 +233,44 @@ def test_an_unwritable_log_and_a_broken_history_are_warnings(shipped: Path, flow
 
 
 def test_on_a_terminal_a_long_run_shows_its_step_and_an_interrupt_ends_it(shipped: Path, terminal: Any) -> None:
-    shown = terminal.run("run", "nap.yml", answers={"step 'nap' · 1 s": "^C"}, NO_COLOR="1")
+    shown = terminal.run("run", "nap.yml", answers={"step 1/1 'nap' · 1 s": "^C"}, NO_COLOR="1")
     assert shown.code == 130
     assert "stopped after" in shown.text
 
 
-def test_on_a_terminal_followed_steps_are_aligned_and_colored(shipped: Path, terminal: Any) -> None:
+def test_on_a_terminal_followed_steps_are_numbered_aligned_and_colored(shipped: Path, terminal: Any) -> None:
     shown = terminal.run("run", "fail.yml", "--follow")
     assert shown.code == 1
-    assert " first    \x1b[32mok\x1b[0m " in shown.text
-    assert " second   \x1b[31mfailed\x1b[0m " in shown.text
+    assert " 1/2 first  \x1b[32mok\x1b[0m " in shown.text
+    assert " 2/2 second \x1b[31mfailed\x1b[0m " in shown.text
     assert "\x1b" not in terminal.run("run", "fail.yml", "--follow", NO_COLOR="1").text
+
+
+def test_on_a_terminal_following_shows_the_step_at_work_and_each_error_once(shipped: Path, terminal: Any) -> None:
+    (shipped / "tasks" / "long.yml").write_text(
+        "steps:\n- {name: rest a while, type: sleep, sleep: {seconds: 2.5}}\n"
+        "- {name: ignored one, type: jq, ignore_errors: odd, jq: {expression: '\"odd\" | error'}}\n"
+        "- {name: talk, type: shell, shell: {command: 'echo working; echo too bad >&2; exit 3'}}\n"
+    )
+    text = terminal.run("run", "long.yml", "--follow", NO_COLOR="1", COLUMNS="80").text
+    assert "1/3 rest a while · 2 s" in text
+    lines = [line.rpartition("\r")[2] for line in text.splitlines()]
+    assert max(map(len, lines)) <= 80
+    assert [line[9:24] for line in lines if line[9:10].isdigit()] == [
+        "1/3 rest a whil",
+        "2/3 ignored one",
+        "3/3 talk       ",
+    ]
+    assert any(line.endswith(" talk: stdout: working") for line in lines)
+    assert text.count("exit status 3") == 1
+    assert text.count("jq: odd") == 1
+
+
+def test_following_a_flow_with_mistakes_shows_each_once(shipped: Path, terminal: Any, flows: Flows) -> None:
+    (shipped / "tasks" / "bad.yml").write_text("steps:\n- {name: one, type: jqq}\n- {name: two, type: jqq}\n")
+    text = terminal.run("run", "bad.yml", "--follow", NO_COLOR="1").text
+    assert [text.count(f"step '{name}'") for name in ("one", "two")] == [1, 1]
+    assert "refused · run" in text
 
 
 def test_a_run_by_hand_loads_no_library_for_tables(shipped: Path, environment: dict[str, str]) -> None:
