@@ -23,7 +23,8 @@ import hypothesis
 import pytest
 
 from scflows.cron.crontab.program import Crontab, find_crontab
-from scflows.execution.launch import RunOutcome, RunRequest, launch
+from scflows.execution.launch import launch
+from scflows.execution.request import RunOutcome, RunRequest
 from scflows.integrations.smartcitizen.demo.kinds import OPERATOR
 from scflows.integrations.smartcitizen.demo.platform import Platform
 from scflows.integrations.smartcitizen.demo.server import PlatformServer, serving

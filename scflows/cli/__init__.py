@@ -6,7 +6,7 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from scflows.execution.launch import RunOutcome
+    from scflows.execution.request import RunOutcome
 
 
 def main() -> None:

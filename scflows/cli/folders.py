@@ -16,7 +16,7 @@ from scflows.cli.times import Moment, Status
 from scflows.errors import ScflowsError
 
 if TYPE_CHECKING:
-    from scflows.execution.launch import RunOutcome
+    from scflows.execution.request import RunOutcome
     from scflows.health.folder_pairs import JobStatus
 
 Folder = Annotated[str, typer.Argument(metavar="DIR", help="The working folder, with its config.yml.")]
@@ -41,7 +41,8 @@ def run(
     is in progress; with 1 if a file failed.
     """
     from scflows.cli.times import parse_duration
-    from scflows.execution.launch import RunRequest, launch
+    from scflows.execution.launch import launch
+    from scflows.execution.request import RunRequest
     from scflows.scheduler.housekeeping import run_housekeeping
     from scflows.settings import folder_settings
 

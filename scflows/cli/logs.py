@@ -212,6 +212,6 @@ class _Watch:
 
 
 def _code(run: Run) -> int:
-    from scflows.execution.launch import RunOutcome
+    from scflows.execution.request import RunOutcome
 
     return exit_code(RunOutcome(run, {}, []))

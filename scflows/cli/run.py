@@ -19,7 +19,7 @@ from scflows.errors import FlowError, Mistake, NotFound, ScflowsError, StepError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from scflows.execution.launch import RunOutcome, RunRequest
+    from scflows.execution.request import RunOutcome, RunRequest
     from scflows.history.run import StepRecord
     from scflows.settings import Settings
 
@@ -167,7 +167,7 @@ def _request_resume(run: str, settings: Settings) -> tuple[RunRequest, Settings]
 
 def _request(out: Output, flow: str, task: str | None, state: str | None) -> tuple[RunRequest, Settings]:
     """Return what to run, and the settings to use: those of the workspace or those the task remembers."""
-    from scflows.execution.launch import RunRequest
+    from scflows.execution.request import RunRequest
 
     settings = out.settings
     if state:

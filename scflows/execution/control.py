@@ -7,7 +7,7 @@ import signal
 
 from scflows.cron.task import TaskStore, task_settings
 from scflows.errors import Busy, NotFound, Refused
-from scflows.execution.launch import RunRequest
+from scflows.execution.request import RunRequest
 from scflows.execution.rerun import read_input
 from scflows.history.recorder import Recorder
 from scflows.history.run import CANCELLED, QUEUED, Run

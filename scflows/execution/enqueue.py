@@ -8,7 +8,7 @@ import time
 from scflows.cron.task import TaskStore
 from scflows.errors import Busy, ScflowsError
 from scflows.execution.admission import TURN, already_run, put_into_queue, queued_run
-from scflows.execution.launch import REQUEST_FIELDS, RunRequest, request_fields, run_lock_name
+from scflows.execution.request import REQUEST_FIELDS, RunRequest, request_fields, run_lock_name
 from scflows.flows.loader import find_flow, load_flow
 from scflows.history.recorder import Recorder
 from scflows.history.run import CATCH_UP, QUEUED, Run, new_run_id

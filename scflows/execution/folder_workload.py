@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from scflows.execution.supervisor import EventCallback
+    from scflows.execution.child import EventCallback
     from scflows.flows.model import Flow
     from scflows.history.folder_status import FolderStatus
     from scflows.history.task_log import TaskLog

@@ -2,60 +2,37 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import select
 import signal
 import sys
 import time
-from _thread import allocate_lock
 
+from scflows.execution.child import STOP_SIGNALS, flush_output, work_in_child
 from scflows.history.run import CANCELLED, CRASHED, FAILED, SUCCESS, Run, StepRecord
 from scflows.secrets.masking import MaskedOutput
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from types import FrameType
-    from typing import Any, Protocol
+    from typing import Any
 
+    from scflows.execution.child import EventCallback, Workload
     from scflows.execution.step_limits import KilledStep, StepLimits
     from scflows.history.recorder import Recorder
     from scflows.history.task_log import TaskLog
-
-    EventCallback = Callable[[str, dict[str, Any]], None]
-
-    class Workload(Protocol):
-        """The work of a child process."""
-
-        limit: float  #: seconds, for messages
-        ends: float  #: when the limit passes, by the monotonic clock
-        has_watchdog: bool  #: whether the child enforces the limit itself, with the parent as a safety net
-
-        def run(self, log: TaskLog, send: EventCallback, dry_run: bool) -> int:
-            """In the child: do the work, report to the parent with `send`, return the exit status."""
-
-        def next_workload(self, run: Run, killed: KilledStep | None) -> Workload | None:
-            """In the parent: return the work for a new child after a child has died; `killed` is the cause, if any."""
-
 
 #: Seconds between asking a child to stop and killing its process group.
 GRACE = 5.0
 #: Milliseconds between two looks at what no message reports: the log's size, which processes may exceed that do not use
 #: our logger, and steps that are not in the history yet.
 LOOK_INTERVAL = 2000
-#: The signals that ask a run to stop.
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 #: The reasons to ask a child to stop.
 STOPPED = "stopped"
 TIMEOUT = "timeout"
 #: The reason to kill it: one of its steps has exceeded its limit.
 OVERDUE = "overdue"
-#: The values in the child's messages that may contain a secret.
-MASKED_VALUES = ("data", "message", "line")
-#: `fcntl` command that chooses the signal of O_ASYNC (Linux, see fcntl(2)).
-F_SETSIG = 10
 #: The exit status of a child after a bug in scflows; the traceback is in the log.
 BUG = 70
 
@@ -142,15 +119,18 @@ class _Watch:
                 os.close(messages)
                 os.close(output)
                 os.close(lifeline_in)
-                _limit_memory()
-                status = self._in_child(messages_in, output_in, lifeline)
+                wants_data, has_listener = self.supervisor.wants_data, self.supervisor.on_event is not None
+                pipes = (messages_in, output_in, lifeline)
+                status = work_in_child(
+                    self.workload, self.supervisor.log, *pipes, self.record.dry_run, wants_data, has_listener
+                )
             except BaseException:
                 # The only place that catches everything: a child must never return into its parent's code.
                 from traceback import format_exc
 
                 self.supervisor.log.error(format_exc())
             finally:
-                _flush()
+                flush_output()
                 os._exit(status)
         os.close(messages_in)
         os.close(output_in)
@@ -175,52 +155,6 @@ class _Watch:
             os.close(output)
             os.close(lifeline_in)
         return self._record_end(status)
-
-    def _in_child(self, messages: int, output: int, lifeline: int) -> int:
-        os.setpgid(0, 0)
-        signal.set_wakeup_fd(-1)
-        for number in STOP_SIGNALS:
-            signal.signal(number, signal.SIG_DFL)
-        # When the parent dies, its end of this pipe closes and the kernel kills the whole process group.
-        os.set_inheritable(lifeline, True)
-        fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgid(0))
-        fcntl.fcntl(lifeline, F_SETSIG, signal.SIGKILL)
-        fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
-        null_device = os.open(os.devnull, os.O_RDWR)
-        os.dup2(null_device, 0)
-        # Output of libraries goes to the task's log; under cron it would be sent by mail.
-        target = self.supervisor.log.descriptor if self.supervisor.log.descriptor >= 0 else null_device
-        os.dup2(target, 1)
-        os.dup2(target, 2)
-
-        sending = allocate_lock()
-        mask = self.supervisor.log.mask
-
-        def send(event: str, values: dict[str, Any]) -> None:
-            if event == "end" and not self.supervisor.wants_data:
-                values = {**values, "data": {}}
-            if mask and event != "secret":
-                # Mask here, because only the child knows the secrets.
-                values = {key: mask.value(value) if key in MASKED_VALUES else value for key, value in values.items()}
-            content = json.dumps([event, values]).encode() + b"\n"
-            # Parallel steps send at the same time, and a long message takes several writes.
-            with sending:
-                while content:
-                    content = content[os.write(messages, content) :]
-
-        def learn(texts: list[str]) -> None:
-            # The parent masks the output of libraries and the interpreter, because it outlives this process.
-            send("secret", {"texts": texts})
-            if target != null_device:
-                os.dup2(output, 1)
-                os.dup2(output, 2)
-
-        mask.listeners.append(learn)
-        if mask:
-            learn(mask.texts())
-        has_listener = self.supervisor.on_event is not None
-        self.supervisor.log.echo = (lambda line: send("log", {"line": line})) if has_listener else None
-        return self.workload.run(self.supervisor.log, send, self.record.dry_run)
 
     def _watch(self, messages: int, output: int, masked_output: MaskedOutput) -> None:
         """Read the child's messages until it closes the pipe; ask it to stop, then kill it, when a limit passes."""
@@ -371,29 +305,6 @@ class _Watch:
         try:
             os.killpg(self.pid, signal.SIGKILL)
         except OSError:
-            pass
-
-
-def _limit_memory() -> None:
-    """Limit the memory of this process to three quarters of the machine's, but at least 1 GiB."""
-    import resource
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    if soft != resource.RLIM_INFINITY:
-        return  # A limit is set already.
-    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    try:
-        resource.setrlimit(resource.RLIMIT_DATA, (max(2**30, total * 3 // 4), hard))
-    except (OSError, ValueError):
-        pass
-
-
-def _flush() -> None:
-    """Flush the output that Python has buffered."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (OSError, ValueError):
             pass
 
 

@@ -13,9 +13,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from scflows.execution.child import EventCallback, Workload
     from scflows.execution.journal import Journal
     from scflows.execution.step_limits import KilledStep
-    from scflows.execution.supervisor import EventCallback, Workload
     from scflows.flows.model import Flow
     from scflows.history.task_log import TaskLog
     from scflows.settings import Settings

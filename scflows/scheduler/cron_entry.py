@@ -9,7 +9,8 @@ from scflows.cron.schedule.schedule import OVERDUE, STARTABLE
 from scflows.cron.task import Task, TaskStore, task_settings
 from scflows.errors import NotFound, ScflowsError
 from scflows.execution.admission import ENQUEUE
-from scflows.execution.launch import RunOutcome, RunRequest, launch
+from scflows.execution.launch import launch
+from scflows.execution.request import RunOutcome, RunRequest
 from scflows.history.recorder import Recorder, claim_path
 from scflows.history.run import BOOT, CATCH_UP, CHECK, CRASHED, FAILED, Run, new_run_id
 from scflows.history.store import FAULTS, ask

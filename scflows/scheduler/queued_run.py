@@ -7,7 +7,8 @@ from dataclasses import replace
 from scflows.errors import NotFound, ScflowsError
 from scflows.execution.admission import ENQUEUE
 from scflows.execution.enqueue import dequeue, recorder_for, request_of
-from scflows.execution.launch import RunOutcome, launch
+from scflows.execution.launch import launch
+from scflows.execution.request import RunOutcome
 from scflows.execution.resources import Grant
 from scflows.history.run import FAILED, QUEUED, SKIPPED
 from scflows.queue.entries import QueueEntry, read_queued_run

@@ -8,7 +8,7 @@ from scflows.cron.schedule.schedule import STARTABLE
 from scflows.cron.task import Task, task_settings
 from scflows.errors import ScflowsError
 from scflows.execution.enqueue import SlotTaken, enqueue
-from scflows.execution.launch import RunRequest
+from scflows.execution.request import RunRequest
 from scflows.history.recorder import Recorder
 from scflows.history.run import CATCH_UP, RUNNING
 from scflows.history.store import ask

@@ -17,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from scflows.execution.launch import RunOutcome
+    from scflows.execution.request import RunOutcome
     from scflows.scheduler.process_host import Host
 
 #: Seconds between two times that a tick does the housekeeping, if no other process did.

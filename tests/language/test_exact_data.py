@@ -25,7 +25,8 @@ from scflows.documents import (
     yaml_text,
 )
 from scflows.errors import StepError
-from scflows.execution.launch import RunRequest, launch
+from scflows.execution.launch import launch
+from scflows.execution.request import RunRequest
 from scflows.expressions.comparison import compare
 from scflows.expressions.templates import Expressions
 from scflows.history.run import FAILED, SUCCESS

@@ -20,7 +20,8 @@ import pytest
 from scflows.cron.schedule.schedule import Schedule
 from scflows.cron.task import Task, TaskStore
 from scflows.cron.task_index import read_tasks
-from scflows.execution.launch import RunRequest, launch, start_hook
+from scflows.execution.launch import launch, start_hook
+from scflows.execution.request import RunRequest
 from scflows.health.task_status import list_task_status
 from scflows.health.tasks import condition
 from scflows.history.contract import Query

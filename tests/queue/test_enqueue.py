@@ -13,7 +13,7 @@ import pytest
 
 from scflows.errors import FlowError
 from scflows.execution.enqueue import SlotTaken, enqueue, request_of
-from scflows.execution.launch import RunRequest
+from scflows.execution.request import RunRequest
 from scflows.queue.entries import entries, read_queued_run
 from tests.queue.conftest import QUICK, SLOT, Machine
 

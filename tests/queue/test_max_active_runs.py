@@ -12,7 +12,7 @@ from pathlib import Path
 
 from scflows.cron.task import TaskStore
 from scflows.execution.enqueue import enqueue
-from scflows.execution.launch import RunRequest
+from scflows.execution.request import RunRequest
 from scflows.history.contract import Query
 from scflows.history.retention import prune
 from scflows.history.store import open_store

@@ -12,7 +12,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from scflows.execution.launch import RunRequest, launch
+from scflows.execution.launch import launch
+from scflows.execution.request import RunRequest
 from scflows.settings import Settings
 from tests.conftest import FlowRun
 

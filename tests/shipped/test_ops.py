@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from scflows.execution.launch import RunRequest, launch
+from scflows.execution.launch import launch
+from scflows.execution.request import RunRequest
 from scflows.steps import Context
 
 DIGEST = "ops/failures.yml"

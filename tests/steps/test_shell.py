@@ -19,7 +19,8 @@ pytestmark = pytest.mark.language("§10 shell")
 
 RUN_SHELL = """
 import sys
-from scflows.execution.launch import RunRequest, launch
+from scflows.execution.launch import launch
+from scflows.execution.request import RunRequest
 from scflows.settings import read_settings
 launch(RunRequest(flow="flow.yml"), read_settings(sys.argv[1]))
 """

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from scflows.execution.launch import RunRequest, launch
+from scflows.execution.launch import launch
+from scflows.execution.request import RunRequest
 from scflows.integrations.smartcitizen.demo.kinds import LAB
 from scflows.integrations.smartcitizen.demo.kit import Kit
 from scflows.integrations.smartcitizen.demo.platform import Platform
