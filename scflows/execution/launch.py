@@ -150,7 +150,11 @@ class _Launch:
                 # The path of a task was not typed, so messages show it relative to the flows folder.
                 path = replace(find_flow(task.flow if task is not None else "", self.settings), typed="")
             self.path = path
-            self.flow = load_flow(path, self.settings)
+            flow = load_flow(path, self.settings)
+            if flow.is_folder and not path.is_config:
+                folder = os.path.dirname(path.file)
+                raise UsageError(f"{path.written} has the jobs of a working folder", f"run: flows folders run {folder}")
+            self.flow = flow
         except (FlowError, UsageError) as error:
             self.mistakes = error
 

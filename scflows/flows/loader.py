@@ -74,7 +74,10 @@ def load_child(path: str, folder: str, settings: Settings) -> Flow:
         file = inside(folder, path + ending)
         if os.path.isfile(file):
             top = os.path.realpath(folder)
-            return load_flow(FlowPath(file, _as_written(os.path.join(top, path + ending), file, top), top), settings)
+            flow = load_flow(FlowPath(file, _as_written(os.path.join(top, path + ending), file, top), top), settings)
+            if flow.is_folder:
+                raise StepError(f"{path!r} has the jobs of a working folder, which are not steps of another flow")
+            return flow
     raise StepError(f"flow {path!r} not found in the flows folder")
 
 

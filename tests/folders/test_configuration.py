@@ -214,3 +214,16 @@ def test_a_script_sees_the_python_of_the_run(work):
     work.put("which.py", "import sys\nopen(sys.argv[2], 'w').write(sys.executable)\n")
     work.run()
     assert (work.path / "made/a").read_text() == sys.executable
+
+
+def test_its_configuration_is_not_run_as_a_flow_of_another_workspace(work, workspace):
+    work.write(f"jobs: [{{name: j, source: source, target: made, {COPY}}}]", a="1")
+    answer = work.flows("run", str(work.path / "config.yml"))
+    assert answer.code == 2
+    assert f"help: run: flows folders run {work.path}" in answer.err
+    assert work.made("made") == []
+    (workspace / "tasks/config.yml").write_text((work.path / "config.yml").read_text())
+    (workspace / "tasks/parent.yml").write_text("steps: [{name: s, type: flow, flow: {path: config.yml}}]")
+    answer = work.flows("run", "parent.yml")
+    assert answer.code == 1
+    assert "has the jobs of a working folder" in answer.err

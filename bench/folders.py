@@ -1,0 +1,82 @@
+"""What a call of a working folder costs: without anything to do, and the first one, whose cost must be linear.
+
+The pairs are files in one source folder, each with a target. Prints the time and the peak memory of `flows folders run`
+and of cron's form without work, the time of a first call for several counts of files, and multiples of
+`python -c pass`.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from pathlib import Path
+
+from measure import PYTHON, bare, cost, numbers
+
+JOBS = """
+jobs:
+  - {name: first, source: source, target: middle, flow: copy.yml, mark: true}
+  - {name: second, source: middle, target: last, flow: copy.yml, mark: true}
+"""
+CHILD = "steps: []\n"
+FLOWS = (PYTHON, "-P", "-m", "scflows")
+
+
+def main() -> None:
+    (pairs,) = numbers(__doc__, PAIRS=10_000)
+    with tempfile.TemporaryDirectory() as folder:
+        environment = {
+            "HOME": folder,
+            "PATH": os.environ["PATH"],
+            "XDG_STATE_HOME": f"{folder}/state",
+            "XDG_CACHE_HOME": f"{folder}/cache",
+            "CRONTAB_PROGRAM": "none",
+            "FLOW_TIMEOUT_SECONDS": "3600",
+        }
+        base = bare(environment)
+        print(f"python -c pass                 {base.cpu:7.3f} s  {base.peak:5.1f} MiB")
+        work = Path(folder, "work")
+        make(work, 0, pairs)
+        cost(lambda n: (*FLOWS, "manual-schedule", "--folder", str(work), "--overwrite"), environment, runs=1)
+        # A file that was changed just now is not kept as checked yet.
+        time.sleep(2.2)
+        cost(lambda n: (*FLOWS, "folders", "run", str(work)), environment, runs=1)
+        first = int(time.time()) // 60 * 60 - 86400
+        state = f"{folder}/state/scflows"
+        cron = (*FLOWS, "run", f"{work}/config.yml", "--task", "work", "--state", state, "--slot")
+        quiet = {
+            f"{pairs:,} pairs, by hand": cost(lambda n: (*FLOWS, "folders", "run", str(work)), environment),
+            f"{pairs:,} pairs, by cron": cost(lambda n: (*cron, str(first + n * 60)), environment),
+        }
+        for name, each in quiet.items():
+            print(f"{name:<30} {each.cpu:7.3f} s  {each.peak:5.1f} MiB  {each.cpu / base.cpu:5.2f} x")
+        for count in (pairs // 40, pairs // 20, pairs // 10):
+            new = Path(folder, f"new-{count}")
+            make(new, count, 0)
+            each = cost(lambda n, new=new: once(new, n), environment, runs=1)
+            each_target = each.cpu / count / 2 * 1000
+            name = f"first call, {count:,} files"
+            print(f"{name:<30} {each.cpu:7.3f} s  {each.peak:5.1f} MiB  {each_target:5.2f} ms a target")
+
+
+def make(work: Path, sources: int, pairs: int) -> None:
+    """Make a working folder with `sources` that have no target yet, and `pairs` that have theirs in both jobs."""
+    for name in ("source", "middle", "last"):
+        (work / name).mkdir(parents=True)
+    (work / "config.yml").write_text(JOBS)
+    (work / "copy.yml").write_text(CHILD)
+    for number in range(sources):
+        (work / "source" / f"file {number}.csv").touch()
+    for number in range(pairs):
+        for name in ("source", "middle", "last"):
+            (work / name / f"file {number}.csv").touch()
+
+
+def once(work: Path, number: int) -> tuple[str, ...]:
+    """Return the first call; the warm-up before it (number -1) only prints the version."""
+    return (*FLOWS, "--version") if number < 0 else (*FLOWS, "folders", "run", str(work))
+
+
+if __name__ == "__main__":
+    main()
