@@ -125,7 +125,8 @@ PANELS: dict[str, dict[str, Command | Group]] = {
     "SETUP": {
         "init": workspace.init,
         "demo": Group(
-            "Try the features that use external services, with a local mock.", {"smartcitizen": demo.smartcitizen}
+            "Try the features that use external services, with a local mock.",
+            {"harvest": demo.harvest, "smartcitizen": demo.smartcitizen},
         ),
         "check": check.check,
         "health": health.health,

@@ -63,12 +63,54 @@ def smartcitizen(
             except KeyboardInterrupt:
                 out.say("Stopped.")
     except OSError as error:
-        import errno
-
-        if error.errno == errno.EADDRINUSE:
-            raise Busy(f"port {port} is in use", "choose another with --port; 0 picks any free port") from error
-        raise Refused(f"the mock could not be started: {error}") from error
+        raise _not_started(error, port) from error
     return 0
+
+
+def harvest(
+    ctx: typer.Context,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port of the stand-ins; 0: any free port.")] = PORT,
+    posts: Annotated[int, typer.Option(min=1, help="How many posts each service has.")] = 3000,
+    limit_every: Annotated[int, typer.Option(min=0, help="Answer each Nth request with a limit (429).")] = 0,
+    cut_every: Annotated[int, typer.Option(min=0, help="Cut the connection at each Nth request.")] = 0,
+    expire_at: Annotated[int, typer.Option(min=0, help="Let the cursor of the Nth request be expired.")] = 0,
+) -> int:
+    """Serve stand-ins of X, Mastodon and Bluesky, with invented posts.
+
+    They listen on the loopback interface until Ctrl-C. Limits, cut connections and expired cursors come on demand.
+    """
+    import threading
+
+    from scflows.integrations.social.demo import TOKEN, Faults, Service, serving
+
+    out: Output = ctx.obj
+    faults = Faults(limit_every=limit_every, cut_every=cut_every, expire_at=expire_at)
+    try:
+        with serving(Service(posts, faults), port) as server:
+            out.say(f"The stand-ins listen on {server.url}. Their token and password is {TOKEN}. In a flow:")
+            out.say("")
+            out.say("  steps:")
+            out.say("    - name: fetch")
+            out.say("      type: harvest")
+            out.say(f"      harvest: {{source: mastodon, server: '{server.url}', term: '#air', folder: harvest}}")
+            out.say("")
+            out.say("Stop them with Ctrl-C.")
+            sys.stdout.flush()
+            try:
+                threading.Event().wait()
+            except KeyboardInterrupt:
+                out.say("Stopped.")
+    except OSError as error:
+        raise _not_started(error, port) from error
+    return 0
+
+
+def _not_started(error: OSError, port: int) -> Busy | Refused:
+    import errno
+
+    if error.errno == errno.EADDRINUSE:
+        return Busy(f"port {port} is in use", "choose another with --port; 0 picks any free port")
+    return Refused(f"the mock could not be started: {error}")
 
 
 def _own(top: str) -> dict[str, str]:

@@ -73,6 +73,7 @@ class StepRunner:
         self.sequence = [step for step in flow.steps if step is not self.final]
         self.position = 0
         self.failure_reason = "error"  #: of the last error that was not handled
+        self._running: dict[str, StepRecord] = {}
         self._indexes = {step.name: index for index, step in reversed(list(enumerate(self.sequence)))}
 
     def run_flow(
@@ -84,6 +85,13 @@ class StepRunner:
             call = ctx.calls[path, loop_index] = ctx.calls.get((path, loop_index), 0) + 1
             place = (ctx.step_index, ctx.step_name, loop_index, call)
         return self.shared.run_flow(ctx, path, payload, loop_index, scope, self.journal, place)
+
+    def note_progress(self, ctx: Context, text: str) -> None:
+        """See `Context.progress`."""
+        record = self._running.get(ctx.step_name)
+        if self.listener is not None and record is not None:
+            record.message = text
+            self.listener.step_progress(record)
 
     def note_start(self, ctx: Context) -> None:
         """See `Context.note_start`."""
@@ -111,6 +119,7 @@ class StepRunner:
         """Return the record of a step that starts now, after reporting it to the listener."""
         self.position += 1
         record = StepRecord(self.position, spec.name, spec.type, RUNNING, time.time())
+        self._running[spec.name] = record
         if self.listener is not None:
             self.listener.step_started(record)
         return record
@@ -139,6 +148,7 @@ class StepRunner:
         jump, message = result.jump, ""
         if isinstance(jump, str) and (problem := self._jump_problem(jump)):
             jump, result.status, result.error = None, "", StepError(problem)
+        self._running.pop(spec.name, None)
         record.status, record.message, record.output = result.status, result.message, result.output
         if result.error is not None:
             jump, message = self._handle(spec, record, result)

@@ -248,6 +248,9 @@ class _Watch:
             elif event == "step_started":
                 self.record.steps.append(StepRecord(**values))  # Positions increase by one.
                 self._has_progress = True
+            elif event == "step_progress":
+                self.record.steps[values["position"] - 1].message = values["message"]
+                self._has_progress = True
             elif event == "step_ended":
                 ended = StepRecord(**values)
                 self.record.steps[ended.position - 1] = ended

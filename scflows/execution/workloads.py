@@ -164,6 +164,9 @@ class _StepReporter:
         self.send("step_started", record.__dict__)
         self.journal.note_record(record)
 
+    def step_progress(self, record: StepRecord) -> None:
+        self.send("step_progress", {"position": record.position, "message": record.message})
+
     def step_ended(self, record: StepRecord) -> None:
         self.send("step_ended", record.__dict__)
         self.journal.note_record(record)

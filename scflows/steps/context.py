@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
         def check_flow(self, path: str) -> None: ...
 
+        def note_progress(self, ctx: Context, text: str) -> None: ...
+
         def note_start(self, ctx: Context) -> None: ...
 
         def note_attempt(self, ctx: Context) -> None: ...
@@ -101,6 +103,7 @@ class Context:
         self.attempts: dict[str, Any] = {}  #: what a step carries from one attempt to the next
         self._has_started = False
         self.remark = ("", "")  #: for the record of a step that succeeds: message and output
+        self._progress_shown = 0.0
         self.errors: list[dict[str, Any]] = []  #: of child flows; they are listed before the step's own
         #: The files that the step may write, with their state (inode, size, time) before; see `made_files`.
         self.files: dict[str, tuple[int, int, int] | None] = {}
@@ -158,6 +161,15 @@ class Context:
         if self.host is not None and self.calls:
             self.calls = {}
             self.host.note_attempt(self)
+
+    def progress(self, text: str) -> None:
+        """Show how far the step is, for example `300/2000`, in the run's record; at most once a second."""
+        import time
+
+        now = time.monotonic()
+        if self.host is not None and self.depth == 0 and now - self._progress_shown >= 1:
+            self._progress_shown = now
+            self.host.note_progress(self, text)
 
     def check_flow(self, path: str) -> None:
         """Raise StepError for a flow that is missing or invalid."""

@@ -104,3 +104,22 @@ def utc(text: Any, format: str | None = None) -> str | None:
     except (ValueError, OverflowError):
         return None
     return moment.isoformat(timespec="seconds" if not moment.microsecond else "milliseconds").replace("+00:00", "Z")
+
+
+def mapping(value: Any, *names: str) -> dict[str, Any]:
+    """Return the mapping that a path of keys leads to; an empty one if something else is there."""
+    for name in names:
+        value = value.get(name) if isinstance(value, dict) else None
+    return value if isinstance(value, dict) else {}
+
+
+def mappings(value: Any, name: str) -> list[dict[str, Any]]:
+    """Return the mappings in the list of a key."""
+    found = value.get(name) if isinstance(value, dict) else None
+    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+
+
+def word(value: Any, name: str) -> str:
+    """Return the text of a key; empty if something else is there."""
+    found = value.get(name) if isinstance(value, dict) else None
+    return found if isinstance(found, str) else ""
