@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 #: The variables that every flow has.
 SPECIAL = (
     *("__input__", "__errors__", "__timestamp__", "__job_id__", "__flow_path__"),
-    *("__loop_index__", "__slot__"),
+    *("__loop_index__", "__run_folder__", "__slot__"),
 )
 PARAMS = "params"
 #: How similar a name must be to one that is given to be proposed.

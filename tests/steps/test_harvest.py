@@ -113,23 +113,33 @@ def test_a_limit_beyond_the_time_limit_ends_the_run_with_its_reason(
         ({"secret": "wrong"}, "401: Unauthorized; the secret's `token` is not valid"),
         ({"path": "/nowhere"}, "404: not found; `server` or `path` is wrong"),
         ({"path": "/control/requests"}, "is `server` right?"),
-        ({"secret": None}, "x needs a secret with `token`"),
+        ({"source": "bluesky", "secret": "wrong"}, "bluesky needs a secret with `username`; 'wrong' has none"),
         ({"server": "http://127.0.0.1:9"}, "Connection refused"),
     ],
 )
 def test_a_refusal_says_what_is_meant(
     run_flow: Callable[..., Any], workspace: Path, stand_in: HarvestServer, given: dict[str, Any], expected: str
 ) -> None:
-    chosen = {name: value for name, value in options("x", stand_in, **given).items() if value is not None}
-    run = run_flow(flow(chosen))
+    run = run_flow(flow({**options("x", stand_in), **given}))
     assert run.status == "failed"
     assert expected in run.message
     assert TOKEN not in run.message + run.log
 
 
-def test_bluesky_says_that_it_wants_a_login(run_flow: Callable[..., Any], stand_in: HarvestServer) -> None:
+def test_x_says_that_it_needs_a_token(run_flow: Callable[..., Any], workspace: Path, stand_in: HarvestServer) -> None:
+    (workspace / "data" / "secrets.yml").write_text("[]")
+    given = options("x", stand_in)
+    del given["secret"]
+    run = run_flow(flow(given))
+    assert "x needs a secret with `token`; x has none" in run.message.replace("'", "")
+
+
+def test_bluesky_says_that_it_wants_a_login(
+    run_flow: Callable[..., Any], workspace: Path, stand_in: HarvestServer
+) -> None:
     given = options("bluesky", stand_in)
     del given["secret"]
+    (workspace / "data" / "secrets.yml").write_text("[]")
     run = run_flow(flow(given))
     assert "403: log in to search; the service wants a login" in run.message
 

@@ -237,7 +237,7 @@ def test_a_package_holds_every_file_but_the_raw_posts(
             names = archive.namelist()
         assert "out/count-hashtags.csv" in names
         assert "out/index.html" in names
-        assert not [name for name in names if name.endswith((".zip", "raw.jsonl"))]
+        assert not [name for name in names if name.endswith((".zip", "raw.jsonl", "cursor.json"))]
         assert result["rows"]["archive"] == len(names)
 
 

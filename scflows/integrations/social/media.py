@@ -62,11 +62,12 @@ def fetch_media(order: Order, made: Made, options: MediaOptions, log: TaskLog) -
             order.progress(number)
     rows = counter.rows()
     known = _known(order.folder)
+    order.note(os.path.join(order.folder, INDEX))
     photos: list[dict[str, Any]] = []
     for number, (url, name, count) in enumerate(rows[: options.max_photos], 1):
         photo = known.get(url)
         if photo is None or not os.path.isfile(os.path.join(order.folder, str(photo.get("file")))):
-            photo = _fetch(order.folder, url, options)
+            photo = _fetch(order, url, options)
         photos.append({**photo, "url": url, "name": name, "count": count})
         order.progress(number)
         if number % 50 == 0:
@@ -102,7 +103,7 @@ def _write(folder: str, photos: list[dict[str, Any]], groups: list[list[str]]) -
     replace(os.path.join(folder, INDEX), json_bytes({"photos": photos, "groups": groups}) + b"\n")
 
 
-def _fetch(folder: str, url: str, options: MediaOptions) -> dict[str, Any]:
+def _fetch(order: Order, url: str, options: MediaOptions) -> dict[str, Any]:
     """Fetch and describe one photo; with `error` if that is not possible."""
     try:
         content = _download(url, options)
@@ -110,7 +111,9 @@ def _fetch(folder: str, url: str, options: MediaOptions) -> dict[str, Any]:
     except StepError as error:
         return {"error": str(error)}
     name = f"{found['md5']}.{KINDS[kind]}"
-    replace(os.path.join(folder, FOLDER, name), content)
+    path = os.path.join(order.folder, FOLDER, name)
+    order.note(path)
+    replace(path, content)
     return {**found, "file": f"{FOLDER}/{name}"}
 
 

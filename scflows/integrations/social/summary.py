@@ -77,6 +77,7 @@ class Order:
     sample_size: int = 10
     shown: str = ""  #: the folder for messages
     progress: Callable[[int], None] = lambda number: None
+    note: Callable[[str], None] = lambda path: None  #: called with the path of each file before it is written
 
 
 @dataclass
@@ -170,7 +171,9 @@ def cell(value: Any) -> Any:
 
 def _path(order: Order, made: Made, name: str) -> str:
     made.files[name] = FILES[name]
-    return os.path.join(order.folder, FILES[name])
+    path = os.path.join(order.folder, FILES[name])
+    order.note(path)
+    return path
 
 
 def _write_counter(order: Order, made: Made, name: str, counter: counts.Counter) -> None:
@@ -198,7 +201,9 @@ def _edge_list(
     def end() -> None:
         table.flush()
         made.rows[name] = table.rows
-        with replacing(path.removesuffix(".csv") + ".gexf") as file:
+        graph_path = path.removesuffix(".csv") + ".gexf"
+        order.note(graph_path)
+        with replacing(graph_path) as file:
             for line in graph.lines():
                 file.write(line.encode() + b"\n")
 
@@ -274,6 +279,7 @@ def write_archive(order: Order, made: Made, name: str, left_out: Iterable[str]) 
 
     if not os.path.isdir(order.folder):
         raise StepError(f"{order.shown}: there is no such folder to pack")
+    order.note(os.path.join(order.folder, name))
     skipped = {os.path.realpath(path) for path in left_out}
     number = 0
     with (

@@ -42,7 +42,9 @@ class HarvestStep(Step):
     folder: str = option(template=True, help="the folder of the harvest, in DATA_PATH; a folder for each search")
     term: str = option("", template=True, help="what to search for, as the service's own search takes it")
     count: Any = option(1000, template=True, help="number of posts at most")
-    secret: str | None = option(None, help="name of the secret with the credentials")
+    secret: str | None = option(
+        None, help="name of the secret with the credentials; default: that of the source, if there is one"
+    )
     server: str | None = option(None, template=True, help="address of the service; mastodon needs it")
     path: str | None = option(
         None, template=True, help="of archive: the file with posts in DATA_PATH; otherwise another path of the search"
@@ -85,13 +87,15 @@ class HarvestStep(Step):
             raise StepError(f"{error.filename or self.folder}: {error.strerror or error}") from error
 
     def _collect(self, ctx: Context, count: int) -> Any:
-        from scflows.integrations.social.collection import POSTS, Collection
+        from scflows.integrations.social.collection import POSTS, PROVENANCE, RAW, Collection
         from scflows.locks import FOLDER, locked
 
         folder = ctx.writable(self.folder)
         search = {name: getattr(self, name) for name in ("source", "term", "server", "path", "pseudonyms")}
         search |= {name: _time(str(getattr(self, name))) for name in ("since", "until") if getattr(self, name)}
         os.makedirs(folder, exist_ok=True)
+        for name in (POSTS, RAW, PROVENANCE):
+            ctx.add_file(os.path.join(folder, name))
         try:
             with locked(folder, wait=False, how=FOLDER):
                 number = self._fill(ctx, Collection(folder, self.folder, search, _now()), count)
@@ -204,16 +208,23 @@ class HarvestStep(Step):
 
         kinds: dict[str, Any] = {"x": X, "mastodon": Mastodon, "bluesky": Bluesky}
         kind = kinds[self.source]
-        secret = ctx.secret_fields(self.secret)
-        needed = ("username", "password") if self.source == "bluesky" and self.secret else kind.secret_fields
+        secret = self._secret_fields(ctx)
+        needed = ("username", "password") if self.source == "bluesky" and secret else kind.secret_fields
         for name in needed:
             if name not in secret:
-                raise StepError(
-                    f"{self.source} needs a secret with `{name}`"
-                    + (f"; {self.secret!r} has none" if self.secret else "")
-                )
+                raise StepError(f"{self.source} needs a secret with `{name}`; {self.secret or self.source!r} has none")
         times = [_time(each) if each else None for each in (self.since, self.until)]
         return kind(caller, Search(self.term, *times), self.server, self.path, secret)
+
+    def _secret_fields(self, ctx: Context) -> dict[str, str]:
+        """Return the credentials: of the secret that is named, otherwise of one with the name of the source."""
+        if self.secret:
+            return ctx.secret_fields(self.secret)
+        try:
+            return ctx.secret_fields(self.source)
+        except StepError as error:
+            ctx.log.info(f"without credentials: {error}")
+            return {}
 
     def _write_provenance(self, ctx: Context, collection: Collection, count: int) -> None:
         from scflows import __version__

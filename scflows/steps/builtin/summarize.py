@@ -98,7 +98,8 @@ class SummarizeStep(Step):
             finished=_now(),
             sample_size=self.sample_size,
             shown=self.folder,
-            progress=lambda number: ctx.sleep(0),
+            progress=lambda number: _show(ctx, number),
+            note=ctx.add_file,
         )
         try:
             made = Made()
@@ -112,7 +113,10 @@ class SummarizeStep(Step):
                 later.files, later.rows = {**made.files, **later.files}, {**made.rows, **later.rows}
                 made = later
             if "archive" in order.names:
-                write_archive(order, made, _archive_name(order.folder), [path for path, _ in sources])
+                from scflows.integrations.social.collection import CURSOR, RAW
+
+                own = [os.path.join(order.folder, name) for name in (RAW, CURSOR)]
+                write_archive(order, made, _archive_name(order.folder), [*own, *(path for path, _ in sources)])
         except OSError as error:
             raise StepError(f"{error.filename or self.folder}: {error.strerror or error}") from error
         self._warn(ctx, made)
@@ -127,6 +131,12 @@ class SummarizeStep(Step):
             ctx.log.warning(f"left out: {len(reading.broken) - 10} more lines that are cut off or not JSON")
         if reading.repeated or reading.notices:
             ctx.log.info(f"left out: {reading.repeated} repeated posts, {reading.notices} lines that are not posts")
+
+
+def _show(ctx: Context, number: int) -> None:
+    """Show how many posts or photos are done, and let the step be interrupted."""
+    ctx.sleep(0)
+    ctx.progress(f"{number:,}")
 
 
 def _list_of(value: Any) -> list[Any]:
