@@ -221,10 +221,10 @@ def one_task(settings: Settings, name: str) -> tuple[TaskStatus, list[Run], str 
 
 def expected(settings: Settings, task: Task) -> Deadlines:
     """Return the deadlines of a task, from its history if that can be read."""
-    from scflows.notifications.deadlines import deadlines_of, measured_runs
+    from scflows.notifications.deadlines import deadlines_of, measured_runs, time_limit
 
     runs = ask(settings, lambda store: measured_runs(task, store), [], open_reconciled_history)
-    return deadlines_of(task, runs, settings.timeout_seconds)
+    return deadlines_of(task, runs, time_limit(task, settings.timeout_seconds))
 
 
 def find_task(settings: Settings, name: str) -> Task:

@@ -37,6 +37,8 @@ BAD = (FAILED, CRASHED)
 CATCH_UP = "catch_up"  #: trigger of a run for a missed slot
 CHECK = "check"  #: trigger of a trial run started as cron would start it; it has no slot
 BOOT = "boot"  #: trigger of a run of a task that starts once per boot; it has no slot
+#: The triggers of runs that a person starts: how long after its slot one starts says nothing about the scheduler.
+BY_HAND = ("manual", "retry", "resume")
 HOOK = "hook"  #: trigger of a run that reports another run
 #: Seconds by which the start of a run may lie in the future, since clocks are adjusted.
 AHEAD = 60.0

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from scflows.cron.schedule.schedule import OVERDUE
 from scflows.history.rows import MIGRATIONS, RUN_COLUMNS, RUN_MARKS, row_of, run_of
-from scflows.history.run import GOOD, QUEUED, RUNNING, SKIPPED, Run, StepRecord, first_id
+from scflows.history.run import BY_HAND, GOOD, QUEUED, RUNNING, SKIPPED, Run, StepRecord, first_id
 from scflows.storage import connect, connect_read_only, sqlite_path
 
 TYPE_CHECKING = False
@@ -168,9 +168,10 @@ class SqliteStore:
 
     def late_runs(self, since: float, until: float) -> list[Run]:
         rows = self._connection.execute(
-            f"SELECT {RUN_COLUMNS} FROM runs WHERE id >= ? AND id < ? AND slot IS NOT NULL AND trigger != 'manual'"
+            f"SELECT {RUN_COLUMNS} FROM runs WHERE id >= ? AND id < ? AND slot IS NOT NULL"
+            f" AND trigger NOT IN ({', '.join('?' * len(BY_HAND))})"
             " AND (reason IN ('missed', 'queue_timeout') OR (status != ? AND started - slot > ?)) ORDER BY id",
-            (first_id(since), first_id(until), SKIPPED, OVERDUE),
+            (first_id(since), first_id(until), *BY_HAND, SKIPPED, OVERDUE),
         )
         return [run_of(row) for row in rows]
 

@@ -6,8 +6,9 @@ import time
 from dataclasses import dataclass
 
 from scflows.cron.schedule.schedule import OVERDUE
+from scflows.errors import ScflowsError
 from scflows.history.contract import Query
-from scflows.history.run import GOOD, Run, latest_start, quantile
+from scflows.history.run import BY_HAND, GOOD, Run, latest_start, quantile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class Deadlines:
 
 
 def deadlines_of(task: Task, runs: Sequence[Run], limit: float) -> Deadlines:
-    """Return the deadlines of a task, given its `measured_runs`; `limit` is the general time limit of a run."""
+    """Return the deadlines of a task, given its `measured_runs`; `limit` is the `time_limit` of its runs."""
     start = task.start_within
     if start is None:
         start = base_start_within(task) + usual_wait(runs)
@@ -65,7 +66,7 @@ def base_start_within(task: Task) -> float:
 
 def usual_wait(runs: Sequence[Run]) -> float:
     """Return how long runs usually wait before they start, in seconds."""
-    waits = [run.started - run.slot for run in runs if run.slot is not None and run.trigger != "manual"]
+    waits = [run.started - run.slot for run in runs if run.slot is not None and run.trigger not in BY_HAND]
     return max(0.0, min(MAX_USUAL_WAIT, quantile(waits, QUANTILE))) if len(waits) >= MIN_RUNS else 0.0
 
 
@@ -78,6 +79,22 @@ def end_within(task: Task, runs: Sequence[Run], limit: float) -> float:
     if len(took) < MIN_RUNS:
         return longest
     return min(longest, max(MIN_END_WITHIN, FACTOR * quantile(took, QUANTILE)))
+
+
+def time_limit(task: Task, general: float) -> float:
+    """Return after how many seconds a run of a task is ended; `general` applies if nothing else can be read."""
+    from scflows.cron.task import task_settings
+    from scflows.flows.loader import find_flow, load_flow
+
+    flow_limit = None
+    try:
+        settings = task_settings(task)
+        general = settings.timeout_seconds
+        if task.flow:
+            flow_limit = load_flow(find_flow(task.flow, settings), settings).timeout
+    except (ScflowsError, OSError):
+        pass  # The run was started with an earlier version of the flow, or is refused.
+    return min(task.timeout or flow_limit or general, flow_limit or float("inf"))
 
 
 def measured_runs(task: Task, store: RunStore) -> list[Run]:

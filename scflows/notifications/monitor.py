@@ -59,7 +59,8 @@ def update_incidents(
         # Slots that were late or missed may have passed unnoticed, so they come first.
         for name in sorted(tasks.keys() & (late_runs.keys() | pending.keys())):
             before = incident_of(settings, name, now)
-            known = before.until if before is not None else 0.0
+            # Slots from before the task was scheduled are not its own, although its name was used then.
+            known = max(before.until if before is not None else 0.0, tasks[name].begins)
             for problem in (
                 late_or_missed(tasks[name], late_runs.get(name, ()), group.store, known),
                 awaiting_catch_up(tasks[name], pending.get(name, ()), known),

@@ -9,7 +9,14 @@ from scflows.cron.task import Task, TaskStore
 from scflows.history.contract import Query
 from scflows.history.run import QUEUED, RUNNING, Run, latest_start
 from scflows.history.task_log import timestamp
-from scflows.notifications.deadlines import MAX_USUAL_WAIT, base_start_within, end_within, measured_runs, usual_wait
+from scflows.notifications.deadlines import (
+    MAX_USUAL_WAIT,
+    base_start_within,
+    end_within,
+    measured_runs,
+    time_limit,
+    usual_wait,
+)
 from scflows.notifications.incidents import LATE, MAX_SLOTS, MISSED, TOO_LONG
 
 TYPE_CHECKING = False
@@ -92,10 +99,15 @@ def late(task: Task, last: Run | None, store: RunStore, now: float, files: TaskS
 
 
 def too_long(task: Task, last: Run | None, store: RunStore, now: float, limit: float) -> Problem | None:
-    """Return a problem if the newest run of a task takes longer than expected."""
+    """Return a problem if the newest run of a task takes longer than expected; `limit` is the general time limit."""
     if last is None or last.status != RUNNING or (last.dry_run and not task.dry):
         return None
-    longest = end_within(task, measured_runs(task, store), limit)
+    runs = measured_runs(task, store)
+    longest = end_within(task, runs, limit)
+    if now - last.started <= longest:
+        return None
+    # Now that it matters: the flow's own limit may be longer.
+    longest = end_within(task, runs, time_limit(task, limit))
     if now - last.started <= longest:
         return None
     message = f"running for {_duration(now - last.started)}, expected to end within {_duration(longest)}"

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +23,14 @@ from scflows.cron.task import Task, TaskStore
 from scflows.cron.task_index import read_tasks
 from scflows.execution.launch import launch, start_hook
 from scflows.execution.request import RunRequest
-from scflows.health.task_status import list_task_status
+from scflows.health.task_status import expected, list_task_status
 from scflows.health.tasks import condition
 from scflows.history.contract import Query
 from scflows.history.run import FAILED, RUNNING, SKIPPED, SUCCESS, Run, new_run_id
 from scflows.history.store import open_store
 from scflows.history.task_groups import task_groups
 from scflows.locks import current_process
-from scflows.notifications.deadlines import deadlines_of, measured_runs
+from scflows.notifications.deadlines import deadlines_of, measured_runs, time_limit
 from scflows.notifications.deliver import deliver_alerts
 from scflows.notifications.incidents import Incident, change_incident, incident_of, incidents
 from scflows.notifications.problems import by_task, find_problems
@@ -95,7 +96,7 @@ def ran(settings: Settings) -> Callable[..., Run]:
     """Record a run of a slot."""
 
     def ran(slot: float | None, status: str = SUCCESS, name: str = "hourly", took: float = 1.0, **given: Any) -> Run:
-        started = given.pop("started", (slot or TEN) + 1)
+        started, again = given.pop("started", (slot or TEN) + 1), given.pop("again", False)
         run = Run(
             id=new_run_id(started),
             flow=f"{name}.yml",
@@ -109,7 +110,7 @@ def ran(settings: Settings) -> Callable[..., Run]:
             **given,
         )
         store = open_store(settings)
-        assert store.claim(run) is None
+        assert store.claim(run, again) is None
         store.close()
         return run
 
@@ -274,6 +275,49 @@ def test_a_run_that_takes_too_long_is_told_and_its_good_end_is_the_recovery(put,
     store.close()
     run_housekeeping(settings, TEN + 15 * MINUTE)
     assert told() == [("on_failure", "too_long"), ("on_recovery", "too_long")]
+
+
+def test_the_flows_own_limit_says_what_is_too_long(put, ran, told, settings):
+    task = put(flow="timeout: 3600\n" + GOOD)
+    ran(TEN, RUNNING)
+    run_housekeeping(settings, TEN + 50 * MINUTE)
+    assert told() == []
+    assert expected(settings, task).end_within == 3600
+    run_housekeeping(settings, TEN + 61 * MINUTE)
+    assert told() == [("on_failure", "too_long")]
+
+
+def test_a_short_limit_of_the_flow_and_a_long_one_of_the_task_are_the_short_one(put, ran, settings):
+    task = put(flow="timeout: 120\n" + GOOD, timeout=7200.0)
+    assert time_limit(task, 600.0) == 120.0
+    assert time_limit(put("other", timeout=7200.0), 600.0) == 7200.0
+    assert time_limit(put("third"), 5.0) == 600.0
+
+
+@pytest.mark.parametrize("trigger", ["retry", "resume", "manual"])
+def test_a_run_by_hand_of_an_old_slot_is_not_late(put, ran, told, settings, trigger):
+    task = put()
+    for hour in range(1, 8):
+        ran(TEN - hour * HOUR, started=TEN - hour * HOUR + 5)
+    ran(TEN - 5 * HOUR, started=TEN + MINUTE, trigger=trigger, again=True)
+    ran(TEN, started=TEN + 5)
+    run_housekeeping(settings, TEN + 2 * MINUTE)
+    assert told() == []
+    with open_store(settings) as store:
+        # Nor does it make a long wait in the queue look usual.
+        assert deadlines_of(task, measured_runs(task, store), 600.0).start_within < 660.0
+
+
+def test_slots_from_before_a_task_was_scheduled_are_not_late(put, ran, told, settings):
+    task = put()
+    created = time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(TEN - 30 * MINUTE))
+    # A task of that name was removed an hour ago.
+    ran(TEN - HOUR, started=TEN - 20 * MINUTE)
+    ran(TEN - 2 * HOUR, SKIPPED, reason="missed")
+    TaskStore(settings).write(replace(task, created=created))
+    ran(TEN, started=TEN + 5)
+    run_housekeeping(settings, TEN + 2 * MINUTE)
+    assert told() == []
 
 
 def test_a_run_that_took_too_long_and_then_failed_is_one_alert_of_the_settings(put, ran, told, settings):
