@@ -78,10 +78,10 @@ def _run_due(name: str, state: str, slot: float | None, trigger: str) -> int:
     try:
         outcome = run_task_from_cron(name, state, slot, trigger)
     except ScflowsError as error:
-        sys.stderr.write(f"error: {error}\n" + (f"  help: {error.help}\n" if error.help else ""))
+        _complain(f"error: {error}\n" + (f"  help: {error.help}\n" if error.help else ""))
         return error.exit_code
     except Exception as error:
-        sys.stderr.write(f"error: {name}: internal error: {type(error).__name__}: {error}\n  help: flows logs {name}\n")
+        _complain(f"error: {name}: internal error: {type(error).__name__}: {error}\n  help: flows logs {name}\n")
         return 3
     if outcome is not None:
         _report(name, outcome)
@@ -96,23 +96,32 @@ def _run_due(name: str, state: str, slot: float | None, trigger: str) -> int:
 def _report(name: str, outcome: RunOutcome) -> None:
     """Print what went wrong with a run that cron started."""
     for problem in outcome.problems:
-        sys.stderr.write(f"warning: {problem}\n")
+        _complain(f"warning: {problem}\n")
     if outcome.run.status in ("failed", "crashed"):
         # Cron mails this to the address in MAILTO.
         message = " ".join(outcome.run.message.split())
-        sys.stderr.write(f"error: {name}: {message} · flows logs {outcome.run.id}\n")
+        _complain(f"error: {name}: {message} · flows logs {outcome.run.id}\n")
+
+
+def _complain(text: str) -> None:
+    """Write to stderr, of which cron makes a mail."""
+    from scflows.cli.stream import printable
+
+    sys.stderr.write(printable(text))
 
 
 def _warn(text: str) -> None:
-    sys.stderr.write(f"warning: {text}\n")
+    _complain(f"warning: {text}\n")
 
 
 def _say(text: str) -> None:
     """Report a start or an end where `flows cron run` started the queue worker."""
     import time
 
+    from scflows.cli.stream import printable
+
     try:
-        sys.stdout.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S+00:00', time.gmtime())} {text}\n")
+        sys.stdout.write(printable(f"{time.strftime('%Y-%m-%dT%H:%M:%S+00:00', time.gmtime())} {text}\n"))
         sys.stdout.flush()
     except OSError:
         pass  # The runs start even if the reader has gone.
@@ -135,7 +144,7 @@ def _run_shared_line(line: str, state: str = "") -> int:
 
             tick_here(_warn, state, _report)
     except ScflowsError as error:
-        sys.stderr.write(f"error: {error}\n" + (f"  help: {error.help}\n" if error.help else ""))
+        _complain(f"error: {error}\n" + (f"  help: {error.help}\n" if error.help else ""))
         return error.exit_code
     return 0
 

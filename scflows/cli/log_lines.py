@@ -22,7 +22,7 @@ def print_lines(lines: list[str], out: Output, run: str = "") -> None:
             out.object({**item, "run": run} if run else item)
         return
     for line in lines:
-        out.line(out.log_line(line))
+        out.line(out.log_line(line), is_raw=out.shows_raw)
 
 
 def show_several(

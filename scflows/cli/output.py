@@ -9,7 +9,7 @@ from itertools import islice
 
 from scflows.cli.colors import BOLD, CYAN, DIM, GREEN, RED, YELLOW, color_of, log_parts
 from scflows.cli.options import Options
-from scflows.cli.stream import escaped, write
+from scflows.cli.stream import CONTROL, STYLE, escaped, write
 from scflows.cli.times import Moment, Seconds, Status, clock, iso, words
 from scflows.errors import FlowError, Mistake, ScflowsError, UsageError
 
@@ -69,9 +69,9 @@ class Output:
             return True
         return stream.isatty() and self.environment.get("TERM") != "dumb"
 
-    def line(self, text: str) -> None:
-        """Print a line to stdout."""
-        write(sys.stdout, text + "\n")
+    def line(self, text: str, is_raw: bool = False) -> None:
+        """Print a line to stdout; `is_raw`: with all control characters."""
+        write(sys.stdout, text + "\n", is_raw)
 
     def say(self, text: str, item: Mapping[str, Any] | None = None) -> None:
         """Print what was done; with `--json` print `item` instead."""
@@ -264,6 +264,11 @@ class Output:
         lines = list(wrapped_text(text, " " * indent, self.room))
         self.line("\n".join([first + lines[0][indent:], *lines[1:]]))
 
+    @property
+    def shows_raw(self) -> bool:
+        """Whether lines of logs are for a program, which gets them unchanged."""
+        return not self.is_terminal and not self.has_color(sys.stdout)
+
     def log_line(self, line: str) -> str:
         """Return a line of a log for stdout, with the colour of its level."""
         text = escaped(line) if self.is_terminal else line
@@ -294,20 +299,23 @@ class Output:
 
     def _dumped(self, value: Any) -> str:
         import json
+        import re
 
         def convert(each: Any) -> Any:
             return iso(each.epoch, self._zone(each)) if isinstance(each, Moment) else str(each)
 
         is_ascii = (sys.stdout.encoding or "").lower() not in ("utf-8", "utf8")
         try:
-            return json.dumps(value, ensure_ascii=is_ascii, default=convert, allow_nan=False)
+            text = json.dumps(value, ensure_ascii=is_ascii, default=convert, allow_nan=False)
+            # JSON leaves some control characters as they are.
+            return text if text.isprintable() else re.sub(CONTROL, lambda found: f"\\u{ord(found[0]):04x}", text)
         except ValueError:
             # JSON has no NaN, but an older history may contain one.
             text = json.dumps(value, default=convert)
             return json.dumps(json.loads(text, parse_constant=lambda word: None), ensure_ascii=is_ascii)
 
     def _styled(self, stream: TextIO, code: str, text: str) -> str:
-        return f"\x1b[{code}m{text}\x1b[0m" if self.has_color(stream) else text
+        return f"{STYLE}{code}m{text}{STYLE}0m" if self.has_color(stream) else text
 
 
 def mistake_item(mistake: Any) -> dict[str, Any]:

@@ -7,6 +7,8 @@ import signal
 import sys
 import time
 
+from scflows.cli.stream import escaped
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import FrameType
@@ -43,6 +45,7 @@ class Progress:
 
     def show(self, text: str, done: int = 0, count: int = 0) -> None:
         """Show the current activity, with a bar if `count` says how much there is to do."""
+        text = escaped(text)
         if count:
             filled = min(BAR, BAR * done // count)
             text = f"{text} {'█' * filled}{'░' * (BAR - filled)} {done} of {count}"

@@ -14,6 +14,7 @@ from scflows.cli.output import Output
 from scflows.cli.parameters import Follow, parse_params
 from scflows.cli.run_each import run_each, several
 from scflows.cli.schedule_options import Everywhere
+from scflows.cli.stream import escaped
 from scflows.cli.times import Status
 from scflows.errors import FlowError, Mistake, NotFound, ScflowsError, StepError, UsageError
 
@@ -233,8 +234,8 @@ def _report(out: Output, outcome: RunOutcome, follow: bool, is_error_shown: bool
     took = words(run.took or 0)
     result = {
         "success": f"succeeded in {took}",
-        "exit": f"ended early after {took}: {run.message}",
-        "skipped": f"skipped: {run.message}",
+        "exit": f"ended early after {took}: {escaped(run.message)}",
+        "skipped": f"skipped: {escaped(run.message)}",
         "cancelled": f"stopped after {took}",
     }.get(run.status, "refused" if run.reason == "refused" else f"{run.status} after {took}")
     prefix = "dry run " if run.dry_run else ""

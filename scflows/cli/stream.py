@@ -12,6 +12,13 @@ if TYPE_CHECKING:
     from typing import TextIO
 
 
+#: Stands for the start of our own escape sequences until they are written, so that data cannot contain any. Unicode
+#: guarantees that it is not a character.
+STYLE = "\ufdd0"
+#: What a terminal may obey, but line ends and tabs: control characters, and those that end lines or change direction.
+CONTROL = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]"
+
+
 class ReaderGone(Exception):
     """The reader of the output has closed the pipe."""
 
@@ -40,10 +47,13 @@ def _terminal_encoding() -> str | None:
     return None if encoding.upper().startswith(("ANSI_X3", "US-ASCII", "ASCII")) else encoding
 
 
-def write(stream: TextIO, text: str) -> None:
-    """Write and flush. Raise ReaderGone, or ScflowsError for example on a full disk."""
+def write(stream: TextIO, text: str, is_raw: bool = False) -> None:
+    """Write and flush, without control characters unless `is_raw`.
+
+    Raise ReaderGone, or ScflowsError for example on a full disk.
+    """
     try:
-        stream.write(text)
+        stream.write(text if is_raw else printable(text))
         stream.flush()
     except BrokenPipeError as error:
         raise ReaderGone from error
@@ -62,6 +72,16 @@ def drop_output() -> None:
     os.close(null_device)
 
 
+def printable(text: str) -> str:
+    """Return the text with its line ends, tabs and our own styles; other control characters become visible."""
+    if text.isprintable():
+        return text
+    import re
+
+    text = re.sub(CONTROL, lambda found: _visible(found[0]), text)
+    return re.sub(f"{STYLE}([0-9]+m)", "\x1b[\\1", text) if STYLE in text else text
+
+
 def escaped(text: str) -> str:
     """Return the text with visible control characters, which could otherwise move the cursor or fake a line."""
     if text.isprintable():
@@ -73,6 +93,6 @@ def _visible(character: str) -> str:
     escape = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}.get(character)
     if escape:
         return escape
-    if character.isspace() and ord(character) > 127:
+    if character.isspace() and ord(character) > 159 and character not in "\u2028\u2029":
         return character  # No-break spaces and the like are harmless.
     return character.encode("unicode_escape").decode("ascii")

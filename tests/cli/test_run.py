@@ -273,6 +273,28 @@ def test_following_a_flow_with_mistakes_shows_each_once(shipped: Path, terminal:
     assert "refused · run" in text
 
 
+#: What a terminal would obey: a title, a clearing of the screen, also by one character (C1), a reversed direction.
+ODD = r"\x1b]0;pwned\x07\x1b[2J\x9b2Jx\x7f\u202ey\u2028"
+
+
+@pytest.mark.parametrize("end", ["exit, exit: {message: '{{ m }}'}", "jq, jq: {data_key: m, expression: error}"])
+def test_nothing_printed_carries_control_characters_of_data(shipped: Path, flows: Any, terminal: Any, end: str) -> None:
+    fact = f'{{name: m, type: set_fact, set_fact: {{value: "{ODD}"}}}}'
+    (shipped / "odd.yml").write_text(f"steps: [{fact}, {{name: a, type: {end}}}]\n")
+    for options in ((), ("--follow",), ("--json",), ("--json", "--follow")):
+        answer = flows("run", "odd.yml", *options)
+        printed = answer.out + answer.err + terminal.run("run", "odd.yml", *options, NO_COLOR="1").text
+        left = {each for each in printed if not each.isprintable()} - set("\n\r\t")
+        assert "pwned" in printed
+        assert left == set(), options
+        if "--json" in options:
+            last = json.loads(answer.out.splitlines()[-1])
+            assert "\x9b2Jx\x7f\u202ey" in last["message"]
+    for command in ("history", "runs", "logs"):
+        text = terminal.run(command, "odd" if command != "runs" else "list", NO_COLOR="1").text
+        assert {each for each in text if not each.isprintable()} <= set("\n\r\t"), command
+
+
 def test_a_run_by_hand_loads_no_library_for_tables(shipped: Path, environment: dict[str, str]) -> None:
     done = subprocess.run(
         [sys.executable, "-P", "-X", "importtime", "-m", "scflows", "run", "write.yml"],

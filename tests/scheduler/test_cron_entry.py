@@ -81,6 +81,17 @@ def test_what_fails_says_one_line_and_what_succeeds_nothing(flows: Flows, worksp
     assert len(failed.err.splitlines()) == 1
 
 
+def test_the_mail_of_cron_has_no_control_characters_of_data(flows: Flows, workspace: Path, task: Task) -> None:
+    (workspace / "tasks" / "one.yml").write_text(
+        r"""steps: [{name: m, type: set_fact, set_fact: {value: "\x1b[2J\x9b2Jcleared\x7f"}},"""
+        " {name: one, type: jq, jq: {data_key: m, expression: error}}]\n"
+    )
+    answer = flows(*START)
+    assert answer.code == 1
+    assert "cleared" in answer.err
+    assert answer.err.replace("\n", "").isprintable()
+
+
 @pytest.mark.parametrize("change", [{"workspace": 5}, {"params": [1]}, {"settings": None}, {"command": [1]}])
 def test_a_task_file_of_the_wrong_kinds_is_broken(
     flows: Flows, settings: Settings, task: Task, change: dict[str, Any]

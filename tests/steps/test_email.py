@@ -291,6 +291,13 @@ def test_a_text_and_a_template_together_are_a_mistake(mistakes):
     assert mistakes("email", given) == mistakes("email", {**given, "body": "a", "template": "b"}) != []
 
 
+def test_control_characters_in_a_mail_are_visible(post, send):
+    box, secret = post()
+    send(secret, body="a\x1b[2J\x9bb\tc\x00\r\nd")
+    (mail,) = box.mails
+    assert mail.message.get_content() == "a\\x1b[2J\\x9bb\tc\\x00\nd\n"
+
+
 def test_a_dry_run_says_what_it_would_send(run_flow):
     run = run_flow(
         "steps: [{name: m, type: email, email: {secret: s, to: [a@example.org], subject: 'Hi {{ 1 + 1 }}', body: x}}]",

@@ -100,7 +100,7 @@ class EmailStep(Step):
         message["Date"] = localtime()
         # Prevents automatic replies such as out-of-office messages (RFC 3834).
         message["Auto-Submitted"] = "auto-generated"
-        message.set_content(self._text(ctx), subtype="plain" if self.format == "text" else "html", cte=None)
+        message.set_content(_readable(self._text(ctx)), subtype="plain" if self.format == "text" else "html", cte=None)
         contents = [str(message[name]) for name in headers if name in message] + [message.get_content()]
         remaining_bytes = self.max_bytes
         for path in _texts("attach", self.attach):
@@ -247,6 +247,13 @@ def _single_line(name: str, text: str) -> str:
     if any(ord(character) < 32 or ord(character) == 127 for character in text):
         raise StepError(f"{name.lower()} must be one line without control characters")
     return text
+
+
+def _readable(text: str) -> str:
+    """Return a text whose control characters are visible, because a terminal that shows the mail would obey them."""
+    import re
+
+    return re.sub("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]", lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
 def _addresses(name: str, value: Any) -> list[str]:
