@@ -368,7 +368,12 @@ def test_the_first_run_shows_tasks_a_log_and_a_result_and_can_be_repeated(
         assert re.search(r"^weather-summary\tenabled\thourly at :\d\d\t\S+\tsuccess\t\S+$", done.stdout, re.MULTILINE)
         assert re.search(r"INFO +run \w+ success", done.stdout)
         assert "# Temperatures in Seattle" in done.stdout
-    assert bash(".venv/bin/flows clear-tasks --yes; flows list-tasks", tmp_path, environment).stdout.count("\t") == 0
+    assert (
+        bash(".venv/bin/flows clear-tasks --all --yes; flows list-tasks --all", tmp_path, environment).stdout.count(
+            "\t"
+        )
+        == 0
+    )
 
 
 def test_the_hour_of_a_new_user_goes_as_it_is_told(tmp_path: Path, environment: dict[str, str]) -> None:
@@ -387,6 +392,30 @@ def test_the_hour_of_a_new_user_goes_as_it_is_told(tmp_path: Path, environment: 
     assert written[0] == "time,folder,free_kb"
     assert {line.split(",")[1] for line in written[1:]} == {"/", "/tmp"}
     assert bash("flows list-tasks", tmp_path, environment).stdout == ""
+
+
+def test_readme_and_getting_started_can_be_followed_one_after_the_other(
+    tmp_path: Path, environment: dict[str, str], crontab: Path
+) -> None:
+    readme, page = DOCS.parent / "README.md", DOCS / "getting-started.md"
+    writing, own = section(readme, "## Write a flow"), section(page, "## A flow of your own")
+    first = marked("first run")[2:]
+    put = "cat > demo/tasks/ten.yml <<'EOF'\n" + blocks(writing, "yaml")[0] + "EOF"
+    first += [put, *blocks(writing, "bash")]
+    then: list[str] = []
+    titles = ("Run an example", "A workspace of your own", "A flow of your own", "Put it on the crontab")
+    for title in (*titles, "Look at your tasks", "Change, pause, remove", "Uninstall"):
+        text = section(page, f"## {title}")
+        if title == "A flow of your own":
+            then.append("cat > tasks/space.yml <<'EOF'\n" + blocks(own, "yaml")[0] + "EOF\nchmod 644 tasks/space.yml")
+        then += "\n".join(blocks(text, "bash")).splitlines()
+    # What goes on until it is stopped, what tells that no cron is alive here, and what takes an id.
+    left = [line for line in then if not line.endswith((" -f", " RUN")) and not line.startswith("flows check")]
+    done = bash("\n".join([*first, *left]), tmp_path, environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "error" not in done.stderr
+    assert "scflows" not in crontab.read_text()
+    assert (tmp_path / "home" / "first" / "data" / "space.csv").exists()
 
 
 def test_the_step_type_that_the_guide_adds_works() -> None:

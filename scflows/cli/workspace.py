@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shlex
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from scflows.cli.columns import DOT
 from scflows.cli.times import Status
 
 if TYPE_CHECKING:
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 def init(
     ctx: typer.Context,
     folder: Annotated[str, typer.Argument(metavar="DIR", help="The folder; created if it does not exist.")],
+    empty: Annotated[bool, typer.Option("--empty", help="Leave out the example flows.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace existing files; keep each as .bak.")] = False,
 ) -> None:
     """Create a workspace with the example flows.
@@ -27,7 +30,7 @@ def init(
     out: Output = ctx.obj
     base = out.options.home or os.curdir
     top = os.path.abspath(os.path.join(os.path.expanduser(base), os.path.expanduser(folder)))
-    files = make_workspace(top, force)
+    files = make_workspace(top, force, empty)
     items = [
         {"what": Status(each.action), "path": os.path.relpath(each.path, top), "backup": each.backup or None}
         for each in files
@@ -41,8 +44,9 @@ def init(
     out.table(columns, rows, more)
     unchanged = len([item for item in items if item["what"] == KEPT])
     out.hint(f"Workspace {top}" + (f"; {unchanged} existing files were not changed" if unchanged else ""))
-    change = "" if top == os.getcwd() else f"cd {top} && "
-    out.hint(f"Next: {change}flows list-flows · flows auto-schedule --dry-run · flows auto-schedule")
+    steps = [] if top == os.getcwd() else [f"cd {shlex.quote(top)}"]
+    steps += ["flows steps" if empty else "flows list-flows", "flows auto-schedule --dry-run", "flows auto-schedule"]
+    out.hint(f"Next: {DOT.join(steps)}")
 
 
 def config(

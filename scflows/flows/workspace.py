@@ -12,6 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+README = "README.md"
 MADE = "made"
 KEPT = "kept"  #: it existed
 REPLACED = "replaced"  #: the old file was renamed
@@ -64,8 +65,10 @@ class Placed:
     backup: str = ""  #: the path of the replaced file
 
 
-def make_workspace(folder: str, force: bool = False) -> list[Placed]:
+def make_workspace(folder: str, force: bool = False, is_empty: bool = False) -> list[Placed]:
     """Fill a folder with the example flows, `data/`, `.env` and `data/config.yml`; return the results in order.
+
+    `is_empty`: without the example flows.
 
     Existing files are kept; with `force` they are renamed to `.bak` and replaced. Raises UsageError if the path is not
     a folder, Refused if it is not writable.
@@ -74,7 +77,7 @@ def make_workspace(folder: str, force: bool = False) -> list[Placed]:
     if os.path.lexists(top) and not os.path.isdir(top):
         raise UsageError(f"{top} is not a folder", "give the path of a new or existing folder")
     try:
-        return list(_create_files(top, force))
+        return list(_create_files(top, force, is_empty))
     except OSError as error:
         message = f"{error.filename or top}: cannot be written: {error.strerror}"
         raise Refused(message, f"see: ls -ld {os.path.dirname(top)}") from error
@@ -89,24 +92,32 @@ def shipped_flows() -> str:
     raise NotFound("this installation has no example flows", "install scflows from its wheel or a checkout")
 
 
-def _create_files(top: str, force: bool) -> Iterator[Placed]:
+def _create_files(top: str, force: bool, is_empty: bool) -> Iterator[Placed]:
     import json
     import secrets
 
     from scflows.flows.json_schema import SCHEMA_FILE, flow_schema
 
-    source = shipped_flows()
-    for relative in _files(source):
+    source = "" if is_empty else shipped_flows()
+    for relative in _files(source) if source else ():
         if relative == SCHEMA_FILE:
             continue  # From a checkout; a new one is created below.
         with open(os.path.join(source, relative), "rb") as file:
-            yield _place_file(os.path.join(top, "tasks", relative), file.read(), 0o644, force)
+            content = _without_links(file.read()) if relative == README else file.read()
+        yield _place_file(os.path.join(top, "tasks", relative), content, 0o644, force)
     schema = json.dumps(flow_schema(), indent=2) + "\n"
     yield _place_file(os.path.join(top, "tasks", SCHEMA_FILE), schema.encode(), 0o644, force)
     os.makedirs(os.path.join(top, "data"), exist_ok=True)
     env = ENV_FILE.format(api_token=secrets.token_urlsafe(32), secret_key=secrets.token_urlsafe(48))
     yield _place_file(os.path.join(top, ".env"), env.encode(), 0o600, force)
     yield _place_file(os.path.join(top, "data", "config.yml"), CONFIG_FILE.encode(), 0o644, force)
+
+
+def _without_links(content: bytes) -> bytes:
+    """Return a page with names of pages in place of links to the documentation, which is not in a workspace."""
+    import re
+
+    return re.sub(rb"\[([^]]*)\]\(\.\./(docs/[^)#]*)[^)]*\)", rb"\1 (`\2` in the source of scflows)", content)
 
 
 def _files(source: str) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -82,3 +83,26 @@ def test_a_file_in_the_place_of_a_folder_is_named(tmp_path) -> None:
     with pytest.raises(Refused, match=f"{tmp_path}/data: "):
         make_workspace(str(tmp_path))
     assert (tmp_path / "data").read_text() == "precious"
+
+
+def test_an_empty_workspace_has_settings_and_no_flows(flows, tmp_path: Path) -> None:
+    answer = flows("init", "--empty", str(tmp_path / "new"))
+    assert answer.code == 0
+    found = sorted(str(path.relative_to(tmp_path / "new")) for path in (tmp_path / "new").rglob("*") if path.is_file())
+    assert found == [".env", "data/config.yml", "tasks/flow.schema.json"]
+    assert (flows("list-flows", cwd=tmp_path / "new").out, flows("validate", cwd=tmp_path / "new").code) == ("", 0)
+    # The example flows can be added later.
+    assert flows("init", str(tmp_path / "new")).code == 0
+    assert "weather/summary.yml" in flows("list-flows", cwd=tmp_path / "new").out
+
+
+def test_every_link_in_a_workspace_leads_to_a_file(tmp_path: Path) -> None:
+    make_workspace(str(tmp_path))
+    pages = list(tmp_path.rglob("*.md"))
+    assert pages
+    for page in pages:
+        text = page.read_text()
+        links = [link for link in re.findall(r"\]\(([^)#]*)[^)]*\)", text) if "://" not in link]
+        assert [link for link in links if not (page.parent / link).exists()] == []
+    text = (tmp_path / "tasks/README.md").read_text()
+    assert "see notifications (`docs/notifications.md` in the source of scflows)" in " ".join(text.split())
