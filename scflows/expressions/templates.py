@@ -40,6 +40,7 @@ class Expressions:
         self._environment: SandboxedEnvironment | None = None
         self._templates: dict[str, Template] = {}
         self._conditions: dict[str, Any] = {}
+        self._values: dict[str, Any] = {}
         self._filters: dict[str, Filter] = {}
         # Threads share the caches; the lock guards changes to them.
         self._cache_lock = allocate_lock()
@@ -87,6 +88,22 @@ class Expressions:
             compiled = self._compile_condition(condition)
             self._cache(self._conditions, condition, compiled)
         return bool(self._guarded(lambda: is_true(compiled(names)), condition))
+
+    def compute(self, expression: str, names: Mapping[str, Any]) -> Any:
+        """Return the value of an expression, such as `price * count`; null for an unknown name. Raises StepError."""
+        compiled = self._values.get(expression)
+        if compiled is None:
+            compiled = self._compile_condition(expression, is_value=True)
+            self._cache(self._values, expression, compiled)
+        from jinja2 import Undefined
+
+        value = self._guarded(lambda: compiled(names), expression)
+        return None if isinstance(value, Undefined) else value
+
+    def check_expression(self, expression: str) -> None:
+        """Raise StepError if an expression does not compile."""
+        self._compile_condition(expression, is_value=True)
+        self._refuse_secrets("{{ " + expression + " }}")
 
     def filter(self, expression: str, value: Any, output: str | None = None) -> Any:
         """Apply a jq expression; return null, its single output, or the list of several.
@@ -193,7 +210,8 @@ class Expressions:
         if any(_is_secret(call) for call in self._jinja().parse(text).find_all(nodes.Call)):
             raise StepError(NO_SECRETS)
 
-    def _compile_condition(self, condition: str) -> Any:
+    def _compile_condition(self, condition: str, is_value: bool = False) -> Any:
+        """Return a function that judges a condition, or computes the value of an expression."""
         from jinja2 import TemplateSyntaxError, nodes
         from jinja2.parser import Parser
 
@@ -208,7 +226,8 @@ class Expressions:
             result = nodes.Assign(nodes.Name("result", "store"), expression, lineno=1)
             body = nodes.Template([result], lineno=1)
             _judge(body)
-            result.node = _truth(expression)
+            if not is_value:
+                result.node = _truth(expression)
             body.set_environment(environment)
             template = environment.from_string(body)
         except TemplateSyntaxError as error:

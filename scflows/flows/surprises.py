@@ -27,8 +27,8 @@ def surprises(document: Located) -> Iterator[Mistake]:
         found = ""
         if node.id == "mapping":
             for key, item in node.value:
-                # The `on` of a `retry` is understood.
-                if (message := _about_key(key)) and (parent, key.value) != ("retry", "on"):
+                # The `on` of a `retry` and of a join is understood.
+                if (message := _about_key(key)) and (parent, key.value) not in (("retry", "on"), ("table", "on")):
                     yield _warning(document, key, message)
                 pending.append((item, key.value if isinstance(key.value, str) else ""))
         elif node.id == "sequence":

@@ -40,6 +40,17 @@ def perform(workspace: Path, settings: Settings) -> Callable[..., Any]:
 
 
 @pytest.fixture
+def table(perform: Callable[..., Any]) -> Callable[..., Any]:
+    """One step; `rows` is what its data_key leads to."""
+
+    def run(mode: str, rows: Any = None, **options: Any) -> Any:
+        given = {} if rows is None else {"data_key": "rows"}
+        return perform("table", {"mode": mode, **given, **options}, {"rows": rows, "__job_id__": "7", "limit_of": 2})
+
+    return run
+
+
+@pytest.fixture
 def mistakes() -> Callable[..., list[str]]:
     """What the check of a step type finds in options, without any flow around them."""
 

@@ -12,9 +12,9 @@ from scflows.errors import MissingExtra, StepError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
-    from typing import Any
+    from typing import IO, Any
 
     Row = dict[str, Any]
 
@@ -54,6 +54,13 @@ class Format:
     def content(self, names: Sequence[str], rows: Sequence[Row], kinds: Mapping[str, str]) -> bytes:
         """Return the content of a file with these rows; `kinds` are types of columns. Raises StepError."""
         raise NotImplementedError
+
+    def save(self, file: IO[bytes], names: Sequence[str], rows: Iterable[Row], kinds: Mapping[str, str]) -> None:
+        """Write a whole table to an empty file; most formats keep no more than a few rows in memory.
+
+        Raises StepError, OSError.
+        """
+        file.write(self.content(names, list(rows), kinds))
 
     def addition(self, names: Sequence[str], rows: Sequence[Row]) -> bytes:
         """Return the bytes to append to a file with these columns. Only if the format `grows`."""

@@ -12,8 +12,8 @@ from scflows.errors import StepError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-    from typing import Any
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from typing import IO, Any
 
     from scflows.connectors.tables import Row
 
@@ -60,6 +60,19 @@ class Delimited(Format):
         import io
 
         text = io.StringIO()
+        self._write(text, names, rows, header)
+        return text.getvalue()
+
+    def save(self, file: IO[bytes], names: Sequence[str], rows: Iterable[Row], kinds: Mapping[str, str]) -> None:
+        import io
+
+        text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+        try:
+            self._write(text, names, rows, True)
+        finally:
+            text.detach()
+
+    def _write(self, text: IO[str], names: Sequence[str], rows: Iterable[Row], header: bool) -> None:
         writer = csv.writer(text, delimiter=self.delimiter or ",", lineterminator="\n")
         # Python before 3.11.9 does not quote a carriage return, and a leading byte order mark needs quotes to be text.
         careful = csv.writer(text, delimiter=self.delimiter or ",", lineterminator="\n", quoting=csv.QUOTE_ALL)
@@ -69,7 +82,6 @@ class Delimited(Format):
         for row in rows:
             cells = [cell_text(row.get(name)) for name in names]
             (careful if any("\r" in cell for cell in cells) else writer).writerow(cells)
-        return text.getvalue()
 
 
 def _delimiter_of(text: str) -> str:

@@ -1,26 +1,32 @@
-"""Excel files, with openpyxl: the first sheet, whose first row is the header."""
+"""Excel files: the first sheet, whose first row is the header.
+
+python-calamine reads, XlsxWriter writes with few rows in memory, openpyxl appends to a file that exists.
+"""
 
 from __future__ import annotations
 
 import io
+import os
 import re
 from contextlib import contextmanager
 
 from scflows.connectors.tables import Format, OpenTable, check_names, import_optional
 from scflows.connectors.tables.delimited import cell_text
+from scflows.connectors.tables.excel_limits import CELL_CHARACTERS, MOST_EXACT, check_row, escaped
 from scflows.errors import StepError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-    from typing import Any
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from typing import IO, Any
 
     from scflows.connectors.tables import Row
 
-#: The longest text of a cell; openpyxl silently truncates longer ones.
-CELL_CHARACTERS = 32767
 #: How a text in a workbook writes a character that XML would change.
 ESCAPED = re.compile("_x([0-9A-Fa-f]{4})_")
+#: What calamine reads wrongly: a cell with an error such as #N/A, as blank; an escaped underscore, as it is written.
+UNREADABLE = (b't="e"', b"_x005F_")
+BLOCK = 1 << 20
 
 
 class Excel(Format):
@@ -28,45 +34,104 @@ class Excel(Format):
 
     @contextmanager
     def open(self, path: str, shown: str) -> Iterator[OpenTable]:
+        import_optional("python_calamine", "excel")
         with open(path, "rb") as file:
-            book = _load(file, shown, read_only=True)
-            try:
-                sheet = book.worksheets[0]
-                # The size that a file states may be wrong; the library would drop what is outside of it.
-                sheet.reset_dimensions()
-                lines = enumerate(sheet.iter_rows(values_only=True), 1)
+            if not os.fstat(file.fileno()).st_size:
+                raise StepError(f"{shown}: empty, not even a header")
+            reader = _by_openpyxl if _needs_openpyxl(file, shown) else _by_calamine
+            with reader(file, shown) as sheet:
+                lines = enumerate(sheet, 1)
                 header = next((cells for _, cells in lines if any(cell is not None for cell in cells)), None)
                 if header is None:
                     raise StepError(f"{shown}: empty, not even a header")
-                names = [cell_text(_json(cell)) for cell in _trimmed(header)]
+                names = [cell_text(cell) for cell in _trimmed(header)]
                 check_names(names, shown)
                 yield OpenTable(names, _rows(names, lines, shown))
-            finally:
-                book.close()
 
     def content(self, names: Sequence[str], rows: Sequence[Row], kinds: Mapping[str, str]) -> bytes:
-        openpyxl = import_optional("openpyxl", "excel")
+        file = io.BytesIO()
+        self.save(file, names, rows, kinds)
+        return file.getvalue()
+
+    def save(self, file: IO[bytes], names: Sequence[str], rows: Iterable[Row], kinds: Mapping[str, str]) -> None:
+        from scflows.connectors.tables.excel_writer import write_sheet
+
         if "" in names:
             raise StepError("Excel needs a name for each column; one is empty")
-        for row in rows:
-            _check_row(names, row)
-        book = openpyxl.Workbook(write_only=True)
-        sheet = book.create_sheet()
-        lines = [[_cell(sheet, name, name, None) for name in names]]
-        lines += [[_cell(sheet, name, row.get(name), kinds.get(name)) for name in names] for row in rows]
-        # Append only after all cells are valid, because openpyxl cannot close an unfinished sheet.
-        for line in lines:
-            sheet.append(line)
-        return _bytes(book)
+        write_sheet(file, names, rows, kinds)
 
     def extended(self, old: bytes, names: Sequence[str], rows: Sequence[Row]) -> bytes:
         book = _load(io.BytesIO(old), "the file", read_only=False)
         _keep_digits(book)
         sheet = book.worksheets[0]
         for row in rows:
-            _check_row(names, row)
+            check_row(names, row)
             sheet.append([_cell(sheet, name, row.get(name), None) for name in names])
         return _bytes(book)
+
+
+def _needs_openpyxl(file: IO[bytes], shown: str) -> bool:
+    """Return whether a book holds something UNREADABLE. Raises StepError for a file that is not a workbook."""
+    from zipfile import BadZipFile, ZipFile
+
+    try:
+        with ZipFile(file) as archive:
+            for name in archive.namelist():
+                if not name.endswith(".xml") or not name.startswith(("xl/worksheets/", "xl/sharedStrings")):
+                    continue
+                with archive.open(name) as part:
+                    rest = b""
+                    while block := part.read(BLOCK):
+                        if any(each in rest + block for each in UNREADABLE):
+                            return True
+                        rest = block[-8:]
+    except (BadZipFile, OSError, NotImplementedError, RuntimeError, EOFError) as error:
+        raise StepError(f"{shown}: not an Excel file (.xlsx): {error}") from error
+    finally:
+        file.seek(0)
+    return False
+
+
+@contextmanager
+def _by_calamine(file: IO[bytes], shown: str) -> Iterator[Iterator[list[Any]]]:
+    calamine = import_optional("python_calamine", "excel")
+    try:
+        book = calamine.CalamineWorkbook.from_filelike(file)
+        sheet = book.get_sheet_by_index(0)
+    except (calamine.CalamineError, ValueError, IndexError, OSError) as error:
+        raise StepError(f"{shown}: not an Excel file (.xlsx): {error}") from error
+    try:
+        yield ([_value(cell) for cell in cells] for cells in sheet.iter_rows())
+    finally:
+        book.close()
+
+
+@contextmanager
+def _by_openpyxl(file: IO[bytes], shown: str) -> Iterator[Iterator[list[Any]]]:
+    book = _load(file, shown, read_only=True)
+    try:
+        sheet = book.worksheets[0]
+        # The size that a file states may be wrong; the library would drop what is outside of it.
+        sheet.reset_dimensions()
+        yield ([_json(cell) for cell in cells] for cells in sheet.iter_rows(values_only=True))
+    finally:
+        book.close()
+
+
+def _value(cell: Any) -> Any:
+    """Return the value of a cell as calamine reads it: an empty text for null, a float for every number."""
+    kind = type(cell)
+    if kind is str:
+        return cell or None
+    if kind is float:
+        return int(cell) if cell.is_integer() and abs(cell) < MOST_EXACT else cell
+    if kind is bool or kind is int:
+        return cell
+    if hasattr(cell, "isoformat"):
+        text: str = cell.isoformat()
+        # A date is stored as a time at midnight.
+        return text + "T00:00:00" if len(text) == 10 and "-" in text else text
+    return str(cell)
 
 
 def _load(file: Any, shown: str, read_only: bool) -> Any:
@@ -80,14 +145,14 @@ def _load(file: Any, shown: str, read_only: bool) -> Any:
         raise StepError(f"{shown}: not an Excel file (.xlsx): {error}") from error
 
 
-def _rows(names: list[str], lines: Iterator[tuple[int, Any]], shown: str) -> Iterator[tuple[int, Row]]:
+def _rows(names: list[str], lines: Iterator[tuple[int, Sequence[Any]]], shown: str) -> Iterator[tuple[int, Row]]:
     width = len(names)
     for number, cells in lines:
         filled = _trimmed(cells)
         if len(filled) > width:
             raise StepError(f"{shown}: row {number} has {len(filled)} cells, the header {width}")
         if filled:
-            values = [_json(cell) for cell in filled] + [None] * (width - len(filled))
+            values = [*filled, *[None] * (width - len(filled))]
             yield number, dict(zip(names, values, strict=True))
 
 
@@ -107,11 +172,6 @@ def _json(value: Any) -> Any:
     return value if value is None or isinstance(value, bool | int | float) else str(value)
 
 
-def _check_row(names: Sequence[str], row: Row) -> None:
-    if all(row.get(name) in (None, "") for name in names):
-        raise StepError("a row has no values; Excel cannot store an empty row")
-
-
 def _cell(sheet: Any, name: str, value: Any, kind: str | None) -> Any:
     if isinstance(value, str) and kind in ("date", "datetime"):
         from datetime import date, datetime
@@ -125,7 +185,7 @@ def _cell(sheet: Any, name: str, value: Any, kind: str | None) -> Any:
     openpyxl = import_optional("openpyxl", "excel")
     if isinstance(value, int | float):
         return _number(openpyxl, sheet, name, value)
-    text = _escaped(cell_text(value))
+    text = escaped(cell_text(value))
     if len(text) > CELL_CHARACTERS:
         raise StepError(f"column {name!r}: the text has {len(text)} characters; a cell can hold {CELL_CHARACTERS}")
     try:
@@ -175,13 +235,6 @@ def _is_held(moment: Any) -> bool:
     except (ValueError, OverflowError):
         return False
     return bool(back == (moment if isinstance(moment, datetime) else datetime.combine(moment, datetime.min.time())))
-
-
-def _escaped(text: str) -> str:
-    """Return a text in which what XML would change, and what looks like an escape, is escaped as in Excel itself."""
-    if "_x" in text:
-        text = re.sub("_(?=x[0-9A-Fa-f]{4}_)", "_x005F_", text)
-    return text.replace("\r", "_x000D_")
 
 
 def _bytes(book: Any) -> bytes:

@@ -11,6 +11,7 @@ from scflows.errors import StepError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from typing import IO
 
     from scflows.connectors.tables import Row
 
@@ -27,6 +28,10 @@ class JsonLines(Format):
 
     def content(self, names: Sequence[str], rows: Sequence[Row], kinds: Mapping[str, str]) -> bytes:
         return b"".join(documents.json_bytes(row) + b"\n" for row in rows)
+
+    def save(self, file: IO[bytes], names: Sequence[str], rows: Iterable[Row], kinds: Mapping[str, str]) -> None:
+        for row in rows:
+            file.write(documents.json_bytes(row) + b"\n")
 
     def addition(self, names: Sequence[str], rows: Sequence[Row]) -> bytes:
         return self.content(names, rows, {})
