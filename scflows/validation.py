@@ -109,6 +109,9 @@ def nearest(name: str, known: Iterable[str]) -> str:
 MAX_BYTES = 4 * 1024 * 1024
 MAX_NODES = 200_000
 MAX_DEPTH = 60
+#: As the name of a property, `on` is a text: in YAML 1.1 it is true without quotes.
+ON = "on"
+BOOLEAN = "tag:yaml.org,2002:bool"
 
 
 class Located:
@@ -246,6 +249,8 @@ class Located:
     def _report_duplicates(self, node: Any) -> None:
         seen = set()
         for key, _ in node.value:
+            if key.tag == BOOLEAN and key.value == ON:
+                key.tag = "tag:yaml.org,2002:str"
             if isinstance(key.value, str) and key.tag != "tag:yaml.org,2002:merge":
                 if key.value in seen:
                     mark = key.start_mark

@@ -22,6 +22,8 @@ ENDINGS = (".yml", ".yaml")
 #: Files in the flows folder that are not flows: schemas of forwardings, thresholds of checks.
 SCHEMAS = (".forward.yml", ".forward.yaml")
 THRESHOLDS = (".thresholds.yml", ".thresholds.yaml")
+#: The file with the jobs of a working folder.
+CONFIG = "config.yml"
 #: A file that changed less than this many seconds ago may change again without a new timestamp.
 MIN_AGE = 2.0
 
@@ -130,9 +132,21 @@ def flow_files(settings: Settings) -> Iterator[FlowPath]:
         for name in sorted(names):
             if name.endswith(ENDINGS) and not name.endswith((*SCHEMAS, *THRESHOLDS)) and not name.startswith("."):
                 file = os.path.join(folder, name)
+                if name == CONFIG and _has_jobs(file):
+                    continue
                 # Links to folders are not followed, so only the file itself can be a link.
                 real = os.path.realpath(file) if os.path.islink(file) else file
                 yield FlowPath(real, os.path.normpath(os.path.join(below, name)), top)
+
+
+def _has_jobs(file: str) -> bool:
+    """Return whether a file has the jobs of a working folder instead of the steps of a flow."""
+    try:
+        with open(open_regular(file), "rb") as opened:
+            lines = opened.read(1 << 20).splitlines()
+    except OSError:
+        return False
+    return any(line.startswith(b"jobs:") for line in lines) and not any(line.startswith(b"steps:") for line in lines)
 
 
 def _placed(file: str, named: str, flows: str, typed: str, settings: Settings) -> FlowPath:

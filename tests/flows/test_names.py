@@ -155,7 +155,9 @@ def test_what_yaml_reads_otherwise_is_a_warning(value: str, message: str) -> Non
     assert message in mistake[2]
 
 
-@pytest.mark.parametrize("value", ["'12:30'", "0", "0.5", "08", "10", "{true: 1}", "yes", "2026-03-05", "-7", "0x1f"])
+@pytest.mark.parametrize(
+    "value", ["'12:30'", "0", "0.5", "08", "10", "{true: 1}", "{on: 1}", "yes", "2026-03-05", "-7", "0x1f"]
+)
 def test_what_yaml_reads_as_expected_is_fine(value: str) -> None:
     step = f"  - {{name: a, type: set_fact, set_fact: {{value: {value}}}, retry: {{attempts: 2, on: ['429']}}}}\n"
     assert found("steps:\n" + step) == []

@@ -45,6 +45,18 @@ def test_all_mistakes_are_listed_with_line_and_column(work):
     assert "13:49" in found
 
 
+def test_a_property_named_on_needs_no_quotes(run_flow):
+    run = run_flow("steps: [{name: told, type: set_fact, set_fact: {value: {on: [isin]}}}]")
+    assert run.result["told"] == {"on": ["isin"]}
+
+
+def test_it_is_not_listed_as_a_flow(work, workspace):
+    (workspace / "tasks/config.yml").write_text(f"jobs: [{{name: j, source: source, target: made, {COPY}}}]")
+    (workspace / "tasks/flow.yml").write_text("steps: []")
+    listed = json.loads(work.flows("list-flows", "--json").out)["items"]
+    assert len(listed) == 1
+
+
 def test_a_circle_is_refused(work):
     work.write(f"""
         jobs:
