@@ -141,10 +141,9 @@ def _checked(shown: str, flow: FlowPath, settings: Settings) -> tuple[list[Mista
     lines = content.decode("utf-8", "replace").splitlines()
     try:
         if flow.file.endswith(SCHEMAS):
-            from scflows.integrations.forward.schema import read_schema
+            from scflows.integrations.forward.preflight import schema_mistakes
 
-            read_schema(flow.file)
-            return [], lines
+            return schema_mistakes(flow.file, shown, settings), lines
         if flow.file.endswith(THRESHOLDS):
             from scflows.integrations.smartcitizen.checks.thresholds import read_thresholds
 

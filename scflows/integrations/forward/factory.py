@@ -76,7 +76,7 @@ class Opener:
         if spec.scheme in ("http", "staplus+http"):
             from scflows.integrations.forward.staplus import StaplusSink
 
-            return StaplusSink(spec.url.removeprefix("staplus+"), self._secret(spec.secret), self._mask, self._log)
+            return StaplusSink(spec.url.removeprefix("staplus+"), self.secret(spec.secret), self._mask, self._log)
         raise UsageError(f"to: {spec.url}: the sink must be mqtt://, mqtts://, kafka:// or http(s)://")
 
     def table(self) -> NameTable | None:
@@ -123,13 +123,13 @@ class Opener:
         from scflows.integrations.forward.mqtt_connection import MqttEnd
 
         library()
-        broker = broker_of(spec.url, self._secret(spec.secret), self._tls(spec))
+        broker = broker_of(spec.url, self.secret(spec.secret), self._tls(spec))
         return MqttEnd(broker, client_id, spec.protocol, spec.keepalive, spec.status_topic)
 
     def _kafka(self, spec: EndSpec) -> dict[str, Any]:
         from scflows.connectors.kafka import settings_of
 
-        return settings_of(spec.url, self._secret(spec.secret), self._tls(spec))
+        return settings_of(spec.url, self.secret(spec.secret), self._tls(spec))
 
     def _tls(self, spec: EndSpec) -> dict[str, str] | None:
         if spec.tls is None:
@@ -139,7 +139,26 @@ class Opener:
             for name, value in spec.tls.items()
         }
 
-    def _secret(self, name: str) -> Secret | None:
+    @property
+    def folder(self) -> str:
+        """Return the folder that relative paths start from."""
+        return self._schema.folder
+
+    def check_end(self, spec: EndSpec, secret: Secret | None) -> None:
+        """Raise an error if an end would be refused, without connecting to it."""
+        if spec.scheme == "mqtt":
+            from scflows.connectors.mqtt import broker_of, new_client
+
+            new_client(broker_of(spec.url, secret, self._tls(spec)), spec.client_id, spec.protocol)
+        elif spec.scheme == "kafka":
+            self._kafka(spec)
+        elif secret is not None:
+            from scflows.integrations.forward.staplus import authorization_of
+
+            authorization_of(secret)
+
+    def secret(self, name: str) -> Secret | None:
+        """Return a secret, None without a name. Raises UsageError if it does not exist."""
         if not name:
             return None
         try:

@@ -68,24 +68,38 @@ class Schema:
 
 def read_schema(path: str) -> Schema:
     """Return the schema of a file. Raises NotFound, UsageError, and FlowError with every mistake."""
+    document, schema = read_document(path, path)
+    if schema is None or has_errors(document):
+        raise FlowError(document.mistakes)
+    return schema
+
+
+def read_document(path: str, shown: str) -> tuple[Located, Schema | None]:
+    """Return the document of a file with its mistakes, and its schema if it has topics.
+
+    `shown` is its path in messages. Raises NotFound, UsageError, and FlowError for invalid YAML.
+    """
     from scflows.storage import open_regular
     from scflows.validation import Located
 
     file = os.path.abspath(os.path.expanduser(path))
     try:
         with os.fdopen(open_regular(file), "rb") as opened:
-            document = Located(opened.read(), path)
+            document = Located(opened.read(), shown)
     except FileNotFoundError as error:
         raise NotFound(
-            f"{path}: file not found", "examples are in the folder `forward` of the example flows"
+            f"{shown}: file not found", "examples are in the folder `forward` of the example flows"
         ) from error
     except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
+        raise UsageError(f"{shown}: cannot be read: {error.strerror}") from error
     schema = _schema(document, file)
     document.mistakes.sort(key=lambda mistake: (mistake.line, mistake.column))
-    if schema is None or any(mistake.severity == "error" for mistake in document.mistakes):
-        raise FlowError(document.mistakes)
-    return schema
+    return document, schema
+
+
+def has_errors(document: Located) -> bool:
+    """Return whether a document has mistakes other than warnings."""
+    return any(mistake.severity == "error" for mistake in document.mistakes)
 
 
 def _schema(document: Located, file: str) -> Schema | None:

@@ -86,7 +86,7 @@ class StaplusSink:
         self.losses = 0
         self.longest_wait = 1.0
         self._url = url.rstrip("/")
-        self._authorization = None if secret is None else _login(secret)
+        self._authorization = None if secret is None else authorization_of(secret)
         self._mask = mask
         self._log = log
         self._queue: Queue[tuple[int, int, Outgoing]] = Queue()
@@ -201,7 +201,8 @@ class StaplusSink:
             pass  # A wake-up is pending already.
 
 
-def _login(secret: Secret) -> tuple[str, str]:
+def authorization_of(secret: Secret) -> tuple[str, str]:
+    """Return the header that authenticates with a secret. Raises StepError for one of another kind."""
     from scflows.secrets.http_auth import header
     from scflows.secrets.secret import VAULT, kind_of
 

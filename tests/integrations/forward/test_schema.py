@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -105,6 +107,51 @@ def test_what_no_broker_would_take_is_told_before(
     with pytest.raises(FlowError) as raised:
         read_schema("s.yml")
     assert any(told in str(mistake) for mistake in raised.value.mistakes), raised.value.mistakes
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (GOOD.replace("mqtt://a", "amqp://a"), ["1:8: error: from: amqp://a: must be one of mqtt://"]),
+        (GOOD.replace("mqtt://b", "ftp://b"), ["2:6: error: to: ftp://b: must be one of mqtt://"]),
+        (GOOD.replace("mqtt://a", "mqtt://a:99999"), ["1:8: error: from: 'mqtt://a:99999': not a valid URL"]),
+        (GOOD.replace("mqtt://a", "mqtt://u:p@a"), ["1:8: error: from: 'mqtt://a': a URL must not contain a password"]),
+        (GOOD.replace('"mqtt://a"', '"mqtts://a", tls: {ca: no.pem}'), ["1:32: error: from: tls: ca: no such file"]),
+        (GOOD.replace('"mqtt://a"', '"mqtt://a", secret: bus'), ["1:25: warning: from: secret 'bus' not found"]),
+        (
+            GOOD.replace("mqtt://a", "amqp://a").replace("out/<token>", "out/+"),
+            ["1:8: error: from: amqp://a: must be one of", "2:23: error: topic 'out/+': cannot send to a wildcard"],
+        ),
+        (GOOD + "names: {type: csv, path: gone.csv, key: token}\n", ["3:20: error: names: ", "gone.csv: cannot be"]),
+        (GOOD + "names: {type: csv, path: t.csv, key: token}\n", ["3:33: error: names: ", "no column 'token'"]),
+        (GOOD + "names: {type: csv, path: empty.csv, key: token}\n", ["3:20: error: names: the table is empty"]),
+    ],
+)
+def test_validate_finds_what_a_forwarding_would_refuse(
+    tmp_path: Path, environment: dict[str, str], text: str, told: list[str]
+) -> None:
+    (tmp_path / "s.forward.yml").write_text(text)
+    (tmp_path / "t.csv").write_text("x,y\n1,2\n")
+    (tmp_path / "empty.csv").write_text("token,y\n")
+    answer = subprocess.run(
+        [sys.executable, "-m", "scflows", "validate", "s.forward.yml"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert answer.returncode == (0 if "warning" in told[0] else 1)
+    for part in told:
+        assert part in answer.stdout
+    first = answer.stdout.splitlines()
+    assert first[0].startswith(f"s.forward.yml:{told[0][:4]}".rstrip(": "))
+    assert first[2].endswith("^")
+
+
+def test_validate_of_a_sound_schema_connects_to_nothing(tmp_path: Path, flows: Callable[..., Any]) -> None:
+    (tmp_path / "s.forward.yml").write_text(GOOD)
+    answer = flows("validate", str(tmp_path / "s.forward.yml"))
+    assert (answer.returncode, answer.stdout) == (0, "1 file, no errors\n")
 
 
 def test_a_schema_that_is_not_there_is_told(flows: Callable[..., Any]) -> None:
