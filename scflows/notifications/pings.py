@@ -9,6 +9,10 @@ import time
 
 from scflows import __version__
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 #: Seconds that an attempt may wait for the other side, and how many attempts are made.
 TIMEOUT = 5.0
 ATTEMPTS = 2
@@ -74,17 +78,18 @@ def _report(url: str, body: str) -> None:
 def _call(url: str, body: str) -> str:
     from http.client import HTTPException
     from urllib.error import HTTPError
-    from urllib.request import Request, urlopen
+    from urllib.request import Request
 
     data = body.encode("utf-8", "replace")[-BODY_BYTES:] if body else None
     headers = {"User-Agent": f"scflows/{__version__}"}
     if data is not None:
         headers["Content-Type"] = "text/plain; charset=utf-8"
     problem = ""
+    opener = _opener(url)
     for _ in range(ATTEMPTS):
         try:
             # The scheme is http or https, checked when the address was read.
-            with urlopen(Request(url, data, headers), timeout=TIMEOUT):
+            with opener.open(Request(url, data, headers), timeout=TIMEOUT):
                 return ""
         except HTTPError as error:
             error.close()
@@ -94,6 +99,63 @@ def _call(url: str, body: str) -> str:
         except (OSError, ValueError, HTTPException) as error:
             problem = str(getattr(error, "reason", error)) or type(error).__name__
     return problem
+
+
+def _opener(url: str) -> Any:
+    """Return what opens an address and follows its redirects, but not to another scheme or to a link-local address.
+
+    At link-local addresses, machines of cloud providers offer their credentials.
+    """
+    from http.client import HTTPConnection, HTTPSConnection
+    from urllib.error import URLError
+    from urllib.parse import urlsplit
+    from urllib.request import HTTPHandler, HTTPRedirectHandler, HTTPSHandler, build_opener
+
+    first = urlsplit(url)
+
+    def check(address: str) -> None:
+        if _is_link_local(address):
+            raise URLError(f"redirected to the link-local address {address}")
+
+    class Redirects(HTTPRedirectHandler):
+        def redirect_request(self, request: Any, fp: Any, code: int, reason: str, headers: Any, target: str) -> Any:
+            parts = urlsplit(target)
+            if parts.scheme != first.scheme:
+                raise URLError(f"redirected from {first.scheme} to {parts.scheme[:20]}")
+            if parts.hostname != first.hostname:
+                check(parts.hostname or "")
+            return super().redirect_request(request, fp, code, reason, headers, target)
+
+    def checked(kind: type[Any]) -> Any:
+        class Connection(kind):  # type: ignore[misc]
+            def connect(self) -> None:
+                super().connect()
+                # A name may stand for such an address, too.
+                if self.host != first.hostname:
+                    check(self.sock.getpeername()[0])
+
+        return Connection
+
+    class Plain(HTTPHandler):
+        def http_open(self, request: Any) -> Any:
+            return self.do_open(checked(HTTPConnection), request)
+
+    class Encrypted(HTTPSHandler):
+        def https_open(self, request: Any) -> Any:
+            return self.do_open(checked(HTTPSConnection), request)
+
+    return build_opener(Redirects, Plain, Encrypted)
+
+
+def _is_link_local(address: str) -> bool:
+    from ipaddress import ip_address
+
+    try:
+        found = ip_address(address.partition("%")[0])
+    except ValueError:
+        return False  # A name, which is checked once it is connected to.
+    mapped = getattr(found, "ipv4_mapped", None)
+    return found.is_link_local or (mapped is not None and mapped.is_link_local)
 
 
 def _address(address: str, run: str, task: str) -> str:

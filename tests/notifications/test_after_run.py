@@ -69,6 +69,7 @@ class Service(ThreadingHTTPServer):
         self.calls: list[tuple[str, str, dict[str, list[str]], str]] = []
         self.answers: list[int] = []
         self.lag = 0.0
+        self.location = ""  #: where an answer with the status 302 leads to
         service = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -78,7 +79,10 @@ class Service(ThreadingHTTPServer):
                 if parts.path.endswith("start"):
                     time.sleep(service.lag)
                 service.calls.append((self.command, parts.path, parse_qs(parts.query), body))
-                self.send_response(service.answers.pop(0) if service.answers else 200)
+                status = service.answers.pop(0) if service.answers else 200
+                self.send_response(status)
+                if status == 302:
+                    self.send_header("Location", service.location)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
 
@@ -383,6 +387,33 @@ def test_an_answer_that_is_no_http_is_told(run_flow):
         thread.join()
     assert run.status == "failed"
     assert run.outcome.problems == ["ping http://127.0.0.1/…: what?; it will be tried again for a day"]
+
+
+@pytest.mark.parametrize(
+    ("target", "problem"),
+    [
+        ("https://127.0.0.1:9/x", "redirected from http to https"),
+        ("ftp://127.0.0.1/x", "redirected from http to ftp"),
+        ("file:///etc/hostname", "status 302"),
+        ("http://169.254.169.254/latest/meta-data", "redirected to the link-local address 169.254.169.254"),
+        ("http://[fe80::1%25eth0]/x", "redirected to the link-local address fe80::1"),
+        ("http://[::ffff:169.254.1.1]/x", "redirected to the link-local address ::ffff:169.254.1.1"),
+    ],
+)
+def test_a_ping_follows_no_redirect_to_another_scheme_or_a_link_local_address(run_flow, service, target, problem):
+    service.answers, service.location = [302, 302], target
+    run = run_flow(f'ping: {{success: "{service.url}/x"}}\n' + GOOD)
+    assert run.status == "success"
+    (found,) = run.outcome.problems
+    assert problem in found
+    assert {path for _, path, _, _ in service.calls} == {"/x"}
+
+
+def test_a_ping_follows_other_redirects(run_flow, service):
+    service.answers, service.location = [302], f"http://localhost:{service.server_port}/y"
+    run = run_flow(f'ping: {{success: "{service.url}/x"}}\n' + GOOD)
+    assert run.outcome.problems == []
+    assert [path for _, path, _, _ in service.calls] == ["/x", "/y"]
 
 
 def test_a_ping_that_trickles_is_ended_after_a_fixed_time(run_flow, monkeypatch):
