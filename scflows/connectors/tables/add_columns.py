@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scflows.connectors.tables.source import check_columns, check_new, number_in
+from scflows.connectors.tables.source import INFINITE, check_columns, check_new, float_in
 from scflows.errors import StepError
 
 TYPE_CHECKING = False
@@ -29,7 +29,8 @@ def column_added(
     def rows() -> Iterator[tuple[int, Row]]:
         with source.open() as table:
             for number, row in table.rows:
-                yield number, {**row, into: value(row, number)}
+                row[into] = value(row, number)
+                yield number, row
 
     return names, rows()
 
@@ -55,8 +56,8 @@ def zscore_added(source: TableSource, column: str, into: str, ddof: int) -> tupl
                     break
                 value = values[count]
                 count += 1
-                blank = value != value or deviation == 0
-                yield number, {**row, into: None if blank else (value - mean) / deviation}
+                row[into] = None if value != value or deviation == 0 else (value - mean) / deviation
+                yield number, row
             else:
                 if count == len(values):
                     return
@@ -70,11 +71,12 @@ def _values(rows: Iterator[tuple[int, Row]], column: str, shown: str) -> array[f
 
     values = array("d")
     for number, row in rows:
-        value = number_in(row, column, number, shown)
-        try:
-            values.append(BLANK if value is None else value)
-        except OverflowError:
-            raise StepError(f"{shown}: row {number}, column {column!r}: the number is too large") from None
+        value = float_in(row, column, number, shown)
+        if value is None:
+            value = BLANK
+        elif abs(value) == INFINITE:
+            raise StepError(f"{shown}: row {number}, column {column!r}: the number is too large")
+        values.append(value)
     return values
 
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 CELL_CHARACTERS = 16 * 1024 * 1024
 #: How much of a file is searched for the delimiter.
 HEADER_CHARACTERS = 64 * 1024
+#: Integers beyond may be too long to be written.
+LARGE = 1 << 64
 DELIMITERS = (",", ";", "\t")
 
 
@@ -80,8 +82,8 @@ class Delimited(Format):
             begins_with_mark = bool(names) and names[0].startswith("\ufeff")
             (careful if begins_with_mark or any("\r" in name for name in names) else writer).writerow(names)
         for row in rows:
-            cells = [cell_text(row.get(name)) for name in names]
-            (careful if any("\r" in cell for cell in cells) else writer).writerow(cells)
+            cells = [value if type(value := row.get(name)) is str else cell_text(value) for name in names]
+            (careful if "\r" in "".join(cells) else writer).writerow(cells)
 
 
 def _delimiter_of(text: str) -> str:
@@ -102,6 +104,9 @@ def cell_text(value: Any) -> str:
     """Return the text of a cell: null is empty, lists and mappings are JSON."""
     if value is None:
         return ""
+    # As in JSON, without its cost.
+    if (type(value) is float and value - value == 0) or (type(value) is int and abs(value) < LARGE):
+        return repr(value)
     return value if isinstance(value, str) else documents.json_text(value)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from scflows.connectors.tables.source import check_columns, is_blank
 from scflows.errors import StepError
@@ -66,14 +67,16 @@ def joined(
                 partner = None if key is None else partners.get(key)
                 if partner is None:
                     if join.how == "left":
-                        yield number, {**row, **dict(zip(new, blank, strict=True))}
+                        row.update(zip(new, blank, strict=True))
+                        yield number, row
                     continue
                 assert key is not None
                 used.add(key)
-                result = {**row, **dict(zip(new, partner[:width], strict=True))}
+                row.update(zip(new, partner[:width], strict=True))
                 for (name, function), value in zip(combined, partner[width:], strict=True):
-                    result[name] = _combined(row.get(name), value, function, f"{left.shown}: row {number}", name)
-                yield number, result
+                    if row[name] != value:
+                        row[name] = _combined(row[name], value, function, f"{left.shown}: row {number}", name)
+                yield number, row
         alone = len(partners) - len(used)
         if alone:
             info(f"{alone} of {len(partners)} keys of {right.shown} have no partner in {left.shown}")
@@ -136,7 +139,8 @@ def _combined(left: Any, right: Any, function: str, place: str, name: str) -> An
         return left
     if is_blank(left):
         return right
-    a, b = _comparable(left), _comparable(right)
+    a = _moment_or_number(left) if isinstance(left, str) else left
+    b = _moment_or_number(right) if isinstance(right, str) else right
     try:
         is_right = b < a if function == "min" else b > a
     except TypeError:
@@ -144,16 +148,16 @@ def _combined(left: Any, right: Any, function: str, place: str, name: str) -> An
     return right if is_right else left
 
 
-def _comparable(value: Any) -> Any:
-    """Return a number, or a moment if a text is one, otherwise the value."""
+@lru_cache(maxsize=4096)
+def _moment_or_number(text: str) -> Any:
+    """Return the number or the moment that a text is, otherwise the text."""
     from datetime import datetime
 
     from scflows.documents import parse_number
 
-    if isinstance(value, str):
-        for parse in (parse_number, datetime.fromisoformat):
-            try:
-                return parse(value.strip())
-            except ValueError:
-                continue
-    return value
+    for parse in (parse_number, datetime.fromisoformat):
+        try:
+            return parse(text.strip())
+        except ValueError:
+            continue
+    return text

@@ -20,8 +20,11 @@ if TYPE_CHECKING:
     Rows = Iterator[tuple[int, Row]]
 
 
+INFINITE = float("inf")
+
+
 class TableSource:
-    """A table. `shown` is its name in messages."""
+    """A table. `shown` is its name in messages. Its rows belong to the reader, which may change them."""
 
     shown: str
 
@@ -45,7 +48,7 @@ class RowsSource(TableSource):
 
     @contextmanager
     def open(self) -> Iterator[OpenTable]:
-        yield OpenTable(names_of(self.rows), iter(enumerate(self.rows, 1)))
+        yield OpenTable(names_of(self.rows), ((number, dict(row)) for number, row in enumerate(self.rows, 1)))
 
 
 class FileSource(TableSource):
@@ -130,5 +133,32 @@ def number_in(row: Mapping[str, Any], name: str, number: int, shown: str) -> int
             pass
     elif isinstance(value, int | float) and not isinstance(value, bool):
         return value
-    text = repr(value)
-    raise StepError(f"{shown}: row {number}, column {name!r}: {text[:80]} is not a number")
+    raise not_a_number(value, name, number, shown)
+
+
+def float_in(row: Mapping[str, Any], name: str, number: int, shown: str) -> float | None:
+    """Return the number in a cell as `number_in` does, but rounded to a float."""
+    value = row.get(name)
+    if type(value) is str:
+        text = value.strip()
+        if not text:
+            return None
+        # Python also accepts 1_000, the digits of other scripts, and words such as nan.
+        if not text.strip("+-.0123456789eE"):
+            try:
+                return float(text)
+            except ValueError:
+                pass
+    elif value is None:
+        return None
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        try:
+            return float(value)
+        except OverflowError:
+            return INFINITE
+    raise not_a_number(value, name, number, shown)
+
+
+def not_a_number(value: Any, name: str, number: int, shown: str) -> StepError:
+    """Return the error for a cell that does not hold a number."""
+    return StepError(f"{shown}: row {number}, column {name!r}: {repr(value)[:80]} is not a number")
