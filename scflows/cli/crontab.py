@@ -134,4 +134,4 @@ def _show_diff(out: Output, found: Restoration) -> None:
 
 
 def _made(out: Output, found: Restoration) -> str:
-    return out.cell(Moment(found.backup.made, seconds=True))
+    return f"{out.cell(Moment(found.backup.made, seconds=True))} {out.settings.timezone}"

@@ -200,7 +200,7 @@ class Output:
     def cell(self, value: Any) -> str:
         """Return a value of a table in readable form."""
         if isinstance(value, Moment):
-            return clock(value.epoch, self._zone(value), self.now, value.seconds)
+            return clock(value.epoch, self.settings.timezone, self.now, value.seconds)
         if isinstance(value, Seconds):
             return words(value)
         return escaped(_text(value))
@@ -218,7 +218,7 @@ class Output:
                 continue
             moment = next((value for value in values if isinstance(value, Moment)), None)
             if moment is not None:
-                zones[len(aligned)] = f"{title} ({self._zone(moment)})"
+                zones[len(aligned)] = f"{title} ({self.settings.timezone})"
             is_number = any(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
             paint = self.colored if any(isinstance(value, Status) for value in values) else None
             rank = len(less) - less.index(key) if key in less else 0
@@ -289,20 +289,17 @@ class Output:
         if value is None:
             return ""
         if isinstance(value, Moment):
-            return iso(value.epoch, self._zone(value))
+            return iso(value.epoch, self.settings.timezone)
         if isinstance(value, Seconds):
             return f"{value:.3f}"
         return self.colored(value) if isinstance(value, Status) else escaped(_text(value))
-
-    def _zone(self, moment: Moment) -> str:
-        return moment.zone or self.settings.timezone
 
     def _dumped(self, value: Any) -> str:
         import json
         import re
 
         def convert(each: Any) -> Any:
-            return iso(each.epoch, self._zone(each)) if isinstance(each, Moment) else str(each)
+            return iso(each.epoch, self.settings.timezone) if isinstance(each, Moment) else str(each)
 
         is_ascii = (sys.stdout.encoding or "").lower() not in ("utf-8", "utf8")
         try:

@@ -289,7 +289,7 @@ def _fields(out: Output, run: Run, item: dict[str, Any]) -> Iterator[tuple[str, 
             return out.piped(value)
         text = out.cell(value)
         if isinstance(value, Moment):
-            text += f" {value.zone or out.settings.timezone}"
+            text += f" {out.settings.timezone}"
         return out.colored(text) if isinstance(value, Status) else text
 
     for key in ("id", "task", "flow", "trigger", "slot", "started", "took", "status", "reason", "message"):

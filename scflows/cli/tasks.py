@@ -68,7 +68,7 @@ def list_tasks(
     columns = {
         "TASK": "name",
         "STATE": "state",
-        "SCHEDULE": "schedule",
+        _schedule_title(out): "schedule",
         "LAST": "last",
         "STATUS": "status",
         "NEXT": "next",
@@ -171,14 +171,15 @@ def next_slots(
             shown += 1
             start = slot + task.schedule.second
             yield {
-                "at": Moment(start, task.schedule.timezone or "", seconds=True),
+                "at": Moment(start, seconds=True),
                 "in": Seconds(start - now),
                 "name": task.name,
                 "schedule": task.schedule.words(),
                 "slot": _slot(task, slot),
             }
 
-    out.table({"AT": "at", "IN": "in", "TASK": "name", "SCHEDULE": "schedule"}, items(), less=("schedule", "in"))
+    columns = {"AT": "at", "IN": "in", "TASK": "name", _schedule_title(out): "schedule"}
+    out.table(columns, items(), less=("schedule", "in"))
     for problem in problems:
         out.warn(str(problem))
     if not shown:
@@ -200,6 +201,7 @@ def load(
     The plan is based on past durations. Each row is a minute of the hour (or an hour of the day) and shows its highest
     load in the week.
     """
+    from scflows.cron.schedule.notes import zone_name
     from scflows.errors import UsageError
     from scflows.planner.load_report import load_view
 
@@ -228,7 +230,10 @@ def load(
     measured_runs = found.measured or [0] * len(items)
     peak = max(*found.runs, *measured_runs)
     mark = ":" if by == "minute" else ""
-    out.line(f"{'':{len(mark)}}{by[0].upper():<2} {'PLAN':>6} {'STARTS':>6} {'ACTUAL':>6}")
+    zone = f"  ({zone_name(None)}, the time zone of cron)"
+    out.line(
+        f"{'':{len(mark)}}{by[0].upper():<2} {'PLAN':>6} {'STARTS':>6} {'ACTUAL':>6}{zone if by == 'hour' else ''}"
+    )
     for index, (runs, starts) in enumerate(zip(found.runs, found.starts, strict=True)):
         bar = _bar(runs, measured_runs[index], peak)
         cells = f"{mark}{index:02} {round(runs, 1):6g} {round(starts, 1):6g} {measured_runs[index]:6} {bar}"
@@ -279,8 +284,17 @@ def _row(view: TaskStatus, out: Output) -> dict[str, Any]:
     }
 
 
+def _schedule_title(out: Output) -> str:
+    """Return the title of schedules in words, which have the zone of the machine's cron, if that is not TIMEZONE."""
+    from scflows.cron.machine_zone import is_same_zone
+    from scflows.cron.schedule.notes import zone_name
+
+    zone = zone_name(None)
+    return "SCHEDULE" if is_same_zone(zone, out.settings.timezone) else f"SCHEDULE ({zone})"
+
+
 def _slot(task: Task, slot: float) -> Moment:
-    return Moment(slot, task.schedule.timezone or "", seconds=task.schedule.is_fine)
+    return Moment(slot, seconds=task.schedule.is_fine)
 
 
 def _run_item(task: Task, run: Run) -> dict[str, Any]:
@@ -327,6 +341,7 @@ def _shown(
         (
             "schedule",
             task.schedule.words()
+            + ("" if task.schedule.timezone else _schedule_title(out).removeprefix("SCHEDULE"))
             + (f", starting at second :{task.schedule.second:02}" if task.schedule.second else ""),
         ),
     ]
@@ -346,9 +361,8 @@ def _shown(
     if task.mutex:
         rows.append(("mutex", ", ".join(task.mutex)))
     if upcoming:
-        zone = task.schedule.timezone or ""
         times = [out.cell(_slot(task, slot)) for slot in upcoming]
-        rows.append(("next", f"{', '.join(times)} ({zone or out.settings.timezone}; {relative(upcoming[0], out.now)})"))
+        rows.append(("next", f"{', '.join(times)} ({out.settings.timezone}; {relative(upcoming[0], out.now)})"))
     start, end = (out.cell(Seconds(each)) for each in (expectation.start_within, expectation.end_within))
     begins = "" if task.schedule.is_boot else f"starts within {start} of its slot, "
     rows.append(("expected", f"{begins}ends within {end}"))

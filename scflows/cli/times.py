@@ -17,10 +17,9 @@ DAYS = {"yesterday": -1, "today": 0, "tomorrow": 1}
 
 @dataclass(frozen=True)
 class Moment:
-    """A time in a table."""
+    """A time in a table, shown in TIMEZONE like all others, so that a column can be read and sorted."""
 
     epoch: float
-    zone: str = ""  #: an IANA name; empty for the zone that times are shown in
     seconds: bool = False  #: whether people need to see the seconds
 
 

@@ -166,6 +166,7 @@ class _Launch:
         name = run_lock_name(request, path, self.record.task, settings)
         lock = RunLock(settings.lock_path, name, self._max_active_runs())
         resources = RunResources(self.record.id, lock, settings.state_path, most)
+        resources.zone = settings.timezone
         # A command starts other runs, and a hook belongs to a run with a permit: they would wait for themselves.
         resources.needs_permit = self.record.trigger != HOOK and not (request.task is not None and request.task.command)
         return resources
@@ -334,7 +335,7 @@ class _Launch:
             path = log_path(self.settings.tasks_path, self.record.task, run)
         on_event = self.on_event
         echo = None if on_event is None else lambda line: on_event("log", {"line": line})
-        self.log = TaskLog(path, self.settings.log_level, echo, self.follow_up.run_log_bytes)
+        self.log = TaskLog(path, self.settings.log_level, echo, self.follow_up.run_log_bytes, self.settings.timezone)
         if self.log.problem:
             self._problem(self.log.problem)
         else:
@@ -344,7 +345,7 @@ class _Launch:
         self.log.info(self._first_line(subject), echo=False)
 
     def _first_line(self, subject: str) -> str:
-        slot = f", slot {timestamp(self.record.slot)}" if self.record.slot is not None else ""
+        slot = f", slot {timestamp(self.record.slot, self.settings.timezone)}" if self.record.slot is not None else ""
         dry = ", dry run" if self.record.dry_run else ""
         waited = f", after waiting {self.record.waited:.0f} s" if self.record.waited >= 1 else ""
         return f"run {self.record.id} started: {subject}{slot}{dry}{waited}"

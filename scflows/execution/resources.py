@@ -46,6 +46,7 @@ class RunResources:
         self.must_wait = True  #: whether it starts only with a permit
         self.problem = ""  #: what could not be looked at; the run continues without it
         self.most = most  #: how many permits there are
+        self.zone = "UTC"  #: the time zone of messages
         self._state = state
 
     def acquire(self, mutexes: list[str]) -> tuple[str, str]:
@@ -127,7 +128,7 @@ class RunResources:
         if len(others) > 1:
             runs = ", ".join(other.run for other in others)
             return f"{len(others)} runs of it are already running ({runs}); max_active_runs is {self.lock.most}"
-        by = f" (run {others[0].run}, since {timestamp(others[0].since)})" if others[0].run else ""
+        by = f" (run {others[0].run}, since {timestamp(others[0].since, self.zone)})" if others[0].run else ""
         return f"it is already running{by}"
 
     def stop_others(self, count: int = 1) -> bool:

@@ -167,7 +167,7 @@ def slots(installation: Installation) -> Iterator[Finding]:
             yield Finding(SKIP, "slots", "nothing has been due yet since the tasks were scheduled and cron started")
         return
     slot, newest = expected[-1]
-    now = installation.now
+    now, zone = installation.now, installation.settings.timezone
 
     def look(store: RunStore) -> tuple[list[Run], list[Task]]:
         started = [
@@ -181,18 +181,18 @@ def slots(installation: Installation) -> Iterator[Finding]:
 
     runs, behind = ask(installation.settings, look, ([], []), open_read_only)
     if not runs:
-        text = f"no runs for {_ago(installation.now - slot)}: {newest.name} was due {timestamp(slot)}"
+        text = f"no runs for {_ago(installation.now - slot)}: {newest.name} was due {timestamp(slot, zone)}"
         help = "find out whether cron can start tasks: flows check --as-cron"
         yield Finding(FAIL, "slots", f"{text} and nothing started", help)
         return
     if behind:
         task = behind[0]
         due = next(due for due, each in expected if each is task)
-        text = f"{counted(len(behind), 'task')} late while others start: {task.name} was due {timestamp(due)}"
+        text = f"{counted(len(behind), 'task')} late while others start: {task.name} was due {timestamp(due, zone)}"
         yield Finding(WARN, "slots", text, f"flows check --as-cron {task.name}")
         return
     last = runs[0].started
-    yield Finding(OK, "slots", f"last start by cron {timestamp(last)}, {_ago(installation.now - last)} ago")
+    yield Finding(OK, "slots", f"last start by cron {timestamp(last, zone)}, {_ago(installation.now - last)} ago")
 
 
 def second_scheduler(installation: Installation) -> str:

@@ -29,13 +29,14 @@ class HangingWorker:
     waiting: int
     path: str  #: of its lock
     state: str  #: the kernel's letter for the state of the process
+    zone: str = "UTC"  #: the time zone of the message
 
     @property
     def message(self) -> str:
         process = f"process {self.pid}" if self.pid else "a process of another container"
         state = f" ({STATES[self.state]})" if self.state in STATES else ""
         runs = "1 run is" if self.waiting == 1 else f"{self.waiting} runs are"
-        text = f"the queue worker ({process}) has not responded since {timestamp(self.since)}{state}"
+        text = f"the queue worker ({process}) has not responded since {timestamp(self.since, self.zone)}{state}"
         return f"{text}; {runs} waiting although a permit is free"
 
     @property
@@ -53,7 +54,7 @@ STATES = {"D": "waiting for a disk or a network drive", "T": "stopped", "t": "st
 def queue(installation: Installation) -> Iterator[Finding]:
     """Check that queued runs are started."""
     state = installation.settings.state_path
-    hanging = find_hanging_worker(state, installation.now)
+    hanging = find_hanging_worker(state, installation.now, installation.settings.timezone)
     if hanging is not None:
         yield Finding(FAIL, "queue", hanging.message, hanging.help)
         return
@@ -66,7 +67,7 @@ def queue(installation: Installation) -> Iterator[Finding]:
         yield Finding(OK, "queue", f"{counted(early, 'run')} waiting for {'its' if early == 1 else 'their'} start time")
 
 
-def find_hanging_worker(state: str, now: float) -> HangingWorker | None:
+def find_hanging_worker(state: str, now: float, zone: str) -> HangingWorker | None:
     """Return the queue worker if queued runs could start but it has not responded for a minute."""
     due = [entry for entry in entries(state) if now - entry.at > ASLEEP]
     lock = worker_lock(state)
@@ -81,7 +82,7 @@ def find_hanging_worker(state: str, now: float) -> HangingWorker | None:
     if now - since <= ASLEEP or not any(_could_start(state, entry) for entry in due):
         return None
     pid = found.pid if is_alive(found.process) else 0
-    return HangingWorker(pid, since, len(due), path, _process_state(pid))
+    return HangingWorker(pid, since, len(due), path, _process_state(pid), zone)
 
 
 def _could_start(state: str, entry: QueueEntry) -> bool:

@@ -241,17 +241,18 @@ def check_slot(settings: Settings, task: Task, slot: float) -> None:
 
     A slot in the history is accepted: it may belong to an earlier schedule of the task.
     """
+    zone = settings.timezone
     newest = task.schedule.latest_epoch(time.time())
-    help = "" if newest is None else f"the newest slot is {timestamp(newest)}; --force accepts any time"
+    help = "" if newest is None else f"the newest slot is {timestamp(newest, zone)}; --force accepts any time"
     if slot > time.time():
-        raise UsageError(f"--slot {timestamp(slot)} is in the future", help)
+        raise UsageError(f"--slot {timestamp(slot, zone)} is in the future", help)
     before, after = task.schedule.latest_epoch(slot), task.schedule.next_epoch(slot)
     if before == slot or _is_known(settings, task, slot):
         return
     if before is not None and after is not None:
-        help = f"the nearest slots are {timestamp(before)} and {timestamp(after)}; --force accepts any time"
+        help = f"the nearest slots are {timestamp(before, zone)} and {timestamp(after, zone)}; --force accepts any time"
     schedule = task.schedule.words()
-    raise UsageError(f"--slot {timestamp(slot)} is not a slot of task {task.name!r} ({schedule})", help)
+    raise UsageError(f"--slot {timestamp(slot, zone)} is not a slot of task {task.name!r} ({schedule})", help)
 
 
 def _is_known(settings: Settings, task: Task, slot: float) -> bool:

@@ -135,7 +135,7 @@ def _hangs(settings: Settings, now: float) -> list[Problem]:
     if held is not None and beat is not None and now - beat.tick > OVERDUE:
         message = "`flows cron run` is not responding; restart it"
         found.append(Problem("", HANGS, beat.tick, message))
-    hanging = find_hanging_worker(settings.state_path, now)
+    hanging = find_hanging_worker(settings.state_path, now, settings.timezone)
     if hanging is not None:
         found.append(Problem("", HANGS, hanging.since, f"{hanging.message}; {hanging.help}"))
     return found

@@ -16,11 +16,11 @@ BLOCK = 1 << 16
 OMITTED = " lines of this run are omitted here, "
 
 
-def trim_run(path: str, start: int, limit: int) -> None:
+def trim_run(path: str, start: int, limit: int, stamp: str) -> None:
     """Trim what a run wrote, from `start` to the log's end, to `limit` bytes: its first half and its last lines.
 
-    A line between them says how much was omitted. The file's size decides, so output of the run's programs counts
-    too. Raises OSError.
+    A line between them, with the time `stamp`, says how much was omitted. The file's size decides, so output of the
+    run's programs counts too. Raises OSError.
     """
     # While another process makes it smaller, there is nothing to do.
     with suppress(BlockingIOError), locked(path, wait=False, how=EXISTING) as descriptor:
@@ -36,11 +36,7 @@ def trim_run(path: str, start: int, limit: int) -> None:
         tail = _line_after(descriptor, last, size) or last
         lines += sum(block.count(b"\n") for block in _blocks(descriptor, begin, tail))
         omitted += tail - begin
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime())
-        note = (
-            f"{stamp[:-2]}:{stamp[-2:]} WARNING {lines}{OMITTED}{omitted} bytes: "
-            f"the output exceeds run_log_bytes ({limit})\n"
-        )
+        note = f"{stamp} WARNING {lines}{OMITTED}{omitted} bytes: the output exceeds run_log_bytes ({limit})\n"
         content = separator + note.encode()
         if tail - head > len(content):
             _close_gap(descriptor, head, content, tail)

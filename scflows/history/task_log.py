@@ -32,14 +32,23 @@ class TaskLog:
     """
 
     def __init__(
-        self, path: str, level: str = "INFO", echo: Callable[[str], None] | None = None, limit: int = 0
+        self,
+        path: str,
+        level: str = "INFO",
+        echo: Callable[[str], None] | None = None,
+        limit: int = 0,
+        zone: str = "UTC",
     ) -> None:
-        """`echo` gets every line, without its end. `limit`: how many bytes the run may write; 0: no limit."""
+        """`echo` gets every line, without its end. `limit`: how many bytes the run may write; 0: no limit.
+
+        `zone`: the time zone of the lines.
+        """
         self.path = path
         self.echo = echo
         self.problem = ""
         self.mask = Mask()  #: replaces secrets in every line
         self._level = LEVELS[level]
+        self._zone = zone
         self._prefix = self._outer_prefix = ""
         self._descriptor = -1
         self._limit = limit
@@ -101,7 +110,7 @@ class TaskLog:
                 from scflows.history.log_trim import trim_run
 
                 # The file has the last lines at any time, even if this process dies.
-                trim_run(self.path, self._start, self._limit)
+                trim_run(self.path, self._start, self._limit, timestamp(time.time(), self._zone))
         except OSError:
             pass  # A log that is too long is still usable.
 
@@ -115,7 +124,7 @@ class TaskLog:
             return
         if self.mask:
             message = self.mask.text(message)
-        stamp = timestamp(time.time())
+        stamp = timestamp(time.time(), self._zone)
         lines = [f"{stamp} {level:<7} {self._prefix}{line}" for line in message.splitlines() or [""]]
         if self._descriptor >= 0:
             content = ("\n".join(lines) + "\n").encode("utf-8", "backslashreplace")
@@ -136,10 +145,24 @@ class TaskLog:
         self.close()
 
 
-def timestamp(moment: float) -> str:
-    """Format seconds since the epoch as ISO 8601 local time with its offset: `2026-11-20T13:42:07+01:00`."""
-    text = time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(moment))
-    return f"{text[:-2]}:{text[-2:]}"
+def timestamp(moment: float, zone: str) -> str:
+    """Format seconds since the epoch as ISO 8601 with the offset of a zone: `2026-11-20T13:42:07+01:00`.
+
+    An invalid zone counts as UTC, so that what goes wrong can be reported at all.
+    """
+    if zone == os.environ.get("TZ"):
+        # That of the C library: without the cost of loading another one.
+        text = time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(moment))
+        return f"{text[:-2]}:{text[-2:]}"
+    if zone != "UTC":
+        from datetime import datetime
+        from zoneinfo import ZoneInfo
+
+        try:
+            return datetime.fromtimestamp(moment, ZoneInfo(zone)).isoformat(timespec="seconds")
+        except (KeyError, ValueError, OSError):
+            pass
+    return time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(moment))
 
 
 def log_path(tasks_path: str, task: str, run: str = "") -> str:
@@ -171,6 +194,6 @@ def scheduler_log(tasks_path: str) -> str:
 
 def warn_in_scheduler_log(settings: Settings, text: str) -> None:
     """Write a warning to the scheduler's log. Under cron, output is mailed or lost."""
-    log = TaskLog(scheduler_log(settings.tasks_path))
+    log = TaskLog(scheduler_log(settings.tasks_path), zone=settings.timezone)
     log.warning(text)
     log.close()

@@ -159,7 +159,7 @@ def _flow_of(task: Task, settings: Settings) -> tuple[FlowPath | None, Flow | No
 
 def _log(task: Task, settings: Settings, text: str, problems: list[str]) -> None:
     path = scheduler_log(settings.tasks_path) if task.command else log_path(settings.tasks_path, task.name)
-    log = TaskLog(path, settings.log_level)
+    log = TaskLog(path, settings.log_level, zone=settings.timezone)
     log.warning(text)
     for problem in problems:
         log.warning(problem)

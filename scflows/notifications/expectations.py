@@ -34,7 +34,8 @@ def check_expectations(
         if latest is None:
             status.note_arrival(step.name, moment)
         elif moment - latest > parse_every(expect):
-            overdue.append((latest, f"{step.name}: no new source since {timestamp(latest)}, expected within {expect}"))
+            since = timestamp(latest, settings.timezone)
+            overdue.append((latest, f"{step.name}: no new source since {since}, expected within {expect}"))
     if not os.path.exists(os.path.join(settings.state_path, "tasks", f"{task}.json")):
         return
     try:

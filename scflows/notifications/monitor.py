@@ -54,7 +54,7 @@ def update_incidents(
     for name, slot in catch_up:
         pending.setdefault(name, []).append(slot)
     for group in task_groups(settings, store, read_tasks(settings)[0] if all_tasks is None else all_tasks):
-        tasks = {task.name: task for task in group.tasks}
+        tasks, zone = {task.name: task for task in group.tasks}, group.settings.timezone
         late_runs = by_task(group.store.late_runs(now - LOOK_BACK, latest_start(now)))
         # Slots that were late or missed may have passed unnoticed, so they come first.
         for name in sorted(tasks.keys() & (late_runs.keys() | pending.keys())):
@@ -62,27 +62,27 @@ def update_incidents(
             # Slots from before the task was scheduled are not its own, although its name was used then.
             known = max(before.until if before is not None else 0.0, tasks[name].begins)
             for problem in (
-                late_or_missed(tasks[name], late_runs.get(name, ()), group.store, known),
-                awaiting_catch_up(tasks[name], pending.get(name, ()), known),
+                late_or_missed(tasks[name], late_runs.get(name, ()), group.store, known, zone),
+                awaiting_catch_up(tasks[name], pending.get(name, ()), known, zone),
             ):
                 if problem is not None:
-                    _record(settings, problem, now)
+                    _record(settings, problem, now, zone)
         for problem in find_problems(group, late_runs, now):
-            _record(settings, problem, now)
+            _record(settings, problem, now, zone)
         for incident in incidents(settings, now):
             if incident.task in tasks and incident.is_open and not incident.recovery:
                 _resolve(settings, incident, group.store, now)
     _remove_obsolete(settings, now)
 
 
-def _record(settings: Settings, problem: Problem, now: float) -> None:
+def _record(settings: Settings, problem: Problem, now: float, zone: str) -> None:
     task = problem.task
     if task.dry:
         return  # Dry tasks are never reported.
-    change_incident(settings, task.name, lambda before: _updated(before, problem, now), now)
+    change_incident(settings, task.name, lambda before: _updated(before, problem, now, zone), now)
 
 
-def _updated(before: Incident | None, problem: Problem, now: float) -> Incident | None:
+def _updated(before: Incident | None, problem: Problem, now: float, zone: str) -> Incident | None:
     """Return the incident of a task after a problem was found, given the incident before."""
     run = "" if problem.run is None else problem.run.id
     if before is not None:
@@ -92,7 +92,7 @@ def _updated(before: Incident | None, problem: Problem, now: float) -> Incident 
         if problem.slots and problem.until <= before.until:
             # A late slot has become a missed one, which was already reported.
             is_worse = before.is_open and problem.kind == MISSED != before.kind and before.slots
-            return replace(before, kind=MISSED, message=missed_message(before.slots)) if is_worse else before
+            return replace(before, kind=MISSED, message=missed_message(before.slots, zone)) if is_worse else before
         if before.recovery and before.is_open:
             return before  # The recovery of the previous incident must be reported first.
     new = Incident(problem.task.name, problem.kind, problem.since, problem.until, now, problem.message, problem.slots)
@@ -103,7 +103,7 @@ def _updated(before: Incident | None, problem: Problem, now: float) -> Incident 
     new = replace(new, since=min(before.since, new.since), until=max(before.until, new.until), found=before.found)
     slots = tuple(sorted({*before.slots, *problem.slots}))[-MAX_SLOTS:]
     kind = MISSED if before.kind == MISSED and problem.slots else problem.kind
-    message = missed_message(slots) if kind == MISSED else problem.message
+    message = missed_message(slots, zone) if kind == MISSED else problem.message
     return replace(new, kind=kind, message=message, slots=slots, delivered=before.delivered, attempts=before.attempts)
 
 

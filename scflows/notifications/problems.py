@@ -48,7 +48,7 @@ class Problem:
 def find_problems(group: TaskGroup, late_runs: Mapping[str, Sequence[Run]], now: float) -> Iterator[Problem]:
     """Yield the current problems of the tasks of a group; `late_runs` are those of the store, by task."""
     latest = group.store.latest((task.name for task in group.tasks), latest_start(now))
-    files = TaskStore(group.settings)
+    files, zone = TaskStore(group.settings), group.settings.timezone
     for task in group.tasks:
         last = latest.get(task.name)
         # Slots before the task was scheduled or edited do not count.
@@ -60,8 +60,8 @@ def find_problems(group: TaskGroup, late_runs: Mapping[str, Sequence[Run]], now:
         ]
         problem = (
             too_long(task, last, group.store, now, group.settings.timeout_seconds)
-            or late(task, last, group.store, now, files)
-            or _missed(task, missed, last)
+            or late(task, last, group.store, now, files, zone)
+            or _missed(task, missed, last, zone)
         )
         if problem is not None:
             yield problem
@@ -75,8 +75,13 @@ def by_task(runs: Iterable[Run]) -> dict[str, list[Run]]:
     return groups
 
 
-def late(task: Task, last: Run | None, store: RunStore, now: float, files: TaskStore) -> Problem | None:
-    """Return a problem if a due slot of a task has no run that started in time; `last` is its newest run."""
+def late(
+    task: Task, last: Run | None, store: RunStore, now: float, files: TaskStore, zone: str = "UTC"
+) -> Problem | None:
+    """Return a problem if a due slot of a task has no run that started in time.
+
+    `last` is its newest run; `zone` is the time zone of the message.
+    """
     usual = base_start_within(task)
     due = task.schedule.latest_epoch(now - usual)
     if due is None or (last is not None and last.slot is not None and last.slot >= due and last.status != QUEUED):
@@ -92,7 +97,7 @@ def late(task: Task, last: Run | None, store: RunStore, now: float, files: TaskS
         usual += usual_wait(measured_runs(task, store))
         if now < due + usual:
             return None
-    message = f"due at {timestamp(due)}, not started {_duration(now - due)} later"
+    message = f"due at {timestamp(due, zone)}, not started {_duration(now - due)} later"
     if runs:
         message += ": still queued"
     return Problem(task, LATE, due, due, message, (float(due),), runs[0] if runs else None)
@@ -114,7 +119,7 @@ def too_long(task: Task, last: Run | None, store: RunStore, now: float, limit: f
     return Problem(task, TOO_LONG, last.started, last.slot or 0.0, message, run=last)
 
 
-def late_or_missed(task: Task, runs: Sequence[Run], store: RunStore, after: float) -> Problem | None:
+def late_or_missed(task: Task, runs: Sequence[Run], store: RunStore, after: float, zone: str) -> Problem | None:
     """Return a problem with the slots after `after` that were missed or run late; `runs` are `late_runs` of a store."""
     found = [run for run in runs if (run.slot or 0.0) > after]
     if any(run.reason not in NO_RUN_REASONS for run in found):
@@ -131,36 +136,36 @@ def late_or_missed(task: Task, runs: Sequence[Run], store: RunStore, after: floa
         subject = "1 slot was" if len(slots) == 1 else f"{len(slots)} slots were"
         message = f"{subject} run late, up to {_duration(longest)} after being due"
         return Problem(task, LATE, slots[0], slots[-1], message, tuple(slots[-MAX_SLOTS:]))
-    return _missed(task, found, None)
+    return _missed(task, found, None, zone)
 
 
-def awaiting_catch_up(task: Task, slots: Sequence[float], after: float) -> Problem | None:
+def awaiting_catch_up(task: Task, slots: Sequence[float], after: float, zone: str) -> Problem | None:
     """Return a problem with the missed slots after `after` that are waiting for catch-up."""
     pending = sorted(slot for slot in slots if slot > after)
     if not pending:
         return None
     subject = "1 missed slot is" if len(pending) == 1 else f"{len(pending)} missed slots are"
-    message = f"{subject} waiting for catch-up, the first of {timestamp(pending[0])}"
+    message = f"{subject} waiting for catch-up, the first of {timestamp(pending[0], zone)}"
     return Problem(task, LATE, pending[0], pending[-1], message, tuple(pending[-MAX_SLOTS:]))
 
 
-def _missed(task: Task, runs: Sequence[Run], last: Run | None) -> Problem | None:
+def _missed(task: Task, runs: Sequence[Run], last: Run | None, zone: str) -> Problem | None:
     ran = -1.0 if last is None or last.slot is None else last.slot
     slots = sorted({run.slot for run in runs if run.slot is not None and run.slot > ran})
     if not slots:
         return None
-    message = missed_message(slots)
+    message = missed_message(slots, zone)
     if any(run.reason != MISSED and run.slot in slots for run in runs):
         message += ": given up after waiting longer than MAX_WAIT_SECONDS"
     return Problem(task, MISSED, slots[0], slots[-1], message, tuple(slots[-MAX_SLOTS:]))
 
 
-def missed_message(slots: Sequence[float]) -> str:
+def missed_message(slots: Sequence[float], zone: str) -> str:
     """Say how many slots were missed, and when."""
     if len(slots) == 1:
-        return f"1 slot missed, {timestamp(slots[0])}"
+        return f"1 slot missed, {timestamp(slots[0], zone)}"
     least = "at least " if len(slots) == MAX_SLOTS else ""
-    return f"{least}{len(slots)} slots missed, from {timestamp(slots[0])} to {timestamp(slots[-1])}"
+    return f"{least}{len(slots)} slots missed, from {timestamp(slots[0], zone)} to {timestamp(slots[-1], zone)}"
 
 
 def _changed(task: Task, files: TaskStore, now: float) -> float:

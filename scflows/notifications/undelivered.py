@@ -252,7 +252,7 @@ def _log(notification: Notification, settings: Settings | None, text: str) -> No
     path = notification.log
     if not path and settings is not None:
         path = log_path(settings.tasks_path, notification.task)
-    log = TaskLog(path, "INFO" if settings is None else settings.log_level)
+    log = TaskLog(path) if settings is None else TaskLog(path, settings.log_level, zone=settings.timezone)
     log.warning(text)
     log.close()
 

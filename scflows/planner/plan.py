@@ -73,7 +73,7 @@ def log_plan(settings: Settings, plan: Plan) -> None:
     """Write the changes to the scheduler's log, and ignore a log that cannot be written."""
     from scflows.history.task_log import TaskLog, scheduler_log
 
-    log = TaskLog(scheduler_log(settings.tasks_path), settings.log_level)
+    log = TaskLog(scheduler_log(settings.tasks_path), settings.log_level, zone=settings.timezone)
     for change in plan.changes:
         if change.action != KEEP:
             log.info(f"{change.word} {change.task.name}" + (f": {change.why}" if change.why else ""))

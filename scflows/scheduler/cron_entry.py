@@ -140,7 +140,7 @@ def _leave_trace(run: Run, error: Exception, settings: Settings) -> None:
     run.message = str(error) if is_ours else f"a bug of scflows: {type(error).__name__}: {error}"
     try:
         check_name(run.task)
-        log = TaskLog(log_path(settings.tasks_path, run.task))
+        log = TaskLog(log_path(settings.tasks_path, run.task), zone=settings.timezone)
         run.log = "" if log.problem else log.path
         recorder = Recorder(settings)
         if recorder.claim(run) is None:

@@ -267,4 +267,4 @@ def _why(waiting: WaitingRun) -> str:
 def name_of(waiting: WaitingRun) -> str:
     """Return the task of a run and its slot, for messages."""
     slot = waiting.queued.slot
-    return waiting.entry.task + (f" (slot {timestamp(slot)})" if slot is not None else "")
+    return waiting.entry.task + (f" (slot {timestamp(slot, 'UTC')})" if slot is not None else "")

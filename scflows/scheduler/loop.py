@@ -102,10 +102,10 @@ class Scheduler:
         return self._is_mute
 
     def say(self, text: str) -> None:
-        self._report(f"{timestamp(self.host.now())} {text}")
+        self._report(f"{timestamp(self.host.now(), self.settings.timezone)} {text}")
 
     def warn(self, text: str) -> None:
-        self._warn(f"{timestamp(self.host.now())} {text}")
+        self._warn(f"{timestamp(self.host.now(), self.settings.timezone)} {text}")
 
     def _after(self) -> float:
         """From where on slots are ours: a scheduler that was away for minutes only enqueues those, too."""
@@ -183,7 +183,8 @@ class Scheduler:
         if found.to_catch_up:
             from scflows.scheduler.slot_queue import enqueue_catch_up
 
-            self.say(f"slots to catch up: {len(found.to_catch_up)}, the first {timestamp(found.to_catch_up[0].slot)}")
+            first = timestamp(found.to_catch_up[0].slot, self.settings.timezone)
+            self.say(f"slots to catch up: {len(found.to_catch_up)}, the first {first}")
             enqueue_catch_up(self.settings, found.to_catch_up, self._due_slots.tasks.values(), now)
             self.ensure_worker()
 

@@ -12,6 +12,7 @@ import pytest
 from scflows.history.log_trim import trim_log, trim_run
 from scflows.history.task_log import TaskLog, timestamp
 
+STAMP = "2026-11-20T13:42:07+01:00"
 LEFT_OUT = re.compile(
     r"WARNING (\d+) lines of this run are omitted here, (\d+) bytes: the output exceeds run_log_bytes"
 )
@@ -46,7 +47,7 @@ def test_of_a_long_run_head_and_tail_are_kept_and_the_rest_is_counted(tmp_path):
 def test_a_short_run_is_left_as_it_is(tmp_path):
     path = tmp_path / "t.log"
     path.write_bytes(b"x\n" * 100)
-    trim_run(str(path), 0, 200)
+    trim_run(str(path), 0, 200, STAMP)
     assert path.read_bytes() == b"x\n" * 100
 
 
@@ -55,11 +56,11 @@ def test_lines_of_any_length_are_cut(tmp_path, content):
     path = tmp_path / "t.log"
     path.write_bytes(content)
     for _ in range(3):
-        trim_run(str(path), 0, 20_000)
+        trim_run(str(path), 0, 20_000, STAMP)
         assert path.stat().st_size <= 20_000
         with path.open("ab") as file:
             file.write(b"z" * 30_000 + b"\nend\n")
-    trim_run(str(path), 0, 20_000)
+    trim_run(str(path), 0, 20_000, STAMP)
     kept = path.read_bytes()
     assert len(kept) <= 20_000
     assert kept.endswith(b"\nend\n")
@@ -97,7 +98,7 @@ def test_a_tasks_log_keeps_its_newer_half(tmp_path):
 def test_lines_that_are_too_old_go(tmp_path):
     path = tmp_path / "t.log"
     now = time.time()
-    days = [timestamp(now - day * 86400) for day in (200, 150, 95, 10, 0)]
+    days = [timestamp(now - day * 86400, "UTC") for day in (200, 150, 95, 10, 0)]
     path.write_text("".join(f"{stamp} INFO    {number}\n  more of it\n" for number, stamp in enumerate(days)))
     assert trim_log(str(path), 10**6, now - 100 * 86400)
     assert path.read_text().splitlines()[0] == f"{days[2]} INFO    2"

@@ -34,7 +34,8 @@ IDLE = 0.5
 
 def serve(schema: Schema, settings: Settings, log_line: Callable[[str], None]) -> None:
     """Forward messages until SIGTERM or SIGINT. Raises Busy if it is already running, UsageError, Refused."""
-    log = TaskLog(log_path(settings.tasks_path, f"forward-{schema.name}"), settings.log_level, log_line)
+    path = log_path(settings.tasks_path, f"forward-{schema.name}")
+    log = TaskLog(path, settings.log_level, log_line, zone=settings.timezone)
     lock = Lock(status.folder(settings), schema.name)
     try:
         if not lock.acquire(schema.name):

@@ -205,7 +205,8 @@ class _Look:
             while first < slot and first in handled:
                 first = task.schedule.next_epoch(first) or slot
             number = _count(task.schedule, first, slot, sum(first <= each <= slot for each in handled))
-            rest = float(slot), f"{number} from {timestamp(first)} on, this one the last of them: {NOT_STARTED}"
+            since = timestamp(first, self.settings.timezone)
+            rest = float(slot), f"{number} from {since} on, this one the last of them: {NOT_STARTED}"
         return sorted(found), rest
 
     def _is_claimed(self, task: str, slot: float) -> bool:
