@@ -160,5 +160,5 @@ def float_in(row: Mapping[str, Any], name: str, number: int, shown: str) -> floa
 
 
 def not_a_number(value: Any, name: str, number: int, shown: str) -> StepError:
-    """Return the error for a cell that does not hold a number."""
+    """Return the error for a cell without a number."""
     return StepError(f"{shown}: row {number}, column {name!r}: {repr(value)[:80]} is not a number")
