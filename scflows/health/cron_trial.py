@@ -180,6 +180,13 @@ def _tried(
     # If the history cannot be read, the log shows the outcome.
     runs = ask(settings, lambda store: store.find(query), [])
     trial.run = next((run for run in runs if run.trigger == trigger), None)
+    if trial.run is not None and trial.run.log not in ("", log):
+        # A run of a task that may run several times at the same time has its own log.
+        try:
+            with open(trial.run.log, "rb") as file:
+                trial.log = file.read().decode("utf-8", "replace")
+        except OSError:
+            pass
     if flow and (result.code or trial.run is None) and not (trial.run is not None and trial.run.status == SKIPPED):
         trial.missing = _missing_programs(flow, settings)
     return trial

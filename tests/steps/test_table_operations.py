@@ -266,6 +266,21 @@ def test_an_error_in_a_cell_of_excel_is_not_a_blank_cell(table, data_folder):
         table("zscore", path="a.xlsx", column="nav", to="z.xlsx")
 
 
+@pytest.mark.parametrize("ending", ["csv", "xlsx", "jsonl"])
+def test_on_a_full_disk_the_old_file_stays(workspace, environment, ending):
+    write(workspace / "data", "a.csv", "n\n" + "".join(f"{at}{'x' * 40}\n" for at in range(40000)))
+    write(workspace / "data", f"b.{ending}", "old")
+    options = f"{{mode: add_column, path: a.csv, into: m, value: v, to: b.{ending}}}"
+    write(workspace / "tasks", "f.yml", f"steps: [{{name: s, type: table, table: {options}}}]")
+    # A limit on the size of files has the effect of a full disk on this process alone.
+    command = f"ulimit -f 150; exec {sys.executable} -P -m scflows run f.yml --json"
+    done = subprocess.run(["bash", "-c", command], cwd=workspace, env=environment, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["message"] == f"s: b.{ending}: File too large"
+    assert (workspace / "data" / f"b.{ending}").read_text() == "old"
+    assert sorted(path.name for path in (workspace / "data").iterdir()) == ["a.csv", f"b.{ending}"]
+
+
 REFERENCE = """
 steps:
   - {name: big, type: table, table: {path: a.csv, columns: {n: integer}, result: reference}}

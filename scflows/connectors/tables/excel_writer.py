@@ -45,7 +45,11 @@ def write_sheet(file: IO[bytes], names: Sequence[str], rows: Iterable[Row], kind
                     sheet.write_string(number, column, _text(name, cell_text(value)))
     finally:
         # Also after an error: it removes the temporary files.
-        book.close()
+        try:
+            book.close()
+        except xlsxwriter.exceptions.FileCreateError as error:
+            cause = error.args[0] if error.args else None
+            raise cause if isinstance(cause, OSError) else StepError(str(error)) from error
 
 
 def _exact_sheet() -> Any:
