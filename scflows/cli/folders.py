@@ -93,7 +93,7 @@ def status(
         out.now = time.time()
         jobs, problem = read_folder_status(settings)
         if watch and out.is_terminal and not out.json:
-            out.line("\x1b[H\x1b[2J")
+            sys.stdout.write("\x1b[H\x1b[2J")
         _show(out, jobs, settings.home, why)
         if problem:
             out.warn(problem)

@@ -101,13 +101,14 @@ class Listing:
     problems: dict[str, str] = field(default_factory=dict)  #: names that are neither, with the reason
 
 
-def make_plan(pair: Pair, root: str, now: float | None = None) -> Plan:
-    """Compare the folders of a pair, which are below `root`.
+def make_plan(pair: Pair, root: str, now: float | None = None, listings: dict[str, Listing] | None = None) -> Plan:
+    """Compare the folders of a pair, which are below `root`, a path with links resolved.
 
-    Raises StepError if a folder cannot be read or leads out of `root`.
+    `listings` are those that the caller has already, by folder; new ones are added. Raises StepError if a folder cannot
+    be read or leads out of `root`.
     """
     moment = time.time() if now is None else now
-    listings: dict[str, Listing] = {}
+    listings = {} if listings is None else listings
     for place in [place for _, place in pair.sources] + [pair.target]:
         if place.folder not in listings:
             listings[place.folder] = read_folder(root, place.folder)
@@ -199,9 +200,15 @@ def read_folder(root: str, folder: str) -> Listing:
     Raises StepError if it cannot be read, is not a folder, or leads out of `root`.
     """
     listing = Listing()
-    path = inside(root, folder)
     try:
-        with os.scandir(path) as entries:
+        descriptor = os.open(os.path.join(root, folder), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return listing  # Its first file is yet to come.
+    except (OSError, ValueError) as error:
+        raise StepError(f"{folder}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    try:
+        path = _path_of(descriptor, root, folder)
+        with os.scandir(descriptor) as entries:
             for entry in entries:
                 name = entry.name
                 if is_left_out(name):
@@ -211,14 +218,26 @@ def read_folder(root: str, folder: str) -> Listing:
                 elif entry.is_dir(follow_symlinks=False):
                     listing.folders.add(name)
                 elif entry.is_symlink():
-                    _add_link(listing, entry.path, name)
+                    _add_link(listing, os.path.join(path, name), name)
                 else:
                     listing.problems[name] = "is not a regular file"
-    except FileNotFoundError:
-        pass  # Its first file is yet to come.
     except OSError as error:
         raise StepError(f"{folder}: cannot be read: {error.strerror}") from error
+    finally:
+        os.close(descriptor)
     return listing
+
+
+def _path_of(descriptor: int, root: str, folder: str) -> str:
+    """Return the path of an open folder, with links resolved. Raises StepError if it is not below `root`."""
+    try:
+        # Resolving it piece by piece would cost more than reading it.
+        path = os.readlink(f"/proc/self/fd/{descriptor}")
+    except OSError:
+        return inside(root, folder)
+    if path != root and not path.startswith(root.rstrip("/") + "/"):
+        raise StepError(f"{folder!r} leads out of its folder")
+    return path
 
 
 def _add_link(listing: Listing, path: str, name: str) -> None:

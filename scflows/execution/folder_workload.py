@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import replace
 
@@ -13,6 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from scflows.connectors.folders import Listing
     from scflows.execution.child import EventCallback
     from scflows.flows.model import Flow
     from scflows.history.folder_status import FolderStatus
@@ -72,11 +74,13 @@ def find_work(flow: Flow, settings: Settings, status: FolderStatus) -> bool:
     from scflows.steps.builtin.folder import target_time
 
     now = time.time()
-    root = settings.data_path
+    root = os.path.realpath(settings.data_path)
+    # The target folder of one job is the source folder of the next.
+    listings: dict[str, Listing] = {}
     for step in flow.steps:
         pair = Pair.of(step.options)
         try:
-            plan = make_plan(pair, root, now)
+            plan = make_plan(pair, root, now, listings)
         except StepError:
             return True
         if plan.has_work:

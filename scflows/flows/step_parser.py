@@ -137,8 +137,6 @@ class StepReader:
         """Check the options of a step type in the mapping at a place, and return them."""
         known = options_of(step_class)
         before = len(self.document.mistakes)
-        if "on" in known:
-            block = _with_on(block)
         for key in block:
             if key not in known:
                 hint = nearest(str(key), known) or f"; use {', '.join(known)}"
@@ -247,8 +245,6 @@ class StepReader:
         given = written.get("retry")
         if given is None:
             return None
-        if isinstance(given, dict):
-            given = _with_on(given)
         found = list(retry_mistakes(given))
         for key, message in found:
             self.wrong(f"{title}: {message}", *at, "retry", *([key] if key else []))
@@ -299,8 +295,3 @@ class StepReader:
             self.wrong(f"{label}: {error}", *at)
             return False
         return True
-
-
-def _with_on(given: dict[Any, Any]) -> dict[Any, Any]:
-    """Return a mapping with the key `on`, which without quotes is a boolean in YAML 1.1."""
-    return {"on" if key is True else key: value for key, value in given.items()} if True in given else given

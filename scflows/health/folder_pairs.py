@@ -55,7 +55,7 @@ def read_folder_status(settings: Settings) -> tuple[list[JobStatus], str]:
 
 def _job(step: StepSpec, settings: Settings, record: FolderStatus) -> JobStatus:
     pair = Pair.of(step.options)
-    root = settings.data_path
+    root = os.path.realpath(settings.data_path)
     ends = record.ends(step.name)
     try:
         plan = make_plan(pair, root)

@@ -145,7 +145,11 @@ def test_a_function_gets_each_source_as_a_table_and_returns_the_target(work, end
     if ending == "csv":
         assert made.read_text() == "key,n,m\nx,450,3\ny,7,\n"
     else:
-        assert pandas.read_excel(made).fillna(-1).to_dict("list") == {"key": ["x", "y"], "n": [450, 7], "m": [3, -1]}
+        assert pandas.read_excel(made, engine="openpyxl").fillna(-1).to_dict("list") == {
+            "key": ["x", "y"],
+            "n": [450, 7],
+            "m": [3, -1],
+        }
 
 
 def test_an_exception_of_a_function_is_the_error_of_the_file(work):

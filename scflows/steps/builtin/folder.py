@@ -107,7 +107,7 @@ class FolderStep(Step):
                 ctx.readable(place.folder)
             work = _Work(self, pair, ctx, status)
             if ctx.dry_run:
-                return work.report(make_plan(pair, ctx.settings.data_path))
+                return work.report(make_plan(pair, work.root))
             try:
                 return work.run(ctx.writable(pair.target.folder, is_artifact=False))
             except StepError as error:
@@ -141,7 +141,7 @@ class _Work:
         self.pair = pair
         self.ctx = ctx
         self.status = status
-        self.root = ctx.settings.data_path
+        self.root = os.path.realpath(ctx.settings.data_path)
         self.name = ctx.step_name
         self.made: list[str] = []
         self.failed: dict[str, str] = {}
@@ -210,7 +210,7 @@ class _Work:
         before = [self._state(path) for path in sources.values()]
         self.ctx.add_file(os.path.join(folder, item.name))
         with NewTarget(folder, item.name) as target:
-            job.run(self.ctx, sources, os.path.relpath(target.path, os.path.realpath(self.root)))
+            job.run(self.ctx, sources, os.path.relpath(target.path, self.root))
             if [self._state(path) for path in sources.values()] != before:
                 raise StepError("a source was changed while it was read")
             target.keep(replace=is_again)

@@ -106,9 +106,6 @@ class TableStep(Step):
     def for_files(cls, options: Mapping[str, Any], sources: Mapping[str, str], target: str) -> dict[str, Any]:
         """Return the options with which the step makes the file `target` from `sources`, paths by name."""
         paths = list(sources.values())
-        # `on` without quotes is a boolean in YAML 1.1.
-        names: dict[Any, str] = {True: "on"}
-        options = {names.get(key, key): value for key, value in options.items()}
         second = {"right": paths[1]} if len(paths) > 1 else {}
         return {**options, "path": paths[0], **second, **({} if options.get("mode") == "validate" else {"to": target})}
 
