@@ -12,7 +12,10 @@ import pytest
 
 import scflows
 
-HEAVY = "pandas numpy celery flask requests urllib3 jinja2 rich crontab jq scdata pydantic typer filelock cronsim yaml"
+HEAVY = (
+    "pandas numpy sqlalchemy pyarrow openpyxl xlsxwriter python_calamine celery flask requests urllib3 jinja2 rich "
+    "crontab jq scdata pydantic typer filelock cronsim yaml"
+)
 #: What a start by cron does not need either, and what costs as much as bare Python.
 DEAR = "logging subprocess pathlib inspect.signature importlib.metadata asyncio email http"
 ROOT = Path(scflows.__file__).parent

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from scflows.errors import FlowError, Mistake, NotFound, Refused, UsageError
 from scflows.execution.journal import Journal, latest_successor, note_successor, open_journal, read_header
-from scflows.history.artifacts import copy_artifacts
 from scflows.history.journal_file import journal_path
 
 TYPE_CHECKING = False
@@ -89,6 +88,8 @@ def start_journal(
     }
     journal = open_journal(settings, run.id, run_input, is_durable)
     if earlier is not None:
+        from scflows.history.artifacts import copy_artifacts
+
         try:
             journal.copy_from(journal_path(settings, earlier.run))
             if is_durable:
