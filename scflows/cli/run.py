@@ -133,6 +133,7 @@ def finish(request: RunRequest, settings: Settings, out: Output, follow: bool) -
 
         for sentence in steps_to_repeat(settings, request.resume):
             out.warn(sentence)
+    request = request if request.by else replace(request, by=_user())
     outcome, is_error_shown = _launched(request, settings, out, follow)
     for problem in outcome.problems:
         out.warn(problem)
@@ -146,6 +147,17 @@ def finish(request: RunRequest, settings: Settings, out: Output, follow: bool) -
 
         ensure_worker(settings.state_path)
     return exit_code(outcome)
+
+
+def _user() -> str:
+    """Return the name of the user who asks; under sudo, of the one who typed it."""
+    import pwd
+
+    sudo = os.environ.get("SUDO_USER") if os.geteuid() == 0 else None
+    try:
+        return sudo or pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
 
 
 def _earlier(run: str, data: str | None, param: list[str] | None, settings: Settings) -> str:

@@ -246,6 +246,7 @@ def run_item(run: Run) -> dict[str, Any]:
         "params": run.params,
         "log": run.log,
         "workspace": run.workspace,
+        "by": run.asked_by,
         "steps": [_step_item(step) for step in run.steps],
     }
 
@@ -292,7 +293,7 @@ def _fields(out: Output, run: Run, item: dict[str, Any]) -> Iterator[tuple[str, 
             text += f" {out.settings.timezone}"
         return out.colored(text) if isinstance(value, Status) else text
 
-    for key in ("id", "task", "flow", "trigger", "slot", "started", "took", "status", "reason", "message"):
+    for key in ("id", "task", "flow", "trigger", "by", "slot", "started", "took", "status", "reason", "message"):
         if item[key] not in (None, ""):
             yield key, shown(item[key])
     for key, text in (("dry_run", "nothing was published"), ("unclaimed", "its slot could not be claimed")):

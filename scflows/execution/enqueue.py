@@ -47,7 +47,7 @@ def enqueue(
     task = request.task
     run = Run(new_run_id(moment), "", trigger=request.trigger, slot=request.slot, status=QUEUED, started=moment)
     run.dry_run = request.dry_run or bool(task and task.dry)
-    run.workspace = settings.home
+    run.workspace, run.asked_by = settings.home, request.by
     if task is not None:
         run.task, run.flow = task.name, task.flow or " ".join(task.command)
         mutexes, priority, rule = list(task.mutex), task.priority, task.overlap

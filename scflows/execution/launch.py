@@ -79,6 +79,7 @@ class _Launch:
             dry_run=request.dry_run or bool(request.task and request.task.dry),
             holder=current_process(),
             workspace=settings.home,
+            asked_by=request.by,
         )
         self.data: dict[str, Any] = {}
         self.mistakes: FlowError | UsageError | None = None

@@ -269,7 +269,20 @@ def run_to_dict(run: Run) -> dict[str, Any]:
 def run_from_dict(values: dict[str, Any]) -> Run:
     """Return the run of such values. Raises one of `BROKEN` if they are invalid."""
     run = Run(**{**values, "steps": [StepRecord(**step) for step in values["steps"]]})
-    for name in ("id", "flow", "task", "trigger", "reason", "message", "holder", "log", "waited_for", "workspace"):
+    texts = (
+        "id",
+        "flow",
+        "task",
+        "trigger",
+        "reason",
+        "message",
+        "holder",
+        "log",
+        "waited_for",
+        "workspace",
+        "asked_by",
+    )
+    for name in texts:
         checked_text(getattr(run, name)).encode()  # No database accepts a lone surrogate.
     for step in run.steps:
         checked_number(step.position)

@@ -61,11 +61,12 @@ MIGRATIONS = (
         PRIMARY KEY (task, slot)
     ) WITHOUT ROWID
     """,
+    "ALTER TABLE runs ADD COLUMN asked_by TEXT NOT NULL DEFAULT ''",
 )
 #: The columns, in the order of the fields of `Run`.
 RUN_FIELDS = (
     *("id", "flow", "task", "trigger", "slot", "status", "reason", "message", "started", "ended"),
-    *("dry_run", "params", "holder", "log", "waited", "waited_for", "workspace", "count", "claimed"),
+    *("dry_run", "params", "holder", "log", "waited", "waited_for", "workspace", "count", "asked_by", "claimed"),
 )
 RUN_COLUMNS = ", ".join(RUN_FIELDS)
 #: One placeholder for each of `RUN_FIELDS`.

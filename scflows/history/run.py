@@ -89,6 +89,7 @@ class Run:
     waited_for: str = ""  #: what it waited for: a permit, a mutex, an earlier run of the task
     workspace: str = ""  #: the workspace that it ran in; empty if unknown
     count: int = 0  #: how many runs without anything to do the record stands for, itself included; 0: had something
+    asked_by: str = ""  #: the user or program that asked for it; empty if a schedule did, or it is unknown
     unclaimed: bool = False  #: neither the history nor a claim file could be written
     steps: list[StepRecord] = field(default_factory=list)
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import getpass
 import json
+import os
 import signal
 import time
 from collections.abc import Callable
@@ -178,3 +180,12 @@ def test_held_locks_are_listed_and_freed_when_asked_twice(
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) == 143
     process.communicate()
+
+
+def test_a_run_by_hand_records_who_asked_for_it(flows: Flows, workspace: Path) -> None:
+    (workspace / "tasks" / "one.yml").write_text("steps: [{name: s, type: set_fact, set_fact: {value: 1}}]\n")
+    assert flows("run", "one.yml", SUDO_USER="ana").code == 0
+    [run] = json.loads(flows("history", "--json").out)["items"]
+    name = "ana" if os.geteuid() == 0 else getpass.getuser()
+    assert run["by"] == name
+    assert name in flows("runs", "show", run["id"]).out
