@@ -236,6 +236,10 @@ class _Launch:
                 self.record.count = 1
             if self.journal is not None:
                 self.journal.close()
+            if self.record.count:
+                from scflows.history.journal_file import remove_journal
+
+                remove_journal(self.settings, self.record.id)
 
     def _workload(self) -> Any:
         """Return the work for the child. Raises FlowError or UsageError for a request that cannot run."""

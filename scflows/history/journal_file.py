@@ -23,6 +23,16 @@ def journal_path(settings: Settings, run: str) -> str:
     return os.path.join(settings.state_path, "runs", run, NAME)
 
 
+def remove_journal(settings: Settings, run: str) -> None:
+    """Remove the journal of a run, and its folder if that has nothing else. Ignores what cannot be removed."""
+    path = journal_path(settings, run)
+    try:
+        os.unlink(path)
+        os.rmdir(os.path.dirname(path))
+    except OSError:
+        pass  # It is removed with the oldest run folders.
+
+
 def whole_lines(file: Iterable[bytes]) -> Iterator[dict[str, Any]]:
     """Yield the notes of a journal without lines that were cut short."""
     for line in file:

@@ -91,6 +91,14 @@ def test_runs_without_work_are_one_row_with_a_count(work, scheduled):
     assert log.count(" started: ") == 2
 
 
+def test_runs_without_work_leave_no_folder(work, tmp_path):
+    work.write(CHAIN, one="1")
+    run = work.run()["run_id"]
+    for _ in range(3):
+        work.run()
+    assert [path.name for path in (tmp_path / "state/scflows/runs").iterdir()] == [run]
+
+
 def test_a_failing_file_is_no_quiet_run(work, scheduled):
     work.write(FAIL_ON_BAD, bad="1")
     schedule(work)
