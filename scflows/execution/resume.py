@@ -45,7 +45,9 @@ def restore(runner: StepRunner, killed: StepRecord | None = None) -> Checkpoint:
     data = runner.ctx.data
     count = 0
     is_finished = False
-    for note in _notes(journal):
+    notes = _notes(journal)
+    has_succeeded = runner.ctx.depth == 0 and any("ended" in note for note in notes)
+    for note in notes:
         if "ended" in note:
             checkpoint.ended = note["ended"], note["message"]
             continue
@@ -55,7 +57,9 @@ def restore(runner: StepRunner, killed: StepRecord | None = None) -> Checkpoint:
             runner.ctx.log.warning(f"step {note['step']!r} was completed before, but is no longer in the flow")
             continue
         data["__errors__"].extend(note.get("errors", ()))
-        if note.get("withheld"):
+        if note.get("withheld") and has_succeeded:
+            runner.ctx.log.warning(f"the result of step {note['step']!r} contained a secret and was not saved")
+        elif note.get("withheld"):
             problem = _run_again(runner, index)
             if problem:
                 checkpoint.problem = problem
@@ -126,6 +130,8 @@ def _to_repeat(past: Past, origin: str) -> Iterator[str]:
     for note in past.notes:
         if note.get("withheld"):
             yield f"step {note['step']!r}{origin} runs again: its result contained a secret and was not saved"
+    if any("ended" in note for note in past.notes):
+        return
     for name in past.started.values():
         yield f"step {name!r}{origin} runs again: it was running when the run stopped, so it may take effect twice"
     with_children = {place[0] for place in past.children}
@@ -135,9 +141,8 @@ def _to_repeat(past: Past, origin: str) -> Iterator[str]:
     for (_, name, loop_index, _), child in sorted(
         past.children.items(), key=lambda item: (item[0][0], item[0][2] or 0)
     ):
-        if not any("ended" in note for note in child.notes):
-            item = "" if loop_index is None else f", item {loop_index}"
-            yield from _to_repeat(child, f" of {name!r}{item}{origin}")
+        item = "" if loop_index is None else f", item {loop_index}"
+        yield from _to_repeat(child, f" of {name!r}{item}{origin}")
 
 
 def _restore_undone(checkpoint: Checkpoint, note: dict[str, Any], index: int) -> None:

@@ -318,3 +318,46 @@ steps:
     happened = counted(effects)
     assert happened[("one", "0?by=robot-17&at=desk.example.org")] == 1
     assert happened[("leak", "pass-word-17")] == 2
+
+
+def test_what_is_lost_of_items_that_have_ended_is_told_before_it_happens_again(write, flows, workspace, effects):
+    (workspace / "data").mkdir()
+    secrets = workspace / "data" / "secrets.yml"
+    secrets.write_text("- {name: desk, type: token, token: token-of-the-desk}\n")
+    secrets.chmod(0o600)
+    leak = "SERVER/leak/{{ id }}/{{ secret('desk').token }}"
+    write(CHILD.replace("SERVER/two/{{ id }}/{{ one.done }}", leak), "child.yml")
+    write(FLOW.replace("COUNT", "2").replace("SERVER/last/", "SERVER/fail/"))
+    (workspace / "tasks" / "child.yml").write_text(
+        (workspace / "tasks" / "child.yml").read_text().replace("/three/", "/{{ 'fail' if id == 1 else 'three' }}/")
+    )
+    first = json.loads(flows("run", "flow.yml", "--json").out)
+    assert first["status"] == "failed"
+    answer = flows("runs", "resume", first["run_id"], "--json")
+    for item in (1, 2):
+        lost = f"step 'two' of 'each', item {item} runs again: its result contained a secret and was not saved"
+        assert lost in answer.err
+    assert counted(effects)["leak", "0"] == counted(effects)["leak", "1"] == 2
+    assert counted(effects)["one", "0"] == counted(effects)["three", "0"] == 1
+
+
+def test_a_run_that_has_succeeded_does_nothing_again_also_where_a_result_was_not_saved(
+    write, flows, workspace, effects
+):
+    (workspace / "data").mkdir()
+    secrets = workspace / "data" / "secrets.yml"
+    secrets.write_text("- {name: desk, type: token, token: token-of-the-desk}\n")
+    secrets.chmod(0o600)
+    write("""
+steps:
+  - {name: leak, type: rest, rest: {uri: "SERVER/leak/{{ secret('desk').token }}", method: post}}
+  - {name: one, type: rest, rest: {uri: "SERVER/one/0", method: post}}
+""")
+    run = json.loads(flows("run", "flow.yml", "--json").out)["run_id"]
+    answer = flows("runs", "resume", run, "--json")
+    resumed = json.loads(answer.out)
+    assert resumed["status"] == "success"
+    assert resumed["data"]["one"] == {"done": "/one/0"}
+    assert "leak" not in resumed["data"]
+    assert counted(effects) == {("leak", "token-of-the-desk"): 1, ("one", "0"): 1}
+    assert "the result of step 'leak' contained a secret and was not saved" in flows("logs", "flow").out
