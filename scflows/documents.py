@@ -261,7 +261,7 @@ def reject_constant(word: str) -> Any:
 def parse_finite(text: str) -> float:
     """Return the number. Raises NumberError if a float cannot hold it; a `parse_float` for `json`.
 
-    A decimal is held if the float, printed with as many digits, is that decimal.
+    A decimal is held if the float, printed with as many digits or as Python shows it, is that decimal.
     """
     number = float(text)
     if number - number != 0:
@@ -316,7 +316,8 @@ def _is_held(text: str, number: float) -> bool:
     # No float has more digits than 767.
     if not digits or len(digits) > 800:
         return not digits
-    return Decimal(text) == Decimal(f"{number:.{len(digits) - 1}e}")
+    # The shortest digits of a number may be one of two that are equally near: 2 ** -24 is 5.960464477539063e-08.
+    return Decimal(text) in (Decimal(repr(number)), Decimal(f"{number:.{len(digits) - 1}e}"))
 
 
 def _is_too_deep(value: Any) -> bool:

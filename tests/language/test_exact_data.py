@@ -198,6 +198,7 @@ def forwarded(shape, value):
 @given(value=VALUES)
 @example(value={"items": [2**64 + 1, -(10**30)], "keys": 0.1 + 0.2, "get": {"": 1e22}, "title": "\u2028\x85"})
 @example(value="\udc00")
+@example(value=[2.0**-24, 5.960464477539063e-08, 1.5 * 2.0**-25])
 @pytest.mark.language("§1 Data", "§10 kafka")
 def test_a_value_is_the_same_in_expressions_documents_and_messages(value):
     assume(not is_split(value))
