@@ -6,6 +6,7 @@ import errno
 import os
 import stat
 from contextlib import contextmanager
+from functools import cache
 from itertools import islice
 
 from scflows.errors import StepError, UsageError
@@ -245,7 +246,7 @@ def connect(path: str, migrations: tuple[str, ...]) -> sqlite3.Connection:
 
     if not _file_exists(path):
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-    connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
+    connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, factory=connection_class())
     try:
         connection.execute("PRAGMA synchronous=NORMAL")
         if _version(connection) != len(migrations):
@@ -267,7 +268,8 @@ def connect_read_only(path: str) -> sqlite3.Connection:
     _file_exists(path)
     # Without write access to the folder SQLite cannot use the write-ahead log: only the main file is read.
     for mode in ("mode=ro", "mode=ro&immutable=1"):
-        connection = sqlite3.connect(f"file:{quote(path)}?{mode}", uri=True, timeout=5, isolation_level=None)
+        name = f"file:{quote(path)}?{mode}"
+        connection = sqlite3.connect(name, uri=True, timeout=5, isolation_level=None, factory=connection_class())
         try:
             connection.execute("SELECT 1 FROM runs LIMIT 1").fetchall()
             return connection
@@ -279,6 +281,26 @@ def connect_read_only(path: str) -> sqlite3.Connection:
             connection.close()
             raise
     raise AssertionError
+
+
+@cache
+def connection_class() -> type[sqlite3.Connection]:
+    """Return the class of connections whose errors are those of `sqlite3`.
+
+    If the schema is damaged, the message of SQLite may have bytes that are not UTF-8, which Python reports instead.
+    """
+    import sqlite3
+
+    class Connection(sqlite3.Connection):
+        def execute(self, *given: Any) -> sqlite3.Cursor:
+            try:
+                return super().execute(*given)
+            except UnicodeDecodeError as error:
+                damaged = sqlite3.DatabaseError("malformed: its schema has bytes that are not UTF-8")
+                damaged.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+                raise damaged from error
+
+    return Connection
 
 
 def _file_exists(path: str) -> bool:

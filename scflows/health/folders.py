@@ -161,7 +161,7 @@ def history(installation: Installation) -> Iterator[Finding]:
     """Check that the history is not damaged, locked, or of a later version."""
     from scflows.history.rows import MIGRATIONS
     from scflows.history.sqlite import advice
-    from scflows.storage import sqlite_path
+    from scflows.storage import connection_class, sqlite_path
 
     settings = installation.settings
     try:
@@ -178,7 +178,7 @@ def history(installation: Installation) -> Iterator[Finding]:
     if not os.access(path, os.R_OK | os.W_OK) or not os.access(os.path.dirname(path), os.W_OK):
         yield Finding(FAIL, "history", f"{path} is not writable", f"show the owner: ls -l {path}")
         return
-    connection = sqlite3.connect(path, timeout=LOCK_SECONDS, isolation_level=None)
+    connection = sqlite3.connect(path, timeout=LOCK_SECONDS, isolation_level=None, factory=connection_class())
     try:
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         if version > len(MIGRATIONS):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import sqlite3
 
-from scflows.history.run import SKIPPED, Run
+from scflows.history.run import SKIPPED, Run, StepRecord
+from scflows.storage import MAX_SECONDS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -72,13 +73,23 @@ RUN_COLUMNS = ", ".join(RUN_FIELDS)
 #: One placeholder for each of `RUN_FIELDS`.
 RUN_MARKS = ", ".join(f":{name}" for name in RUN_FIELDS)
 PARAMS = RUN_FIELDS.index("params")
-NUMBER = (int, float)
-NUMBER_OR_NONE = (int, float, type(None))
 
 
 def row_of(run: Run, claims: bool) -> dict[str, Any]:
     """Return the values of `RUN_FIELDS`, and others; `claims` says whether the run owns its slot."""
     return {**run.__dict__, "claimed": claims, "params": json.dumps(run.params)}
+
+
+def step_of(row: tuple[Any, ...], run: str) -> StepRecord:
+    """Return the step of a row. Raises sqlite3.DatabaseError if the row is damaged."""
+    step = StepRecord(*row)
+    if not (_is_time(step.started) and (step.ended is None or _is_time(step.ended))):
+        raise sqlite3.DatabaseError(f"malformed: the record of run {run} is damaged")
+    return step
+
+
+def _is_time(value: Any) -> bool:
+    return isinstance(value, int | float) and 0 <= value < MAX_SECONDS
 
 
 def run_of(row: tuple[Any, ...]) -> Run:
@@ -90,8 +101,8 @@ def run_of(row: tuple[Any, ...]) -> Run:
         params: Any = {} if row[PARAMS] == "{}" else json.loads(row[PARAMS])
     except (TypeError, ValueError):
         params = None
-    are_numbers = isinstance(run.started, NUMBER) and isinstance(run.ended, NUMBER_OR_NONE)
-    if not (are_numbers and isinstance(run.slot, NUMBER_OR_NONE) and isinstance(params, dict)):
+    are_times = _is_time(run.started) and (run.ended is None or _is_time(run.ended))
+    if not (are_times and (run.slot is None or _is_time(run.slot)) and isinstance(params, dict)):
         raise sqlite3.DatabaseError(f"malformed: the record of run {run.id} is damaged")
     run.dry_run, run.params = bool(run.dry_run), params
     run.unclaimed = run.slot is not None and run.status != SKIPPED and not claimed

@@ -8,8 +8,8 @@ import sqlite3
 from contextlib import contextmanager
 
 from scflows.cron.schedule.schedule import OVERDUE
-from scflows.history.rows import MIGRATIONS, RUN_COLUMNS, RUN_MARKS, row_of, run_of
-from scflows.history.run import BY_HAND, GOOD, QUEUED, RUNNING, SKIPPED, Run, StepRecord, first_id
+from scflows.history.rows import MIGRATIONS, RUN_COLUMNS, RUN_MARKS, row_of, run_of, step_of
+from scflows.history.run import BY_HAND, GOOD, QUEUED, RUNNING, SKIPPED, Run, first_id
 from scflows.storage import connect, connect_read_only, sqlite_path
 
 TYPE_CHECKING = False
@@ -118,7 +118,7 @@ class SqliteStore:
             return None
         run = run_of((exact or rows)[0])
         steps = self._connection.execute(f"SELECT {STEP_COLUMNS} FROM steps WHERE run = ? ORDER BY position", (run.id,))
-        run.steps = [StepRecord(*step) for step in steps]
+        run.steps = [step_of(step, run.id) for step in steps]
         return run
 
     def find(self, wanted: Query) -> list[Run]:

@@ -127,10 +127,22 @@ def test_the_history_is_listed_whole_with_a_limit_of_zero(flows: Flows, task: Ta
     assert flows("history", "--limit", "9" * 20).code == 2
 
 
-def test_a_damaged_record_is_a_damaged_history(flows: Flows, task: Task, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "change",
+    [
+        "params = 'x'",
+        "started = 'soon'",
+        "started = 1e300",
+        "started = -5",
+        "ended = 9e999",
+        "slot = 1e20",
+        "params = x'ff'",
+    ],
+)
+def test_a_damaged_record_is_a_damaged_history(flows: Flows, task: Task, tmp_path: Path, change: str) -> None:
     assert flows("run", "one").code == 0
     connection = sqlite3.connect(tmp_path / "state/scflows/history.sqlite")
-    connection.execute("UPDATE runs SET params = 'x'")
+    connection.execute(f"UPDATE runs SET {change}")
     connection.commit()
     connection.close()
 
@@ -139,6 +151,25 @@ def test_a_damaged_record_is_a_damaged_history(flows: Flows, task: Task, tmp_pat
     assert answer.code == 7
     assert "is damaged" in answer.err
     assert "mv " in answer.err
+
+
+def test_a_history_whose_schema_is_not_text_stops_no_run(flows: Flows, task: Task, tmp_path: Path) -> None:
+    assert flows("run", "one").code == 0
+    path = tmp_path / "state/scflows/history.sqlite"
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+    content = path.read_bytes()
+    assert b"CREATE TABLE runs (" in content
+    path.write_bytes(content.replace(b"CREATE TABLE runs (", b"CREATE TABLE runs \xe4"))
+
+    for command in (("run", "one"), ("list-tasks",), ("auto-schedule", "--dry-run")):
+        assert flows(*command).code == 0
+    for command, code in ((("history",), 7), (("health",), 7), (("check",), 1)):
+        answer = flows(*command)
+        assert answer.code == code
+        assert "not UTF-8" in answer.out + answer.err
+        assert "move it away, a new one will be created" in answer.out + answer.err
 
 
 def test_a_history_that_cannot_be_written_is_read(flows: Flows, task: Task, tmp_path: Path) -> None:
