@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 #: How many notes on schedules to print; the others are counted.
 MAX_NOTES = 5
+#: How many names to print in a sentence.
+MAX_NAMES = 3
 #: The past of what is done to a task.
 DONE = {
     **{"add": "added", "replace": "replaced", "change": "changed", "move": "moved"},
@@ -45,6 +47,12 @@ def apply_plan(planner: Planner, plan: Plan, dry_run: bool, overwrite: bool) -> 
     refused = planner.editor.refused(plan.tabfile, plan.rewritten)
     if refused is not None:
         plan.notes.append(f"this would be refused: {refused}" + (f"; {refused.help}" if refused.help else ""))
+
+
+def shortened(names: list[str]) -> str:
+    """Return the first names, and how many others there are."""
+    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+    return ", ".join(names[:MAX_NAMES]) + more
 
 
 def _command_without_dry_run() -> str:

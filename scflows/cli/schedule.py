@@ -9,7 +9,7 @@ import typer
 
 from scflows.cli.decisions import show_decisions
 from scflows.cli.parameters import parse_params
-from scflows.cli.plan import apply_plan, note_plan, report_plan, run_first, warn_if_nothing_starts
+from scflows.cli.plan import apply_plan, note_plan, report_plan, run_first, shortened, warn_if_nothing_starts
 from scflows.cli.schedule_options import (
     CatchUp,
     DryRun,
@@ -247,7 +247,13 @@ def _report(out: Output, plan: Plan, dry_run: bool, exit_code: bool) -> int:
             plan.problems.append(str(mistake))
         else:
             plan.notes.append(f"{mistake.path}:{mistake.line}: {mistake.message}")
-    code = report_plan(out, plan, dry_run, exit_code)
+    code = report_plan(out, plan, dry_run, exit_code, {"unlimited": plan.unlimited})
+    if plan.unlimited and not out.json:
+        from scflows.cron.schedule.describe import duration
+
+        names = shortened(plan.unlimited)
+        out.say(f"No time limit set: {names}. Runs are stopped after {duration(int(out.settings.timeout_seconds))};")
+        out.say("change it with `timeout` in the flow, --timeout or FLOW_TIMEOUT_SECONDS.")
     if plan.tasks:
         warn_if_nothing_starts(out)
     return code

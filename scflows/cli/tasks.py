@@ -100,6 +100,7 @@ def show(
 ) -> None:
     """Show a task: schedule, next slots, last runs, log."""
     from scflows.health.task_status import expected, one_task
+    from scflows.notifications.deadlines import time_limit
 
     out: Output = ctx.obj
     view, runs, line, log = one_task(out.settings, task)
@@ -114,6 +115,7 @@ def show(
         "params": view.task.params,
         "dry": view.task.dry,
         "timeout": view.task.timeout,
+        "limit": time_limit(view.task, out.settings.timeout_seconds),
         "every": view.task.schedule.every,
         "catch_up": view.task.catch_up,
         "catch_up_cap": view.task.catch_up_cap,
@@ -331,6 +333,7 @@ def _shown(
     view: TaskStatus, upcoming: list[int], expectation: Deadlines, line: str | None, log: str, out: Output
 ) -> list[tuple[str, str]]:
     from scflows.cron.schedule.notes import clock_notes, day_notes, uneven_notes
+    from scflows.notifications.deadlines import time_limit_and_source
 
     task = view.task
     rows = [
@@ -366,6 +369,8 @@ def _shown(
     start, end = (out.cell(Seconds(each)) for each in (expectation.start_within, expectation.end_within))
     begins = "" if task.schedule.is_boot else f"starts within {start} of its slot, "
     rows.append(("expected", f"{begins}ends within {end}"))
+    limit, source = time_limit_and_source(task, out.settings.timeout_seconds)
+    rows.append(("time limit", f"{out.cell(Seconds(limit))} ({source})"))
     if task.params:
         rows.append(("params", ", ".join(f"{key}={value}" for key, value in task.params.items())))
     if task.dry:

@@ -36,7 +36,7 @@ class Finding:
 
 def checks() -> list[Callable[[Installation], Iterator[Finding]]]:
     """Return all checks in the order of their output."""
-    from scflows.health import clock, daemon, entries, flows, folders, ownership, queue
+    from scflows.health import clock, daemon, entries, flows, folders, ownership, queue, variables
 
     return [
         folders.env_file,
@@ -50,6 +50,7 @@ def checks() -> list[Callable[[Installation], Iterator[Finding]]]:
         folders.pending,
         daemon.program,
         entries.block,
+        variables.crontab_variables,
         entries.task_files,
         entries.lines,
         entries.interpreters,

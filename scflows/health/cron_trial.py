@@ -193,13 +193,15 @@ def _tried(
 
 
 def _missing_programs(path: str, settings: Settings) -> list[str]:
+    from scflows.config import read_config
     from scflows.flows.loader import find_flow, load_flow
 
     try:
         flow = load_flow(find_flow(path, settings), settings, cache=False)
+        env = read_config(settings).env
     except ScflowsError:
         return []
-    return [f"{problem}: {help}" for problem, help in missing_programs(flow)]
+    return [f"{problem}: {help}" for problem, help in missing_programs(flow, env)]
 
 
 def _command(text: str, name: str) -> str:

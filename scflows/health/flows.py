@@ -8,10 +8,12 @@ import shutil
 from scflows.errors import FlowError, ScflowsError
 from scflows.health import FAIL, OK, WARN, Finding, counted, some
 from scflows.health.cron_environment import PATH, environment
+from scflows.health.shell_words import programs as programs_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
+    from typing import Any
 
     from scflows.cron.task import Task
     from scflows.errors import Mistake
@@ -57,7 +59,8 @@ def programs(installation: Installation) -> Iterator[Finding]:
             flow = load(installation, task)
         except ScflowsError:
             continue  # Reported by `flows`.
-        findings += [Finding(FAIL, "PATH", f"{task.name}: {text}", help) for text, help in missing_programs(flow)]
+        missing = missing_programs(flow, _env(installation, task))
+        findings += [Finding(FAIL, "PATH", f"{task.name}: {text}", help) for text, help in missing]
     yield from some(findings)
 
 
@@ -77,6 +80,16 @@ def _settings(installation: Installation, task: Task) -> Settings:
     return read_settings(task.workspace, {**environment(installation.account), **task.settings})
 
 
+def _env(installation: Installation, task: Task) -> Mapping[str, Any]:
+    from scflows.config import read_config
+    from scflows.cron.task import task_settings
+
+    try:
+        return read_config(task_settings(task)).env
+    except ScflowsError:
+        return {}  # Reported by another check.
+
+
 def load(installation: Installation, task: Task) -> Flow | None:
     """Load the flow of a task as cron would; None for a task that is a command. Raise ScflowsError."""
     from scflows.flows.loader import find_flow, load_flow
@@ -87,13 +100,39 @@ def load(installation: Installation, task: Task) -> Flow | None:
     return load_flow(find_flow(task.flow, settings), settings, cache=False)
 
 
-def missing_programs(flow: Flow | None) -> Iterator[tuple[str, str]]:
-    """Return the programs of a flow's shell steps that are not on cron's PATH: the problem and the help."""
+def missing_programs(flow: Flow | None, env: Mapping[str, Any] | None = None) -> Iterator[tuple[str, str]]:
+    """Return the programs of a flow's shell steps that are not on their PATH: the problem and the help.
+
+    `env` are the variables that `config.yml` sets.
+    """
     for step in flow.steps if flow is not None else ():
         command = step.options.get("command") if step.type == "shell" else None
-        word = str(command[0]) if isinstance(command, list) and command else ""
-        if not word or ("/" in word and not os.path.isabs(word)) or shutil.which(word, path=PATH):
+        if isinstance(command, list):
+            words = [str(command[0])] if command else []
+        else:
+            words = programs_of(command) if isinstance(command, str) and "{{" not in command else []
+        layers = (env or {}, flow.env if flow is not None else {}, step.options.get("env") or {})
+        path = _path(layers) if words else None
+        for word in words if path is not None else ():
+            if ("/" in word and not os.path.isabs(word)) or shutil.which(word, path=path):
+                continue
+            found = shutil.which(word)
+            help = f"install {word}"
+            if found and found != word:
+                folder = os.path.dirname(found)
+                add = f"add to env: PATH: {folder}:$PATH"
+                help = f"write {found} in the step" if isinstance(command, list) else f"write {found}, or {add}"
+            yield f"step {step.name!r}: cron does not find the program {word!r} (its PATH is {path})", help
+
+
+def _path(layers: Iterable[Mapping[str, Any]]) -> str | None:
+    """Return the PATH of a step's programs; None if it is only known when the step runs."""
+    path = PATH
+    for layer in layers:
+        text = layer.get("PATH") if isinstance(layer, dict) else None
+        if text is None:
             continue
-        found = shutil.which(word)
-        help = f"write {found} in the step" if found and found != word else f"install {word}"
-        yield f"step {step.name!r}: cron does not find the program {word!r} (its PATH is {PATH})", help
+        if not isinstance(text, str) or "{{" in text:
+            return None
+        path = text.replace("${PATH}", path).replace("$PATH", path)
+    return path

@@ -83,6 +83,11 @@ def end_within(task: Task, runs: Sequence[Run], limit: float) -> float:
 
 def time_limit(task: Task, general: float) -> float:
     """Return after how many seconds a run of a task is ended; `general` applies if nothing else can be read."""
+    return time_limit_and_source(task, general)[0]
+
+
+def time_limit_and_source(task: Task, general: float) -> tuple[float, str]:
+    """Return the time limit of a task's runs in seconds, and what sets it, in words."""
     from scflows.cron.task import task_settings
     from scflows.flows.loader import find_flow, load_flow
 
@@ -94,7 +99,9 @@ def time_limit(task: Task, general: float) -> float:
             flow_limit = load_flow(find_flow(task.flow, settings), settings).timeout
     except (ScflowsError, OSError):
         pass  # The run was started with an earlier version of the flow, or is refused.
-    return min(task.timeout or flow_limit or general, flow_limit or float("inf"))
+    if task.timeout and task.timeout <= (flow_limit or float("inf")):
+        return task.timeout, "set by the task"
+    return (flow_limit, "set by the flow") if flow_limit else (general, "default; FLOW_TIMEOUT_SECONDS")
 
 
 def measured_runs(task: Task, store: RunStore) -> list[Run]:

@@ -192,6 +192,7 @@ def _requests(planner: Planner, order: Order) -> list[TaskRequest]:
                     dry=order.dry_tasks,
                     priority=flow.priority,
                     mutex=tuple(flow.mutex),
+                    has_limit=bool(flow.timeout),
                     max_active_runs=order.max_active_runs or flow.max_active_runs,
                     kind=kind.name if kind else "",
                 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from scflows.cron.crontab.tabfile import Tabfile
+from scflows.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class Plan:
     peak_before: float = 0.0  #: the highest number of concurrent runs that is expected
     peak_after: float = 0.0
     load_after: Load | None = None
+    unlimited: list[str] = field(default_factory=list)  #: new tasks for which only the default time limit applies
     decisions: list[Decision] = field(default_factory=list)  #: what sources decided about each device they found
     notes: list[str] = field(default_factory=list)  #: remarks from writing the plan
 
@@ -67,6 +69,20 @@ class Plan:
     @property
     def is_empty(self) -> bool:
         return all(change.action == KEEP for change in self.changes) and not self.diff
+
+
+def lacking_variables(foreign: bytes, settings: Settings) -> list[str]:
+    """Return a note if the user's crontab lines have variables that programs of tasks do not get."""
+    if b"=" not in foreign:
+        return []
+    from scflows.config import read_config
+    from scflows.cron.crontab.variables import lacking_help, lacking_text, variables_of_jobs
+
+    try:
+        lacking = variables_of_jobs(foreign, read_config(settings).env)
+    except UsageError:
+        return []  # The command reports it.
+    return [f"{lacking_text(lacking)}; {lacking_help(settings.config_file)}"] if lacking else []
 
 
 def log_plan(settings: Settings, plan: Plan) -> None:

@@ -21,7 +21,7 @@ from scflows.errors import Refused
 from scflows.planner.differences import differences
 from scflows.planner.inventory import TaskInventory
 from scflows.planner.load.placement import at_full_hours, place
-from scflows.planner.plan import ADD, BY_HAND, FOREIGN, KEEP, REMOVE, REPLACE, Change, Plan
+from scflows.planner.plan import ADD, BY_HAND, FOREIGN, KEEP, REMOVE, REPLACE, Change, Plan, lacking_variables
 from scflows.planner.write_intent import WriteIntent, remove_intent, unfinished_write
 
 TYPE_CHECKING = False
@@ -112,6 +112,10 @@ class Planner:
                 why = "; ".join(differences(old, task)) or "unchanged"
                 plan.changes.append(Change(REPLACE if task != old else KEEP, task, why, rewrite=True))
             plan.tasks[request.name] = task
+            if request.timeout is None and not request.has_limit and plan.changes[-1].action != KEEP:
+                plan.unlimited.append(request.name)
+        if plan.of(ADD):
+            plan.notes += lacking_variables(self.editor.parts.foreign, self.settings)
         return self._completed(plan)
 
     def _plan(self, names: Iterable[str]) -> Plan:

@@ -107,7 +107,7 @@ def test_the_crontab_is_shown_as_cron_has_it(flows: Flows, tab: Tab) -> None:
 
 def test_a_backup_is_put_back_to_the_byte_beside_the_tasks_of_today(flows: Flows, tab: Tab) -> None:
     assert flows("manual-schedule", "one.yml").code == 0
-    tab.content = b"".join(each.encode() + b"\n" for each in flows("crontab", "show").out.splitlines()[:3]) + SECOND
+    tab.content = b"".join(each.encode() + b"\n" for each in flows("crontab", "show").out.splitlines()[:4]) + SECOND
     assert flows("manual-schedule", "two.yml").code == 0
     assert tab.foreign == SECOND
     backups = json.loads(flows("crontab", "backups", "--json").out)["items"]

@@ -652,3 +652,19 @@ def test_without_any_process_of_cron_nothing_starts_the_tasks(settings, tmp_path
     (proc / "77/stat").write_text("77 (cron) S 1 " + "0 " * 40)
     (proc / "stat").write_text("btime 1\n")
     assert not is_nothing_running(settings, str(proc), str(tmp_path))
+
+
+def test_a_task_without_a_time_limit_is_told_the_default(flows, workspace, environment):
+    for name, limit in (("bare", ""), ("own", "timeout: 900\n")):
+        (workspace / "tasks" / f"{name}.yml").write_text(f"{limit}schedule: {{every: 1h}}\nsteps: []\n")
+    told = flows("auto-schedule", "--once")
+    assert "No time limit set: bare. Runs are stopped after 10 min;" in told.out
+    assert "No time limit" not in flows("auto-schedule", "--once").out
+    assert "No time limit" not in flows("manual-schedule", "bare.yml", "--name", "other", "--timeout", "5m").out
+    shown = {name: json.loads(flows("show", name, "--json").out)["limit"] for name in ("bare", "own", "other")}
+    assert shown == {"bare": 600, "own": 900, "other": 300}
+    assert "(default; FLOW_TIMEOUT_SECONDS)" in flows("show", "bare").out
+    assert "(set by the flow)" in flows("show", "own").out
+    assert "(set by the task)" in flows("show", "other").out
+    environment["FLOW_TIMEOUT_SECONDS"] = "7200"
+    assert "Runs are stopped after 2 h;" in flows("manual-schedule", "bare.yml", "--name", "later").out

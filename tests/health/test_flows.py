@@ -52,6 +52,24 @@ def test_a_program_that_is_not_on_the_path_of_cron_is_a_failure(machine, monkeyp
     assert second.help == "install no-such-tool"
 
 
+def test_programs_of_a_shell_text_are_looked_for_too_with_the_path_that_it_has(machine, monkeypatch, workspace) -> None:
+    tool = machine.bin / "measure"
+    tool.write_text("#!/bin/sh\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{machine.bin}:{os.environ['PATH']}")
+    step = "steps: [{name: one, type: shell, shell: {command: 'ls | measure > x; lacking'%s}}]\n"
+    machine.task("plain", flow=step % "")
+    machine.task("extended", flow=step.replace("; lacking", "") % f", env: {{PATH: '{machine.bin}:$PATH'}}")
+    machine.task("open", flow=step % ", env: {PATH: '{{ path }}'}")
+    first, second = list(flows.programs(machine.installation()))
+    assert "plain: step 'one': cron does not find the program 'measure'" in first.text
+    assert first.help == f"write {tool}, or add to env: PATH: {machine.bin}:$PATH"
+    assert "does not find the program 'lacking'" in second.text
+    (workspace / "data").mkdir(exist_ok=True)
+    (workspace / "data/config.yml").write_text(f"env: {{PATH: '{machine.bin}:$PATH'}}\n")
+    assert ["lacking" in each.text for each in flows.programs(machine.installation())] == [True]
+
+
 def test_tasks_in_an_hour_that_will_be_skipped_are_told(machine, one) -> None:
     madrid = "Europe/Madrid"
     machine.now = datetime(2026, 3, 1, tzinfo=ZoneInfo(madrid)).timestamp()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from scflows.cron.crontab.line import CrontabEntry, parse_line
+from scflows.cron.crontab.variables import is_mailto, leading_mailto
 from scflows.errors import Refused
 
 TYPE_CHECKING = False
@@ -22,7 +23,7 @@ class Parts:
     """The parts of a crontab. The text before and after the block is foreign."""
 
     before: bytes
-    lines: list[str] | None  #: the block's lines without its marks and newlines; None if there is no block
+    lines: list[str] | None  #: the block's lines without its marks, MAILTO and newlines; None if there is no block
     after: bytes
     strays: list[CrontabEntry]  #: our active lines outside the block
 
@@ -45,7 +46,9 @@ def split(raw: bytes) -> Parts:
             "fix them with: crontab -e; or remove the marks and all lines between them",
         )
     begin, end = begins[0], ends[0]
-    inside = [line.removesuffix(b"\n").decode("utf-8", "surrogateescape") for line in lines[begin + 1 : end]]
+    # A MAILTO at its beginning is the user's, see `plan`.
+    first = begin + 1 + (end > begin + 1 and is_mailto(lines[begin + 1].removesuffix(b"\n")))
+    inside = [line.removesuffix(b"\n").decode("utf-8", "surrogateescape") for line in lines[first:end]]
     outside = lines[:begin] + lines[end + 1 :]
     return Parts(b"".join(lines[:begin]), inside, b"".join(lines[end + 1 :]), _strays(outside))
 
@@ -68,7 +71,9 @@ def plan(raw: bytes, lines: Sequence[str], drop: Collection[str] = (), spared: C
     block = b""
     if lines:
         inside = "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape")
-        block = FIRST_LINE + inside + LAST_LINE
+        # Mail about our lines goes where that about the user's jobs goes. Their own MAILTO follows, before any of them.
+        mailto = leading_mailto(foreign)
+        block = FIRST_LINE + (mailto + b"\n" if mailto else b"") + inside + LAST_LINE
     # At the top, because a variable in a crontab applies to all lines below it.
     new = block + foreign
     if new != raw:

@@ -17,6 +17,7 @@ from scflows.cron.crontab.owner import check_user, lines_of_others, not_ours, of
 from scflows.cron.crontab.program import Crontab, find_crontab
 from scflows.cron.crontab.recovery import read_and_recover
 from scflows.cron.crontab.tabfile import Tabfile
+from scflows.cron.crontab.variables import MAILTO, variables
 from scflows.cron.machine_zone import keep_zone
 from scflows.errors import Busy, Refused, ScflowsError
 from scflows.storage import BROKEN, open_regular, replace
@@ -182,9 +183,12 @@ class CrontabEditor:
         notes = []
         if self.parts.lines is None and self.tabfile.lines and planned.lines:
             notes.append("the block was missing from the crontab and was written again")
+        moved = [each.written for each in variables(self.parts.before) if each.name != MAILTO]
         done = self._write_both(
             planned, lambda: install(crontab, self.raw, planned.lines, self.settings, drop, self._spared)
         )
+        if moved and done.changed and planned.lines and self.parts.lines is not None:
+            notes.append(f"the block was moved above {', '.join(moved)}, which applied to its lines too")
         return notes + self._notes(crontab, done)
 
     def replace(self, crontab: bytes, planned: Tabfile) -> list[str]:

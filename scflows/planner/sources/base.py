@@ -33,6 +33,7 @@ class TaskRequest:
     source: str = "manual"
     kind: str = ""
     timeout: float | None = None  #: seconds
+    has_limit: bool = True  #: whether its flow has a time limit of its own
     dry: bool = False
     priority: int = 0
     mutex: tuple[str, ...] = ()

@@ -43,6 +43,7 @@ class FlowsSource:
                         source="flows",
                         priority=flow.priority,
                         mutex=tuple(flow.mutex),
+                        has_limit=bool(flow.timeout),
                         max_active_runs=flow.max_active_runs,
                     )
                 )

@@ -63,7 +63,15 @@ class SmartCitizenSource:
             if decision == SCHEDULE:
                 params = {"device": str(device.id) if is_text else device.id}
                 result.requests.append(
-                    TaskRequest(task, spec, where.file, params=params, source=NAME, kind=self.kind.name)
+                    TaskRequest(
+                        task,
+                        spec,
+                        where.file,
+                        params=params,
+                        source=NAME,
+                        kind=self.kind.name,
+                        has_limit=bool(flow.timeout),
+                    )
                 )
             elif decision == LEAVE:
                 result.unclear.add(task)

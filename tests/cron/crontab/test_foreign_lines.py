@@ -19,6 +19,7 @@ from scflows.cron.schedule.spec import ScheduleSpec
 from scflows.errors import Refused
 from scflows.planner.planner import planning
 from scflows.planner.sources.base import TaskRequest
+from scflows.planner.switch import paused, resumed
 from scflows.settings import Settings
 
 
@@ -83,6 +84,7 @@ LINES = st.one_of(
 NAMES = ("a", "b", "c", "13486", "134")
 #: Those that catch up; as long as one of them is enabled, there is a line for the boot.
 OWED = ("b", "134")
+SWITCHES = {"pause": paused, "enable": resumed}
 STEPS = st.tuples(
     st.sampled_from(("add", "remove", "pause", "enable", "repair", "one line", "line each")), st.sampled_from(NAMES)
 )
@@ -98,7 +100,7 @@ def do(settings: Settings, step: str, name: str) -> None:
                 overwrite=True,
             )
         elif name in planner.before and step in ("remove", "pause", "enable"):
-            change = planner.removal(name) if step == "remove" else planner.switch(name, step == "enable")
+            change = planner.removal(name) if step == "remove" else SWITCHES[step](planner, name)
             plan = planner.plan_changes([change])
         else:
             plan = planner.plan_repair()
