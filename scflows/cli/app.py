@@ -272,7 +272,8 @@ def _run_housekeeping(words: list[str], out: Output) -> None:
         settings = out.settings
     except ScflowsError:
         return
-    if os.path.isdir(os.path.join(settings.state_path, "tasks")):
+    # Without tasks, only notifications about flows that were run by hand may be pending.
+    if any(os.path.isdir(os.path.join(settings.state_path, name)) for name in ("tasks", "undelivered")):
         from scflows.scheduler.housekeeping import run_housekeeping
 
         run_housekeeping(settings, aside=True)

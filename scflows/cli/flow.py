@@ -139,6 +139,11 @@ def _checked(shown: str, flow: FlowPath, settings: Settings) -> tuple[list[Mista
     except OSError as error:
         return [Mistake(shown, f"cannot be read: {error.strerror}")], []
     lines = content.decode("utf-8", "replace").splitlines()
+    if flow.file in (os.path.realpath(settings.config_file), os.path.realpath(settings.env_file)):
+        from scflows.health.workspace_files import config_mistakes, env_mistakes
+
+        check = config_mistakes if flow.file == os.path.realpath(settings.config_file) else env_mistakes
+        return [Mistake(shown, each.message, each.line, each.column, each.severity) for each in check(settings)], lines
     try:
         if flow.file.endswith(SCHEMAS):
             from scflows.integrations.forward.preflight import schema_mistakes

@@ -580,6 +580,9 @@ def test_validate_and_check_find_a_hook_that_is_gone(flows, workspace, crontab) 
     assert answer.code == 1
     assert "tasks/a.yml:2:1: error: on_recovery: flow '../lost.yml' not found" in answer.out
     assert "data/config.yml:1:1: error: on_success: gone.yml: flow file not found" in answer.out
+    assert flows("validate", "data/config.yml").out.startswith("data/config.yml:1:1: error: on_success: gone.yml: ")
+    (workspace / ".env").write_text("TIME_ZONE=UTC\n")
+    assert flows("validate", ".env").out.startswith(".env:1:1: warning: unknown setting 'TIME_ZONE'")
     answer = flows("check")
     assert "a: a.yml:2:1: error: on_recovery: flow '../lost.yml' not found" in answer.out
     assert "config.yml:1:1: on_success: gone.yml: flow file not found" in answer.out

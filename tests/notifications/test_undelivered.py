@@ -149,6 +149,19 @@ def test_a_newer_ping_replaces_one_that_was_not_delivered(run_flow, service: Ser
     assert names(settings) == []
 
 
+def test_a_command_tries_it_again_where_there_are_no_tasks(run_flow, told, open_up, configure, settings, flows):
+    configure("on_failure: tell.yml\n")
+    run_flow(BAD)
+    (path,) = (Path(settings.state_path) / "undelivered").glob("*.json")
+    path.write_text(json.dumps({**json.loads(path.read_text()), "due": 0}))
+    open_up()
+    assert flows("history").code == 0
+    ends = time.monotonic() + 60
+    while not told() and time.monotonic() < ends:
+        time.sleep(0.02)  # It is done by a process in the background.
+    assert told() == ["failed"]
+
+
 def test_a_damaged_file_stops_nothing(run_flow, told, open_up, later, configure, settings):
     configure("on_failure: tell.yml\n")
     run_flow(BAD)
