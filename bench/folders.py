@@ -2,12 +2,13 @@
 
 The pairs are files in one source folder, each with a target. Prints the time and the peak memory of `flows folders run`
 and of cron's form without work, the time of a first call for several counts of files, and multiples of
-`python -c pass`.
+`python -c pass`. If the program `snakemake` is found, it makes the same chain of copies, and the ratios are printed.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 import time
 from pathlib import Path
@@ -20,6 +21,26 @@ jobs:
   - {name: second, source: middle, target: last, flow: copy.yml, mark: true}
 """
 CHILD = "steps: []\n"
+#: The same chain for both programs: each file is copied twice.
+COPIES = """
+jobs:
+  - {name: first, source: source, target: middle, script: cp}
+  - {name: second, source: middle, target: last, script: cp}
+"""
+SNAKEFILE = """
+NAMES = glob_wildcards("source/{name}.csv").name
+rule all:
+    input: expand("last/{name}.csv", name=NAMES)
+rule first:
+    input: "source/{name}.csv"
+    output: "middle/{name}.csv"
+    shell: "cp {input} {output}"
+rule second:
+    input: "middle/{name}.csv"
+    output: "last/{name}.csv"
+    shell: "cp {input} {output}"
+"""
+COPIED = 10
 FLOWS = (PYTHON, "-P", "-m", "scflows")
 
 
@@ -58,6 +79,32 @@ def main() -> None:
             each_target = each.cpu / count / 2 * 1000
             name = f"first call, {count:,} files"
             print(f"{name:<30} {each.cpu:7.3f} s  {each.peak:5.1f} MiB  {each_target:5.2f} ms a target")
+        snakemake = shutil.which("snakemake")
+        if snakemake is None:
+            print("snakemake is not installed; not compared")
+        else:
+            compare(Path(folder), environment, snakemake)
+
+
+def compare(folder: Path, environment: dict[str, str], snakemake: str) -> None:
+    """Print what the same chain costs with both programs: the first call, and one without work."""
+    costs = {}
+    for name in ("flows", "snakemake"):
+        work = folder / f"with-{name}"
+        make(work, COPIED, 0)
+        (work / "config.yml").write_text(COPIES)
+        (work / "Snakefile").write_text(SNAKEFILE)
+        for path in (work / "source").iterdir():
+            path.rename(path.with_name(path.name.replace(" ", "-")))
+        ours = (*FLOWS, "folders", "run", str(work))
+        command = ours if name == "flows" else (snakemake, "--cores", "1", "--quiet", "all", "--directory", str(work))
+        version = (*FLOWS, "--version") if name == "flows" else (snakemake, "--version")
+        first = cost(lambda n, run=command, warm=version: warm if n < 0 else run, environment, 1, str(work))
+        time.sleep(2.2)
+        costs[name] = first, cost(lambda n, run=command: run, environment, 5, str(work))
+    for title, ours, other in zip(("first call", "without work"), costs["flows"], costs["snakemake"], strict=True):
+        name = f"{title}, {COPIED} files"
+        print(f"{name:<30} {ours.cpu:7.3f} s  snakemake {other.cpu:7.3f} s, {other.cpu / ours.cpu:.1f} times as much")
 
 
 def make(work: Path, sources: int, pairs: int) -> None:
