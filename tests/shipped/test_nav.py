@@ -83,3 +83,63 @@ def test_excel_and_csv_give_the_same_values(nav, flows):
     ]
     columns = ["isin", "nav", "z_score_nav", "subscriptions"]
     pandas.testing.assert_frame_equal(tables[0][columns], tables[1][columns], check_dtype=False)
+
+
+def with_files(nav, a: str, b: str = "isin,subscriptions\nX1,5\n") -> None:
+    (nav / "source/File_A.csv").write_text(a)
+    (nav / "source/File_B.csv").write_text(b)
+
+
+def errors(flows) -> dict[str, str]:
+    jobs = json.loads(flows("folders", "status", "nav", "--json").out)["jobs"]
+    return {job["name"]: each["message"] for job in jobs for each in job["files"] if each["status"] == "error"}
+
+
+@pytest.mark.parametrize(
+    ("values", "scores"),
+    [
+        (["1", "2", "3"], ["-1.224744871391589", "0.0", "1.224744871391589"]),
+        (["0.1", "0.1", "0.1"], ["", "", ""]),
+        (["5"], [""]),
+        (["1", "", "3"], ["-1.0", "", "1.0"]),
+        (["1000000000.1", "1000000000.3"], ["-1.0", "1.0"]),
+    ],
+    ids=["spread", "all equal", "one row", "a blank", "large values"],
+)
+def test_scores_use_the_population_and_stay_blank_without_a_spread(nav, flows, values, scores):
+    with_files(nav, "isin,nav\n" + "".join(f"X{number},{value}\n" for number, value in enumerate(values)))
+    assert flows("folders", "run", "nav", "--job", "add_timestamps").code == 0
+    assert flows("folders", "run", "nav", "--job", "add_z_score").code == 0
+    found = [row["z_score_nav"] for row in rows(nav / "target_z_score/File_A.csv")]
+    assert [float(score) if score else "" for score in found] == pytest.approx(
+        [float(score) if score else "" for score in scores]
+    )
+
+
+def test_text_that_is_no_number_is_an_error_that_names_row_and_column(nav, flows):
+    with_files(nav, "isin,nav\nX1,1\nX2,not yet\n")
+    assert flows("folders", "run", "nav").code == 1
+    message = errors(flows)["add_z_score"]
+    assert "target_timestamps/File_A.csv" in message
+    assert "row 3" in message  # As a spreadsheet counts, with the header.
+    assert "'nav'" in message
+    assert "not yet" in message
+
+
+def test_a_file_of_zero_bytes_is_an_error_and_a_header_alone_is_not(nav, flows):
+    with_files(nav, "isin,nav\n", "")
+    assert flows("folders", "run", "nav").code == 1
+    assert "source/File_B.csv" in errors(flows)["add_timestamps"]
+    (nav / "source/File_B.csv").write_text("isin,subscriptions\n")
+    assert flows("folders", "run", "nav").code == 0
+    assert rows(nav / "target_merged/Merged.csv") == []
+    assert saved(nav) == []
+
+
+def test_a_blank_key_and_a_repeated_key_never_multiply_rows(nav, flows):
+    with_files(nav, "isin,nav\nX1,1\n,2\nX2,3\n", "isin,subscriptions\nX1,5\nX1,6\n,7\n")
+    flows("folders", "run", "nav", "--job", "add_timestamps")
+    flows("folders", "run", "nav", "--job", "add_z_score")
+    assert flows("folders", "run", "nav", "--job", "merge").code == 0
+    merged = rows(nav / "target_merged/Merged.csv")
+    assert [(row["isin"], row["subscriptions"]) for row in merged] == [("X1", "6"), ("", "0"), ("X2", "0")]
