@@ -281,7 +281,9 @@ def folder_settings(folder: str, environment: Mapping[str, str] | None = None) -
     path = os.path.realpath(os.path.expanduser(folder))
     config = os.path.join(path, "config.yml")
     variables = os.environ if environment is None else environment
-    if os.path.isdir(path) and not os.path.exists(config):
+    if not os.path.isdir(path):
+        raise UsageError(f"working folder {folder!r} is not a directory")
+    if not os.path.exists(config):
         raise UsageError(f"{folder}: the working folder has no config.yml", "name its jobs there: docs/folder-pairs.md")
     return read_settings(path, {**variables, "DATA_PATH": path, "CONFIG_FILE": config})
 

@@ -13,11 +13,12 @@ from scflows.cli import exit_code
 from scflows.cli.output import SCHEMA, Output
 from scflows.cli.stream import escaped
 from scflows.cli.times import Moment, Status
-from scflows.errors import ScflowsError
+from scflows.errors import ScflowsError, UsageError
 
 if TYPE_CHECKING:
     from scflows.execution.request import RunOutcome
     from scflows.health.folder_pairs import JobStatus
+    from scflows.settings import Settings
 
 Folder = Annotated[str, typer.Argument(metavar="DIR", help="The working folder, with its config.yml.")]
 #: Seconds between two looks of `--watch`.
@@ -50,6 +51,8 @@ def run(
     settings = folder_settings(folder)
     if out.options.verbose:
         settings = replace(settings, environment={**settings.environment, "LOG_LEVEL": "DEBUG"})
+    if job is not None:
+        _check_job(settings, job)
     request = RunRequest(
         flow=settings.config_file,
         params={**({"job": job} if job else {}), **({"newer": True} if newer else {})},
@@ -101,6 +104,18 @@ def status(
             return 0
         sys.stdout.flush()
         time.sleep(LOOK_EVERY)
+
+
+def _check_job(settings: Settings, name: str) -> None:
+    """Raise UsageError if the working folder has no such job."""
+    from scflows.flows.loader import find_flow, load_flow
+    from scflows.validation import did_you_mean
+
+    names = [step.name for step in load_flow(find_flow(settings.config_file, settings), settings).steps]
+    if name not in names:
+        raise UsageError(
+            f"the working folder has no job {name!r}", did_you_mean(name, names) or f"it has {', '.join(names)}"
+        )
 
 
 def _report(out: Output, outcome: RunOutcome, folder: str) -> None:

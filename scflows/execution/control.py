@@ -12,7 +12,7 @@ from scflows.execution.rerun import read_input
 from scflows.history.recorder import Recorder
 from scflows.history.run import CANCELLED, QUEUED, Run
 from scflows.locks import is_alive
-from scflows.settings import Settings, read_settings
+from scflows.settings import Settings, folder_settings, read_settings
 
 
 def request_again(run: Run, settings: Settings, resume: bool) -> tuple[RunRequest, Settings]:
@@ -29,6 +29,8 @@ def request_again(run: Run, settings: Settings, resume: bool) -> tuple[RunReques
             pass  # The flow can run without its task.
     if task is not None:
         settings = task_settings(task)
+    elif earlier.flow == os.path.join(earlier.home, "config.yml") and os.path.isfile(earlier.flow):
+        settings = folder_settings(earlier.home)
     elif earlier.home != settings.home and os.path.isdir(earlier.home):
         settings = read_settings(earlier.home)
     request = RunRequest(

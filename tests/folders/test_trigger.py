@@ -151,7 +151,7 @@ def test_a_job_runs_alone_with_job(work):
     assert work.made("last") == []
     answer = work.flows("folders", "run", str(work.path), "--job", "frist")
     assert answer.code == 2
-    assert "'first', 'second'" in answer.err or "first, second" in answer.err
+    assert answer.err == "error: the working folder has no job 'frist'\n  help: did you mean 'first'?\n"
 
 
 def test_archived_sources_leave_targets_and_statuses(work):
@@ -191,3 +191,18 @@ def test_a_call_without_work_changes_and_logs_nothing(work, environment, tmp_pat
     assert (run["status"], run["reason"], run["message"]) == ("exit", "unchanged", "nothing to do")
     assert work.changes() == before
     assert {path: path.read_bytes() for path in (tmp_path / "cache").rglob("*.log")} == logs
+
+
+def test_a_run_can_be_tried_again_by_its_id(work):
+    work.write(FAIL_ON_BAD, bad="1")
+    run = work.run(code=1)["run_id"]
+    work.write(CHAIN)
+    answer = work.flows("runs", "retry", run)
+    assert answer.code == 0, answer.err
+    assert work.made("last") == ["bad"]
+
+
+def test_a_working_folder_that_is_not_there_is_refused(work):
+    answer = work.flows("folders", "run", str(work.path / "gone"))
+    assert answer.code == 2
+    assert answer.err.endswith("gone' is not a directory\n")
