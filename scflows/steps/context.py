@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from scflows.connectors.folder_targets import HIDDEN
 from scflows.errors import StepError
 from scflows.steps.values import json_copy
 from scflows.storage import file_state, inside, is_below
@@ -143,7 +144,8 @@ class Context:
 
         `path` is absolute. Paths from `writable` are noted already.
         """
-        if path not in self.files:
+        # What a folder pair is still making is recorded under its own name.
+        if path not in self.files and f"/{HIDDEN}" not in path:
             self.files[path] = file_state(path)
 
     def made_files(self) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import sys
 from textwrap import dedent
 
@@ -12,6 +13,13 @@ import pytest
 from tests.folders.conftest import COPY
 
 pytestmark = pytest.mark.language("§10 folder")
+
+COPY_FLOW = """
+params: {source: {required: true}, target: {required: true}}
+steps:
+  - {name: text, type: file, file: {path: "{{ params.source }}", type: text}}
+  - {name: write, type: file, file: {path: "{{ params.target }}", mode: write, type: text, data_key: text}}
+"""
 
 
 def test_all_mistakes_are_listed_with_line_and_column(work):
@@ -166,15 +174,48 @@ def test_a_flow_gets_source_and_target_as_parameters(work):
     work.write("jobs: [{name: j, source: source, target: made, flow: copy.yml}]", a="content")
     work.put(
         "copy.yml",
-        """
-params: {source: {required: true}, target: {required: true}}
-steps:
-  - {name: text, type: file, file: {path: "{{ params.source }}", type: text}}
-  - {name: write, type: file, file: {path: "{{ params.target }}", mode: write, type: text, data_key: text}}
-""",
+        COPY_FLOW,
     )
     work.run()
     assert (work.path / "made/a").read_text() == "content"
+
+
+def test_targets_are_artifacts_of_the_run_under_their_own_names(work):
+    work.write(
+        f"""
+        jobs:
+          - {{name: copy, source: source, target: made, flow: copy.yml}}
+          - {{name: again, source: made, target: last, {COPY}}}
+        """,
+        a="content",
+    )
+    work.put("copy.yml", COPY_FLOW)
+    run = work.run()["run_id"]
+    listed = json.loads(work.flows("artifacts", "list", run, "--json").out)["items"]
+    assert sorted(each["name"] for each in listed) == ["last/a", "made/a"]
+
+
+def test_a_database_gets_the_rows_of_each_file_and_leaves_a_mark(work):
+    work.write(
+        """
+        jobs:
+          - name: save
+            source: source
+            target: saved
+            database: {mode: upsert, sqlite: rows.sqlite, table: entries, key: [isin]}
+        """
+    )
+    work.put("source/a.csv", "isin,nav\nX1,1\nX2,2\n")
+    with sqlite3.connect(work.path / "rows.sqlite") as connection:
+        connection.execute("CREATE TABLE entries (isin TEXT PRIMARY KEY, nav REAL)")
+    for _ in range(2):
+        work.run()
+        mark = json.loads((work.path / "saved/a.csv").read_text())
+        assert mark["sources"] == ["source/a.csv"]
+        assert mark["result"]["rows"] == 2
+        (work.path / "saved/a.csv").unlink()
+    with sqlite3.connect(work.path / "rows.sqlite") as connection:
+        assert connection.execute("SELECT * FROM entries ORDER BY isin").fetchall() == [("X1", 1), ("X2", 2)]
 
 
 def test_a_flow_that_fails_or_makes_nothing_is_an_error(work):
