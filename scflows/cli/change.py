@@ -205,7 +205,7 @@ def _moves(text: str | None, tasks: int) -> int | None:
 def repair(ctx: typer.Context, one_line: OneLine = None, dry_run: DryRun = False, exit_code: ExitCode = False) -> int:
     """Rewrite tabfile and crontab block from the task files. Tasks stay unchanged.
 
-    If the machine's cron has another time zone than before, the lines are written for that.
+    If the time zone of the machine's cron has changed, tasks move to the new one.
     """
     from scflows.cron.machine_zone import find_zone, is_same_zone, keep_zone, kept_zone, use_zone
     from scflows.planner.planner import planning

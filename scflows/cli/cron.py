@@ -117,7 +117,7 @@ def tick(
     ctx: typer.Context,
     state: Annotated[str, typer.Option(metavar="DIR", help="The state folder, if not the default one.")] = "",
 ) -> None:
-    """Start everything that is due, wait for it, exit.
+    """Start everything that is due, and exit.
 
     Run every minute by the crontab line of one-line mode (--one-line). Tasks with their own crontab line are not
     started. At most MAX_RUNS runs are active. If the previous tick is still running, the new one exits and the

@@ -73,11 +73,11 @@ def harvest(
     posts: Annotated[int, typer.Option(min=1, help="How many posts each service has.")] = 3000,
     limit_every: Annotated[int, typer.Option(min=0, help="Answer each Nth request with a limit (429).")] = 0,
     cut_every: Annotated[int, typer.Option(min=0, help="Cut the connection at each Nth request.")] = 0,
-    expire_at: Annotated[int, typer.Option(min=0, help="Let the cursor of the Nth request be expired.")] = 0,
+    expire_at: Annotated[int, typer.Option(min=0, help="Refuse the cursor of the Nth request as expired.")] = 0,
 ) -> int:
     """Serve stand-ins of X, Mastodon and Bluesky, with invented posts.
 
-    They listen on the loopback interface until Ctrl-C. Limits, cut connections and expired cursors come on demand.
+    They listen on the loopback interface until Ctrl-C. Options add limits, cut connections and expired cursors.
     """
     import threading
 

@@ -38,8 +38,8 @@ def run(
 ) -> int:
     """Process all files of a working folder that are ready.
 
-    What one job makes, the next one takes in the same run. Exits with 0 also if there is nothing to do, or another run
-    is in progress; with 1 if a file failed.
+    The files that one job makes are sources of the next one in the same run. Exits with 0 also if there is nothing to
+    do, or another run is in progress; with 1 if a file failed.
     """
     from scflows.cli.times import parse_duration
     from scflows.execution.launch import launch

@@ -115,7 +115,10 @@ def manual_schedule(
     ] = None,
     kind: Annotated[str | None, typer.Option(metavar="KIND", help="With --device: process, backup or check.")] = None,
     folder: Annotated[
-        str | None, typer.Option("--folder", metavar="DIR", help="A working folder instead of a flow; every minute.")
+        str | None,
+        typer.Option(
+            "--folder", metavar="DIR", help="Run the jobs of a working folder every minute, instead of a flow."
+        ),
     ] = None,
     task_file: Annotated[str | None, typer.Option(help="Same as FLOW.")] = None,
     name: Annotated[str | None, typer.Option(help="The task's name (default: derived from the flow's path).")] = None,
