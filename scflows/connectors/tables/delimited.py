@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 CELL_CHARACTERS = 16 * 1024 * 1024
 #: How much of a file is searched for the delimiter.
 HEADER_CHARACTERS = 64 * 1024
+#: How many rows are written together.
+BATCH = 500
+#: The types that the csv module writes as `cell_text` does.
+PLAIN = {str, float, type(None)}
 #: Integers beyond may be too long to be written.
 LARGE = 1 << 64
 DELIMITERS = (",", ";", "\t")
@@ -45,7 +49,7 @@ class Delimited(Format):
                 self.delimiter = _delimiter_of(file.read(HEADER_CHARACTERS))
                 file.seek(0)
             # `strict`: an unclosed quote is an error, instead of putting the rest of the file into one cell.
-            lines = _rows(csv.reader(file, delimiter=self.delimiter, strict=True), shown)
+            lines = _lines(csv.reader(file, delimiter=self.delimiter, strict=True), shown)
             number, names = next(lines, (0, []))
             if not number and not os.fstat(file.fileno()).st_size:
                 raise StepError(f"{shown}: empty, not even a header")
@@ -75,15 +79,32 @@ class Delimited(Format):
             text.detach()
 
     def _write(self, text: IO[str], names: Sequence[str], rows: Iterable[Row], header: bool) -> None:
+        import io
+        from itertools import islice
+
         writer = csv.writer(text, delimiter=self.delimiter or ",", lineterminator="\n")
         # Python before 3.11.9 does not quote a carriage return, and a leading byte order mark needs quotes to be text.
         careful = csv.writer(text, delimiter=self.delimiter or ",", lineterminator="\n", quoting=csv.QUOTE_ALL)
         if header:
             begins_with_mark = bool(names) and names[0].startswith("\ufeff")
             (careful if begins_with_mark or any("\r" in name for name in names) else writer).writerow(names)
-        for row in rows:
-            cells = [value if type(value := row.get(name)) is str else cell_text(value) for name in names]
-            (careful if "\r" in "".join(cells) else writer).writerow(cells)
+        remaining = iter(rows)
+        while some := list(islice(remaining, BATCH)):
+            lines = [_cells(row, names) for row in some]
+            batch = io.StringIO()
+            csv.writer(batch, delimiter=self.delimiter or ",", lineterminator="\n").writerows(lines)
+            content = batch.getvalue()
+            if "\r" not in content:
+                text.write(content)
+                continue
+            for line in lines:
+                (careful if any("\r" in cell for cell in line if isinstance(cell, str)) else writer).writerow(line)
+
+
+def _cells(row: Row, names: Sequence[str]) -> list[Any]:
+    """Return the cells of a row as texts, or as values that the csv module writes alike."""
+    cells = list(map(row.get, names))
+    return cells if PLAIN.issuperset(map(type, cells)) else [cell_text(cell) for cell in cells]
 
 
 def _delimiter_of(text: str) -> str:
@@ -110,7 +131,7 @@ def cell_text(value: Any) -> str:
     return value if isinstance(value, str) else documents.json_text(value)
 
 
-def _rows(reader: Any, shown: str) -> Iterator[tuple[int, list[str]]]:
+def _lines(reader: Any, shown: str) -> Iterator[tuple[int, list[str]]]:
     """Yield the lines that are not blank, with their numbers."""
     number = 1
     try:
@@ -127,4 +148,4 @@ def _mappings(names: list[str], lines: Iterator[tuple[int, list[str]]], shown: s
     for number, cells in lines:
         if len(cells) != width:
             raise StepError(f"{shown}: row {number} has {len(cells)} cells, the header {width}")
-        yield number, dict(zip(names, cells, strict=True))
+        yield number, dict(zip(names, cells, strict=False))
