@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from _thread import _local
+from itertools import islice
 
 from scflows.expressions.numbers import FLOATS, is_exact
 
@@ -22,6 +23,10 @@ EXPANDING = {*PADDING, "replace", "join", "expandtabs", "translate", "to_bytes"}
 EXPANDING_FILTERS = ("batch", "center", "indent", "join", "replace", "slice", "tojson", "urlize", "wordwrap")
 #: The filters that make a text of any value.
 SHOWING_FILTERS = ("pprint", "string")
+#: What holds other values.
+CONTAINERS = (list, dict, tuple)
+#: How many pieces of a rendering are measured together.
+BATCH = 64
 #: A conversion in a format such as `%-10.2f`: key, width, precision, kind.
 CONVERSION = r"%(?:\((\w*)\))?[-+ #0]*(\*|\d+)?(?:\.(\*|\d+))?[hlL]?([a-zA-Z%])"
 
@@ -42,11 +47,12 @@ class Budget(_local):
         self.spent += max(size, 0)
         limit(self.spent)
 
-    def shown(self, value: Any) -> Any:
-        """Return a value that is about to become a text, unless that would be too long."""
-        if isinstance(value, list | tuple | dict):
-            limit(measured(value))
-        return value
+
+def shown(value: Any) -> Any:
+    """Return a value that is about to become a text, unless that would be too long."""
+    if type(value) in CONTAINERS:
+        limit(measured(value))
+    return value
 
 
 def limit(size: int, most: int = MAX_TEXT) -> None:
@@ -72,14 +78,15 @@ def measured(value: Any) -> int:
     return size
 
 
-def joined(pieces: Iterable[Any]) -> str:
+def joined(pieces: Iterable[str]) -> str:
     """Do `"".join(pieces)`, but end as soon as the text is too long."""
-    found, size = [], 0
-    for piece in pieces:
-        text = piece if isinstance(piece, str) else str(piece)
-        size += len(text)
+    iterator, found, size = iter(pieces), [], 0
+    while batch := list(islice(iterator, BATCH)):
+        size += sum(map(len, batch))
         limit(size)
-        found.append(text)
+        found += batch
+        if len(batch) < BATCH:
+            break
     return "".join(found)
 
 
@@ -133,7 +140,7 @@ def _bounded(name: str, filter: Callable[..., Any], budget: Budget) -> Callable[
         value = listed(args[first]) if name in ("join", *SHOWING_FILTERS) else args[first]
         others = args[first + 1 :]
         if name in SHOWING_FILTERS:
-            budget.shown(value)
+            shown(value)
         elif name == "format":
             check_format(str(value), kwargs or others, budget)
         else:
@@ -187,6 +194,6 @@ def check_format(text: str, given: Any, budget: Budget) -> None:
         for size in sizes:
             budget.charge(values.pop(0) if size == "*" and values else int(size) if size.isdigit() else 0)
         value = given.get(key) if key and isinstance(given, dict) else values.pop(0) if values and not key else None
-        budget.add(len(value) if isinstance(value, str) else len(str(budget.shown(value))))
+        budget.add(len(value) if isinstance(value, str) else len(str(shown(value))))
         if kind in FLOATS and isinstance(value, int) and not is_exact(value):
             raise TemplateRuntimeError(f"{value} would be rounded by %{kind}; use %d")

@@ -17,6 +17,7 @@ from scflows.expressions.limits import (
     joined,
     limit,
     listed,
+    shown,
 )
 from scflows.expressions.numbers import FLOATS, exact_filters, is_exact, refuse_rounding
 from scflows.storage import is_below
@@ -125,7 +126,7 @@ def sandbox(folders: tuple[str, ...], strict: bool, private: tuple[str, ...], ca
             self.write(")")
 
         def visit_Concat(self, node: nodes.Concat, frame: Any) -> None:
-            self.write("environment.concat(environment.shown(each) for each in (")
+            self.write("environment.concat(str(environment.shown(each)) for each in (")
             for part in node.nodes:
                 self.visit(part, frame)
                 self.write(", ")
@@ -138,7 +139,7 @@ def sandbox(folders: tuple[str, ...], strict: bool, private: tuple[str, ...], ca
                 from decimal import Decimal
 
                 return format(Decimal(value), format_spec)
-            text = super().format_field(budget.shown(value), format_spec)
+            text = super().format_field(shown(value), format_spec)
             budget.add(len(text))
             return text
 
@@ -147,7 +148,7 @@ def sandbox(folders: tuple[str, ...], strict: bool, private: tuple[str, ...], ca
         intercepted_binops = frozenset(["+", "-", "*", "/", "//", "%", "**"])
         compare = staticmethod(compare)
         contains = staticmethod(contains)
-        shown = budget.shown
+        shown = staticmethod(shown)
         concat = staticmethod(joined)
         new_buffer = Pieces
         method = ImmutableSandboxedEnvironment.getattr
@@ -221,7 +222,7 @@ def sandbox(folders: tuple[str, ...], strict: bool, private: tuple[str, ...], ca
         autoescape=False,
         cache_size=cache_size,
         optimized=False,
-        finalize=budget.shown,
+        finalize=shown,
     )
     environment.filters |= bounded_filters(dict(environment.filters), budget)
     environment.filters |= exact_filters(dict(environment.filters))
