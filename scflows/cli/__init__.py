@@ -101,6 +101,9 @@ def _report(name: str, outcome: RunOutcome) -> None:
         # Cron mails this to the address in MAILTO.
         message = " ".join(outcome.run.message.split())
         _complain(f"error: {name}: {message} · flows logs {outcome.run.id}\n")
+        for step in outcome.run.steps:
+            if step.output and step.status == "failed":
+                _complain("".join(f"  {line}\n" for line in step.output.splitlines()))
 
 
 def _complain(text: str) -> None:
