@@ -23,6 +23,7 @@ from scflows.planner.load_cache import load_file, read_cached_load
 from scflows.planner.plan import REMOVE, REPLACE, Change
 from scflows.planner.planner import Planner
 from scflows.planner.sources.base import TaskRequest
+from scflows.planner.switch import paused, resumed
 from scflows.settings import Settings, read_settings
 
 EVERY = [60, 900, 3600, 7 * 3600, 86400, 3 * 86400, 7 * 86400]
@@ -95,7 +96,7 @@ def test_the_kept_load_is_that_of_the_task_files_after_any_changes(
             elif action == "remove":
                 planner.write(planner.plan_changes([planner.removal(name)]))
             elif action == "switch":
-                planner.write(planner.plan_changes([planner.switch(name, not there.enabled)]))
+                planner.write(planner.plan_changes([(paused if there.enabled else resumed)(planner, name)]))
             elif action == "move":
                 moved = replace(there, schedule=Schedule(f"{every % 59} 4 * * *"))
                 planner.write(planner.plan_changes([Change(REPLACE, moved)]))
@@ -127,9 +128,9 @@ def test_a_change_of_one_task_reads_no_other(planned: Settings, after: int, monk
     assert (added.count, added.enabled) == (before.count + 1, before.enabled + 1)
     assert added.load.runs.sum() > before.load.runs.sum()
     planner = Planner(planned, dry_run=False)
-    planner.write(planner.plan_changes([planner.switch("new", False)]))
-    paused = read_cached_load(planned)
-    assert paused is not None
+    planner.write(planner.plan_changes([paused(planner, "new")]))
+    after = read_cached_load(planned)
+    assert after is not None
     assert (paused.count, paused.enabled) == (before.count + 1, before.enabled)
     planner = Planner(planned, dry_run=False)
     planner.write(planner.plan_changes([planner.removal("new")]))
@@ -144,7 +145,7 @@ def test_the_last_task_that_is_paused_takes_the_one_line_off(planned: Settings) 
     names = [*NAMES, "first"]
     for count, name in enumerate(names, 1):
         planner = Planner(planned, dry_run=False)
-        planner.write(planner.plan_changes([planner.switch(name, False)]))
+        planner.write(planner.plan_changes([paused(planner, name)]))
         assert len(planner.editor.tabfile.lines) == 1
         assert len(Planner(planned, dry_run=True).editor.tabfile.lines) == (count < len(names))
 
