@@ -267,7 +267,7 @@ def read_settings(home: str | None = None, environment: Mapping[str, str] | None
     variables = os.environ if environment is None else environment
     folder = os.path.abspath(os.path.expanduser(home) if home else os.curdir)
     if not os.path.isdir(folder):
-        raise UsageError(f"workspace {folder!r} is not a directory", "create a workspace: flows init DIR")
+        raise UsageError(f"workspace {folder!r} is not a directory", f"create a workspace: flows init {folder}")
     merged = read_env_file(os.path.join(folder, ".env"))
     merged.update(variables)
     return Settings(folder, merged, variables)

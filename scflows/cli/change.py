@@ -178,7 +178,11 @@ def rebalance(
             is_bound = (
                 limit is not None and limit < len(planner.before) * MAX_MOVED_SHARE and found.before - found.fresh >= 1
             )
-            message = "Moved no task: --max-moves is too low to reduce the peak." if is_bound else "Nothing to move."
+            message = (
+                "Moved no task: --max-moves is too low to reduce the peak."
+                if is_bound
+                else "No task was moved: the load is even."
+            )
             out.say(f"{message} {gain}.", empty)
             return 0
         if not out.json:

@@ -95,7 +95,7 @@ def _show(out: Output, finding: Finding) -> None:
     for line in finding.lines:
         out.line(f"      {out.cell(line)}")
     if finding.help:
-        out.paragraph(out.cell(finding.help), "      help: ", 12)
+        out.paragraph(out.pasteable(out.cell(finding.help)), "      help: ", 12)
 
 
 def _item(finding: Finding) -> dict[str, Any]:

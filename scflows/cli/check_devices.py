@@ -71,7 +71,8 @@ def check_devices(
     for each in found:
         for note in each.notes:
             out.warn(f"{each.device}: not checked: {note}")
-    out.hint(f"{len(found)} devices, {wrong} with problems · flows manual-schedule --kind check --device N")
+    hint = f" · flows manual-schedule --kind check --device {found[0].device}" if found else ""
+    out.hint(f"{len(found)} devices, {wrong} with problems{hint}")
     if unknown:
         raise Unreachable(f"{len(unknown)} of {len(found)} devices could not be checked")
     return 1 if wrong else 0

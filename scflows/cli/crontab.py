@@ -66,7 +66,7 @@ def list_backups(ctx: typer.Context) -> None:
     columns = {"NUMBER": "number", "MADE": "made", "LINES": "lines", "TASKS": "tasks", "NAME": "name"}
     out.table(columns, items)
     out.hint(
-        "Restore one: flows crontab restore NUMBER" if items else "No backups: scflows has never changed the crontab."
+        "Restore the newest: flows crontab restore 1" if items else "No backups: scflows has never changed the crontab."
     )
 
 
@@ -115,7 +115,7 @@ def _report(out: Output, found: Restoration, notes: list[str], dry_run: bool, ex
             }
         )
     elif not found.changes:
-        out.say(f"The crontab already matches the backup of {_made(out, found)}.")
+        out.say(f"Nothing was changed: the crontab matches the backup of {_made(out, found)}.")
     elif dry_run:
         _show_diff(out, found)
         out.say(f"Would restore the crontab of {_made(out, found)}.")

@@ -48,7 +48,8 @@ def search(
     )
     for problem in found.problems:
         out.warn(problem.partition(": no task")[0])
-    out.hint(f"{len(items)} of {len(found.devices)} devices · flows manual-schedule --device N")
+    hint = f" · flows manual-schedule --device {items[0]['device']}" if items else ""
+    out.hint(f"{len(items)} of {len(found.devices)} devices{hint}")
     return 0
 
 

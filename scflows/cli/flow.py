@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from dataclasses import replace
 from typing import Annotated, Any
@@ -88,12 +89,12 @@ def list_flows(ctx: typer.Context) -> None:
     out: Output = ctx.obj
     folder = out.settings.flows_path
     if not os.path.isdir(folder):
-        raise _no_folder(folder)
+        raise _no_folder(out.settings)
     items = [_item(flow, out.settings) for flow in flow_files(out.settings)]
     columns = {"FLOW": "flow", "NAME": "name", "SCHEDULE": "schedule", "STEPS": "steps", "PROBLEMS": "summary"}
     out.table(columns, items, less=("name", "steps"))
     if not items:
-        out.hint(f"No flows in {folder}. Create a workspace: flows init DIR")
+        out.hint(f"No flows in {folder} · add the examples: flows init {shlex.quote(out.settings.home)}")
     elif any(item["problems"] for item in items):
         out.hint("Show the problems: flows validate")
 
@@ -103,7 +104,7 @@ def _named(paths: list[str], settings: Settings) -> Iterator[tuple[str, FlowPath
     from scflows.flows.loader import ENDINGS, FlowPath, find_flow, flow_files
 
     if not paths and not os.path.isdir(settings.flows_path):
-        raise _no_folder(settings.flows_path)
+        raise _no_folder(settings)
     for path in paths or [settings.flows_path]:
         if os.path.isdir(path):
             folder = os.path.realpath(path)
@@ -248,5 +249,6 @@ def _near(path: str) -> str:
     return path if relative.startswith("..") else relative
 
 
-def _no_folder(folder: str) -> NotFound:
-    return NotFound(f"flows folder {folder} not found", "create a workspace: flows init DIR")
+def _no_folder(settings: Settings) -> NotFound:
+    help = f"create a workspace here: flows init {shlex.quote(settings.home)}"
+    return NotFound(f"flows folder {settings.flows_path} not found", help)

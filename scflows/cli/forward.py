@@ -63,7 +63,7 @@ def status(ctx: typer.Context) -> int:
     columns = {"LEVEL": "level", "NAME": "name", "FORWARDED": "forwarded", "WAITING": "waiting", "LAST": "last"}
     out.table({**columns, "STATE": "text"}, items, less=("last", "waiting"))
     if not items:
-        out.hint("No forwarder has been started. Start one: flows forward mqtt --schema-file FILE")
+        out.hint("No forwarder has been started. How to start one: flows forward mqtt --help")
     return 1 if any(item["level"] == FAIL for item in items) else 0
 
 

@@ -66,5 +66,7 @@ def _sum_up(out: Output, found: Condition) -> None:
         return
     affected = {problem.task for problem in found.problems}
     unstarted = {problem.task for problem in found.problems if problem.kind in ("late", "missed")}
-    help = "is cron running? flows check" if len(unstarted) == found.tasks - found.paused else "flows logs TASK"
+    is_cron_away = len(unstarted) == found.tasks - found.paused
+    named = sorted(filter(None, affected))
+    help = "is cron running? flows check" if is_cron_away or not named else f"flows logs {named[0]}"
     out.hint(f"{len(affected)} of {found.tasks} tasks · {help}")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import time
 from itertools import islice
 
 from scflows.cli.colors import BOLD, CYAN, DIM, GREEN, RED, YELLOW, color_of, log_parts
+from scflows.cli.columns import DOT
 from scflows.cli.options import Options
 from scflows.cli.stream import CONTROL, STYLE, escaped, write
 from scflows.cli.times import Moment, Seconds, Status, clock, iso, words
@@ -112,7 +114,8 @@ class Output:
                 layout = self._layout(columns, known, less)
                 self._lines(layout.lines(self.bold))
                 if layout.omitted:
-                    self.hint(f"Not shown here: {', '.join(layout.omitted)}; add --wide")
+                    command = shlex.join(["flows", *sys.argv[1:], "--wide"])
+                    self.hint(f"Not shown here: {', '.join(layout.omitted)}{DOT}{command}")
         else:
             keys = list(columns.values())
             self._lines("\t".join([self.piped(item.get(key)) for key in keys]) for item in items)
@@ -120,7 +123,12 @@ class Output:
     def warn(self, text: str) -> None:
         """Print a one-line warning to stderr."""
         if not self.options.quiet:
-            write(sys.stderr, f"{self._styled(sys.stderr, YELLOW, 'warning')}: {escaped(text)}\n")
+            from scflows.cli.columns import wrapped_text
+
+            first = "warning: "
+            room = self.room if sys.stderr.isatty() else None
+            lines = "\n".join(wrapped_text(escaped(text), first, room)).removeprefix(first)
+            write(sys.stderr, f"{self._styled(sys.stderr, YELLOW, 'warning')}: {lines}\n")
 
     def fail(self, error: ScflowsError, trace: str = "") -> None:
         """Print an error and its help to stderr, after the traceback `trace` if one is given."""
@@ -143,7 +151,7 @@ class Output:
             first, *others = str(error).splitlines() or [""]
             lines += [f"{word}: {escaped(first)}", *(f"  {escaped(line)}" for line in others)]
         if error.help:
-            lines.append(f"  help: {escaped(error.help)}")
+            lines.append(f"  help: {self.pasteable(escaped(error.help))}")
         write(sys.stderr, trace + "\n".join(lines) + "\n")
 
     def confirm(self, count: int, action: str, yes: bool, option: str = "--yes") -> bool:
@@ -250,7 +258,22 @@ class Output:
         for title, value in known:
             self._lines(wrapped_text(value, f"{title:<{width}}  ", self.room))
 
+    def pasteable(self, text: str) -> str:
+        """Return a text whose commands can be pasted, also if this one was given with `--home`."""
+        from scflows.cli.hints import pasteable
+
+        return pasteable(text, self.options.home, self.environment)
+
+    def next_command(self, text: str, command: str) -> None:
+        """Print what was done and the next useful command; on a terminal that has a line of its own."""
+        if self.is_terminal:
+            self.say(text)
+            self.hint(command)
+        else:
+            self.say(f"{text} {command}")
+
     def _parts(self, text: str) -> Iterator[str]:
+        text = self.pasteable(text)
         if not self.is_terminal:
             return iter([text])
         from scflows.cli.columns import wrapped_parts

@@ -27,6 +27,8 @@ DONE = {
     **{"pause": "paused", "enable": "enabled", "remove": "removed", "keep": "kept"},
 }
 LIST = "See them: flows list-tasks"
+#: Why a task stays as it is, where that is not worth a line if the others do too.
+QUIET = ("unchanged", "already scheduled; --overwrite replaces it")
 
 
 def warn_if_nothing_starts(out: Output) -> None:
@@ -87,13 +89,18 @@ def report_plan(
         for action in ("add", "replace", "remove") if plan.tabfile.tick else ("replace",):
             for change in plan.of(action):
                 out.say(_planned_line(change, out))
-        apply = "" if plan.is_empty else f" Apply it: {_command_without_dry_run()}"
-        out.say(f"{_summary(plan, whose, is_planned=True)}{apply}")
+        summary = _summary(plan, whose, is_planned=True)
+        if plan.is_empty:
+            out.say(summary)
+        else:
+            out.next_command(summary, f"Apply it: {_command_without_dry_run()}")
     else:
-        if len(plan.changes) <= 20:
-            for change in plan.changes:
+        # With nothing to report, the summary says so.
+        changes = plan.changes if not plan.is_empty else [each for each in plan.changes if each.why not in QUIET]
+        if len(changes) <= 20:
+            for change in changes:
                 out.say(_report_line(change, out))
-        out.say(f"{_summary(plan, whose)} {LIST if plan.is_empty else hint}")
+        out.next_command(_summary(plan, whose), LIST if plan.is_empty else hint)
     for note in [*plan.notes, *_schedule_notes(plan)]:
         out.warn(note)
     return 10 if dry_run and exit_code and not plan.is_empty else 0
@@ -151,6 +158,11 @@ def _summary(plan: Plan, whose: str, is_planned: bool = False) -> str:
     unchanged = len(plan.tasks) - len(plan.of("add")) - len(plan.of("replace"))
     if changes:
         changes[0] += (" task" if next(iter(counts.values())) == 1 else " tasks") + whose
+    rewritten = sum(change.action == "keep" and change.rewrite for change in plan.changes)
+    if not changes and plan.diff:
+        changes = [
+            f"{'would rewrite' if is_planned else 'rewrote'} {rewritten} {'line' if rewritten == 1 else 'lines'}"
+        ]
     text = ", ".join(changes or ["no changes"]) + (f"; {unchanged} unchanged" if unchanged else "")
     return f"{text[:1].upper()}{text[1:]}. Peak concurrency: {plan.peak_before:.3g} → {plan.peak_after:.3g}."
 

@@ -96,7 +96,7 @@ def history(
         )
         out.hint(f"{none}{whose}." + (" Of all workspaces: flows history --all" if whose else ""))
     elif limit and len(items) == limit:
-        out.hint(f"The newest {limit} runs{whose}; all: flows history --limit 0")
+        out.hint(f"The newest {limit} runs{whose} · all: flows history --limit 0")
     else:
         out.hint(f"{len(items)} {'run' if len(items) == 1 else 'runs'}{whose}")
     if ahead:
@@ -142,7 +142,7 @@ def stop(ctx: typer.Context, id: RunId) -> None:
     with opened_history(out.settings) as store:
         run = find_run(store, id)
     pid = stop_run(run, out.settings)
-    text = f"Stopping run {run.id}" if pid else f"Removed run {run.id} from the queue"
+    text = f"Asked run {run.id} to stop" if pid else f"Removed run {run.id} from the queue"
     out.say(f"{text} · flows runs show {run.id}", {"id": run.id, "pid": pid})
 
 

@@ -72,7 +72,7 @@ def auto_schedule(
     if only and not overwrite:
         raise UsageError(
             f"{only[0]!r}: a search adds all tasks; name some only to replace them",
-            f"flows auto-schedule --overwrite {only[0]}, or one flow: flows manual-schedule FLOW",
+            f"flows auto-schedule --overwrite {only[0]}",
         )
     kind = kind or task or "process"
     search = Search(

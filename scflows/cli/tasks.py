@@ -191,7 +191,7 @@ def next_slots(
         )
         out.hint(f"Nothing{whose} starts within {hours:g} h{others} · flows list-tasks")
     elif shown == limit and next(slots, None) is not None:
-        out.hint(f"Only the first {limit} are shown; add --limit 0 to show all.")
+        out.hint(f"The first {limit} starts · all: flows next --limit 0")
 
 
 def load(

@@ -138,7 +138,7 @@ def test_a_run_that_goes_on_is_stopped(running: tuple[Any, str], flows: Flows) -
     process, run = running
     assert flows("history", "--status", "running").out.startswith(run)
     answer = flows("runs", "stop", run)
-    assert answer.out == f"Stopping run {run} · flows runs show {run}\n"
+    assert answer.out == f"Asked run {run} to stop · flows runs show {run}\n"
     assert process.wait(60) == 143
     process.communicate()
     assert flows("history").out.split("\t")[5] == "cancelled"

@@ -87,7 +87,7 @@ def find_device(client: Client, asked: str) -> int:
     found = search_devices(client, [("q[name_cont]", text)]).devices.values()
     same = [device for device in found if device.name.lower() == text.lower()] or list(found)
     if not same:
-        raise NotFound(f"device {text!r} not found", "search with: flows devices search TEXT")
+        raise NotFound(f"device {text!r} not found", "list devices: flows devices search")
     if len(same) > 1:
         raise UsageError(f"{len(same)} devices are named {text!r}", f"use one of their numbers: {_listed(same)}")
     return same[0].id

@@ -59,7 +59,7 @@ class FlowsSource:
 def _check_folders(top: str) -> SourceResult:
     """Return which folders cannot be read. Raises Unreachable if the flows folder is missing or cannot be read."""
     if not os.path.isdir(top):
-        raise Unreachable(f"flows folder {top} not found", "create a workspace with: flows init DIR")
+        raise Unreachable(f"flows folder {top} not found", "is this the right workspace? create one here: flows init .")
     result = SourceResult()
 
     def report(error: OSError) -> None:
