@@ -129,9 +129,9 @@ def test_a_change_of_one_task_reads_no_other(planned: Settings, after: int, monk
     assert added.load.runs.sum() > before.load.runs.sum()
     planner = Planner(planned, dry_run=False)
     planner.write(planner.plan_changes([paused(planner, "new")]))
-    after = read_cached_load(planned)
-    assert after is not None
-    assert (paused.count, paused.enabled) == (before.count + 1, before.enabled)
+    without = read_cached_load(planned)
+    assert without is not None
+    assert (without.count, without.enabled) == (before.count + 1, before.enabled)
     planner = Planner(planned, dry_run=False)
     planner.write(planner.plan_changes([planner.removal("new")]))
     removed = read_cached_load(planned)
