@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def list_artifacts(ctx: typer.Context, run: RunId) -> None:
-    """List the files that a run made, and whether they are still as the run made them."""
+    """List the files that a run made; show which have changed since."""
     from scflows.cli.times import Moment, Status
     from scflows.history.artifacts import state_of
 

@@ -75,7 +75,7 @@ def harvest(
     cut_every: Annotated[int, typer.Option(min=0, help="Cut the connection at each Nth request.")] = 0,
     expire_at: Annotated[int, typer.Option(min=0, help="Refuse the cursor of the Nth request as expired.")] = 0,
 ) -> int:
-    """Serve stand-ins of X, Mastodon and Bluesky, with invented posts.
+    """Serve mocks of X, Mastodon and Bluesky with invented posts.
 
     They listen on the loopback interface until Ctrl-C. Options add limits, cut connections and expired cursors.
     """
