@@ -93,6 +93,9 @@ if TYPE_CHECKING:
         def known(self, ids: Iterable[str]) -> set[str]:
             """Return those of the ids that exist."""
 
+        def wait_at_most(self, seconds: float) -> None:
+            """Set how long each following call waits for other writers."""
+
         def compact(self) -> None:
             """Free the disk space of removed runs, if there is enough of it."""
 

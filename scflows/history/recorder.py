@@ -25,6 +25,13 @@ if TYPE_CHECKING:
 #: Seconds after which a claim that cannot be read counts as lost, and the holder of its run: not a process.
 LOST_AFTER = 86400.0
 NO_PROCESS = "none:0:0:0"
+#: Seconds that a run waits in all while another program has locked the history; after that, files have its record.
+PATIENCE = 30.0
+#: The least of it for the end of a run, and the wait for a record of its steps, during which it cannot be stopped.
+PATIENCE_AT_END = 1.0
+PATIENCE_FOR_STEPS = 0.05
+#: After as many seconds of waiting it is looked whether the run is told to stop.
+LOOK_EVERY = 0.25
 #: Seconds between two records of the steps of a running run.
 PROGRESS_EVERY = 2.0
 
@@ -37,6 +44,7 @@ class Recorder:
         self._settings = settings
         self._store: RunStore | None = None
         self._written = 0.0
+        self._patience = PATIENCE
 
     def claim(self, run: Run, again: bool = False) -> str | None:
         """Record a run as it starts. Return the id of the run that already has its slot, or None.
@@ -77,16 +85,17 @@ class Recorder:
             self._write_file(run)
 
     def progress(self, run: Run) -> bool:
-        """Record the steps so far, at most every `PROGRESS_EVERY` seconds; return whether it was time to."""
+        """Record the steps so far, at most every `PROGRESS_EVERY` seconds; return whether that was done."""
         now = time.monotonic()
         if now - self._written < PROGRESS_EVERY:
             return False
         self._written = now
-        self._try(lambda store: store.progress(run))
-        return True
+        # Limits and signals are handled after it; a later record has these steps too.
+        return self._attempt(lambda store: store.progress(run), PATIENCE_FOR_STEPS) is None
 
     def finish(self, run: Run) -> None:
         """Record how a run ended."""
+        self._patience = max(self._patience, PATIENCE_AT_END)
         if not self._try(lambda store: store.finish(run)):
             self._write_file(run)
             if run.status != SKIPPED:
@@ -150,15 +159,40 @@ class Recorder:
         return json.dumps({**origin, **run_to_dict(run)}).encode()
 
     def _try(self, action: Callable[[RunStore], Any]) -> bool:
+        began = time.monotonic()
+        while True:
+            left = self._patience - (time.monotonic() - began)
+            error = self._attempt(action, min(LOOK_EVERY, left))
+            if error is None or left <= LOOK_EVERY or not _is_busy(error) or _is_told_to_stop():
+                break
+        self._patience -= time.monotonic() - began
+        if error is not None and not self.problem:
+            self.problem = problem_of(self._settings, error)
+        return error is None
+
+    def _attempt(self, action: Callable[[RunStore], Any], seconds: float) -> Exception | None:
+        """Use the history, waiting some seconds for other writers; return what went wrong."""
         try:
             if self._store is None:
                 self._store = open_store(self._settings)
+            self._store.wait_at_most(seconds)
             action(self._store)
         except FAULTS as error:
-            if not self.problem:
-                self.problem = problem_of(self._settings, error)
-            return False
-        return True
+            return error
+        return None
+
+
+def _is_busy(error: Exception) -> bool:
+    from scflows.history.sqlite import BUSY
+
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in BUSY
+
+
+def _is_told_to_stop() -> bool:
+    """Return whether a signal that ends the run is blocked: the run is stopped once it can be recorded."""
+    import signal
+
+    return not signal.sigpending().isdisjoint((signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
 
 
 def claims_folder(settings: Settings) -> str:

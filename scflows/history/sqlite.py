@@ -234,6 +234,9 @@ class SqliteStore:
         select = "SELECT id FROM runs WHERE id = ?"
         return {id for id in ids if self._connection.execute(select, (id,)).fetchone()}
 
+    def wait_at_most(self, seconds: float) -> None:
+        self._connection.execute(f"PRAGMA busy_timeout = {max(0, int(seconds * 1000))}")
+
     def compact(self) -> None:
         free, pages = self._number("freelist_count"), self._number("page_count")
         if free < MIN_FREE_PAGES or free < pages / 10:

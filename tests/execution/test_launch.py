@@ -17,6 +17,7 @@ import pytest
 from scflows.history.contract import Query
 from scflows.history.journal_file import journal_path
 from scflows.history.store import open_store
+from scflows.locks import holders
 from scflows.scheduler.reconcile import open_reconciled_history
 
 SLOW = "steps: [{name: wait, type: sleep, sleep: {seconds: 60}}]"
@@ -279,6 +280,47 @@ def test_a_locked_history_is_waited_for(flows, write_flow, settings):
     other.close()
     assert (answer.code, answer.err) == (0, "")
     assert len(open_reconciled_history(settings).find(Query())) == 2
+
+
+def test_a_locked_history_costs_a_run_one_wait_in_all(run_flow, settings, monkeypatch):
+    run_flow(QUICK)
+    monkeypatch.setattr("scflows.history.recorder.PATIENCE", 0.6)
+    monkeypatch.setattr("scflows.history.recorder.PATIENCE_AT_END", 0.1)
+    monkeypatch.setattr("scflows.history.recorder.PROGRESS_EVERY", 0.0)
+    other = sqlite3.connect(os.path.join(settings.state_path, "history.sqlite"), isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    steps = ", ".join(f"{{name: s{number}, type: sleep, sleep: {{seconds: 0.05}}}}" for number in range(10))
+    began = time.monotonic()
+    run = run_flow(f"timeout: 60\nsteps: [{steps}]\n")
+    took = time.monotonic() - began
+    other.execute("ROLLBACK")
+    other.close()
+    assert run.status == "success"
+    assert "database is locked" in run.outcome.problems[0]
+    # The steps take half a second; a wait for each would take ten times as long.
+    assert took < 5
+    with open_reconciled_history(settings) as store:
+        found = store.run(run.outcome.run.id)
+        assert found is not None
+        assert (found.status, len(found.steps)) == ("success", 10)
+
+
+def test_a_run_that_waits_for_a_locked_history_can_be_stopped(start, flows, write_flow, settings):
+    write_flow(QUICK)
+    assert flows("run", "flow.yml").code == 0
+    other = sqlite3.connect(os.path.join(settings.state_path, "history.sqlite"), isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    process = start("run", "flow.yml")
+    # Its lock is held while it waits.
+    wait_for(lambda: any(lock.alive for lock in holders(settings.lock_path)))
+    began = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    took = time.monotonic() - began
+    other.execute("ROLLBACK")
+    other.close()
+    assert took < 15
+    assert process.returncode in (0, 143)
 
 
 @pytest.mark.language("§7 Schedule")
