@@ -30,7 +30,7 @@ PATIENCE = 30.0
 #: The least of it for the end of a run, and the wait for a record of its steps, during which it cannot be stopped.
 PATIENCE_AT_END = 1.0
 PATIENCE_FOR_STEPS = 0.05
-#: After as many seconds of waiting it is looked whether the run is told to stop.
+#: Seconds of waiting after which signals that ask the run to stop are looked for.
 LOOK_EVERY = 0.25
 #: Seconds between two records of the steps of a running run.
 PROGRESS_EVERY = 2.0
@@ -163,7 +163,10 @@ class Recorder:
         while True:
             left = self._patience - (time.monotonic() - began)
             error = self._attempt(action, min(LOOK_EVERY, left))
-            if error is None or left <= LOOK_EVERY or not _is_busy(error) or _is_told_to_stop():
+            if error is None or left <= LOOK_EVERY or not _is_busy(error):
+                break
+            if _has_stop_signal():
+                self._patience = 0.0  # Nor does its end wait.
                 break
         self._patience -= time.monotonic() - began
         if error is not None and not self.problem:
@@ -188,8 +191,8 @@ def _is_busy(error: Exception) -> bool:
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in BUSY
 
 
-def _is_told_to_stop() -> bool:
-    """Return whether a signal that ends the run is blocked: the run is stopped once it can be recorded."""
+def _has_stop_signal() -> bool:
+    """Return whether a blocked signal asks the run to stop; it takes effect when the wait is over."""
     import signal
 
     return not signal.sigpending().isdisjoint((signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
