@@ -140,7 +140,10 @@ class _Reader:
                 hint = nearest(str(key), SCHEDULE_PROPERTIES) or f"; use {', '.join(SCHEDULE_PROPERTIES)}"
                 self.wrong(f"schedule: unknown property {key!r}{hint}", "schedule", key)
             else:
-                self.wrong(f"schedule: {error}", *(at if key == "" else (*at, key) if at == ("schedule",) else (key,)))
+                help = f"; {error.help}" if key == "cron" and error.help else ""
+                self.wrong(
+                    f"schedule: {error}{help}", *(at if key == "" else (*at, key) if at == ("schedule",) else (key,))
+                )
         if given.get("timezone") is not None and given.get("cron") is None:
             message = "schedule: `timezone` has no effect on an interval (only on `cron`, or with --no-balance)"
             self.document.mistake(message, "schedule", "timezone", severity="warning")

@@ -671,3 +671,8 @@ def test_a_task_without_a_time_limit_is_told_the_default(flows, workspace, envir
     assert "(set by the task)" in flows("show", "other").out
     environment["FLOW_TIMEOUT_SECONDS"] = "7200"
     assert "Runs are stopped after 2 h;" in flows("manual-schedule", "bare.yml", "--name", "later").out
+
+
+def test_validate_says_how_to_write_a_schedule_that_is_refused(flows, workspace):
+    (workspace / "tasks/long.yml").write_text('schedule: {cron: "45 23 * * fri-mon"}\nsteps: []\n')
+    assert "the range 'fri-mon' is reversed; use 0,1,5,6\n" in flows("validate").out
