@@ -13,6 +13,47 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 NAME = "flows"
+#: The commands whose workspace `--home` names, as a test compares with the app, which imports this module.
+COMMANDS = [
+    "doctor",
+    "ls",
+    "auto-schedule",
+    "manual-schedule",
+    "list-tasks",
+    "show",
+    "next",
+    "load",
+    "edit",
+    "enable",
+    "disable",
+    "remove-task",
+    "clear-tasks",
+    "rebalance",
+    "repair",
+    "crontab",
+    "run",
+    "history",
+    "runs",
+    "artifacts",
+    "logs",
+    "folders",
+    "locks",
+    "validate",
+    "list-flows",
+    "steps",
+    "schema",
+    "graph",
+    "devices",
+    "check-devices",
+    "cron",
+    "tick",
+    "forward",
+    "demo",
+    "check",
+    "health",
+    "notify",
+    "config",
+]
 
 
 def pasteable(text: str, home: str | None, environment: Mapping[str, str]) -> str:
@@ -22,9 +63,7 @@ def pasteable(text: str, home: str | None, environment: Mapping[str, str]) -> st
     program = _program(environment)
     if program == NAME and home is None:
         return text
-    from scflows.cli.app import ALIASES, PANELS
-
-    words = "|".join([*ALIASES, *(name for commands in PANELS.values() for name in commands if name != "init")])
+    words = "|".join(COMMANDS)
     named = program if home is None else f"{program} --home {shlex.quote(home)}"
     # A function, because a path may have a backslash.
     text = re.sub(rf"(?<![\w/.-]){NAME} (?=(?:{words})(?![\w-]))", lambda found: f"{named} ", text)

@@ -12,6 +12,7 @@ import pytest
 import typer
 
 from scflows.cli.app import ALIASES, GROUPS, PANELS, Group, build_app, run_app
+from scflows.cli.hints import COMMANDS
 from scflows.cli.options import Options, take_options
 from scflows.errors import UsageError
 
@@ -66,6 +67,7 @@ def test_the_help_shows_every_command_in_its_panel(flows: Callable[..., Any]) ->
 def test_an_alias_means_a_command_that_exists() -> None:
     names = [name for commands in PANELS.values() for name in commands]
     assert set(ALIASES.values()) <= set(names)
+    assert set(COMMANDS) == {*ALIASES, *names} - {"init"}, "hints name the workspace of each"
     assert build_app("ls") is not None
 
 
