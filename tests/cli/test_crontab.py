@@ -481,7 +481,9 @@ def test_a_task_that_cannot_be_read_keeps_the_line_for_the_boot(
     (workspace / "tasks" / "owing.yml").write_text("schedule: {every: 1h, catch_up: last}\nsteps: []\n")
     assert flows("manual-schedule", "owing.yml").code == 0
     Path(settings.state_path, "tasks", "owing.json").write_text("{")
-    assert flows("manual-schedule", "one.yml").code == 0
+    told = flows("manual-schedule", "one.yml")
+    # It is scheduled; the damaged task is a problem that remains.
+    assert (told.code, "owing.json: invalid task file" in told.err) == (1, True)
     assert sorted(line.rpartition(" ")[2] for line in tab.block) == ["one", "owing", BOOT]
 
 
