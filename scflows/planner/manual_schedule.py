@@ -166,7 +166,7 @@ def _requests(planner: Planner, order: Order) -> list[TaskRequest]:
         if len(order.flows) > 1:
             raise UsageError("--kind works with a single flow only")
     if not order.flows:
-        raise UsageError("no flow given", "name a flow; list them: flows list-flows")
+        raise UsageError("missing argument FLOW", "list flows: flows list-flows")
     if order.name is not None and len(order.flows) * max(1, len(order.devices)) != 1:
         raise UsageError("--name works with a single task only")
     requests = []
