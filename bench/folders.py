@@ -11,9 +11,11 @@ import os
 import shutil
 import tempfile
 import time
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-from measure import PYTHON, bare, cost, numbers
+from measure import PYTHON, always, bare, cost, numbers
 
 JOBS = """
 jobs:
@@ -75,7 +77,7 @@ def main() -> None:
         for count in (pairs // 40, pairs // 20, pairs // 10):
             new = Path(folder, f"new-{count}")
             make(new, count, 0)
-            each = cost(lambda n, new=new: once(new, n), environment, runs=1)
+            each = cost(partial(once, new), environment, runs=1)
             each_target = each.cpu / count / 2 * 1000
             name = f"first call, {count:,} files"
             print(f"{name:<30} {each.cpu:7.3f} s  {each.peak:5.1f} MiB  {each_target:5.2f} ms a target")
@@ -84,6 +86,11 @@ def main() -> None:
             print("snakemake is not installed; not compared")
         else:
             compare(Path(folder), environment, snakemake)
+
+
+def after(warm: Sequence[str], command: Sequence[str], number: int) -> Sequence[str]:
+    """The command, after one that only warms up the caches."""
+    return warm if number < 0 else command
 
 
 def compare(folder: Path, environment: dict[str, str], snakemake: str) -> None:
@@ -96,12 +103,12 @@ def compare(folder: Path, environment: dict[str, str], snakemake: str) -> None:
         (work / "Snakefile").write_text(SNAKEFILE)
         for path in (work / "source").iterdir():
             path.rename(path.with_name(path.name.replace(" ", "-")))
-        ours = (*FLOWS, "folders", "run", str(work))
-        command = ours if name == "flows" else (snakemake, "--cores", "1", "--quiet", "all", "--directory", str(work))
+        call = (*FLOWS, "folders", "run", str(work))
+        command = call if name == "flows" else (snakemake, "--cores", "1", "--quiet", "all", "--directory", str(work))
         version = (*FLOWS, "--version") if name == "flows" else (snakemake, "--version")
-        first = cost(lambda n, run=command, warm=version: warm if n < 0 else run, environment, 1, str(work))
+        first = cost(partial(after, version, command), environment, 1, str(work))
         time.sleep(2.2)
-        costs[name] = first, cost(lambda n, run=command: run, environment, 5, str(work))
+        costs[name] = first, cost(always(*command), environment, 5, str(work))
     for title, ours, other in zip(("first call", "without work"), costs["flows"], costs["snakemake"], strict=True):
         name = f"{title}, {COPIED} files"
         print(f"{name:<30} {ours.cpu:7.3f} s  snakemake {other.cpu:7.3f} s, {other.cpu / ours.cpu:.1f} times as much")

@@ -86,7 +86,7 @@ def main() -> None:
 
 def make(data: Path, rows: int) -> None:
     chosen = random.Random(1)
-    tables = {
+    tables: dict[str, tuple[str, list[tuple[int, float]]]] = {
         "A": ("nav", [(at, round(chosen.uniform(1, 500), 4)) for at in range(rows)]),
         "B": ("subscriptions", [(at, chosen.randrange(1000)) for at in chosen.sample(range(rows), rows * 3 // 4)]),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from _thread import allocate_lock
 
 from scflows.errors import StepError
 from scflows.execution.attempt import StepClasses, StepResult, error_texts, perform, run_step
@@ -74,6 +75,7 @@ class StepRunner:
         self.position = 0
         self.failure_reason = "error"  #: of the last error that was not handled
         self._running: dict[str, StepRecord] = {}
+        self._positions = allocate_lock()
         self._indexes = {step.name: index for index, step in reversed(list(enumerate(self.sequence)))}
 
     def run_flow(
@@ -92,6 +94,21 @@ class StepRunner:
         if self.listener is not None and record is not None:
             record.message = text
             self.listener.step_progress(record)
+
+    def start_part(self, ctx: Context, name: str, kind: str) -> StepRecord:
+        """See `Context.start_part`."""
+        with self._positions:
+            self.position += 1
+            record = StepRecord(self.position, name, kind, RUNNING, time.time())
+            if self.listener is not None:
+                self.listener.step_started(record)
+        return record
+
+    def end_part(self, record: StepRecord, status: str, message: str) -> None:
+        """See `Context.end_part`."""
+        record.status, record.message, record.ended = status, message, time.time()
+        if self.listener is not None:
+            self.listener.step_ended(record)
 
     def note_start(self, ctx: Context) -> None:
         """See `Context.note_start`."""
@@ -117,11 +134,12 @@ class StepRunner:
 
     def start_step(self, spec: StepSpec) -> StepRecord:
         """Return the record of a step that starts now, after reporting it to the listener."""
-        self.position += 1
-        record = StepRecord(self.position, spec.name, spec.type, RUNNING, time.time())
-        self._running[spec.name] = record
-        if self.listener is not None:
-            self.listener.step_started(record)
+        with self._positions:
+            self.position += 1
+            record = StepRecord(self.position, spec.name, spec.type, RUNNING, time.time())
+            self._running[spec.name] = record
+            if self.listener is not None:
+                self.listener.step_started(record)
         return record
 
     def perform_step(self, spec: StepSpec, at: int, ctx: Context, evaluate: bool = True) -> StepResult:

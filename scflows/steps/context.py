@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from typing import Any, Protocol
 
     from scflows.expressions.templates import Expressions
+    from scflows.history.run import StepRecord
     from scflows.history.task_log import TaskLog
     from scflows.secrets.resolver import Secrets
     from scflows.secrets.secret import Secret
@@ -35,6 +36,10 @@ if TYPE_CHECKING:
         def check_flow(self, path: str) -> None: ...
 
         def note_progress(self, ctx: Context, text: str) -> None: ...
+
+        def start_part(self, ctx: Context, name: str, kind: str) -> StepRecord: ...
+
+        def end_part(self, record: StepRecord, status: str, message: str) -> None: ...
 
         def note_start(self, ctx: Context) -> None: ...
 
@@ -163,6 +168,15 @@ class Context:
         if self.host is not None and self.calls:
             self.calls = {}
             self.host.note_attempt(self)
+
+    def start_part(self, name: str, kind: str) -> StepRecord | None:
+        """Record a part of the step, such as a task of another program, as a step of its own that starts now."""
+        return None if self.host is None or self.depth else self.host.start_part(self, name, kind)
+
+    def end_part(self, record: StepRecord | None, status: str, message: str = "") -> None:
+        """Record the end of a part: `success`, `failed` or `skipped`."""
+        if self.host is not None and record is not None:
+            self.host.end_part(record, status, self.masked(message))
 
     def progress(self, text: str) -> None:
         """Show how far the step is, for example `300/2000`, in the run's record; at most once a second."""
