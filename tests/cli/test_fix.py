@@ -31,7 +31,8 @@ def broken(flows: Flows, tab: Tab, workspace: Path, tmp_path: Path) -> Path:
     state = tmp_path / "state/scflows"
     # A line that was moved out of the block by hand.
     lines = tab.content.splitlines(keepends=True)
-    tab.content = lines[0] + lines[1] + lines[3] + FIRST + lines[2]
+    moved = next(line for line in lines if line.rstrip().endswith(b"# two"))
+    tab.content = b"".join(line for line in lines if line != moved) + moved
     (workspace / ".env").write_text("TIMEZONE=UTC\n")
     (workspace / ".env").chmod(0o644)
     left = state / "tasks" / f".one.json.{NOBODY}.0123abcd.tmp"

@@ -112,10 +112,8 @@ def test_without_a_flows_folder_there_is_one_error(workspace: Path, flows: Flows
     for command in ("validate", "list-flows"):
         answer = flows(command)
         assert (answer.code, answer.out) == (4, "")
-        assert (
-            answer.err
-            == f"error: flows folder {workspace}/tasks not found\n  help: create a workspace: flows init DIR\n"
-        )
+        help = f"  help: create a workspace here: flows init {workspace}\n"
+        assert answer.err == f"error: flows folder {workspace}/tasks not found\n{help}"
 
 
 def test_flows_are_listed_with_their_schedules_and_problems(broken: Path, flows: Flows, terminal: Any) -> None:

@@ -43,8 +43,8 @@ def test_step_types_as_json_have_all_of_it(flows: Flows) -> None:
         "default": None,
         "template": False,
         "minimum": 0,
-        "help": "how long to wait",
-        "kinds": ["number"],
+        "help": "how long to wait, for example 1.5 or 5m",
+        "kinds": ["duration"],
         "choices": [],
     }
 

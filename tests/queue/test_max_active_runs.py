@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -100,6 +101,8 @@ def test_a_task_with_several_logs_is_followed_through_all_of_them(machine: Machi
     with subprocess.Popen(
         command, cwd=machine.workspace, env=machine.environment, stdout=subprocess.PIPE, text=True
     ) as process:
+        watch = threading.Timer(60, process.kill)
+        watch.start()
         try:
             assert process.stdout is not None
             assert process.stdout.readline().startswith("==> ")
@@ -111,7 +114,8 @@ def test_a_task_with_several_logs_is_followed_through_all_of_them(machine: Machi
                 assert line
                 seen += line
         finally:
-            process.send_signal(signal.SIGINT)
+            watch.cancel()
+            process.terminate()
 
 
 def test_the_queue_starts_as_many_as_may_be_active(machine: Machine) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from textwrap import dedent, indent
 
 import pytest
@@ -22,7 +23,8 @@ def example_of(kind: str) -> str:
 @pytest.mark.parametrize("kind", step_types())
 def test_the_example_of_a_step_type_is_a_sound_flow(kind):
     flow, warnings = parse_flow(("steps:\n" + indent(example_of(kind), "  ")).encode(), f"{kind}.yml", f"/{kind}.yml")
-    assert warnings == []
+    # The data of an excerpt comes from the flow around it.
+    assert [each for each in warnings if not re.search("no step (stores|or parameter gives) '", each.message)] == []
     assert kind in {step.type for step in flow.steps}
 
 
