@@ -122,10 +122,11 @@ def workspace(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def interruptible() -> Iterator[None]:
-    """Have the test's processes end at SIGINT, also where the suite was started with that signal ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Have the test's processes end at SIGINT and SIGHUP, also where the suite was started with these ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler), signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
-    signal.signal(signal.SIGINT, before)
+    signal.signal(signal.SIGINT, before[0])
+    signal.signal(signal.SIGHUP, before[1])
 
 
 @pytest.fixture

@@ -98,6 +98,12 @@ def tab(tmp_path: Path, environment: dict[str, str], workspace: Path, flows: Cal
     return tab
 
 
+def _default_signals() -> None:
+    """Undo what a shell or `nohup` that started the tests had all its children ignore."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def start(environment: dict[str, str], workspace: Path, *words: str) -> subprocess.Popen[bytes]:
     """Start a command that is to be killed: no pipe tells its parent what it says."""
     return subprocess.Popen(
@@ -107,8 +113,7 @@ def start(environment: dict[str, str], workspace: Path, *words: str) -> subproce
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        # A shell starts what runs in the background with this signal ignored, and so are all of its children.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=_default_signals,
     )
 
 
