@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from uuid import uuid4
 
+from scflows.errors import StepError
 from scflows.history.run import FAILED, SUCCESS
 from scflows.steps.program_output import OutputLog
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
+    from scflows.connectors.process import ProcessResult
     from scflows.history.run import StepRecord
     from scflows.steps.context import Context
 
@@ -35,6 +40,31 @@ class OutsideParts:
         self._running: dict[str, StepRecord | None] = {}
         self._ended: set[str] = set()
         self._count = 0
+
+    def run(
+        self, python: str | None, runner: str, given: dict[str, Any], env: Mapping[str, Any] | None
+    ) -> ProcessResult:
+        """Run a runner of `scflows.connectors` in DATA_PATH, with `given` as its input, until it ends.
+
+        `python`: the Python that has the tool; None: the one of scflows. Raises StepError.
+        """
+        from scflows import connectors
+        from scflows.connectors.process import run_program
+        from scflows.steps.program_environment import program_variables
+
+        program, folder = python or sys.executable, self._ctx.settings.data_path
+        command = [program, "-P", os.path.join(os.path.dirname(connectors.__file__), runner)]
+        content = json.dumps({**given, "mark": self.mark}).encode()
+        try:
+            os.makedirs(folder, exist_ok=True)
+            variables = program_variables(self._ctx, env)
+            return run_program(command, folder, variables, content, 0, self.write, keeps_stdout=False)
+        except FileNotFoundError as error:
+            raise StepError(f"{program}: program not found") from error
+        except OSError as error:
+            raise StepError(f"{program}: {error.strerror}") from error
+        finally:
+            self.close()
 
     def write(self, stream: str, part: bytes) -> None:
         """Take a part of the output."""

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
 from dataclasses import dataclass
 
 from scflows.config import variable_mistakes
-from scflows.errors import StepError
 from scflows.steps import Context, Step, option
 
 TYPE_CHECKING = False
@@ -63,11 +60,8 @@ class LuigiStep(Step):
         return {"status": "", "done": 0, "failed": 0}
 
     def run(self, ctx: Context) -> Any:
-        from scflows import connectors
-        from scflows.connectors.process import run_program
         from scflows.steps.allow_list import require
         from scflows.steps.outside_parts import OutsideParts
-        from scflows.steps.program_environment import program_variables
 
         require("python", ctx.settings, ctx.flow_file)
         parts = OutsideParts(ctx, "luigi")
@@ -77,22 +71,8 @@ class LuigiStep(Step):
             "params": {name: _text(value) for name, value in (self.params or {}).items()},
             "scheduler": self.scheduler,
             "workers": self.workers,
-            "mark": parts.mark,
         }
-        python = self.python or sys.executable
-        command = [python, "-P", os.path.join(os.path.dirname(connectors.__file__), RUNNER)]
-        folder = ctx.settings.data_path
-        try:
-            os.makedirs(folder, exist_ok=True)
-            variables = program_variables(ctx, self.env)
-            content = json.dumps(given).encode()
-            result = run_program(command, folder, variables, content, 0, parts.write, keeps_stdout=False)
-        except FileNotFoundError as error:
-            raise StepError(f"{python}: program not found") from error
-        except OSError as error:
-            raise StepError(f"{python}: {error.strerror}") from error
-        finally:
-            parts.close()
+        result = parts.run(self.python, RUNNER, given, self.env)
         if result.code != 0:
             reason = "; ".join(parts.failures[:3]) or parts.message or f"exit status {result.code}"
             raise parts.output.error(f"{self.task}: {reason}", status=parts.status, failed=len(parts.failures))

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from dataclasses import dataclass
 
 from scflows.config import variable_mistakes
-from scflows.errors import StepError
 from scflows.steps import Context, Step, option
 
 TYPE_CHECKING = False
@@ -56,11 +54,8 @@ class SnakemakeStep(Step):
         return {"done": 0}
 
     def run(self, ctx: Context) -> Any:
-        from scflows import connectors
-        from scflows.connectors.process import run_program
         from scflows.steps.allow_list import require
         from scflows.steps.outside_parts import OutsideParts
-        from scflows.steps.program_environment import program_variables
 
         require("python", ctx.settings, ctx.flow_file)
         parts = OutsideParts(ctx, "snakemake")
@@ -72,22 +67,9 @@ class SnakemakeStep(Step):
             "cores": self.cores,
             "config": {name: _text(value) for name, value in (self.config or {}).items()},
             "loggers": [str(each) for each in self.logger or ()],
-            "mark": parts.mark,
             "lock_note": os.path.join(folder, LOCK_NOTE),
         }
-        python = self.python or sys.executable
-        command = [python, "-P", os.path.join(os.path.dirname(connectors.__file__), RUNNER)]
-        try:
-            os.makedirs(folder, exist_ok=True)
-            variables = program_variables(ctx, self.env)
-            content = json.dumps(given).encode()
-            result = run_program(command, folder, variables, content, 0, parts.write, keeps_stdout=False)
-        except FileNotFoundError as error:
-            raise StepError(f"{python}: program not found") from error
-        except OSError as error:
-            raise StepError(f"{python}: {error.strerror}") from error
-        finally:
-            parts.close()
+        result = parts.run(self.python, RUNNER, given, self.env)
         if result.code != 0:
             reason = "; ".join(parts.failures[:3]) or parts.message or _reason(result.errors, result.code)
             raise parts.output.error(f"{self.snakefile}: {ctx.masked(reason)}", failed=len(parts.failures))
